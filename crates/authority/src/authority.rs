@@ -1,0 +1,199 @@
+//! The authority itself: what the verbs share.
+
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use trustrelay_token::DigestKey;
+use uuid::Uuid;
+
+use crate::accounts::Setup;
+use crate::clock::Clock;
+use crate::error::AuthorityError;
+use crate::fence::Fence;
+use crate::index::Index;
+use crate::password::Passwords;
+use crate::secret::{ServerSecret, SessionKey};
+use crate::sessions::Throttle;
+use crate::store::Store;
+use crate::usage::UsageLog;
+use crate::verify::Flights;
+
+/// Ends what is open. The relay is behind it; the authority does not know it.
+pub trait Cut: Send + Sync + 'static {
+    /// Ends all that a token holds open; how many sessions. Quick, and never waits.
+    fn cut_token(&self, pat_id: Uuid) -> usize;
+    /// Ends all that an account's tokens hold open; how many sessions. Quick, and never waits.
+    fn cut_user(&self, user_id: Uuid) -> usize;
+}
+
+/// A [`Cut`] for where nothing can be open.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NothingOpen;
+
+impl Cut for NothingOpen {
+    fn cut_token(&self, _: Uuid) -> usize {
+        0
+    }
+
+    fn cut_user(&self, _: Uuid) -> usize {
+        0
+    }
+}
+
+/// What can be set.
+#[derive(Debug, Clone)]
+pub struct AuthorityConfig {
+    /// How long a lease is: the longest that a dead node can delay a revocation.
+    pub lease: Duration,
+    /// How many tokens the index holds: at some 600 bytes each, 200,000 are 120 MB.
+    pub index_entries: usize,
+    /// How long a browser session lasts.
+    pub session_length: Duration,
+    /// How often noted uses are written down.
+    pub usage_flush: Duration,
+    /// How many misses may ask the store at a time.
+    pub store_lookups: usize,
+    /// Argon2id memory in KiB. 19,456 is OWASP's recommendation; tests take less.
+    pub password_memory_kib: u32,
+}
+
+impl Default for AuthorityConfig {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(2),
+            index_entries: 200_000,
+            session_length: Duration::from_secs(7 * 24 * 3600),
+            usage_flush: Duration::from_secs(5),
+            store_lookups: 64,
+            password_memory_kib: 19_456,
+        }
+    }
+}
+
+/// Issues, verifies, lists and revokes tokens; keeps accounts and browser sessions.
+pub struct Authority {
+    pub(crate) me: Weak<Self>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) config: AuthorityConfig,
+    /// Newest first; new tokens are made under the first.
+    pub(crate) keys: Vec<DigestKey>,
+    pub(crate) session_keys: Vec<SessionKey>,
+    pub(crate) index: Index,
+    pub(crate) fence: Fence,
+    pub(crate) flights: Flights,
+    pub(crate) lookups: Arc<Semaphore>,
+    pub(crate) usage: UsageLog,
+    pub(crate) passwords: Passwords,
+    pub(crate) throttle: Throttle,
+    pub(crate) setup: Mutex<Option<Setup>>,
+    pub(crate) cut: OnceLock<Arc<dyn Cut>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Authority {
+    /// Opens the authority over a store. `secrets`: newest first, at least one; the store must be bound to one of them, or
+    /// to none yet ([`AuthorityError::Conflict`] otherwise).
+    ///
+    /// It issues and revokes at once; it verifies from memory only after [`Authority::start`].
+    pub async fn open(
+        store: Arc<dyn Store>,
+        secrets: &[ServerSecret],
+        clock: Arc<dyn Clock>,
+        config: AuthorityConfig,
+    ) -> Result<Arc<Self>, AuthorityError> {
+        let mut bound = false;
+        for secret in secrets {
+            bound = bound || store.bind_secret(&secret.fingerprint()).await?;
+        }
+        if !bound {
+            return Err(AuthorityError::Conflict(
+                "the server secret is not the one that this data was written with; give the right key file"
+                    .into(),
+            ));
+        }
+        let passwords = Passwords::new(config.password_memory_kib).map_err(AuthorityError::Internal)?;
+        Ok(Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            store,
+            clock,
+            keys: secrets.iter().map(ServerSecret::token_key).collect(),
+            session_keys: secrets.iter().map(ServerSecret::session_key).collect(),
+            index: Index::new(config.index_entries),
+            fence: Fence::new(config.lease),
+            flights: Flights::default(),
+            lookups: Arc::new(Semaphore::new(config.store_lookups)),
+            usage: UsageLog::default(),
+            passwords,
+            throttle: Throttle::default(),
+            setup: Mutex::new(None),
+            cut: OnceLock::new(),
+            tasks: Mutex::new(Vec::new()),
+            config,
+        }))
+    }
+
+    /// Says what ends the open streams and calls of a token. Once, before [`Authority::start`].
+    pub fn set_cut(&self, cut: Arc<dyn Cut>) {
+        if self.cut.set(cut).is_err() {
+            tracing::error!("what cuts open streams was set twice; the first stays");
+        }
+    }
+
+    /// Makes this process a node: takes a lease, and starts to renew it and to write uses down.
+    pub async fn start(self: &Arc<Self>) -> Result<(), AuthorityError> {
+        self.join().await?;
+        let lease = tokio::spawn(self.clone().keep_lease());
+        let usage = tokio::spawn(self.clone().keep_usage());
+        self.tasks.lock().extend([lease, usage]);
+        Ok(())
+    }
+
+    /// Gives the lease up and writes the last uses down.
+    pub async fn stop(&self) {
+        let tasks = std::mem::take(&mut *self.tasks.lock());
+        self.fence.stop.notify_one();
+        self.usage.stop.notify_one();
+        for task in tasks {
+            if task.await.is_err() {
+                tracing::error!("a background task panicked");
+            }
+        }
+    }
+
+    /// Whether this process answers verifications (a server), or only changes data (a command).
+    pub(crate) fn is_node(&self) -> bool {
+        !self.tasks.lock().is_empty()
+    }
+
+    /// The clock that all judgments go by.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    /// Whether the store answers.
+    pub async fn ready(&self) -> Result<(), AuthorityError> {
+        Ok(self.store.ping().await?)
+    }
+
+    /// How many tokens the index holds.
+    pub fn indexed(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether tokens are verified from memory just now.
+    pub fn holds_lease(&self) -> bool {
+        self.fence.holds(self.clock.since_boot())
+    }
+}
+
+impl Drop for Authority {
+    fn drop(&mut self) {
+        for task in self.tasks.lock().drain(..) {
+            task.abort();
+        }
+    }
+}

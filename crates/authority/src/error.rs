@@ -1,0 +1,69 @@
+//! One error for all that the authority does; `web` maps it to HTTP in one table.
+
+use std::time::Duration;
+
+use trustrelay_token::Denied;
+
+use crate::store::StoreError;
+
+/// Why the authority did not do as asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuthorityError {
+    /// An input is wrong: which, and what to do.
+    #[error("{message}")]
+    Invalid {
+        /// The field's name, as the REST API has it.
+        field: &'static str,
+        /// What was wrong and what to do.
+        message: String,
+    },
+    /// Not there, or not the caller's.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    /// The credential is good but does not hold this scope.
+    #[error("this needs the scope `{scope}`")]
+    InsufficientScope {
+        /// The scope that is missing.
+        scope: String,
+    },
+    /// It is there already.
+    #[error("{0}")]
+    Conflict(String),
+    /// E-mail address or password is wrong, or the account is disabled.
+    #[error("the e-mail address or the password is wrong")]
+    WrongCredentials,
+    /// Too many tries.
+    #[error("too many attempts; try again in {} s", .retry_after.as_secs().max(1))]
+    Throttled {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The caller's own credential does not stand.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// It cannot be done now: the store does not answer. Nothing was accepted.
+    #[error("the store does not answer right now; try again")]
+    Unavailable(#[source] StoreError),
+    /// Something that should not happen; the cause is for the log.
+    #[error("internal error")]
+    Internal(String),
+}
+
+impl From<StoreError> for AuthorityError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::EmailTaken => Self::Conflict(error.to_string()),
+            StoreError::UserGone => Self::NotFound("active account"),
+            StoreError::ParentGone => Self::Invalid {
+                field: "parent",
+                message: "the token that this one would be made with is no longer active".into(),
+            },
+            StoreError::TooManyPats(limit) => Self::Conflict(format!(
+                "this account has {limit} active tokens, the most there can be; revoke some that are no longer used"
+            )),
+            StoreError::Unavailable(_) => Self::Unavailable(error),
+            StoreError::Corrupt(what) => Self::Internal(what),
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The fence: a node answers from its index only while it holds a lease, and a revocation is answered only when
+//! every node that holds one has applied it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::authority::Authority;
+use crate::error::AuthorityError;
+use crate::record::{Change, LogEntry};
+use crate::store::{Lease, Renewal, StoreError};
+
+/// How often a revocation looks whether the other nodes have applied it.
+const ACKNOWLEDGEMENT_POLL: Duration = Duration::from_millis(10);
+/// How many recent entries' cuts are remembered, for the answer of the revocation that made them.
+const REMEMBERED_CUTS: usize = 1024;
+
+/// This node's side of the fence.
+pub(crate) struct Fence {
+    pub(crate) node_id: Uuid,
+    length: Duration,
+    /// Until when the index may be used: nanoseconds since boot. 0: not now.
+    valid_until: AtomicU64,
+    applied: AtomicU64,
+    /// Held while entries are applied, so that each is applied once and in order; never across an await.
+    applying: Mutex<BTreeMap<u64, usize>>,
+    /// One renewal at a time.
+    renewing: tokio::sync::Mutex<()>,
+    pub(crate) stop: Notify,
+}
+
+impl Fence {
+    pub(crate) fn new(length: Duration) -> Self {
+        Self {
+            node_id: Uuid::now_v7(),
+            length,
+            valid_until: AtomicU64::new(0),
+            applied: AtomicU64::new(0),
+            applying: Mutex::new(BTreeMap::new()),
+            renewing: tokio::sync::Mutex::new(()),
+            stop: Notify::new(),
+        }
+    }
+
+    /// Whether the index may be used at this time since boot.
+    pub(crate) fn holds(&self, since_boot: Duration) -> bool {
+        nanos(since_boot) < self.valid_until.load(Ordering::SeqCst)
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl Authority {
+    /// Takes the lease for the first time: the index is empty, so all that came before is known by default.
+    pub(crate) async fn join(&self) -> Result<(), AuthorityError> {
+        let head = self.store.log_head().await?;
+        self.fence.applied.store(head, Ordering::SeqCst);
+        Ok(self.renew().await?)
+    }
+
+    /// Brings the index up to the log's head and renews the lease.
+    pub(crate) async fn renew(&self) -> Result<(), StoreError> {
+        let _one_at_a_time = self.fence.renewing.lock().await;
+        loop {
+            let asked_at = self.clock.since_boot();
+            let lease = Lease {
+                node_id: self.fence.node_id,
+                applied_seq: self.fence.applied.load(Ordering::SeqCst),
+                length: self.fence.length,
+            };
+            match self.store.renew_lease(&lease).await? {
+                Renewal::Held => {
+                    // The store's clock started to count after `asked_at`; the margin is for clocks that drift.
+                    let margin = self.fence.length / 10;
+                    let until = asked_at + self.fence.length.saturating_sub(margin);
+                    self.fence.valid_until.store(nanos(until), Ordering::SeqCst);
+                    return Ok(());
+                }
+                Renewal::Behind(entries) => self.apply(&entries),
+            }
+        }
+    }
+
+    fn apply(&self, entries: &[LogEntry]) {
+        let mut cuts = self.fence.applying.lock();
+        for entry in entries {
+            if entry.seq != self.fence.applied.load(Ordering::SeqCst) + 1 {
+                continue;
+            }
+            self.index.apply(entry);
+            let cut = match &entry.change {
+                Change::PatsRevoked(pats) => {
+                    pats.iter().map(|pat| self.cut.get().map_or(0, |cut| cut.cut_token(pat.pat_id))).sum()
+                }
+                Change::UserDisabled(user_id) => self.cut.get().map_or(0, |cut| cut.cut_user(*user_id)),
+                Change::UserEnabled(_) => 0,
+            };
+            cuts.insert(entry.seq, cut);
+            while cuts.len() > REMEMBERED_CUTS {
+                cuts.pop_first();
+            }
+            self.fence.applied.store(entry.seq, Ordering::SeqCst);
+            tracing::info!(seq = entry.seq, cut, "applied a change that takes power away");
+        }
+    }
+
+    /// Waits until entry `seq` is applied here and on every node that holds a lease. How many sessions it cut here.
+    pub(crate) async fn wait_for_fence(&self, seq: u64) -> Result<usize, AuthorityError> {
+        // A node that died holds the answer up for one lease at most; twice that means that the store does not answer.
+        let patience = self.clock.since_boot() + self.fence.length * 2 + Duration::from_secs(1);
+        let mut refused = None;
+        loop {
+            if self.clock.since_boot() > patience {
+                return Err(AuthorityError::Unavailable(refused.unwrap_or_else(|| {
+                    StoreError::Unavailable("a node has not confirmed the revocation; repeat it".into())
+                })));
+            }
+            match self.settled(seq).await {
+                Ok(true) => return Ok(self.fence.applying.lock().get(&seq).copied().unwrap_or(0)),
+                Ok(false) => {}
+                Err(error) => refused = Some(error),
+            }
+            tokio::time::sleep(ACKNOWLEDGEMENT_POLL).await;
+        }
+    }
+
+    async fn settled(&self, seq: u64) -> Result<bool, StoreError> {
+        if self.is_node() && self.fence.applied.load(Ordering::SeqCst) < seq {
+            self.renew().await?;
+        }
+        Ok(self.store.nodes_behind(seq, Some(self.fence.node_id)).await? == 0)
+    }
+
+    /// Renews the lease every quarter of it, until stopped.
+    pub(crate) async fn keep_lease(self: Arc<Self>) {
+        let mut lost = false;
+        loop {
+            tokio::select! {
+                () = self.fence.stop.notified() => break,
+                () = tokio::time::sleep(self.fence.length / 4) => {}
+            }
+            match self.renew().await {
+                Ok(()) if lost => {
+                    lost = false;
+                    tracing::info!("the lease is held again: tokens are verified from memory");
+                }
+                Ok(()) => {}
+                Err(error) => {
+                    if !lost && !self.fence.holds(self.clock.since_boot()) {
+                        lost = true;
+                        tracing::warn!(%error, "the lease ran out: every token is verified in the store until it is renewed");
+                    }
+                }
+            }
+        }
+        self.fence.valid_until.store(0, Ordering::SeqCst);
+        if let Err(error) = self.store.end_lease(self.fence.node_id).await {
+            tracing::debug!(%error, "the lease could not be given up; it runs out by itself");
+        }
+    }
+}

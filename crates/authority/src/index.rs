@@ -1,0 +1,192 @@
+//! The index: every token that was seen lately, by digest, with all that the judgment needs.
+
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use hashbrown::HashMap;
+use jiff::Timestamp;
+use parking_lot::{Mutex, RwLock};
+use trustrelay_token::{Credential, Denied, Life, Principal, Standing, TokenDigest};
+use uuid::Uuid;
+
+use crate::judgment::judge;
+use crate::record::{Change, LogEntry, PatRecord, UserRecord};
+
+const SHARDS: usize = 64;
+const NOT_REVOKED: i64 = i64::MAX;
+/// How many entries an eviction looks at before it lets the shard grow by one.
+const EVICTION_LOOKS: usize = 32;
+
+/// A digest is uniform already: its own bytes are its hash.
+#[derive(Default)]
+pub(crate) struct DigestHasher(u64);
+
+impl Hasher for DigestHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks_exact(8) {
+            let mut word = [0; 8];
+            word.copy_from_slice(chunk);
+            self.0 = u64::from_le_bytes(word);
+        }
+    }
+}
+
+type Shard = HashMap<TokenDigest, Arc<Entry>, BuildHasherDefault<DigestHasher>>;
+
+/// A token as the index has it.
+pub(crate) struct Entry {
+    pub(crate) principal: Arc<Principal>,
+    expires_at: Timestamp,
+    revoked_at: AtomicI64,
+}
+
+impl Entry {
+    pub(crate) fn judge(&self, now: Timestamp) -> Result<Arc<Principal>, Denied> {
+        let revoked_at = match self.revoked_at.load(Ordering::SeqCst) {
+            NOT_REVOKED => None,
+            at => Timestamp::from_microsecond(at).ok(),
+        };
+        judge(revoked_at, self.principal.life.owner.has_ended(), self.expires_at, now)?;
+        Ok(self.principal.clone())
+    }
+
+    /// Whether anyone outside the index holds on to this token: then its standing must stay reachable.
+    fn is_held(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) > 1
+            || Arc::strong_count(&self.principal) > 1
+            || Arc::strong_count(&self.principal.life.token) > 1
+    }
+}
+
+/// See the module. Bounded by `max_entries`; what is evicted comes back by a miss.
+pub(crate) struct Index {
+    shards: Vec<RwLock<Shard>>,
+    owners: Mutex<HashMap<Uuid, Arc<Standing>>>,
+    /// Goes up before each change is applied. A miss that began before a change must not put the record that it
+    /// read back after it, so it is admitted only in the epoch in which it began.
+    epoch: AtomicU64,
+    max_per_shard: usize,
+}
+
+impl Index {
+    pub(crate) fn new(max_entries: usize) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| RwLock::new(Shard::default())).collect(),
+            owners: Mutex::new(HashMap::new()),
+            epoch: AtomicU64::new(0),
+            max_per_shard: (max_entries / SHARDS).max(1),
+        }
+    }
+
+    fn shard(&self, digest: &TokenDigest) -> &RwLock<Shard> {
+        // The hash map uses the low bytes; the shard is chosen by another.
+        &self.shards[usize::from(digest.as_bytes()[0]) % SHARDS]
+    }
+
+    pub(crate) fn get(&self, digest: &TokenDigest) -> Option<Arc<Entry>> {
+        self.shard(digest).read().get(digest).cloned()
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::SeqCst)
+    }
+
+    /// Puts a record that was read in `epoch` into the index. `None` if a change was applied since: read again.
+    pub(crate) fn admit(&self, pat: &PatRecord, owner: &UserRecord, epoch: u64) -> Option<Arc<Entry>> {
+        // The owner's standing is made reachable before the epoch is looked at: a change that is applied after that
+        // look finds it.
+        let standing = {
+            let mut owners = self.owners.lock();
+            if owners.len() > 1024 && owners.len() == owners.capacity() {
+                owners.retain(|_, standing| Arc::strong_count(standing) > 1);
+            }
+            owners
+                .entry(pat.user_id)
+                .or_insert_with(|| {
+                    let standing = Standing::default();
+                    if owner.disabled_at.is_some() {
+                        standing.end();
+                    }
+                    Arc::new(standing)
+                })
+                .clone()
+        };
+        let mut shard = self.shard(&pat.digest).write();
+        if self.epoch() != epoch {
+            return None;
+        }
+        if let Some(entry) = shard.get(&pat.digest) {
+            return Some(entry.clone());
+        }
+        if shard.len() >= self.max_per_shard {
+            let victim = shard
+                .iter()
+                .take(EVICTION_LOOKS)
+                .find(|(_, entry)| !entry.is_held())
+                .map(|(digest, _)| *digest);
+            if let Some(victim) = victim {
+                shard.remove(&victim);
+            }
+        }
+        let life = Life { token: Arc::default(), owner: standing };
+        if pat.revoked_at.is_some() {
+            life.token.end();
+        }
+        let entry = Arc::new(Entry {
+            principal: Arc::new(Principal {
+                user_id: pat.user_id,
+                email: owner.email.clone(),
+                is_admin: owner.is_admin,
+                scopes: pat.scopes.clone(),
+                credential: Credential::Pat {
+                    pat_id: pat.pat_id,
+                    pat_name: pat.name.clone(),
+                    pat_hint: pat.hint.clone(),
+                    created_at: pat.created_at,
+                    expires_at: pat.expires_at,
+                },
+                life,
+            }),
+            expires_at: pat.expires_at,
+            revoked_at: AtomicI64::new(pat.revoked_at.map_or(NOT_REVOKED, Timestamp::as_microsecond)),
+        });
+        shard.insert(pat.digest, entry.clone());
+        Some(entry)
+    }
+
+    /// Applies a change. Afterwards nothing that it names is accepted from this index.
+    pub(crate) fn apply(&self, entry: &LogEntry) {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        match &entry.change {
+            Change::PatsRevoked(pats) => {
+                for pat in pats {
+                    // The write lock waits for an admission in progress, which then is in the map.
+                    let shard = self.shard(&pat.digest).write();
+                    if let Some(found) = shard.get(&pat.digest) {
+                        found.revoked_at.store(entry.at.as_microsecond(), Ordering::SeqCst);
+                        found.principal.life.token.end();
+                    }
+                }
+            }
+            Change::UserDisabled(user_id) => {
+                if let Some(standing) = self.owners.lock().get(user_id) {
+                    standing.end();
+                }
+            }
+            Change::UserEnabled(user_id) => {
+                if let Some(standing) = self.owners.lock().get(user_id) {
+                    standing.restore();
+                }
+            }
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.read().len()).sum()
+    }
+}

@@ -1,0 +1,201 @@
+//! Issue: make a token, and show it once.
+
+use jiff::{SignedDuration, Timestamp};
+use trustrelay_token::{Credential, Principal, Scope, ScopeSet, Token};
+use uuid::Uuid;
+
+use crate::authority::Authority;
+use crate::error::AuthorityError;
+use crate::record::{PatRecord, UserRecord};
+
+/// How long a token lives if nothing is said.
+pub const DEFAULT_DAYS: i64 = 365;
+/// How long a token lives at most.
+pub const MAX_DAYS: i64 = 365;
+/// Longest name, in characters.
+pub const MAX_NAME_CHARS: usize = 100;
+/// Most active tokens of one account: a listing of them stays below 500 KiB.
+pub const MAX_TOKENS_PER_USER: u64 = 1000;
+
+/// When a new token expires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Expiry {
+    /// After [`DEFAULT_DAYS`] days, or with its parent if that is sooner.
+    #[default]
+    Default,
+    /// After so many days, 1 to [`MAX_DAYS`].
+    Days(i64),
+    /// At this time: in the future, within [`MAX_DAYS`] days.
+    At(Timestamp),
+}
+
+/// What is asked of a new token.
+#[derive(Debug, Clone)]
+pub struct NewPat {
+    /// Its name: 1 to [`MAX_NAME_CHARS`] characters.
+    pub name: String,
+    /// Its scopes, space-separated.
+    pub scope: String,
+    /// When it expires.
+    pub expiry: Expiry,
+}
+
+/// A new token: the one time that it is whole.
+#[derive(Debug)]
+pub struct Issued {
+    /// What is kept of it.
+    pub record: PatRecord,
+    /// The secret.
+    pub token: Token,
+}
+
+fn invalid(field: &'static str, message: impl Into<String>) -> AuthorityError {
+    AuthorityError::Invalid { field, message: message.into() }
+}
+
+fn checked_name(name: &str) -> Result<String, AuthorityError> {
+    let name = name.trim();
+    let length = name.chars().count();
+    if length == 0 {
+        return Err(invalid(
+            "pat_name",
+            "`pat_name` is empty; name the token after what will use it, such as \"ci-pipeline\"",
+        ));
+    }
+    if length > MAX_NAME_CHARS {
+        return Err(invalid(
+            "pat_name",
+            format!("`pat_name` has {length} characters; at most {MAX_NAME_CHARS} are allowed"),
+        ));
+    }
+    if name.chars().any(char::is_control) {
+        return Err(invalid(
+            "pat_name",
+            "`pat_name` has a control character (a line break or tab?); remove it",
+        ));
+    }
+    if name.contains(trustrelay_token::PREFIX) {
+        return Err(invalid(
+            "pat_name",
+            "`pat_name` looks like a token; give a name that says what will use it",
+        ));
+    }
+    Ok(name.to_owned())
+}
+
+impl Authority {
+    /// Makes a token for the caller. A caller with a token needs the scope `tokens`, and makes a child of it: with no more
+    /// scopes, living no longer, revoked with it.
+    pub async fn issue(&self, by: &Principal, new: NewPat) -> Result<Issued, AuthorityError> {
+        let parent = match &by.credential {
+            Credential::Session { .. } => None,
+            Credential::Pat { pat_id, expires_at, .. } => {
+                self.require(by, &Scope::Tokens)?;
+                Some((*pat_id, *expires_at))
+            }
+        };
+        self.issue_within(by.user_id, parent.map(|parent| (parent, &by.scopes)), new).await
+    }
+
+    /// Makes a token for an account, by its e-mail address: what the operator at the machine may do.
+    pub async fn issue_for(&self, email: &str, new: NewPat) -> Result<Issued, AuthorityError> {
+        let user = self.account(email).await?;
+        self.issue_within(user.user_id, None, new).await
+    }
+
+    async fn issue_within(
+        &self,
+        user_id: Uuid,
+        parent: Option<((Uuid, Timestamp), &ScopeSet)>,
+        new: NewPat,
+    ) -> Result<Issued, AuthorityError> {
+        let name = checked_name(&new.name)?;
+        let scopes: ScopeSet =
+            new.scope.parse().map_err(|error| invalid("pat_scope", format!("`pat_scope`: {error}")))?;
+        if let Some((_, held)) = parent
+            && let Some(beyond) = scopes.iter().find(|scope| !held.allows(scope))
+        {
+            return Err(AuthorityError::InsufficientScope { scope: beyond.to_string() });
+        }
+        let now = self.clock.now();
+        let latest = parent.map(|((_, expires_at), _)| expires_at);
+        let expires_at = expiry(new.expiry, now, latest)?;
+        let token = Token::generate().map_err(|error| AuthorityError::Internal(error.to_string()))?;
+        let Some(key) = self.keys.first() else {
+            return Err(AuthorityError::Internal("no server secret".into()));
+        };
+        let record = PatRecord {
+            pat_id: Uuid::now_v7(),
+            user_id,
+            name,
+            hint: token.hint(),
+            scopes,
+            digest: key.digest(&token),
+            key_id: key.id(),
+            parent_id: parent.map(|((pat_id, _), _)| pat_id),
+            created_at: now,
+            expires_at,
+            revoked_at: None,
+            last_used_at: None,
+        };
+        self.store.insert_pat(&record, MAX_TOKENS_PER_USER).await?;
+        tracing::info!(pat_id = %record.pat_id, user_id = %user_id, scope = %record.scopes, "issued a token");
+        Ok(Issued { record, token })
+    }
+
+    /// An account by its e-mail address, however it is written.
+    pub(crate) async fn account(&self, email: &str) -> Result<UserRecord, AuthorityError> {
+        let email = email.trim().to_lowercase();
+        self.store.user_by_email(&email).await?.ok_or(AuthorityError::NotFound("account"))
+    }
+
+    /// Refuses a caller whose credential does not hold `scope`.
+    pub fn require(&self, by: &Principal, scope: &Scope) -> Result<(), AuthorityError> {
+        if by.scopes.allows(scope) {
+            Ok(())
+        } else {
+            Err(AuthorityError::InsufficientScope { scope: scope.to_string() })
+        }
+    }
+}
+
+fn expiry(asked: Expiry, now: Timestamp, latest: Option<Timestamp>) -> Result<Timestamp, AuthorityError> {
+    let after = |days: i64| {
+        now.checked_add(SignedDuration::from_hours(24 * days))
+            .map_err(|error| AuthorityError::Internal(error.to_string()))
+    };
+    let furthest = after(MAX_DAYS)?;
+    let expires_at = match asked {
+        Expiry::Default => return Ok(latest.map_or(furthest, |latest| latest.min(furthest))),
+        Expiry::Days(days @ 1..=MAX_DAYS) => after(days)?,
+        Expiry::Days(days) => {
+            return Err(invalid(
+                "expires_in_days",
+                format!("`expires_in_days` is {days}; it must be a whole number from 1 to {MAX_DAYS}"),
+            ));
+        }
+        Expiry::At(at) if at <= now => {
+            return Err(invalid(
+                "expires_at",
+                format!("`expires_at` {at} is not in the future (it is {now} now)"),
+            ));
+        }
+        Expiry::At(at) if at > furthest => {
+            return Err(invalid(
+                "expires_at",
+                format!("`expires_at` {at} is more than {MAX_DAYS} days away; the latest is {furthest}"),
+            ));
+        }
+        Expiry::At(at) => at,
+    };
+    match latest {
+        Some(latest) if expires_at > latest => {
+            let field = if matches!(asked, Expiry::At(_)) { "expires_at" } else { "expires_in_days" };
+            Err(invalid(
+                field,
+                format!("`{field}`: a token made with a token may not outlive it; the latest is {latest}"),
+            ))
+        }
+        _ => Ok(expires_at),
+    }
+}

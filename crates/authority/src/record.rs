@@ -1,0 +1,122 @@
+//! What a store keeps. No record holds a secret: only digests and hints.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use trustrelay_token::{KeyId, ScopeSet, TokenDigest};
+use uuid::Uuid;
+
+/// A personal access token, as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PatRecord {
+    /// The token's identity (UUIDv7).
+    pub pat_id: Uuid,
+    /// Whose it is.
+    pub user_id: Uuid,
+    /// The name that its owner chose: 1 to 100 characters.
+    pub name: String,
+    /// `...` and the last four characters.
+    pub hint: String,
+    /// What it opens.
+    pub scopes: ScopeSet,
+    /// The keyed digest of the secret.
+    pub digest: TokenDigest,
+    /// The key that the digest was made under.
+    pub key_id: KeyId,
+    /// The token that it was made with, if it was made with one.
+    pub parent_id: Option<Uuid>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// From when on it is refused.
+    pub expires_at: Timestamp,
+    /// When it was revoked, if it was.
+    pub revoked_at: Option<Timestamp>,
+    /// When it was last accepted, as far as that has reached the store.
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// An account.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UserRecord {
+    /// Its identity (UUIDv7).
+    pub user_id: Uuid,
+    /// The e-mail address, lower-cased.
+    pub email: String,
+    /// Argon2id, in PHC string form.
+    pub password_hash: String,
+    /// Whether it administers this TrustRelay.
+    pub is_admin: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was disabled, if it is.
+    pub disabled_at: Option<Timestamp>,
+}
+
+impl std::fmt::Debug for UserRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UserRecord")
+            .field("user_id", &self.user_id)
+            .field("is_admin", &self.is_admin)
+            .field("disabled_at", &self.disabled_at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A browser session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionRecord {
+    /// The keyed digest of the cookie's value.
+    pub digest: [u8; 32],
+    /// Whose it is.
+    pub user_id: Uuid,
+    /// When it began.
+    pub created_at: Timestamp,
+    /// From when on it is refused.
+    pub expires_at: Timestamp,
+}
+
+/// One token's use since it was last written down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Usage {
+    /// The token.
+    pub pat_id: Uuid,
+    /// The latest use.
+    pub last_used_at: Timestamp,
+    /// Where it came from.
+    pub address: Option<IpAddr>,
+    /// What the client called itself, clipped to 200 bytes.
+    pub user_agent: Option<String>,
+    /// How many uses.
+    pub count: u64,
+}
+
+/// A token that a log entry revokes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevokedPat {
+    /// The token.
+    pub pat_id: Uuid,
+    /// Where an index has it.
+    pub digest: TokenDigest,
+}
+
+/// A change that every node must know of. All but the last take power away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A token and all that were made with it are revoked.
+    PatsRevoked(Vec<RevokedPat>),
+    /// An account is disabled.
+    UserDisabled(Uuid),
+    /// An account is enabled again.
+    UserEnabled(Uuid),
+}
+
+/// An entry of the log: numbered from 1 without gaps, in commit order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogEntry {
+    /// Its number.
+    pub seq: u64,
+    /// When the change was made.
+    pub at: Timestamp,
+    /// The change.
+    pub change: Change,
+}

@@ -1,0 +1,74 @@
+//! Revoke: when the answer is sent, no node accepts the token.
+
+use jiff::Timestamp;
+use trustrelay_token::{Principal, Scope};
+use uuid::Uuid;
+
+use crate::authority::Authority;
+use crate::error::AuthorityError;
+
+/// Which token is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PatRef {
+    /// The one that makes the request (`self` in a path).
+    Own,
+    /// This one.
+    Id(Uuid),
+}
+
+/// A revocation that holds everywhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revoked {
+    /// The token.
+    pub pat_id: Uuid,
+    /// When it was first revoked.
+    pub revoked_at: Timestamp,
+    /// How many open MCP sessions it ended here.
+    pub sessions_terminated: usize,
+}
+
+impl Authority {
+    /// Which token the caller means, if the caller may manage it.
+    pub(crate) fn resolve(&self, by: &Principal, which: PatRef) -> Result<Uuid, AuthorityError> {
+        match (which, by.pat_id()) {
+            (PatRef::Own, Some(own)) => Ok(own),
+            (PatRef::Own, None) => Err(AuthorityError::Invalid {
+                field: "pat_id",
+                message: "`self` means the token that makes the request, and this one came with a browser session; give the token's id".into(),
+            }),
+            (PatRef::Id(id), Some(own)) if id == own => Ok(own),
+            (PatRef::Id(id), Some(_)) => self.require(by, &Scope::Tokens).map(|()| id),
+            (PatRef::Id(id), None) => Ok(id),
+        }
+    }
+
+    /// Revokes one of the caller's tokens and all that were made with it. A token may always revoke itself; others
+    /// need `tokens`. Again: the first outcome, and the same promise.
+    pub async fn revoke(&self, by: &Principal, which: PatRef) -> Result<Revoked, AuthorityError> {
+        let pat_id = self.resolve(by, which)?;
+        match self.store.pat_by_id(pat_id).await? {
+            Some(pat) if pat.user_id == by.user_id => self.revoke_any(pat_id).await,
+            _ => Err(AuthorityError::NotFound("token")),
+        }
+    }
+
+    /// Revokes a token, whoever's it is: what the operator at the machine may do.
+    pub async fn revoke_any(&self, pat_id: Uuid) -> Result<Revoked, AuthorityError> {
+        let me = self.me.upgrade().ok_or_else(|| AuthorityError::Internal("shutting down".into()))?;
+        // A task of its own: once begun it is carried through, also if the caller goes away.
+        let done = tokio::spawn(async move {
+            let outcome = me
+                .store
+                .revoke_pat(pat_id, me.clock.now())
+                .await?
+                .ok_or(AuthorityError::NotFound("token"))?;
+            let cut = me.wait_for_fence(outcome.seq).await?;
+            if outcome.newly {
+                tracing::info!(%pat_id, sessions_terminated = cut, "revoked a token");
+            }
+            let sessions_terminated = if outcome.newly { cut } else { 0 };
+            Ok(Revoked { pat_id, revoked_at: outcome.revoked_at, sessions_terminated })
+        });
+        done.await.map_err(|error| AuthorityError::Internal(error.to_string()))?
+    }
+}

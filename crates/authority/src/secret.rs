@@ -1,0 +1,115 @@
+//! The server's secret, and the keys that are derived from it: one for each purpose.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use trustrelay_token::{DigestKey, KeyId};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+/// 32 random bytes that all digests of a store hang on. Whoever loses them loses all tokens.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct ServerSecret([u8; 32]);
+
+/// A text is not a server secret.
+#[derive(Debug, thiserror::Error)]
+#[error("a server secret is 32 bytes in base64 (44 characters); `trustrelay secret generate` prints one")]
+pub struct BadSecret;
+
+impl ServerSecret {
+    /// A new secret from the system's random source.
+    pub fn generate() -> Result<Self, trustrelay_token::RandomSourceFailed> {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes)?;
+        Ok(Self(bytes))
+    }
+
+    /// The secret in base64: what a key file holds. Whoever calls this answers for where it goes.
+    pub fn expose(&self) -> Zeroizing<String> {
+        Zeroizing::new(STANDARD.encode(self.0))
+    }
+
+    /// HKDF-SHA-256 (RFC 5869) with the purpose as `info`.
+    fn derive<const N: usize>(&self, purpose: &str) -> [u8; N] {
+        let mut key = [0; N];
+        // Only an output above 255 · 32 bytes is refused (RFC 5869 §2.3).
+        let expanded = Hkdf::<Sha256>::new(None, &self.0).expand(purpose.as_bytes(), &mut key);
+        debug_assert!(expanded.is_ok());
+        key
+    }
+
+    /// What a store remembers to notice a wrong secret. It says nothing about the secret.
+    pub(crate) fn fingerprint(&self) -> [u8; 16] {
+        self.derive("trustrelay fingerprint v1")
+    }
+
+    pub(crate) fn token_key(&self) -> DigestKey {
+        let [a, b, c, d]: [u8; 4] = self.derive("trustrelay key id v1");
+        let key = Zeroizing::new(self.derive::<32>("trustrelay token digest v1"));
+        DigestKey::new(KeyId(u32::from_be_bytes([a, b, c, d])), &key)
+    }
+
+    pub(crate) fn session_key(&self) -> SessionKey {
+        let mut block = Zeroizing::new([0; 64]);
+        block[..32].copy_from_slice(&self.derive::<32>("trustrelay browser session v1"));
+        SessionKey(<Hmac<Sha256> as KeyInit>::new((&*block).into()))
+    }
+}
+
+impl FromStr for ServerSecret {
+    type Err = BadSecret;
+
+    fn from_str(text: &str) -> Result<Self, BadSecret> {
+        let bytes = Zeroizing::new(STANDARD.decode(text.trim()).map_err(|_| BadSecret)?);
+        Ok(Self(bytes.as_slice().try_into().map_err(|_| BadSecret)?))
+    }
+}
+
+impl fmt::Debug for ServerSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ServerSecret(…)")
+    }
+}
+
+/// Digests the values of session cookies.
+pub(crate) struct SessionKey(Hmac<Sha256>);
+
+impl SessionKey {
+    pub(crate) fn digest(&self, value: &str) -> [u8; 32] {
+        let mut mac = self.0.clone();
+        mac.update(value.as_bytes());
+        mac.finalize().into_bytes().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_reads_back_and_never_prints() {
+        let secret = ServerSecret::generate().expect("random");
+        let text = secret.expose();
+        let again: ServerSecret = text.parse().expect("reads");
+        assert_eq!(secret.fingerprint(), again.fingerprint());
+        assert!(!format!("{secret:?}").contains(&text[..8]));
+    }
+
+    #[test]
+    fn what_is_not_32_bytes_is_refused() {
+        for wrong in ["", "abc", "AAAA", "////////////////////////////////////////////////"] {
+            assert!(wrong.parse::<ServerSecret>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn each_purpose_has_its_own_key() {
+        let secret = ServerSecret([7; 32]);
+        assert_ne!(secret.derive::<32>("a"), secret.derive::<32>("b"));
+        assert_ne!(secret.derive::<32>("a"), ServerSecret([8; 32]).derive::<32>("a"));
+    }
+}

@@ -1,0 +1,226 @@
+//! Browser sessions: sign in, sign out, change the password.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hashbrown::HashMap;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use trustrelay_token::{Credential, Life, Principal, ScopeSet};
+use zeroize::Zeroizing;
+
+use crate::accounts::check_password;
+use crate::authority::Authority;
+use crate::error::AuthorityError;
+use crate::record::SessionRecord;
+
+/// What the `session` cookie holds.
+pub struct SessionSecret(Zeroizing<String>);
+
+impl SessionSecret {
+    /// The cookie's value. Whoever calls this answers for where it goes.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for SessionSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SessionSecret(…)")
+    }
+}
+
+/// 32 random bytes as text.
+pub(crate) fn random_secret() -> Result<Zeroizing<String>, AuthorityError> {
+    let mut bytes = Zeroizing::new([0u8; 32]);
+    getrandom::fill(&mut *bytes).map_err(|error| AuthorityError::Internal(error.to_string()))?;
+    Ok(Zeroizing::new(URL_SAFE_NO_PAD.encode(*bytes)))
+}
+
+/// How long failed attempts are counted together.
+const WINDOW: Duration = Duration::from_secs(15 * 60);
+/// How many failures one address may have on one account: people mistype.
+const PER_PAIR: u32 = 5;
+/// How many failures one address may have in all: an office behind one address.
+const PER_ADDRESS: u32 = 50;
+/// How many failures an account may see from everywhere: above what its owner needs, far below what guessing needs.
+const PER_ACCOUNT: u32 = 100;
+/// How many counters are kept: at some 120 bytes each, 6 MB.
+const MAX_COUNTERS: usize = 50_000;
+
+#[derive(PartialEq, Eq, Hash, Clone)]
+enum Counter {
+    Pair(String, Option<IpAddr>),
+    Address(IpAddr),
+    Account(String),
+}
+
+/// Counts failed sign-ins. An unknown account counts like a known one.
+#[derive(Default)]
+pub(crate) struct Throttle(Mutex<HashMap<Counter, (u32, Duration)>>);
+
+impl Throttle {
+    fn counters(email: &str, from: Option<IpAddr>) -> Vec<(Counter, u32)> {
+        let mut counters = vec![
+            (Counter::Pair(email.to_owned(), from), PER_PAIR),
+            (Counter::Account(email.to_owned()), PER_ACCOUNT),
+        ];
+        counters.extend(from.map(|address| (Counter::Address(address), PER_ADDRESS)));
+        counters
+    }
+
+    /// Takes one attempt out of what is left, before any work is done for it.
+    fn take(&self, email: &str, from: Option<IpAddr>, now: Duration) -> Result<(), AuthorityError> {
+        let mut counts = self.0.lock();
+        if counts.len() >= MAX_COUNTERS {
+            counts.retain(|_, (_, since)| now.saturating_sub(*since) < WINDOW);
+        }
+        if counts.len() >= MAX_COUNTERS {
+            return Err(AuthorityError::Throttled { retry_after: WINDOW });
+        }
+        let counters = Self::counters(email, from);
+        for (counter, most) in &counters {
+            if let Some((count, since)) = counts.get(counter) {
+                let passed = now.saturating_sub(*since);
+                if count >= most && passed < WINDOW {
+                    return Err(AuthorityError::Throttled { retry_after: WINDOW - passed });
+                }
+            }
+        }
+        for (counter, _) in counters {
+            let slot = counts.entry(counter).or_insert((0, now));
+            if now.saturating_sub(slot.1) >= WINDOW {
+                *slot = (0, now);
+            }
+            slot.0 += 1;
+        }
+        Ok(())
+    }
+
+    /// A success gives its attempt back and forgives the pair.
+    fn forgive(&self, email: &str, from: Option<IpAddr>) {
+        let mut counts = self.0.lock();
+        for (counter, _) in Self::counters(email, from) {
+            match counter {
+                Counter::Pair(..) => {
+                    counts.remove(&counter);
+                }
+                _ => {
+                    if let Some((count, _)) = counts.get_mut(&counter) {
+                        *count = count.saturating_sub(1);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Authority {
+    /// Signs in. A wrong password, an unknown and a disabled account are alike in answer and time.
+    pub async fn login(
+        &self,
+        email: &str,
+        password: String,
+        from: Option<IpAddr>,
+    ) -> Result<(SessionSecret, Timestamp), AuthorityError> {
+        let password = Zeroizing::new(password);
+        // 254 characters: no address is longer, and the throttle keeps what it is given.
+        let email: String = email.trim().to_lowercase().chars().take(254).collect();
+        self.throttle.take(&email, from, self.clock.since_boot())?;
+        let user = self.store.user_by_email(&email).await?;
+        let hash = user.as_ref().map(|user| user.password_hash.clone());
+        let good = self.passwords.matches(password, hash).await?;
+        let Some(user) = user.filter(|user| good && user.disabled_at.is_none()) else {
+            return Err(AuthorityError::WrongCredentials);
+        };
+        self.throttle.forgive(&email, from);
+        let secret = SessionSecret(random_secret()?);
+        let now = self.clock.now();
+        let length = jiff::SignedDuration::try_from(self.config.session_length)
+            .unwrap_or(jiff::SignedDuration::from_hours(1));
+        let expires_at =
+            now.checked_add(length).map_err(|error| AuthorityError::Internal(error.to_string()))?;
+        let session = SessionRecord {
+            digest: self.session_digests(secret.expose()).next().unwrap_or_default(),
+            user_id: user.user_id,
+            created_at: now,
+            expires_at,
+        };
+        self.store.insert_session(&session).await.map_err(|error| match error {
+            // Disabled between the two: alike, again.
+            crate::StoreError::UserGone => AuthorityError::WrongCredentials,
+            other => other.into(),
+        })?;
+        // Now and then, where sessions are made anyway, the dead ones are swept.
+        self.store.delete_expired_sessions(now).await?;
+        Ok((secret, expires_at))
+    }
+
+    fn session_digests<'a>(&'a self, value: &'a str) -> impl Iterator<Item = [u8; 32]> + 'a {
+        self.session_keys.iter().map(move |key| key.digest(value))
+    }
+
+    /// Who a session cookie stands for; `None` if it does not (any more).
+    pub async fn authenticate_session(&self, cookie: &str) -> Result<Option<Principal>, AuthorityError> {
+        if cookie.len() != 43 {
+            return Ok(None);
+        }
+        for digest in self.session_digests(cookie) {
+            if let Some((session, user)) = self.store.session_by_digest(&digest).await? {
+                let good = session.expires_at > self.clock.now() && user.disabled_at.is_none();
+                return Ok(good.then(|| Principal {
+                    user_id: user.user_id,
+                    email: user.email,
+                    is_admin: user.is_admin,
+                    scopes: ScopeSet::all(),
+                    credential: Credential::Session { expires_at: session.expires_at },
+                    life: Life::default(),
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Ends a session. One that is not there is as good as ended.
+    pub async fn logout(&self, cookie: &str) -> Result<(), AuthorityError> {
+        for digest in self.session_digests(cookie) {
+            self.store.delete_session(&digest).await?;
+        }
+        Ok(())
+    }
+
+    /// Changes the caller's password and ends the other sessions. Tokens stay.
+    pub async fn change_password(
+        &self,
+        by: &Principal,
+        cookie: &str,
+        current: String,
+        new: String,
+    ) -> Result<(), AuthorityError> {
+        let (current, new) = (Zeroizing::new(current), Zeroizing::new(new));
+        check_password("new_password", &new)?;
+        self.throttle.take(&by.email, None, self.clock.since_boot())?;
+        let user = self.store.user_by_id(by.user_id).await?.ok_or(AuthorityError::NotFound("account"))?;
+        if !self.passwords.matches(current, Some(user.password_hash)).await? {
+            return Err(AuthorityError::Invalid {
+                field: "current_password",
+                message: "the current password is wrong".into(),
+            });
+        }
+        self.throttle.forgive(&by.email, None);
+        let hash = self.passwords.hash(new).await?;
+        Ok(self.store.set_password(by.user_id, &hash, self.session_digests(cookie).next()).await?)
+    }
+
+    /// Ends all the caller's sessions but the one whose cookie is `keep`; how many. Tokens stay.
+    pub async fn sign_out_everywhere(
+        &self,
+        by: &Principal,
+        keep: Option<&str>,
+    ) -> Result<u64, AuthorityError> {
+        let keep = keep.and_then(|cookie| self.session_digests(cookie).next());
+        Ok(self.store.delete_sessions_of(by.user_id, keep).await?)
+    }
+}

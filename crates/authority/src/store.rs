@@ -1,0 +1,149 @@
+//! The trait that a store implements. `contract` says in tests what it must do.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use trustrelay_token::TokenDigest;
+use uuid::Uuid;
+
+use crate::record::{LogEntry, PatRecord, SessionRecord, Usage, UserRecord};
+
+/// Why a store could not do as asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The e-mail address has an account already.
+    #[error("an account with this e-mail address exists already")]
+    EmailTaken,
+    /// The account to write to is not there, or is disabled.
+    #[error("the account is not there or is disabled")]
+    UserGone,
+    /// The parent token is revoked, expired or not there.
+    #[error("the parent token is no longer active")]
+    ParentGone,
+    /// The account has as many active tokens as it may have.
+    #[error("the account has {0} active tokens already")]
+    TooManyPats(u64),
+    /// The store does not answer; it may later.
+    #[error("the store does not answer: {0}")]
+    Unavailable(String),
+    /// What is stored cannot be read.
+    #[error("the store holds something unreadable: {0}")]
+    Corrupt(String),
+}
+
+/// A node's claim on answering from its index.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    /// The node; a new one for each start.
+    pub node_id: Uuid,
+    /// The last log entry that the node's index has.
+    pub applied_seq: u64,
+    /// How long the claim holds, by the store's own clock.
+    pub length: Duration,
+}
+
+/// The answer to a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Renewal {
+    /// It holds. The log's head was `applied_seq` when this was committed.
+    Held,
+    /// The node is behind: these entries come first (not necessarily all). Nothing was extended.
+    Behind(Vec<LogEntry>),
+}
+
+/// What a revocation changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevokeOutcome {
+    /// When the token was first revoked.
+    pub revoked_at: Timestamp,
+    /// The log entry that revoked it: the one to wait for.
+    pub seq: u64,
+    /// Whether it was this call that did it.
+    pub newly: bool,
+}
+
+/// What keeps the truth.
+///
+/// Each method is one transaction: done durably when it answers `Ok`, and not done at all on `Err`, except
+/// that [`StoreError::Unavailable`] may leave a change done whose answer was lost. Times have microseconds.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Adds an account. [`StoreError::EmailTaken`] if the address (compared as given) is in use.
+    async fn insert_user(&self, user: &UserRecord) -> Result<(), StoreError>;
+    /// Adds an account if there is none at all; `false` if there is one.
+    async fn insert_first_user(&self, user: &UserRecord) -> Result<bool, StoreError>;
+    /// An account by id.
+    async fn user_by_id(&self, user_id: Uuid) -> Result<Option<UserRecord>, StoreError>;
+    /// An account by its address.
+    async fn user_by_email(&self, email: &str) -> Result<Option<UserRecord>, StoreError>;
+    /// All accounts, oldest first.
+    async fn list_users(&self) -> Result<Vec<UserRecord>, StoreError>;
+    /// Whether there is any account.
+    async fn has_users(&self) -> Result<bool, StoreError>;
+    /// Disables (with a time) or enables (`None`) an account and ends its browser sessions when disabling. The number
+    /// of the log entry of the last such change: an account that already is so is not changed again, but its entry is named.
+    /// `None` if there is no such account. An account that never was disabled and is enabled names entry 0.
+    async fn set_user_disabled(
+        &self,
+        user_id: Uuid,
+        at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Option<u64>, StoreError>;
+    /// Sets a password hash and ends the account's browser sessions but the one whose digest is `keep`.
+    /// [`StoreError::UserGone`] if there is no such account.
+    async fn set_password(
+        &self,
+        user_id: Uuid,
+        password_hash: &str,
+        keep: Option<[u8; 32]>,
+    ) -> Result<(), StoreError>;
+
+    /// Adds a token. In the same transaction: its owner must be there and not disabled ([`StoreError::UserGone`]), its parent,
+    /// if it has one, of the same owner and active at `created_at` ([`StoreError::ParentGone`]), and the owner must have fewer than
+    /// `limit` active tokens ([`StoreError::TooManyPats`]).
+    async fn insert_pat(&self, pat: &PatRecord, limit: u64) -> Result<(), StoreError>;
+    /// A token by its digest, revoked and expired ones too, and its owner.
+    async fn pat_by_digest(
+        &self,
+        digest: &TokenDigest,
+    ) -> Result<Option<(PatRecord, UserRecord)>, StoreError>;
+    /// A token by its id, revoked and expired ones too.
+    async fn pat_by_id(&self, pat_id: Uuid) -> Result<Option<PatRecord>, StoreError>;
+    /// An account's tokens that are neither revoked nor expired at `now`, newest first (by `created_at`, then id).
+    async fn active_pats(&self, user_id: Uuid, now: Timestamp) -> Result<Vec<PatRecord>, StoreError>;
+    /// Revokes a token and all that descend from it, in one log entry; `None` if there is no such token. Again: the first outcome.
+    async fn revoke_pat(&self, pat_id: Uuid, at: Timestamp) -> Result<Option<RevokeOutcome>, StoreError>;
+    /// Adds up uses; `last_used_at` never goes back. Unknown tokens are passed over.
+    async fn record_usage(&self, notes: &[Usage]) -> Result<(), StoreError>;
+
+    /// Adds a browser session. [`StoreError::UserGone`] if its account is not there or disabled.
+    async fn insert_session(&self, session: &SessionRecord) -> Result<(), StoreError>;
+    /// A browser session by its digest, expired ones too, and its account.
+    async fn session_by_digest(
+        &self,
+        digest: &[u8; 32],
+    ) -> Result<Option<(SessionRecord, UserRecord)>, StoreError>;
+    /// Ends one browser session; whether there was one.
+    async fn delete_session(&self, digest: &[u8; 32]) -> Result<bool, StoreError>;
+    /// Ends all browser sessions of an account but `keep`; how many.
+    async fn delete_sessions_of(&self, user_id: Uuid, keep: Option<[u8; 32]>) -> Result<u64, StoreError>;
+    /// Removes browser sessions that had expired at `now`; how many.
+    async fn delete_expired_sessions(&self, now: Timestamp) -> Result<u64, StoreError>;
+
+    /// The number of the latest log entry; 0 if there is none.
+    async fn log_head(&self) -> Result<u64, StoreError>;
+    /// Renews (or takes) a lease: if `applied_seq` is the log's head, sets the node's row to hold until the store's clock plus
+    /// `length`, else answers the entries that it lacks, at most 1,000.
+    async fn renew_lease(&self, lease: &Lease) -> Result<Renewal, StoreError>;
+    /// Gives a lease up.
+    async fn end_lease(&self, node_id: Uuid) -> Result<(), StoreError>;
+    /// How many nodes other than `except` hold a lease by the store's clock and have not applied entry `seq`.
+    async fn nodes_behind(&self, seq: u64, except: Option<Uuid>) -> Result<u64, StoreError>;
+
+    /// Binds the store to a server secret at first use, by a fingerprint; afterwards says whether it is the same.
+    async fn bind_secret(&self, fingerprint: &[u8; 16]) -> Result<bool, StoreError>;
+    /// Whether the store answers.
+    async fn ping(&self) -> Result<(), StoreError>;
+}

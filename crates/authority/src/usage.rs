@@ -1,0 +1,93 @@
+//! When a token was last used: noted in memory, bounded, written down in batches. Never on the path of an answer.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use trustrelay_token::Principal;
+use uuid::Uuid;
+
+use crate::authority::Authority;
+use crate::record::{PatRecord, Usage};
+
+/// How many tokens' uses wait at most: at some 150 bytes each, 15 MB. Past that the oldest knowledge stays as it is.
+const MAX_WAITING: usize = 100_000;
+/// How many notes go into one write.
+const BATCH: usize = 500;
+/// How much of a client's name for itself is kept, in bytes.
+const MAX_AGENT: usize = 200;
+
+#[derive(Default)]
+pub(crate) struct UsageLog {
+    waiting: Mutex<HashMap<Uuid, Usage>>,
+    pub(crate) stop: Notify,
+}
+
+impl Authority {
+    /// Notes that a token was accepted. Does nothing for browser sessions.
+    pub fn note_use(&self, principal: &Principal, address: Option<IpAddr>, user_agent: Option<&str>) {
+        let Some(pat_id) = principal.pat_id() else {
+            return;
+        };
+        let now = self.clock.now();
+        let mut waiting = self.usage.waiting.lock();
+        if let Some(note) = waiting.get_mut(&pat_id) {
+            note.last_used_at = now;
+            note.count += 1;
+            note.address = address;
+            if note.user_agent.as_deref() != user_agent {
+                note.user_agent = user_agent.map(clipped);
+            }
+        } else if waiting.len() < MAX_WAITING {
+            let user_agent = user_agent.map(clipped);
+            waiting.insert(pat_id, Usage { pat_id, last_used_at: now, address, user_agent, count: 1 });
+        }
+    }
+
+    /// A record with the use that has not reached the store yet.
+    pub(crate) fn with_latest_use(&self, mut pat: PatRecord) -> PatRecord {
+        if let Some(note) = self.usage.waiting.lock().get(&pat.pat_id) {
+            pat.last_used_at = pat.last_used_at.max(Some(note.last_used_at));
+        }
+        pat
+    }
+
+    pub(crate) async fn keep_usage(self: Arc<Self>) {
+        loop {
+            let stopped = tokio::select! {
+                () = self.usage.stop.notified() => true,
+                () = tokio::time::sleep(self.config.usage_flush) => false,
+            };
+            self.flush_usage().await;
+            if stopped {
+                return;
+            }
+        }
+    }
+
+    /// Writes down what waits. What the store does not take waits on.
+    pub async fn flush_usage(&self) {
+        let waiting: Vec<Usage> = std::mem::take(&mut *self.usage.waiting.lock()).into_values().collect();
+        for batch in waiting.chunks(BATCH) {
+            if let Err(error) = self.store.record_usage(batch).await {
+                tracing::warn!(%error, tokens = batch.len(), "uses could not be written down; they are kept for later");
+                let mut again = self.usage.waiting.lock();
+                for note in batch {
+                    let newer =
+                        again.entry(note.pat_id).or_insert_with(|| Usage { count: 0, ..note.clone() });
+                    newer.count += note.count;
+                }
+            }
+        }
+    }
+}
+
+fn clipped(text: &str) -> String {
+    let mut end = text.len().min(MAX_AGENT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}

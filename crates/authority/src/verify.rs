@@ -1,0 +1,129 @@
+//! Verify: from the index, or from the store on a miss.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::Shared;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use trustrelay_token::{Denied, Principal, Token, TokenDigest, Verification, Verifier};
+
+use crate::authority::Authority;
+use crate::judgment::judge;
+use crate::record::{PatRecord, UserRecord};
+
+/// How often a miss is read again because a change came between; each time needs another revocation.
+const MAX_REREADS: usize = 8;
+/// How long a miss waits for its turn at the store.
+const LOOKUP_PATIENCE: Duration = Duration::from_secs(2);
+const UNAVAILABLE: Denied = Denied::Unavailable { retry_after: Duration::from_secs(1) };
+
+type Found = Result<Option<Arc<(PatRecord, UserRecord)>>, Denied>;
+
+/// The misses that are asking the store. Keyed by the epoch as well: who comes after a change was applied does not share
+/// an answer that was read before it.
+#[derive(Default)]
+pub(crate) struct Flights(Mutex<HashMap<(TokenDigest, u64), Flight>>);
+
+type Flight = Shared<oneshot::Receiver<Found>>;
+
+impl Verifier for Authority {
+    fn verify(&self, token: Token) -> Verification {
+        let Some(newest) = self.keys.first() else {
+            return Verification::Ready(Err(UNAVAILABLE));
+        };
+        let digest = newest.digest(&token);
+        if self.fence.holds(self.clock.since_boot())
+            && let Some(entry) = self.index.get(&digest)
+        {
+            return Verification::Ready(entry.judge(self.clock.now()));
+        }
+        // While secrets rotate, a token may be kept under an older one.
+        let digests = std::iter::once(digest)
+            .chain(self.keys.iter().skip(1).map(|key| key.digest(&token)))
+            .collect::<Vec<_>>();
+        drop(token);
+        let Some(me) = self.me.upgrade() else {
+            return Verification::Ready(Err(UNAVAILABLE));
+        };
+        Verification::Pending(Box::pin(async move { me.verify_slowly(digests).await }))
+    }
+}
+
+impl Authority {
+    async fn verify_slowly(self: Arc<Self>, digests: Vec<TokenDigest>) -> Result<Arc<Principal>, Denied> {
+        for _ in 0..MAX_REREADS {
+            let epoch = self.index.epoch();
+            let trusted = self.fence.holds(self.clock.since_boot());
+            if trusted && let Some(entry) = digests.iter().find_map(|digest| self.index.get(digest)) {
+                return entry.judge(self.clock.now());
+            }
+            let found = if trusted {
+                self.look_up_together(&digests, epoch).await?
+            } else {
+                // Without a lease the epoch says nothing about what other nodes did: each asks for itself.
+                self.look_up(&digests).await?
+            };
+            let Some(found) = found else {
+                return Err(Denied::Unknown);
+            };
+            let (pat, owner) = &*found;
+            let now = self.clock.now();
+            judge(pat.revoked_at, owner.disabled_at.is_some(), pat.expires_at, now)?;
+            // Whoever is handed a principal shares its standing with the index, so that a revocation reaches it.
+            if let Some(entry) = self.index.admit(pat, owner, epoch) {
+                return entry.judge(now);
+            }
+        }
+        Err(UNAVAILABLE)
+    }
+
+    /// Asks the store once for all that wait for the same token in the same epoch.
+    async fn look_up_together(self: &Arc<Self>, digests: &[TokenDigest], epoch: u64) -> Found {
+        let Some(first) = digests.first() else {
+            return Ok(None);
+        };
+        let key = (*first, epoch);
+        let flight = {
+            let mut flights = self.flights.0.lock();
+            match flights.get(&key) {
+                Some(flight) => flight.clone(),
+                None => {
+                    let (answer, flight) = oneshot::channel();
+                    let flight = flight.shared();
+                    flights.insert(key, flight.clone());
+                    let me = self.clone();
+                    let digests = digests.to_vec();
+                    // A task of its own: it ends even if everyone who waits for it goes away.
+                    tokio::spawn(async move {
+                        let found = me.look_up(&digests).await;
+                        me.flights.0.lock().remove(&key);
+                        // Nobody may be waiting any more.
+                        let _ = answer.send(found);
+                    });
+                    flight
+                }
+            }
+        };
+        flight.await.unwrap_or(Err(UNAVAILABLE))
+    }
+
+    async fn look_up(&self, digests: &[TokenDigest]) -> Found {
+        let Ok(Ok(_turn)) = tokio::time::timeout(LOOKUP_PATIENCE, self.lookups.acquire()).await else {
+            return Err(UNAVAILABLE);
+        };
+        for digest in digests {
+            match self.store.pat_by_digest(digest).await {
+                Ok(Some(found)) => return Ok(Some(Arc::new(found))),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "a token could not be verified: the store does not answer");
+                    return Err(UNAVAILABLE);
+                }
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,27 @@
+//! The personal access token of TrustRelay: its format, what a store may keep of it, what it may
+//! open, and who it stands for.
+//!
+//! This crate does no I/O and knows no async runtime. What is promised here does not change: the
+//! prefix, the length, the alphabet and the checksum of a token (see [`Token`]), so that a token found
+//! in a file ten years from now is still recognized.
+//!
+//! ```
+//! use trustrelay_token::{Token, ScopeSet};
+//!
+//! let token = Token::generate().unwrap();
+//! assert_eq!(token.expose().len(), 45);
+//! let scopes: ScopeSet = "mcp:github api:read".parse().unwrap();
+//! assert!(scopes.allows_tool("github", "search"));
+//! ```
+
+mod digest;
+mod format;
+mod principal;
+mod scope;
+mod verifier;
+
+pub use digest::{DigestKey, KeyId, TokenDigest};
+pub use format::{MalformedToken, PREFIX, RandomSourceFailed, TOKEN_LEN, Token};
+pub use principal::{Credential, Life, Principal, Standing};
+pub use scope::{BadScope, Scope, ScopeSet, UpstreamName};
+pub use verifier::{Denied, Verification, Verifier};

@@ -1,0 +1,3 @@
+//! TrustRelay: personal access tokens, and the MCP servers behind them.
+
+fn main() {}
