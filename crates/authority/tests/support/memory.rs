@@ -1,0 +1,327 @@
+//! A store in memory: the plain model of what a store does, with places where a test can hold it up or break it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use trustrelay_authority::*;
+use trustrelay_token::TokenDigest;
+use uuid::Uuid;
+
+#[derive(Default)]
+struct Data {
+    users: Vec<UserRecord>,
+    user_seq: HashMap<Uuid, u64>,
+    pats: Vec<PatRecord>,
+    revoked_seq: HashMap<Uuid, u64>,
+    sessions: HashMap<[u8; 32], SessionRecord>,
+    log: Vec<LogEntry>,
+    nodes: BTreeMap<Uuid, (Instant, u64)>,
+    fingerprint: Option<[u8; 16]>,
+}
+
+/// See the module.
+pub struct MemoryStore {
+    data: Mutex<Data>,
+    /// Every call fails while it is set.
+    pub broken: AtomicBool,
+    /// How often a token was looked up by digest.
+    pub lookups: AtomicUsize,
+    /// How many look-ups have read and are waiting to answer.
+    pub held: AtomicUsize,
+    /// While closed, look-ups read and then wait before they answer.
+    pub gate: Semaphore,
+    gated: AtomicBool,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self {
+            data: Mutex::default(),
+            broken: AtomicBool::new(false),
+            lookups: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
+            gate: Semaphore::new(0),
+            gated: AtomicBool::new(false),
+        }
+    }
+}
+
+impl MemoryStore {
+    pub fn close_gate(&self) {
+        self.gated.store(true, Ordering::SeqCst);
+    }
+
+    pub fn open_gate(&self) {
+        self.gated.store(false, Ordering::SeqCst);
+        self.gate.add_permits(1_000);
+    }
+
+    fn data(&self) -> Result<parking_lot::MutexGuard<'_, Data>, StoreError> {
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("broken on purpose".into()));
+        }
+        Ok(self.data.lock())
+    }
+
+    /// Another process's revocation: committed, and not told to anyone.
+    pub fn revoke_behind_the_back(&self, pat_id: Uuid, at: Timestamp) -> u64 {
+        revoke(&mut self.data.lock(), pat_id, at).expect("known").seq
+    }
+}
+
+fn revoke(data: &mut Data, pat_id: Uuid, at: Timestamp) -> Option<RevokeOutcome> {
+    let pat = data.pats.iter().find(|pat| pat.pat_id == pat_id)?;
+    if let Some(revoked_at) = pat.revoked_at {
+        return Some(RevokeOutcome { revoked_at, seq: data.revoked_seq[&pat_id], newly: false });
+    }
+    let mut tree = vec![pat_id];
+    let mut at_index = 0;
+    while at_index < tree.len() {
+        let parent = tree[at_index];
+        tree.extend(data.pats.iter().filter(|pat| pat.parent_id == Some(parent)).map(|pat| pat.pat_id));
+        at_index += 1;
+    }
+    let seq = data.log.len() as u64 + 1;
+    let mut revoked = Vec::new();
+    for pat in data.pats.iter_mut().filter(|pat| tree.contains(&pat.pat_id) && pat.revoked_at.is_none()) {
+        pat.revoked_at = Some(at);
+        revoked.push(RevokedPat { pat_id: pat.pat_id, digest: pat.digest });
+    }
+    for pat in &revoked {
+        data.revoked_seq.insert(pat.pat_id, seq);
+    }
+    data.log.push(LogEntry { seq, at, change: Change::PatsRevoked(revoked) });
+    Some(RevokeOutcome { revoked_at: at, seq, newly: true })
+}
+
+fn is_active(pat: &PatRecord, now: Timestamp) -> bool {
+    pat.revoked_at.is_none() && pat.expires_at > now
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn insert_user(&self, user: &UserRecord) -> Result<(), StoreError> {
+        let mut data = self.data()?;
+        if data.users.iter().any(|other| other.email == user.email) {
+            return Err(StoreError::EmailTaken);
+        }
+        data.users.push(user.clone());
+        Ok(())
+    }
+
+    async fn insert_first_user(&self, user: &UserRecord) -> Result<bool, StoreError> {
+        let mut data = self.data()?;
+        let first = data.users.is_empty();
+        if first {
+            data.users.push(user.clone());
+        }
+        Ok(first)
+    }
+
+    async fn user_by_id(&self, user_id: Uuid) -> Result<Option<UserRecord>, StoreError> {
+        Ok(self.data()?.users.iter().find(|user| user.user_id == user_id).cloned())
+    }
+
+    async fn user_by_email(&self, email: &str) -> Result<Option<UserRecord>, StoreError> {
+        Ok(self.data()?.users.iter().find(|user| user.email == email).cloned())
+    }
+
+    async fn list_users(&self) -> Result<Vec<UserRecord>, StoreError> {
+        Ok(self.data()?.users.clone())
+    }
+
+    async fn has_users(&self) -> Result<bool, StoreError> {
+        Ok(!self.data()?.users.is_empty())
+    }
+
+    async fn set_user_disabled(
+        &self,
+        user_id: Uuid,
+        at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Option<u64>, StoreError> {
+        let mut data = self.data()?;
+        let seq = data.log.len() as u64 + 1;
+        let Some(user) = data.users.iter_mut().find(|user| user.user_id == user_id) else {
+            return Ok(None);
+        };
+        if user.disabled_at.is_some() == at.is_some() {
+            return Ok(Some(data.user_seq.get(&user_id).copied().unwrap_or(0)));
+        }
+        user.disabled_at = at;
+        let change = if at.is_some() { Change::UserDisabled(user_id) } else { Change::UserEnabled(user_id) };
+        data.log.push(LogEntry { seq, at: now, change });
+        data.user_seq.insert(user_id, seq);
+        if at.is_some() {
+            data.sessions.retain(|_, session| session.user_id != user_id);
+        }
+        Ok(Some(seq))
+    }
+
+    async fn set_password(
+        &self,
+        user_id: Uuid,
+        hash: &str,
+        keep: Option<[u8; 32]>,
+    ) -> Result<(), StoreError> {
+        let mut data = self.data()?;
+        let user = data.users.iter_mut().find(|user| user.user_id == user_id).ok_or(StoreError::UserGone)?;
+        user.password_hash = hash.to_owned();
+        data.sessions.retain(|digest, session| session.user_id != user_id || Some(*digest) == keep);
+        Ok(())
+    }
+
+    async fn insert_pat(&self, pat: &PatRecord, limit: u64) -> Result<(), StoreError> {
+        let mut data = self.data()?;
+        if !data.users.iter().any(|user| user.user_id == pat.user_id && user.disabled_at.is_none()) {
+            return Err(StoreError::UserGone);
+        }
+        if let Some(parent) = pat.parent_id
+            && !data
+                .pats
+                .iter()
+                .any(|p| p.pat_id == parent && p.user_id == pat.user_id && is_active(p, pat.created_at))
+        {
+            return Err(StoreError::ParentGone);
+        }
+        let active =
+            data.pats.iter().filter(|p| p.user_id == pat.user_id && is_active(p, pat.created_at)).count()
+                as u64;
+        if active >= limit {
+            return Err(StoreError::TooManyPats(active));
+        }
+        data.pats.push(pat.clone());
+        Ok(())
+    }
+
+    async fn pat_by_digest(
+        &self,
+        digest: &TokenDigest,
+    ) -> Result<Option<(PatRecord, UserRecord)>, StoreError> {
+        self.lookups.fetch_add(1, Ordering::SeqCst);
+        let found = {
+            let data = self.data()?;
+            data.pats.iter().find(|pat| pat.digest == *digest).map(|pat| {
+                let owner = data.users.iter().find(|user| user.user_id == pat.user_id).expect("owner");
+                (pat.clone(), owner.clone())
+            })
+        };
+        if self.gated.load(Ordering::SeqCst) {
+            self.held.fetch_add(1, Ordering::SeqCst);
+            self.gate.acquire().await.expect("never closed").forget();
+        }
+        Ok(found)
+    }
+
+    async fn pat_by_id(&self, pat_id: Uuid) -> Result<Option<PatRecord>, StoreError> {
+        Ok(self.data()?.pats.iter().find(|pat| pat.pat_id == pat_id).cloned())
+    }
+
+    async fn active_pats(&self, user_id: Uuid, now: Timestamp) -> Result<Vec<PatRecord>, StoreError> {
+        let mut pats: Vec<_> = self
+            .data()?
+            .pats
+            .iter()
+            .filter(|pat| pat.user_id == user_id && is_active(pat, now))
+            .cloned()
+            .collect();
+        pats.sort_by_key(|pat| std::cmp::Reverse((pat.created_at, pat.pat_id)));
+        Ok(pats)
+    }
+
+    async fn revoke_pat(&self, pat_id: Uuid, at: Timestamp) -> Result<Option<RevokeOutcome>, StoreError> {
+        Ok(revoke(&mut *self.data()?, pat_id, at))
+    }
+
+    async fn record_usage(&self, notes: &[Usage]) -> Result<(), StoreError> {
+        let mut data = self.data()?;
+        for note in notes {
+            if let Some(pat) = data.pats.iter_mut().find(|pat| pat.pat_id == note.pat_id) {
+                pat.last_used_at = pat.last_used_at.max(Some(note.last_used_at));
+            }
+        }
+        Ok(())
+    }
+
+    async fn insert_session(&self, session: &SessionRecord) -> Result<(), StoreError> {
+        let mut data = self.data()?;
+        if !data.users.iter().any(|user| user.user_id == session.user_id && user.disabled_at.is_none()) {
+            return Err(StoreError::UserGone);
+        }
+        data.sessions.insert(session.digest, session.clone());
+        Ok(())
+    }
+
+    async fn session_by_digest(
+        &self,
+        digest: &[u8; 32],
+    ) -> Result<Option<(SessionRecord, UserRecord)>, StoreError> {
+        let data = self.data()?;
+        Ok(data.sessions.get(digest).map(|session| {
+            let owner = data.users.iter().find(|user| user.user_id == session.user_id).expect("owner");
+            (session.clone(), owner.clone())
+        }))
+    }
+
+    async fn delete_session(&self, digest: &[u8; 32]) -> Result<bool, StoreError> {
+        Ok(self.data()?.sessions.remove(digest).is_some())
+    }
+
+    async fn delete_sessions_of(&self, user_id: Uuid, keep: Option<[u8; 32]>) -> Result<u64, StoreError> {
+        let mut data = self.data()?;
+        let before = data.sessions.len();
+        data.sessions.retain(|digest, session| session.user_id != user_id || Some(*digest) == keep);
+        Ok((before - data.sessions.len()) as u64)
+    }
+
+    async fn delete_expired_sessions(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let mut data = self.data()?;
+        let before = data.sessions.len();
+        data.sessions.retain(|_, session| session.expires_at > now);
+        Ok((before - data.sessions.len()) as u64)
+    }
+
+    async fn log_head(&self) -> Result<u64, StoreError> {
+        Ok(self.data()?.log.len() as u64)
+    }
+
+    async fn renew_lease(&self, lease: &Lease) -> Result<Renewal, StoreError> {
+        let mut data = self.data()?;
+        let behind: Vec<_> =
+            data.log.iter().filter(|entry| entry.seq > lease.applied_seq).take(1000).cloned().collect();
+        if !behind.is_empty() {
+            return Ok(Renewal::Behind(behind));
+        }
+        data.nodes.insert(lease.node_id, (Instant::now() + lease.length, lease.applied_seq));
+        Ok(Renewal::Held)
+    }
+
+    async fn end_lease(&self, node_id: Uuid) -> Result<(), StoreError> {
+        self.data()?.nodes.remove(&node_id);
+        Ok(())
+    }
+
+    async fn nodes_behind(&self, seq: u64, except: Option<Uuid>) -> Result<u64, StoreError> {
+        let now = Instant::now();
+        let behind = |(id, (until, applied)): &(&Uuid, &(Instant, u64))| {
+            Some(**id) != except && *until > now && *applied < seq
+        };
+        Ok(self.data()?.nodes.iter().filter(behind).count() as u64)
+    }
+
+    async fn bind_secret(&self, fingerprint: &[u8; 16]) -> Result<bool, StoreError> {
+        Ok(self.data()?.fingerprint.get_or_insert(*fingerprint) == fingerprint)
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.data().map(drop)
+    }
+}
+
+/// Long enough that a test which waits for something that never comes fails, and does not hang.
+pub const PATIENCE: Duration = Duration::from_secs(20);
