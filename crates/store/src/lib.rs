@@ -1,1 +1,12 @@
-//! Part of TrustRelay.
+//! SQLite behind the authority's [`Store`](trustrelay_authority::Store): one file, durable, in write-ahead mode.
+//!
+//! Changes go through one writer thread that puts those which wait into one commit; reads go to threads of their own.
+//! Several processes may have the file open: a server and the commands.
+
+mod open;
+mod rows;
+mod sqlite;
+mod threads;
+
+pub use open::{DATABASE_FILE, OpenError, SqliteOptions};
+pub use sqlite::SqliteStore;

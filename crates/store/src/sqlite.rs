@@ -1,0 +1,589 @@
+//! The store's methods, each one transaction.
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+use trustrelay_authority::{
+    Change, Lease, LogEntry, PatRecord, Renewal, RevokeOutcome, RevokedPat, SessionRecord, Store, StoreError,
+    Usage, UserRecord,
+};
+use trustrelay_token::TokenDigest;
+use uuid::Uuid;
+
+use crate::open::{OpenError, SqliteOptions, prepare};
+use crate::rows::{self, PAT, PAT_COLUMNS, USER};
+use crate::threads::Threads;
+
+/// Most log entries in one answer.
+const MAX_BEHIND: u64 = 1000;
+
+/// A store in one SQLite file.
+pub struct SqliteStore {
+    threads: Threads,
+    boot_id: String,
+}
+
+/// `?` on what SQLite said: nothing of it is the caller's fault.
+trait OrStoreError<T> {
+    fn or_store(self) -> Result<T, StoreError>;
+}
+
+impl<T> OrStoreError<T> for rusqlite::Result<T> {
+    fn or_store(self) -> Result<T, StoreError> {
+        self.map_err(|error| match error {
+            rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..) => {
+                StoreError::Corrupt(error.to_string())
+            }
+            other => StoreError::Unavailable(other.to_string()),
+        })
+    }
+}
+
+impl SqliteStore {
+    /// Opens the database of a data directory, and makes both if they are not there (modes 0700 and 0600).
+    pub fn open(data_dir: &Path, options: SqliteOptions) -> Result<Self, OpenError> {
+        let path = prepare(data_dir)?;
+        // Where there is no such file, every row is of this boot: leases then end by their time alone.
+        let boot_id =
+            std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
+        Ok(Self { threads: Threads::start(&path, options.readers)?, boot_id })
+    }
+
+    /// How many commits reached the disk: fewer than changes, where changes came together.
+    pub fn commits(&self) -> u64 {
+        self.threads.commits.load(Ordering::Relaxed)
+    }
+}
+
+fn insert_user(connection: &Connection, user: &UserRecord) -> Result<(), StoreError> {
+    let inserted = connection
+        .prepare_cached(
+            "INSERT INTO users (user_id, email, password_hash, is_admin, created_at, disabled_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+             ON CONFLICT (email) DO NOTHING",
+        )
+        .or_store()?
+        .execute(params![
+            user.user_id.as_bytes(),
+            user.email,
+            user.password_hash,
+            user.is_admin,
+            user.created_at.as_microsecond(),
+            user.disabled_at.map(Timestamp::as_microsecond),
+        ])
+        .or_store()?;
+    if inserted == 0 { Err(StoreError::EmailTaken) } else { Ok(()) }
+}
+
+fn has_users(connection: &Connection) -> Result<bool, StoreError> {
+    connection.query_row("SELECT EXISTS (SELECT 1 FROM users)", [], |row| row.get(0)).or_store()
+}
+
+fn is_enabled(connection: &Connection, user_id: Uuid) -> Result<bool, StoreError> {
+    connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM users WHERE user_id = ?1 AND disabled_at IS NULL)")
+        .or_store()?
+        .query_row([user_id.as_bytes()], |row| row.get(0))
+        .or_store()
+}
+
+fn delete_sessions(
+    connection: &Connection,
+    user_id: Uuid,
+    keep: Option<[u8; 32]>,
+) -> Result<usize, StoreError> {
+    connection
+        .prepare_cached("DELETE FROM browser_sessions WHERE user_id = ?1 AND digest IS NOT ?2")
+        .or_store()?
+        .execute(params![user_id.as_bytes(), keep])
+        .or_store()
+}
+
+/// The next number: the writer is alone in its transaction, so there is no gap.
+fn append(
+    connection: &Connection,
+    at: Timestamp,
+    kind: &str,
+    user_id: Option<Uuid>,
+) -> Result<u64, StoreError> {
+    let seq = head(connection)? + 1;
+    connection
+        .prepare_cached("INSERT INTO log (seq, at, kind, user_id) VALUES (?1, ?2, ?3, ?4)")
+        .or_store()?
+        .execute(params![seq, at.as_microsecond(), kind, user_id.map(Uuid::into_bytes)])
+        .or_store()?;
+    Ok(seq)
+}
+
+fn head(connection: &Connection) -> Result<u64, StoreError> {
+    connection.query_row("SELECT COALESCE(MAX(seq), 0) FROM log", [], |row| row.get(0)).or_store()
+}
+
+fn log_after(connection: &Connection, seq: u64) -> Result<Vec<LogEntry>, StoreError> {
+    let mut statement = connection
+        .prepare_cached("SELECT seq, at, kind, user_id FROM log WHERE seq > ?1 ORDER BY seq LIMIT ?2")
+        .or_store()?;
+    let mut rows = statement.query(params![seq, MAX_BEHIND]).or_store()?;
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next().or_store()? {
+        let seq: u64 = row.get(0).or_store()?;
+        let kind: String = row.get(2).or_store()?;
+        let change = match kind.as_str() {
+            "revoked" => Change::PatsRevoked(revoked_in(connection, seq)?),
+            "disabled" => Change::UserDisabled(rows::id(row, 3).or_store()?),
+            "enabled" => Change::UserEnabled(rows::id(row, 3).or_store()?),
+            other => {
+                return Err(StoreError::Corrupt(format!("log entry {seq} is of the unknown kind `{other}`")));
+            }
+        };
+        entries.push(LogEntry { seq, at: rows::time(row, 1).or_store()?, change });
+    }
+    Ok(entries)
+}
+
+fn revoked_in(connection: &Connection, seq: u64) -> Result<Vec<RevokedPat>, StoreError> {
+    let mut statement = connection
+        .prepare_cached("SELECT pat_id, digest FROM log_pats WHERE seq = ?1 ORDER BY pat_id")
+        .or_store()?;
+    let pats = statement
+        .query_map([seq], |row| {
+            Ok(RevokedPat { pat_id: rows::id(row, 0)?, digest: TokenDigest::from_bytes(row.get(1)?) })
+        })
+        .or_store()?;
+    pats.collect::<rusqlite::Result<_>>().or_store()
+}
+
+fn insert_pat(connection: &Connection, pat: &PatRecord, limit: u64) -> Result<(), StoreError> {
+    if !is_enabled(connection, pat.user_id)? {
+        return Err(StoreError::UserGone);
+    }
+    let now = pat.created_at.as_microsecond();
+    if let Some(parent) = pat.parent_id {
+        let active: bool = connection
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM pats WHERE pat_id = ?1 AND user_id = ?2 AND revoked_at IS NULL AND expires_at > ?3)",
+            )
+            .or_store()?
+            .query_row(params![parent.as_bytes(), pat.user_id.as_bytes(), now], |row| row.get(0))
+            .or_store()?;
+        if !active {
+            return Err(StoreError::ParentGone);
+        }
+    }
+    let active: u64 = connection
+        .prepare_cached(
+            "SELECT COUNT(*) FROM pats WHERE user_id = ?1 AND revoked_at IS NULL AND expires_at > ?2",
+        )
+        .or_store()?
+        .query_row(params![pat.user_id.as_bytes(), now], |row| row.get(0))
+        .or_store()?;
+    if active >= limit {
+        return Err(StoreError::TooManyPats(active));
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO pats (pat_id, user_id, name, hint, scopes, digest, key_id, parent_id, created_at, expires_at, revoked_at, \
+             last_used_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+        )
+        .or_store()?
+        .execute(params![
+            pat.pat_id.as_bytes(),
+            pat.user_id.as_bytes(),
+            pat.name,
+            pat.hint,
+            pat.scopes.to_string(),
+            pat.digest.as_bytes(),
+            pat.key_id.0,
+            pat.parent_id.map(Uuid::into_bytes),
+            now,
+            pat.expires_at.as_microsecond(),
+            pat.revoked_at.map(Timestamp::as_microsecond),
+            pat.last_used_at.map(Timestamp::as_microsecond),
+        ])
+        .or_store()?;
+    Ok(())
+}
+
+fn revoke_pat(
+    connection: &Connection,
+    pat_id: Uuid,
+    at: Timestamp,
+) -> Result<Option<RevokeOutcome>, StoreError> {
+    let found: Option<(Option<i64>, Option<u64>)> = connection
+        .prepare_cached("SELECT revoked_at, revoked_seq FROM pats WHERE pat_id = ?1")
+        .or_store()?
+        .query_row([pat_id.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()
+        .or_store()?;
+    match found {
+        None => return Ok(None),
+        Some((Some(micros), Some(seq))) => {
+            let revoked_at = Timestamp::from_microsecond(micros)
+                .map_err(|error| StoreError::Corrupt(error.to_string()))?;
+            return Ok(Some(RevokeOutcome { revoked_at, seq, newly: false }));
+        }
+        Some(_) => {}
+    }
+    let seq = append(connection, at, "revoked", None)?;
+    connection
+        .prepare_cached(
+            "WITH RECURSIVE tree (pat_id) AS (VALUES (?1) UNION SELECT p.pat_id FROM pats p JOIN tree t ON p.parent_id = t.pat_id) \
+             UPDATE pats SET revoked_at = ?2, revoked_seq = ?3 WHERE pat_id IN (SELECT pat_id FROM tree) AND revoked_at IS NULL",
+        )
+        .or_store()?
+        .execute(params![pat_id.as_bytes(), at.as_microsecond(), seq])
+        .or_store()?;
+    connection
+        .prepare_cached(
+            "WITH RECURSIVE tree (pat_id) AS (VALUES (?1) UNION SELECT p.pat_id FROM pats p JOIN tree t ON p.parent_id = t.pat_id) \
+             INSERT INTO log_pats (seq, pat_id, digest) SELECT ?2, pat_id, digest FROM pats \
+             WHERE pat_id IN (SELECT pat_id FROM tree) AND revoked_seq = ?2",
+        )
+        .or_store()?
+        .execute(params![pat_id.as_bytes(), seq])
+        .or_store()?;
+    Ok(Some(RevokeOutcome { revoked_at: at, seq, newly: true }))
+}
+
+fn set_user_disabled(
+    connection: &Connection,
+    user_id: Uuid,
+    at: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<Option<u64>, StoreError> {
+    let found: Option<(bool, u64)> = connection
+        .query_row(
+            "SELECT disabled_at IS NOT NULL, changed_seq FROM users WHERE user_id = ?1",
+            [user_id.as_bytes()],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .optional()
+        .or_store()?;
+    match found {
+        None => return Ok(None),
+        Some((is_disabled, seq)) if is_disabled == at.is_some() => return Ok(Some(seq)),
+        Some(_) => {}
+    }
+    let seq = append(connection, now, if at.is_some() { "disabled" } else { "enabled" }, Some(user_id))?;
+    connection
+        .execute(
+            "UPDATE users SET disabled_at = ?2, changed_seq = ?3 WHERE user_id = ?1",
+            params![user_id.as_bytes(), at.map(Timestamp::as_microsecond), seq],
+        )
+        .or_store()?;
+    if at.is_some() {
+        delete_sessions(connection, user_id, None)?;
+    }
+    Ok(Some(seq))
+}
+
+/// Nanoseconds since boot, counting a suspended machine's sleep: the clock of leases.
+fn since_boot() -> i64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
+}
+
+fn renew_lease(connection: &Connection, lease: &Lease, boot_id: &str) -> Result<Renewal, StoreError> {
+    if head(connection)? > lease.applied_seq {
+        return Ok(Renewal::Behind(log_after(connection, lease.applied_seq)?));
+    }
+    let now = since_boot();
+    let until = now.saturating_add(i64::try_from(lease.length.as_nanos()).unwrap_or(i64::MAX));
+    connection
+        .prepare_cached(
+            "INSERT INTO nodes (node_id, boot_id, lease_until, applied_seq) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (node_id) DO UPDATE \
+             SET boot_id = excluded.boot_id, lease_until = excluded.lease_until, applied_seq = excluded.applied_seq",
+        )
+        .or_store()?
+        .execute(params![lease.node_id.as_bytes(), boot_id, until, lease.applied_seq])
+        .or_store()?;
+    // Of nodes that died nothing is left.
+    connection
+        .prepare_cached("DELETE FROM nodes WHERE boot_id <> ?1 OR lease_until < ?2")
+        .or_store()?
+        .execute(params![boot_id, now])
+        .or_store()?;
+    Ok(Renewal::Held)
+}
+
+fn record_usage(connection: &Connection, notes: &[Usage]) -> Result<(), StoreError> {
+    let mut statement = connection
+        .prepare_cached(
+            "UPDATE pats SET use_count = use_count + ?2, last_used_at = MAX(COALESCE(last_used_at, 0), ?3), \
+             last_used_address = COALESCE(?4, last_used_address), last_used_agent = COALESCE(?5, last_used_agent) WHERE pat_id = ?1",
+        )
+        .or_store()?;
+    for note in notes {
+        statement
+            .execute(params![
+                note.pat_id.as_bytes(),
+                note.count,
+                note.last_used_at.as_microsecond(),
+                note.address.map(|address| address.to_string()),
+                note.user_agent,
+            ])
+            .or_store()?;
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn insert_user(&self, user: &UserRecord) -> Result<(), StoreError> {
+        let user = user.clone();
+        self.threads.write(move |connection| insert_user(connection, &user)).await
+    }
+
+    async fn insert_first_user(&self, user: &UserRecord) -> Result<bool, StoreError> {
+        let user = user.clone();
+        self.threads
+            .write(move |connection| {
+                let first = !has_users(connection)?;
+                if first {
+                    insert_user(connection, &user)?;
+                }
+                Ok(first)
+            })
+            .await
+    }
+
+    async fn user_by_id(&self, user_id: Uuid) -> Result<Option<UserRecord>, StoreError> {
+        let sql = format!("SELECT {USER} FROM users u WHERE u.user_id = ?1");
+        self.threads
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(&sql).or_store()?;
+                statement.query_row([user_id.as_bytes()], |row| rows::user(row, 0)).optional().or_store()
+            })
+            .await
+    }
+
+    async fn user_by_email(&self, email: &str) -> Result<Option<UserRecord>, StoreError> {
+        let sql = format!("SELECT {USER} FROM users u WHERE u.email = ?1");
+        let email = email.to_owned();
+        self.threads
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(&sql).or_store()?;
+                statement.query_row([email], |row| rows::user(row, 0)).optional().or_store()
+            })
+            .await
+    }
+
+    async fn list_users(&self) -> Result<Vec<UserRecord>, StoreError> {
+        let sql = format!("SELECT {USER} FROM users u ORDER BY u.created_at, u.user_id");
+        self.threads
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(&sql).or_store()?;
+                let users = statement.query_map([], |row| rows::user(row, 0)).or_store()?;
+                users.collect::<rusqlite::Result<_>>().or_store()
+            })
+            .await
+    }
+
+    async fn has_users(&self) -> Result<bool, StoreError> {
+        self.threads.read(has_users).await
+    }
+
+    async fn set_user_disabled(
+        &self,
+        user_id: Uuid,
+        at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Option<u64>, StoreError> {
+        self.threads.write(move |connection| set_user_disabled(connection, user_id, at, now)).await
+    }
+
+    async fn set_password(
+        &self,
+        user_id: Uuid,
+        password_hash: &str,
+        keep: Option<[u8; 32]>,
+    ) -> Result<(), StoreError> {
+        let hash = password_hash.to_owned();
+        self.threads
+            .write(move |connection| {
+                let sql = "UPDATE users SET password_hash = ?2 WHERE user_id = ?1";
+                if connection.execute(sql, params![user_id.as_bytes(), hash]).or_store()? == 0 {
+                    return Err(StoreError::UserGone);
+                }
+                delete_sessions(connection, user_id, keep).map(drop)
+            })
+            .await
+    }
+
+    async fn insert_pat(&self, pat: &PatRecord, limit: u64) -> Result<(), StoreError> {
+        let pat = pat.clone();
+        self.threads.write(move |connection| insert_pat(connection, &pat, limit)).await
+    }
+
+    async fn pat_by_digest(
+        &self,
+        digest: &TokenDigest,
+    ) -> Result<Option<(PatRecord, UserRecord)>, StoreError> {
+        let sql =
+            format!("SELECT {PAT}, {USER} FROM pats p JOIN users u USING (user_id) WHERE p.digest = ?1");
+        let digest = *digest.as_bytes();
+        self.threads
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(&sql).or_store()?;
+                let found =
+                    statement.query_row([digest], |row| Ok((rows::pat(row)?, rows::user(row, PAT_COLUMNS)?)));
+                found.optional().or_store()
+            })
+            .await
+    }
+
+    async fn pat_by_id(&self, pat_id: Uuid) -> Result<Option<PatRecord>, StoreError> {
+        let sql = format!("SELECT {PAT} FROM pats p WHERE p.pat_id = ?1");
+        self.threads
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(&sql).or_store()?;
+                statement.query_row([pat_id.as_bytes()], rows::pat).optional().or_store()
+            })
+            .await
+    }
+
+    async fn active_pats(&self, user_id: Uuid, now: Timestamp) -> Result<Vec<PatRecord>, StoreError> {
+        let sql = format!(
+            "SELECT {PAT} FROM pats p WHERE p.user_id = ?1 AND p.revoked_at IS NULL AND p.expires_at > ?2 \
+             ORDER BY p.created_at DESC, p.pat_id DESC"
+        );
+        self.threads
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(&sql).or_store()?;
+                let pats = statement
+                    .query_map(params![user_id.as_bytes(), now.as_microsecond()], rows::pat)
+                    .or_store()?;
+                pats.collect::<rusqlite::Result<_>>().or_store()
+            })
+            .await
+    }
+
+    async fn revoke_pat(&self, pat_id: Uuid, at: Timestamp) -> Result<Option<RevokeOutcome>, StoreError> {
+        self.threads.write(move |connection| revoke_pat(connection, pat_id, at)).await
+    }
+
+    async fn record_usage(&self, notes: &[Usage]) -> Result<(), StoreError> {
+        let notes = notes.to_vec();
+        self.threads.write(move |connection| record_usage(connection, &notes)).await
+    }
+
+    async fn insert_session(&self, session: &SessionRecord) -> Result<(), StoreError> {
+        let session = session.clone();
+        self.threads
+            .write(move |connection| {
+                if !is_enabled(connection, session.user_id)? {
+                    return Err(StoreError::UserGone);
+                }
+                connection
+                    .prepare_cached(
+                        "INSERT INTO browser_sessions (digest, user_id, created_at, expires_at) VALUES (?1, ?2, ?3, ?4)",
+                    )
+                    .or_store()?
+                    .execute(params![
+                        session.digest,
+                        session.user_id.as_bytes(),
+                        session.created_at.as_microsecond(),
+                        session.expires_at.as_microsecond(),
+                    ])
+                    .or_store()
+                    .map(drop)
+            })
+            .await
+    }
+
+    async fn session_by_digest(
+        &self,
+        digest: &[u8; 32],
+    ) -> Result<Option<(SessionRecord, UserRecord)>, StoreError> {
+        let sql = format!(
+            "SELECT s.digest, s.user_id, s.created_at, s.expires_at, {USER} FROM browser_sessions s JOIN users u USING (user_id) \
+             WHERE s.digest = ?1"
+        );
+        let digest = *digest;
+        self.threads
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(&sql).or_store()?;
+                let found =
+                    statement.query_row([digest], |row| Ok((rows::session(row)?, rows::user(row, 4)?)));
+                found.optional().or_store()
+            })
+            .await
+    }
+
+    async fn delete_session(&self, digest: &[u8; 32]) -> Result<bool, StoreError> {
+        let digest = *digest;
+        self.threads
+            .write(move |connection| {
+                let sql = "DELETE FROM browser_sessions WHERE digest = ?1";
+                Ok(connection.execute(sql, [digest]).or_store()? > 0)
+            })
+            .await
+    }
+
+    async fn delete_sessions_of(&self, user_id: Uuid, keep: Option<[u8; 32]>) -> Result<u64, StoreError> {
+        let ended = self.threads.write(move |connection| delete_sessions(connection, user_id, keep)).await?;
+        Ok(ended as u64)
+    }
+
+    async fn delete_expired_sessions(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.threads
+            .write(move |connection| {
+                let sql = "DELETE FROM browser_sessions WHERE expires_at <= ?1";
+                Ok(connection.execute(sql, [now.as_microsecond()]).or_store()? as u64)
+            })
+            .await
+    }
+
+    async fn log_head(&self) -> Result<u64, StoreError> {
+        self.threads.read(head).await
+    }
+
+    async fn renew_lease(&self, lease: &Lease) -> Result<Renewal, StoreError> {
+        let (lease, boot_id) = (lease.clone(), self.boot_id.clone());
+        self.threads.write(move |connection| renew_lease(connection, &lease, &boot_id)).await
+    }
+
+    async fn end_lease(&self, node_id: Uuid) -> Result<(), StoreError> {
+        self.threads
+            .write(move |connection| {
+                connection
+                    .execute("DELETE FROM nodes WHERE node_id = ?1", [node_id.as_bytes()])
+                    .or_store()
+                    .map(drop)
+            })
+            .await
+    }
+
+    async fn nodes_behind(&self, seq: u64, except: Option<Uuid>) -> Result<u64, StoreError> {
+        let boot_id = self.boot_id.clone();
+        self.threads
+            .read(move |connection| {
+                connection
+                    .prepare_cached(
+                        "SELECT COUNT(*) FROM nodes WHERE boot_id = ?1 AND lease_until > ?2 AND applied_seq < ?3 AND node_id IS NOT ?4",
+                    )
+                    .or_store()?
+                    .query_row(params![boot_id, since_boot(), seq, except.map(Uuid::into_bytes)], |row| row.get(0))
+                    .or_store()
+            })
+            .await
+    }
+
+    async fn bind_secret(&self, fingerprint: &[u8; 16]) -> Result<bool, StoreError> {
+        let fingerprint = *fingerprint;
+        self.threads
+            .write(move |connection| {
+                let sql = "INSERT INTO meta (key, value) VALUES ('secret_fingerprint', ?1) ON CONFLICT (key) DO NOTHING";
+                connection.execute(sql, [fingerprint]).or_store()?;
+                let sql = "SELECT value = ?1 FROM meta WHERE key = 'secret_fingerprint'";
+                connection.query_row(sql, [fingerprint], |row| row.get(0)).or_store()
+            })
+            .await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.threads.read(|connection| connection.query_row("SELECT 1", [], |_| Ok(())).or_store()).await
+    }
+}

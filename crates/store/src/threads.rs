@@ -1,0 +1,158 @@
+//! The threads that touch the file: one that writes, a few that read.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::{mpsc, oneshot};
+use trustrelay_authority::StoreError;
+
+use crate::open::{OpenError, connect};
+
+/// Most changes in one commit: at some 10 µs each, a commit stays below 10 ms of work.
+const MAX_GROUP: usize = 500;
+/// Most changes, and most reads a thread, that wait; past that, callers wait to be let in.
+const QUEUE: usize = 1024;
+
+/// A change: done within a transaction; what it returns is called when the commit is known to be good or not.
+type Change = Box<dyn FnOnce(&Connection) -> Answer + Send>;
+type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+type Read = Box<dyn FnOnce(&Connection) + Send>;
+
+pub(crate) struct Threads {
+    changes: Option<mpsc::Sender<Change>>,
+    reads: Vec<mpsc::Sender<Read>>,
+    next_reader: AtomicUsize,
+    pub(crate) commits: Arc<AtomicU64>,
+    handles: Vec<JoinHandle<()>>,
+}
+
+pub(crate) fn failed(error: &rusqlite::Error) -> StoreError {
+    StoreError::Unavailable(error.to_string())
+}
+
+fn gone() -> StoreError {
+    StoreError::Unavailable("the database is closed".into())
+}
+
+impl Threads {
+    pub(crate) fn start(path: &Path, readers: usize) -> Result<Self, OpenError> {
+        let commits = Arc::new(AtomicU64::new(0));
+        let (changes, waiting) = mpsc::channel(QUEUE);
+        let mut handles = Vec::new();
+        let writer = connect(path)?;
+        let counted = commits.clone();
+        handles.push(spawn("store-writer", path, move || write_all(writer, waiting, &counted))?);
+        let mut reads = Vec::new();
+        for _ in 0..readers.max(1) {
+            let connection = connect(path)?;
+            let (sender, mut waiting) = mpsc::channel::<Read>(QUEUE);
+            handles.push(spawn("store-reader", path, move || {
+                while let Some(read) = waiting.blocking_recv() {
+                    read(&connection);
+                }
+            })?);
+            reads.push(sender);
+        }
+        Ok(Self { changes: Some(changes), reads, next_reader: AtomicUsize::new(0), commits, handles })
+    }
+
+    /// Reads on one of the readers' threads.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (sender, answer) = oneshot::channel();
+        let turn = self.next_reader.fetch_add(1, Ordering::Relaxed) % self.reads.len();
+        let work: Read = Box::new(move |connection| {
+            // Who asked may have gone away.
+            let _ = sender.send(read(connection));
+        });
+        self.reads.get(turn).ok_or_else(gone)?.send(work).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    /// Changes in the next commit; answers when it is on the disk.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (sender, answer) = oneshot::channel();
+        let work: Change = Box::new(move |connection| {
+            let outcome = in_savepoint(connection, change);
+            Box::new(move |committed| {
+                let _ = sender.send(committed.and(outcome));
+            })
+        });
+        self.changes.as_ref().ok_or_else(gone)?.send(work).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.changes = None;
+        self.reads.clear();
+        for handle in self.handles.drain(..) {
+            if handle.join().is_err() {
+                tracing::error!("a database thread panicked");
+            }
+        }
+    }
+}
+
+fn spawn(name: &str, path: &Path, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
+    std::thread::Builder::new()
+        .name(name.into())
+        .spawn(work)
+        .map_err(|cause| OpenError::Directory { path: path.to_owned(), cause })
+}
+
+/// One that fails does not sink the others of its group.
+fn in_savepoint<T>(
+    connection: &Connection,
+    change: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    connection.execute_batch("SAVEPOINT one").map_err(|error| failed(&error))?;
+    let outcome = change(connection);
+    let end = if outcome.is_ok() { "RELEASE one" } else { "ROLLBACK TO one; RELEASE one" };
+    connection.execute_batch(end).map_err(|error| failed(&error))?;
+    outcome
+}
+
+fn write_all(mut connection: Connection, mut waiting: mpsc::Receiver<Change>, commits: &AtomicU64) {
+    while let Some(first) = waiting.blocking_recv() {
+        let mut group = vec![first];
+        while group.len() < MAX_GROUP
+            && let Ok(next) = waiting.try_recv()
+        {
+            group.push(next);
+        }
+        let mut answers = Vec::with_capacity(group.len());
+        let committed = commit(&mut connection, group, &mut answers);
+        if committed.is_ok() {
+            commits.fetch_add(1, Ordering::Relaxed);
+        }
+        for answer in answers {
+            answer(match &committed {
+                Ok(()) => Ok(()),
+                Err(error) => Err(failed(error)),
+            });
+        }
+    }
+}
+
+fn commit(
+    connection: &mut Connection,
+    group: Vec<Change>,
+    answers: &mut Vec<Answer>,
+) -> Result<(), rusqlite::Error> {
+    // If it cannot begin, the changes are dropped, and with them the answers: their callers see the store as unavailable.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for change in group {
+        answers.push(change(&transaction));
+    }
+    transaction.commit()
+}
