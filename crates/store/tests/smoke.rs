@@ -1,5 +1,7 @@
 //! The authority over SQLite, end to end.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +12,11 @@ use zeroize::Zeroizing;
 
 async fn open(dir: &std::path::Path, secret: &ServerSecret) -> Arc<Authority> {
     let store = SqliteStore::open(dir, SqliteOptions::default()).expect("opens");
-    let config = AuthorityConfig { password_memory_kib: 8, lease: Duration::from_millis(400), ..Default::default() };
-    Authority::open(Arc::new(store), std::slice::from_ref(secret), Arc::new(SystemClock), config).await.expect("opens")
+    let config =
+        AuthorityConfig { password_memory_kib: 8, lease: Duration::from_millis(400), ..Default::default() };
+    Authority::open(Arc::new(store), std::slice::from_ref(secret), Arc::new(SystemClock), config)
+        .await
+        .expect("opens")
 }
 
 #[tokio::test]
