@@ -125,8 +125,13 @@ async fn wrong_accounts_are_named() {
 async fn another_secret_is_refused() {
     let world = World::new().await;
     let wrong = ServerSecret::generate().expect("random");
-    let opened =
-        Authority::open(world.store.clone(), &[wrong.clone()], world.clock.clone(), support::config()).await;
+    let opened = Authority::open(
+        world.store.clone(),
+        std::slice::from_ref(&wrong),
+        world.clock.clone(),
+        support::config(),
+    )
+    .await;
     assert!(matches!(opened.err(), Some(AuthorityError::Conflict(_))));
     let both = [wrong, world.secret.clone()];
     Authority::open(world.store.clone(), &both, world.clock.clone(), support::config())
