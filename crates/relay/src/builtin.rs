@@ -1,0 +1,73 @@
+//! The tools of the relay's own: who am I, and what is behind it.
+
+use serde_json::{Value, json};
+use trustrelay_token::{Credential, Principal};
+
+use crate::catalogue::List;
+use crate::clock;
+use crate::relay::Relay;
+
+/// The upstream that the built-in tools belong to.
+pub(crate) const NAME: &str = "trustrelay";
+
+pub(crate) fn tools() -> [Value; 2] {
+    let tool = |name: &str, description: &str| {
+        json!({
+            "name": format!("{NAME}__{name}"), "description": description,
+            "inputSchema": {"type": "object", "properties": {}, "additionalProperties": false},
+            "annotations": {"readOnlyHint": true, "openWorldHint": false},
+        })
+    };
+    [
+        tool("whoami", "Whose token this is, what it may do and when it expires"),
+        tool("upstreams", "The MCP servers behind TrustRelay that this token reaches, and their state"),
+    ]
+}
+
+/// The result of a built-in tool; `None` if there is none of that name.
+pub(crate) async fn call(relay: &Relay, principal: &Principal, tool: &str) -> Option<Value> {
+    let content = match tool {
+        "whoami" => whoami(principal),
+        "upstreams" => upstreams(relay, principal).await,
+        _ => return None,
+    };
+    Some(json!({
+        "content": [{"type": "text", "text": content.to_string()}],
+        "structuredContent": content, "isError": false,
+    }))
+}
+
+fn whoami(principal: &Principal) -> Value {
+    let expires_at = principal.expires_at();
+    let seconds = expires_at.as_second().saturating_sub(clock::now().as_second()).max(0);
+    let (name, hint) = match &principal.credential {
+        Credential::Pat { pat_name, pat_hint, .. } => (Some(pat_name), Some(pat_hint)),
+        Credential::Session { .. } => (None, None),
+    };
+    json!({
+        "user": principal.email, "token_name": name, "token_hint": hint,
+        "scopes": principal.scopes.to_string(), "expires_at": expires_at.to_string(),
+        "days_left": seconds / 86_400,
+    })
+}
+
+async fn upstreams(relay: &Relay, principal: &Principal) -> Value {
+    let visible = relay.touched(principal);
+    let lists = futures_util::future::join_all(visible.iter().map(|u| u.list(List::Tools))).await;
+    let rows: Vec<Value> = visible
+        .iter()
+        .zip(lists)
+        .map(|(upstream, list)| {
+            let name = upstream.name.as_str();
+            let tools = list.map(|items| {
+                items
+                    .iter()
+                    .filter(|i| principal.scopes.allows_tool(name, &i.key))
+                    .map(|i| i.key.clone())
+                    .collect::<Vec<_>>()
+            });
+            json!({"name": name, "state": upstream.state(), "tools": tools.unwrap_or_default()})
+        })
+        .collect();
+    json!({ "upstreams": rows })
+}

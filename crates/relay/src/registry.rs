@@ -1,0 +1,179 @@
+//! Everything a token holds open, by token id, so that cutting it is one call.
+//!
+//! The rule against the race with a revocation: register first, ask `Principal::stands` second. Either the
+//! cut finds the entry, or the question is answered with no.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use trustrelay_token::Principal;
+use uuid::Uuid;
+
+use crate::clock;
+
+/// How many of each were cut, or are open.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cut {
+    /// Client sessions.
+    pub sessions: usize,
+    /// GET streams.
+    pub streams: usize,
+    /// Calls in flight.
+    pub calls: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Session,
+    Stream,
+    Call,
+}
+
+impl Cut {
+    fn count(&mut self, kind: Kind) {
+        match kind {
+            Kind::Session => self.sessions += 1,
+            Kind::Stream => self.streams += 1,
+            Kind::Call => self.calls += 1,
+        }
+    }
+}
+
+struct Held {
+    user_id: Uuid,
+    entries: HashMap<u64, (Kind, CancellationToken)>,
+    /// Ends the expiry timer when nothing is held any more.
+    timer: CancellationToken,
+}
+
+#[derive(Default)]
+pub(crate) struct Registry {
+    tokens: Mutex<HashMap<Uuid, Held>>,
+    next: AtomicU64,
+}
+
+/// The longest that a timer sleeps before it looks at the wall clock again: a suspended machine's sleep
+/// isn't counted by timers, and tokio's reach only so far.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+impl Registry {
+    pub(crate) fn register(self: &Arc<Self>, principal: &Principal, pat_id: Uuid, kind: Kind) -> Entry {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let cancel = CancellationToken::new();
+        let mut first = None;
+        {
+            let mut tokens = self.tokens.lock();
+            let held = tokens.entry(pat_id).or_insert_with(|| {
+                let timer = CancellationToken::new();
+                first = Some(timer.clone());
+                Held { user_id: principal.user_id, entries: HashMap::new(), timer }
+            });
+            held.entries.insert(id, (kind, cancel.clone()));
+        }
+        if let Some(timer) = first {
+            let registry = Arc::clone(self);
+            let expires_at = principal.expires_at();
+            tokio::spawn(async move {
+                loop {
+                    let left = expires_at.duration_since(clock::now());
+                    let Ok(left) = Duration::try_from(left) else { break };
+                    if left.is_zero() {
+                        break;
+                    }
+                    tokio::select! {
+                        () = timer.cancelled() => return,
+                        () = tokio::time::sleep(left.min(LOOK_AGAIN)) => {}
+                    }
+                }
+                registry.cut_token(pat_id);
+            });
+        }
+        self.gauge(kind, 1.0);
+        Entry { registry: Arc::clone(self), pat_id, id, kind, cancel }
+    }
+
+    pub(crate) fn cut_token(&self, pat_id: Uuid) -> Cut {
+        let held = self.tokens.lock().remove(&pat_id);
+        let mut cut = Cut::default();
+        if let Some(held) = held {
+            held.timer.cancel();
+            for (kind, cancel) in held.entries.into_values() {
+                cut.count(kind);
+                cancel.cancel();
+            }
+        }
+        cut
+    }
+
+    pub(crate) fn cut_user(&self, user_id: Uuid) -> Cut {
+        let ids: Vec<Uuid> = self
+            .tokens
+            .lock()
+            .iter()
+            .filter(|(_, held)| held.user_id == user_id)
+            .map(|(id, _)| *id)
+            .collect();
+        self.cut_each(ids)
+    }
+
+    pub(crate) fn cut_all(&self) -> Cut {
+        let ids: Vec<Uuid> = self.tokens.lock().keys().copied().collect();
+        self.cut_each(ids)
+    }
+
+    fn cut_each(&self, ids: Vec<Uuid>) -> Cut {
+        ids.into_iter().fold(Cut::default(), |sum, id| {
+            let cut = self.cut_token(id);
+            Cut {
+                sessions: sum.sessions + cut.sessions,
+                streams: sum.streams + cut.streams,
+                calls: sum.calls + cut.calls,
+            }
+        })
+    }
+
+    pub(crate) fn open(&self) -> Cut {
+        let mut open = Cut::default();
+        for held in self.tokens.lock().values() {
+            for (kind, _) in held.entries.values() {
+                open.count(*kind);
+            }
+        }
+        open
+    }
+
+    fn gauge(&self, kind: Kind, change: f64) {
+        match kind {
+            Kind::Session => metrics::gauge!("trustrelay_mcp_sessions_open").increment(change),
+            Kind::Stream => metrics::gauge!("trustrelay_mcp_streams_open").increment(change),
+            Kind::Call => metrics::gauge!("trustrelay_mcp_calls_open").increment(change),
+        }
+    }
+}
+
+/// One open thing. Dropping it takes it out of the registry.
+pub(crate) struct Entry {
+    registry: Arc<Registry>,
+    pat_id: Uuid,
+    id: u64,
+    kind: Kind,
+    pub(crate) cancel: CancellationToken,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.registry.gauge(self.kind, -1.0);
+        let mut tokens = self.registry.tokens.lock();
+        if let Some(held) = tokens.get_mut(&self.pat_id) {
+            held.entries.remove(&self.id);
+            if held.entries.is_empty() {
+                held.timer.cancel();
+                tokens.remove(&self.pat_id);
+            }
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The answers of the endpoint: JSON-RPC in HTTP, and the challenges of RFC 6750.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderValue, Response, StatusCode};
+use tokio::sync::mpsc;
+
+use crate::body::RelayBody;
+use crate::envelope::{self, ENDED, FORBIDDEN, INVALID_REQUEST};
+
+pub(crate) type Reply = Response<RelayBody>;
+
+pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(RelayBody::full(body));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    reply
+}
+
+pub(crate) fn empty(status: StatusCode) -> Reply {
+    let mut reply = Response::new(RelayBody::full(Bytes::new()));
+    *reply.status_mut() = status;
+    reply
+}
+
+pub(crate) fn stream(frames: mpsc::Receiver<Bytes>) -> Reply {
+    let mut reply = Response::new(RelayBody::stream(frames));
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    // nginx buffers event streams unless told.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    reply
+}
+
+pub(crate) fn refused(status: StatusCode, message: &str) -> Reply {
+    json(status, envelope::error("null", INVALID_REQUEST, message))
+}
+
+pub(crate) fn method_not_allowed() -> Reply {
+    let mut reply = refused(StatusCode::METHOD_NOT_ALLOWED, "use POST, GET or DELETE");
+    reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST, DELETE"));
+    reply
+}
+
+/// 401: the token stood when the request was verified, and doesn't any more.
+pub(crate) fn ended(id: &str) -> Reply {
+    let mut reply = json(StatusCode::UNAUTHORIZED, envelope::error(id, ENDED, ENDED_MESSAGE));
+    reply.headers_mut().insert(
+        WWW_AUTHENTICATE,
+        HeaderValue::from_static(
+            "Bearer realm=\"trustrelay\", error=\"invalid_token\", error_description=\"The token was revoked or has expired\"",
+        ),
+    );
+    reply
+}
+
+pub(crate) const ENDED_MESSAGE: &str = "the token was revoked or has expired; make a new one";
+
+/// 401: no token at all (a browser session is none).
+pub(crate) fn no_token() -> Reply {
+    let mut reply = refused(StatusCode::UNAUTHORIZED, "MCP takes a personal access token as bearer");
+    reply.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"trustrelay\""));
+    reply
+}
+
+/// 403 that names the missing scope.
+pub(crate) fn insufficient_scope(id: &str, scope: &str) -> Reply {
+    let message = format!("the token lacks the scope `{scope}`");
+    let mut reply = json(StatusCode::FORBIDDEN, envelope::error(id, FORBIDDEN, &message));
+    let challenge = format!("Bearer realm=\"trustrelay\", error=\"insufficient_scope\", scope=\"{scope}\"");
+    // A scope that no header can carry (a tool named by the client, oddly) is left out of the challenge.
+    let challenge = HeaderValue::from_str(&challenge).ok().filter(|_| !scope.contains(['"', '\\', ' ']));
+    reply.headers_mut().insert(
+        WWW_AUTHENTICATE,
+        challenge.unwrap_or(HeaderValue::from_static(
+            "Bearer realm=\"trustrelay\", error=\"insufficient_scope\", scope=\"mcp\"",
+        )),
+    );
+    reply
+}
