@@ -162,6 +162,7 @@ impl Relay {
     }
 
     /// Of a token's sessions the oldest idle one goes when there are too many.
+    #[allow(clippy::result_large_err, reason = "the error is the answer, made once and sent")]
     fn make_room(&self, pat_id: Uuid) -> Result<(), Reply> {
         let sessions = self.0.sessions.lock();
         let mut theirs: Vec<_> = sessions.values().filter(|(_, session)| session.pat_id == pat_id).collect();

@@ -1,5 +1,7 @@
 //! The relay's stories, each with its negative beside it.
 
+#![allow(clippy::unwrap_used)]
+
 mod kit;
 
 use std::sync::Arc;
@@ -148,4 +150,42 @@ async fn the_door_refuses_what_is_not_mcp() {
         (put.status().as_u16(), &put.headers()["allow"]),
         (405, &"GET, POST, DELETE".parse().unwrap())
     );
+}
+
+#[tokio::test]
+async fn a_token_revoked_between_the_door_and_the_registry_opens_nothing() {
+    let fake = Fake::start().await;
+    let relay = relay(vec![http("up", fake.url.clone())]);
+    let client = Client::new(&relay, principal("mcp", HOUR), None).await;
+    let pat_id = client.principal.pat_id().unwrap();
+    let (cutter, life) = (relay.clone(), client.principal.life.clone());
+    // The body is read after the door has judged: the revocation falls exactly there.
+    let request = client.request(Method::POST, "").map(|_| {
+        Box::pin(http_body_util::StreamBody::new(futures_util::stream::once(async move {
+            life.token.end();
+            cutter.cut_token(pat_id);
+            let body = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}"#;
+            Ok::<_, std::io::Error>(http_body::Frame::data(bytes::Bytes::from(body)))
+        })))
+    });
+    assert_eq!(relay.handle(Arc::clone(&client.principal), None, request).await.status(), 401);
+    assert_eq!(relay.open(), Cut::default());
+}
+
+#[tokio::test]
+async fn a_client_that_cancels_is_heard_upstream() {
+    let fake = Fake::start().await;
+    let relay = relay(vec![http("up", fake.url.clone())]);
+    let client = Arc::new(Client::new(&relay, principal("mcp", HOUR), None).await);
+    let caller = Arc::clone(&client);
+    let call = tokio::spawn(async move { caller.call("tools/call", json!({"name": "up__slow"})).await });
+    fake.saw(r#""name":"slow""#).await;
+    let note = |id: u8| {
+        format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#)
+    };
+    assert_eq!(client.post(&note(9)).await.status(), 202);
+    assert!(!fake.has_seen("notifications/cancelled"));
+    assert_eq!(client.post(&note(7)).await.status(), 202);
+    fake.saw("notifications/cancelled").await;
+    call.abort();
 }
