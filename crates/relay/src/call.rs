@@ -40,21 +40,13 @@ impl Shape {
                 Some(message.with_id(raw(&format!("{upstream}/{}", message.id_json()))))
             }
             Self::Tools(principal) => {
-                let mut whole = RawObject::parse(data).ok()?;
-                let mut result = RawObject::parse(whole.get("result")?.get()).ok()?;
-                let tools: Vec<Box<RawValue>> = serde_json::from_str(result.get("tools")?.get()).ok()?;
-                let allowed: Vec<_> = tools
-                    .into_iter()
-                    .filter(|tool| {
-                        RawObject::parse(tool.get())
-                            .ok()
-                            .and_then(|tool| tool.str("name"))
-                            .is_some_and(|name| principal.scopes.allows_tool(upstream, &name))
-                    })
-                    .collect();
-                result.set("tools", raw(&allowed));
-                whole.set("result", result.to_raw());
-                Some(whole.to_raw().get().to_owned())
+                let whole = RawObject::parse(data).ok()?;
+                whole.get("result")?;
+                // A list that can't be read can't be filtered, and is not shown.
+                Some(only_allowed(whole, principal, upstream).unwrap_or_else(|| {
+                    let id = Message::parse(data).map_or("null".to_owned(), |m| m.id_json().to_owned());
+                    envelope::error(&id, UPSTREAM, &Fault::Garbage.message(upstream))
+                }))
             }
         }
     }
@@ -76,6 +68,23 @@ impl Shape {
             (_, None) => frame,
         }
     }
+}
+
+/// A response to `tools/list` with the tools within the scopes, each as it came.
+fn only_allowed(
+    mut whole: RawObject,
+    principal: &trustrelay_token::Principal,
+    upstream: &str,
+) -> Option<String> {
+    let mut result = RawObject::parse(whole.get("result")?.get()).ok()?;
+    let mut tools: Vec<Box<RawValue>> = serde_json::from_str(result.get("tools")?.get()).ok()?;
+    tools.retain(|tool| {
+        let name = RawObject::parse(tool.get()).ok().and_then(|tool| tool.str("name"));
+        name.is_some_and(|name| principal.scopes.allows_tool(upstream, &name))
+    });
+    result.set("tools", raw(&tools));
+    whole.set("result", result.to_raw());
+    Some(whole.to_raw().get().to_owned())
 }
 
 /// One call.
