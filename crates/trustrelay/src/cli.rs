@@ -1,0 +1,203 @@
+//! The command line. Every flag has an environment variable; what a server is set up with has a key in the file too.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use jiff::SignedDuration;
+use url::Url;
+
+use crate::duration::parse_duration;
+
+/// Personal access tokens for agents, scripts and services, and the MCP servers behind them.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, after_help = "Example: trustrelay serve --dev")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Where the data and the configuration are.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Place {
+    /// The configuration file (TOML) [default: trustrelay.toml, if it is there]
+    #[arg(long, global = true, env = "TRUSTRELAY_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The directory of the database and the key file [default: trustrelay-data]
+    #[arg(long, global = true, env = "TRUSTRELAY_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The file that holds the server secret [default: secret.key in the data directory]. TRUSTRELAY_SECRET_KEY holds the
+    /// secret itself instead
+    #[arg(long, global = true, env = "TRUSTRELAY_SECRET_KEY_FILE", value_name = "FILE")]
+    pub(crate) secret_key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the server
+    #[command(
+        after_help = "Examples:\n  trustrelay serve --dev\n  trustrelay serve --listen 0.0.0.0:8080 --public-url https://relay.example.org --upstream github=http://127.0.0.1:9000/mcp"
+    )]
+    Serve(Box<Serve>),
+    /// Manage accounts
+    #[command(
+        after_help = "Example: echo \"$PASSWORD\" | trustrelay user add ada@example.org --password-stdin --admin"
+    )]
+    User {
+        #[command(subcommand)]
+        command: UserCommand,
+    },
+    /// Manage tokens
+    #[command(
+        after_help = "Example: trustrelay token create --user ada@example.org --name ci-pipeline --scope \"mcp api:read\""
+    )]
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
+    /// The server secret
+    #[command(after_help = "Example: trustrelay secret generate > secret.key")]
+    Secret {
+        #[command(subcommand)]
+        command: SecretCommand,
+    },
+}
+
+/// What the server is started with.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Serve {
+    /// Where to listen [default: 127.0.0.1:8080]
+    #[arg(long, env = "TRUSTRELAY_LISTEN", value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// The address that people and agents use, if a proxy stands in front
+    #[arg(long, env = "TRUSTRELAY_PUBLIC_URL", value_name = "URL")]
+    pub(crate) public_url: Option<Url>,
+    /// An MCP server behind the relay; may be given several times
+    #[arg(long, env = "TRUSTRELAY_UPSTREAM", value_name = "NAME=URL", value_delimiter = '\n')]
+    pub(crate) upstream: Vec<String>,
+    /// The longest that a dead node can delay a revocation, such as 2s
+    #[arg(long, env = "TRUSTRELAY_LEASE", value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) lease: Option<SignedDuration>,
+    /// What to log, such as info or trustrelay=debug [default: info]
+    #[arg(long, env = "TRUSTRELAY_LOG", value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+    /// For trying it out: loopback only, with an account dev@localhost, a token, and client configurations to paste
+    #[arg(long, env = "TRUSTRELAY_DEV")]
+    pub(crate) dev: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserCommand {
+    /// Add an account; its password comes from standard input
+    #[command(
+        after_help = "Example: echo \"$PASSWORD\" | trustrelay user add ada@example.org --password-stdin"
+    )]
+    Add(UserAdd),
+    /// List the accounts
+    #[command(after_help = "Example: trustrelay user list --json")]
+    List(UserList),
+    /// Disable an account: all its tokens are refused when this returns
+    #[command(after_help = "Example: trustrelay user disable ada@example.org")]
+    Disable(UserName),
+    /// Enable an account again
+    #[command(after_help = "Example: trustrelay user enable ada@example.org")]
+    Enable(UserName),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UserAdd {
+    /// The e-mail address
+    pub(crate) email: String,
+    /// Read the password from standard input (its first line)
+    #[arg(long, required = true, env = "TRUSTRELAY_PASSWORD_STDIN")]
+    pub(crate) password_stdin: bool,
+    /// Make it an administrator
+    #[arg(long, env = "TRUSTRELAY_ADMIN")]
+    pub(crate) admin: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UserList {
+    /// As JSON
+    #[arg(long, env = "TRUSTRELAY_JSON")]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UserName {
+    /// The account's e-mail address
+    pub(crate) email: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token and print it, alone
+    #[command(
+        after_help = "Example: trustrelay token create --user ada@example.org --name ci-pipeline --scope mcp --expires-in 90d"
+    )]
+    Create(TokenCreate),
+    /// List an account's active tokens
+    #[command(after_help = "Example: trustrelay token list --user ada@example.org")]
+    List(TokenList),
+    /// Revoke a token: it is refused everywhere when this returns
+    #[command(after_help = "Example: trustrelay token revoke 0199c2c5-6a4e-7c3e-9a34-2f6d2a1f7e11")]
+    Revoke(TokenRevoke),
+    /// Check a token from FILE, standard input or TRUSTRELAY_TOKEN. Exit 0: good; 3: expires soon; 1: bad
+    #[command(
+        after_help = "Example: trustrelay token check --server https://relay.example.org --warn 14d < token.txt"
+    )]
+    Check(TokenCheck),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenCreate {
+    /// The account's e-mail address
+    #[arg(long, env = "TRUSTRELAY_USER")]
+    pub(crate) user: String,
+    /// What will use the token, such as ci-pipeline
+    #[arg(long, env = "TRUSTRELAY_NAME")]
+    pub(crate) name: String,
+    /// What it opens, space-separated: mcp, mcp:NAME, mcp:NAME/TOOL, api, api:read, tokens
+    #[arg(long, env = "TRUSTRELAY_SCOPE")]
+    pub(crate) scope: String,
+    /// How long it lives, such as 90d or 12h; at most 365d [default: 365d]
+    #[arg(long, env = "TRUSTRELAY_EXPIRES_IN", value_parser = parse_duration)]
+    pub(crate) expires_in: Option<SignedDuration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenList {
+    /// The account's e-mail address
+    #[arg(long, env = "TRUSTRELAY_USER")]
+    pub(crate) user: String,
+    /// As JSON
+    #[arg(long, env = "TRUSTRELAY_JSON")]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenRevoke {
+    /// The token's id, as `token list` shows it
+    pub(crate) pat_id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenCheck {
+    /// Ask this server whose the token is and when it expires
+    #[arg(long, env = "TRUSTRELAY_SERVER", value_name = "URL")]
+    pub(crate) server: Option<Url>,
+    /// Exit 3 if it expires within this time
+    #[arg(long, env = "TRUSTRELAY_WARN", value_parser = parse_duration, default_value = "30d")]
+    pub(crate) warn: SignedDuration,
+    /// The file that holds the token; `-` or nothing: standard input, or TRUSTRELAY_TOKEN if that is set
+    pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum SecretCommand {
+    /// Print a new server secret: 32 random bytes in base64
+    #[command(after_help = "Example: trustrelay secret generate > secret.key")]
+    Generate,
+}

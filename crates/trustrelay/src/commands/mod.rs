@@ -1,0 +1,6 @@
+//! The commands but `serve`, one file a noun.
+
+pub(crate) mod check;
+pub(crate) mod secret;
+pub(crate) mod token;
+pub(crate) mod user;

@@ -1,0 +1,75 @@
+//! `trustrelay token create`, `list` and `revoke`.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use serde_json::json;
+use trustrelay_authority::{Expiry, NewPat};
+use uuid::Uuid;
+
+use crate::cli::{Place, TokenCreate, TokenList, TokenRevoke};
+use crate::open::{self, Missing};
+
+/// Makes a token and prints it, alone, on standard output.
+pub(crate) async fn create(place: &Place, create: TokenCreate) -> anyhow::Result<ExitCode> {
+    let opened = open::data(place, Missing::Refuse).await?;
+    let expiry = match create.expires_in {
+        None => Expiry::Default,
+        Some(length) => Expiry::At(
+            opened.authority.clock().now().checked_add(length).context("--expires-in is too far away")?,
+        ),
+    };
+    let new = NewPat { name: create.name, scope: create.scope, expiry };
+    let issued = opened
+        .authority
+        .issue_for(&create.user, new)
+        .await
+        .with_context(|| format!("account `{}`", create.user))?;
+    println!("{}", issued.token.expose());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Lists an account's active tokens.
+pub(crate) async fn list(place: &Place, list: TokenList) -> anyhow::Result<ExitCode> {
+    let opened = open::data(place, Missing::Refuse).await?;
+    let pats =
+        opened.authority.list_for(&list.user).await.with_context(|| format!("account `{}`", list.user))?;
+    if list.json {
+        let pats: Vec<_> = pats
+            .iter()
+            .map(|pat| {
+                json!({
+                    "pat_id": pat.pat_id,
+                    "pat_name": pat.name,
+                    "pat_hint": pat.hint,
+                    "pat_scope": pat.scopes.to_string(),
+                    "created_at": pat.created_at,
+                    "expires_at": pat.expires_at,
+                    "last_used_at": pat.last_used_at,
+                })
+            })
+            .collect();
+        println!("{}", serde_json::to_string_pretty(&pats)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    for pat in pats {
+        let used = pat.last_used_at.map_or_else(|| "never used".to_owned(), |at| format!("used {at:.0}"));
+        println!(
+            "{}\t{}\t{}\t{}\texpires {:.0}\t{used}",
+            pat.pat_id, pat.hint, pat.name, pat.scopes, pat.expires_at
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Revokes a token. When this returns, no running server accepts it.
+pub(crate) async fn revoke(place: &Place, revoke: TokenRevoke) -> anyhow::Result<ExitCode> {
+    let pat_id: Uuid = revoke.pat_id.parse().map_err(|_| {
+        // What was given is not repeated: it may be a token.
+        anyhow::anyhow!("PAT_ID is not a token's id; `trustrelay token list --user EMAIL` shows the ids")
+    })?;
+    let opened = open::data(place, Missing::Refuse).await?;
+    let revoked = opened.authority.revoke_any(pat_id).await.with_context(|| format!("token {pat_id}"))?;
+    println!("revoked {pat_id} at {:.0}", revoked.revoked_at);
+    Ok(ExitCode::SUCCESS)
+}

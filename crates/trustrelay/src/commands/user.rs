@@ -1,0 +1,60 @@
+//! `trustrelay user`.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use serde_json::json;
+use trustrelay_authority::NewAccount;
+use zeroize::Zeroizing;
+
+use crate::cli::{Place, UserAdd, UserList};
+use crate::open::{self, Missing};
+
+/// Adds an account, on a new data directory too.
+pub(crate) async fn add(place: &Place, add: UserAdd) -> anyhow::Result<ExitCode> {
+    let mut password = Zeroizing::new(String::new());
+    std::io::stdin().read_line(&mut password).context("no password came on standard input")?;
+    let end = password.trim_end_matches(['\r', '\n']).len();
+    password.truncate(end);
+    let opened = open::data(place, Missing::Create).await?;
+    let user =
+        opened.authority.add_account(NewAccount { email: add.email, password, is_admin: add.admin }).await?;
+    println!("added {}", user.email);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Lists the accounts.
+pub(crate) async fn list(place: &Place, list: UserList) -> anyhow::Result<ExitCode> {
+    let opened = open::data(place, Missing::Refuse).await?;
+    let users = opened.authority.accounts().await?;
+    if list.json {
+        let users: Vec<_> = users
+            .iter()
+            .map(|user| {
+                json!({
+                    "user_id": user.user_id,
+                    "email": user.email,
+                    "is_admin": user.is_admin,
+                    "created_at": user.created_at,
+                    "disabled_at": user.disabled_at,
+                })
+            })
+            .collect();
+        println!("{}", serde_json::to_string_pretty(&users)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    for user in users {
+        let role = if user.is_admin { "admin" } else { "user" };
+        let state = if user.disabled_at.is_some() { "disabled" } else { "active" };
+        println!("{}\t{role}\t{state}", user.email);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Disables or enables an account.
+pub(crate) async fn set_disabled(place: &Place, email: &str, disabled: bool) -> anyhow::Result<ExitCode> {
+    let opened = open::data(place, Missing::Refuse).await?;
+    opened.authority.set_disabled(email, disabled).await.with_context(|| format!("account `{email}`"))?;
+    println!("{} {email}", if disabled { "disabled" } else { "enabled" });
+    Ok(ExitCode::SUCCESS)
+}

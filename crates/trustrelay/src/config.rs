@@ -1,0 +1,287 @@
+//! What the program is set up with: flag > environment > file.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+use trustrelay_relay::{UpstreamConfig, UpstreamTransport};
+use url::Url;
+
+use crate::cli::{Place, Serve};
+use crate::duration::parse_duration;
+
+const DEFAULT_FILE: &str = "trustrelay.toml";
+const DEFAULT_DATA_DIR: &str = "trustrelay-data";
+
+/// The file's keys. An unknown one is refused, so that a mistyped one is noticed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct File {
+    #[serde(alias = "data_dir")]
+    data_dir: Option<PathBuf>,
+    #[serde(alias = "secret_key_file")]
+    secret_key_file: Option<PathBuf>,
+    listen: Option<SocketAddr>,
+    #[serde(alias = "public_url")]
+    public_url: Option<Url>,
+    lease: Option<String>,
+    log: Option<String>,
+    #[serde(default)]
+    upstreams: BTreeMap<String, FileUpstream>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileUpstream {
+    url: Option<String>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    command: Option<CommandLine>,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    cwd: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum CommandLine {
+    Line(String),
+    Words(Vec<String>),
+}
+
+/// Reads the file that is named, or the default one if it is there.
+pub(crate) fn read_file(place: &Place) -> anyhow::Result<File> {
+    let path = match &place.config {
+        Some(path) => path.as_path(),
+        None if Path::new(DEFAULT_FILE).exists() => Path::new(DEFAULT_FILE),
+        None => return Ok(File::default()),
+    };
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("the configuration file {} cannot be read", path.display()))?;
+    parse_file(&text, path)
+}
+
+fn parse_file(text: &str, path: &Path) -> anyhow::Result<File> {
+    toml::from_str(text).map_err(|error| {
+        let line =
+            error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        let written = text.lines().nth(line - 1).unwrap_or_default();
+        // The key alone: a value may be a secret.
+        let key = written.split('=').next().unwrap_or_default().trim();
+        anyhow::anyhow!("{}:{line}: at `{key}`: {}", path.display(), error.message())
+    })
+}
+
+/// Where the data and its key are.
+#[derive(Debug)]
+pub(crate) struct Location {
+    pub(crate) dir: PathBuf,
+    /// The key file, if one was named.
+    pub(crate) key_file: Option<PathBuf>,
+}
+
+/// Merges flags, environment and file.
+pub(crate) fn location(place: &Place, file: &File) -> Location {
+    Location {
+        dir: place
+            .data_dir
+            .clone()
+            .or_else(|| file.data_dir.clone())
+            .unwrap_or_else(|| DEFAULT_DATA_DIR.into()),
+        key_file: place.secret_key_file.clone().or_else(|| file.secret_key_file.clone()),
+    }
+}
+
+/// What the server runs with.
+#[derive(Debug)]
+pub(crate) struct ServeConfig {
+    pub(crate) listen: SocketAddr,
+    pub(crate) public_url: Option<Url>,
+    pub(crate) lease: std::time::Duration,
+    pub(crate) log: String,
+    pub(crate) upstreams: Vec<UpstreamConfig>,
+}
+
+/// Merges flags, environment and file.
+pub(crate) fn serve_config(serve: &Serve, file: File) -> anyhow::Result<ServeConfig> {
+    let lease = match (&serve.lease, &file.lease) {
+        (Some(lease), _) => *lease,
+        (None, Some(text)) => {
+            parse_duration(text).map_err(|error| anyhow::anyhow!("configuration key `lease`: {error}"))?
+        }
+        (None, None) => jiff::SignedDuration::from_secs(2),
+    };
+    let lease = std::time::Duration::try_from(lease).context("the lease is negative")?;
+    if !(std::time::Duration::from_millis(200)..=std::time::Duration::from_secs(60)).contains(&lease) {
+        bail!("the lease is {lease:?}; it must be between 200ms and 60s (the default is 2s)");
+    }
+    let listen = serve.listen.or(file.listen).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)));
+    let public_url = serve.public_url.clone().or(file.public_url);
+    if let Some(url) = &public_url
+        && (!matches!(url.scheme(), "http" | "https") || url.path() != "/" || url.query().is_some())
+    {
+        bail!("the public URL `{url}` must be http:// or https:// with a host and nothing behind it");
+    }
+    // A flag replaces the file's upstream of the same name.
+    let mut upstreams = BTreeMap::new();
+    for (name, upstream) in file.upstreams {
+        let parsed = file_upstream(&name, upstream)
+            .with_context(|| format!("configuration key `upstreams.{name}`"))?;
+        upstreams.insert(name, parsed);
+    }
+    for text in &serve.upstream {
+        let parsed = flag_upstream(text)?;
+        upstreams.insert(parsed.name.to_string(), parsed);
+    }
+    Ok(ServeConfig {
+        listen,
+        public_url,
+        lease,
+        log: serve.log.clone().or(file.log).unwrap_or_else(|| "info".into()),
+        upstreams: upstreams.into_values().collect(),
+    })
+}
+
+fn flag_upstream(text: &str) -> anyhow::Result<UpstreamConfig> {
+    let (name, target) = text.split_once('=').with_context(|| {
+        format!("--upstream `{text}` has no `=`; write NAME=URL, such as github=http://127.0.0.1:9000/mcp")
+    })?;
+    let parsed = if target.starts_with("http://") || target.starts_with("https://") {
+        FileUpstream {
+            url: Some(target.into()),
+            headers: BTreeMap::new(),
+            command: None,
+            env: BTreeMap::new(),
+            cwd: None,
+        }
+    } else {
+        let command = Some(CommandLine::Line(target.into()));
+        FileUpstream { url: None, headers: BTreeMap::new(), command, env: BTreeMap::new(), cwd: None }
+    };
+    file_upstream(name, parsed).with_context(|| format!("--upstream {name}=…"))
+}
+
+fn file_upstream(name: &str, upstream: FileUpstream) -> anyhow::Result<UpstreamConfig> {
+    let name = name.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
+    let expanded = |map: BTreeMap<String, String>| {
+        map.into_iter().map(|(key, value)| Ok((key, expand(&value)?))).collect::<anyhow::Result<Vec<_>>>()
+    };
+    let transport = match (upstream.url, upstream.command) {
+        (Some(url), None) => {
+            if !upstream.env.is_empty() || upstream.cwd.is_some() {
+                bail!("`env` and `cwd` belong to a `command`, and this upstream has a `url`");
+            }
+            let url: Url = expand(&url)?.parse().context("`url` is not a URL")?;
+            if !matches!(url.scheme(), "http" | "https") {
+                bail!("`url` must start with http:// or https://");
+            }
+            UpstreamTransport::Http { url, headers: expanded(upstream.headers)? }
+        }
+        (None, Some(command)) => {
+            if !upstream.headers.is_empty() {
+                bail!("`headers` belong to a `url`, and this upstream has a `command`");
+            }
+            let words = match command {
+                CommandLine::Line(line) => line.split_whitespace().map(str::to_owned).collect(),
+                CommandLine::Words(words) => words,
+            };
+            let command = words.iter().map(|word| expand(word)).collect::<anyhow::Result<Vec<_>>>()?;
+            if command.is_empty() {
+                bail!("`command` is empty");
+            }
+            UpstreamTransport::Stdio { command, env: expanded(upstream.env)?, cwd: upstream.cwd }
+        }
+        (Some(_), Some(_)) => bail!("it has both a `url` and a `command`; give one of them"),
+        (None, None) => bail!("it has neither a `url` nor a `command`; give one of them"),
+    };
+    Ok(UpstreamConfig { name, transport })
+}
+
+/// Replaces `${VAR}` by the environment's value. A variable that is not set is an error: an empty secret would be sent else.
+fn expand(text: &str) -> anyhow::Result<String> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        let (name, behind) = after.split_once('}').context("a `${` has no `}`")?;
+        out.push_str(before);
+        out.push_str(
+            &std::env::var(name)
+                .map_err(|_| anyhow::anyhow!("the environment variable {name} is not set"))?,
+        );
+        rest = behind;
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> anyhow::Result<File> {
+        parse_file(text, Path::new("t.toml"))
+    }
+
+    fn serve() -> Serve {
+        Serve { listen: None, public_url: None, upstream: vec![], lease: None, log: None, dev: false }
+    }
+
+    #[test]
+    fn a_mistyped_key_is_named_with_its_line_and_no_value() {
+        let error =
+            parse("listen = \"127.0.0.1:1\"\nlissten = \"s3cret\"\n").expect_err("unknown").to_string();
+        assert!(error.starts_with("t.toml:2: at `lissten`:"), "{error}");
+        assert!(!error.contains("s3cret"), "{error}");
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_type_is_named() {
+        let error = parse("\nlisten = 5\n").expect_err("wrong type").to_string();
+        assert!(error.starts_with("t.toml:2: at `listen`:"), "{error}");
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file() {
+        let file =
+            parse("listen = \"127.0.0.1:1\"\n[upstreams.a]\nurl = \"http://127.0.0.1:1/\"\n").expect("good");
+        let flags = Serve {
+            listen: Some(SocketAddr::from(([127, 0, 0, 1], 2))),
+            upstream: vec!["a=http://127.0.0.1:3/mcp".into(), "b=http://127.0.0.1:4/mcp".into()],
+            ..serve()
+        };
+        let config = serve_config(&flags, file).expect("good");
+        assert_eq!(config.listen.port(), 2);
+        let urls: Vec<String> =
+            config.upstreams.iter().map(|upstream| format!("{:?}", upstream.transport)).collect();
+        assert_eq!(urls.len(), 2);
+        assert!(urls[0].contains('3'), "{urls:?}");
+    }
+
+    #[test]
+    fn a_broken_upstream_is_named() {
+        for (text, says) in [
+            ("github", "no `=`"),
+            ("Git=http://x/", "upstream's name"),
+            ("a_b=http://x/", "upstream's name"),
+            ("a=http://", "not a URL"),
+            ("a=${TRUSTRELAY_TEST_NOT_SET}", "TRUSTRELAY_TEST_NOT_SET"),
+        ] {
+            let flags = Serve { upstream: vec![text.into()], ..serve() };
+            let error = format!("{:#}", serve_config(&flags, File::default()).expect_err(text));
+            assert!(error.contains(says), "{error}");
+        }
+        let file = parse("[upstreams.a]\nurl = \"http://x/\"\ncommand = \"y\"\n").expect("parses");
+        let error = format!("{:#}", serve_config(&serve(), file).expect_err("both"));
+        assert!(error.contains("upstreams.a") && error.contains("both"), "{error}");
+    }
+
+    #[test]
+    fn a_lease_out_of_bounds_is_refused() {
+        for lease in ["1ms", "2h"] {
+            let file = parse(&format!("lease = \"{lease}\"")).expect("parses");
+            assert!(serve_config(&serve(), file).is_err(), "{lease}");
+        }
+    }
+}

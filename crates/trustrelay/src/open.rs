@@ -1,0 +1,140 @@
+//! Opens the data: the one place that names a backend.
+
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use trustrelay_authority::{Authority, AuthorityConfig, ServerSecret, SystemClock};
+use trustrelay_store::{DATABASE_FILE, SqliteOptions, SqliteStore};
+use zeroize::Zeroizing;
+
+use crate::cli::Place;
+use crate::config::{self, Location};
+
+const KEY_FILE: &str = "secret.key";
+
+/// What to do if there is no data yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// Begin it.
+    Create,
+    /// Say so: a command on the wrong directory would seem to work else.
+    Refuse,
+}
+
+/// The opened data.
+pub(crate) struct Opened {
+    pub(crate) authority: Arc<Authority>,
+}
+
+/// Opens the data for a command.
+pub(crate) async fn data(place: &Place, missing: Missing) -> anyhow::Result<Opened> {
+    let location = config::location(place, &config::read_file(place)?);
+    data_at(&location, missing, AuthorityConfig::default()).await
+}
+
+/// Opens the data at its place.
+pub(crate) async fn data_at(
+    location: &Location,
+    missing: Missing,
+    config: AuthorityConfig,
+) -> anyhow::Result<Opened> {
+    let dir = &location.dir;
+    let fresh = !dir.join(DATABASE_FILE).exists();
+    if fresh && missing == Missing::Refuse {
+        bail!(
+            "there is no TrustRelay data in {}; name the right directory with --data-dir, or add an account first",
+            dir.display()
+        );
+    }
+    // The key is settled before the database is begun, so that a wrong one leaves nothing behind.
+    let secret = secret(dir, location.key_file.as_deref(), fresh)?;
+    let store = SqliteStore::open(dir, SqliteOptions::default())?;
+    let authority = Authority::open(Arc::new(store), &[secret], Arc::new(SystemClock), config)
+        .await
+        .with_context(|| format!("the data in {} does not open", dir.display()))?;
+    Ok(Opened { authority })
+}
+
+fn secret(dir: &Path, named: Option<&Path>, fresh: bool) -> anyhow::Result<ServerSecret> {
+    if let Ok(text) = std::env::var("TRUSTRELAY_SECRET_KEY") {
+        return Zeroizing::new(text)
+            .parse()
+            .map_err(|error| anyhow::anyhow!("TRUSTRELAY_SECRET_KEY: {error}"));
+    }
+    let is_named = named.is_some();
+    let path = named.map_or_else(|| dir.join(KEY_FILE), Path::to_owned);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => {
+            let text = Zeroizing::new(text);
+            let mode = std::fs::metadata(&path)?.permissions().mode();
+            if mode & 0o077 != 0 {
+                bail!(
+                    "the key file {} can be read by others (mode {:03o}); run `chmod 600 {}`",
+                    path.display(),
+                    mode & 0o777,
+                    path.display()
+                );
+            }
+            text.parse().map_err(|error| anyhow::anyhow!("the key file {}: {error}", path.display()))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && fresh && !is_named => {
+            begin_key(dir, &path)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !is_named => {
+            bail!(
+                "the data in {} has no key file {}; restore it from your backup: without it no token can be verified",
+                dir.display(),
+                path.display()
+            )
+        }
+        Err(error) => Err(anyhow::anyhow!("the key file {} cannot be read: {error}", path.display())),
+    }
+}
+
+fn begin_key(dir: &Path, path: &Path) -> anyhow::Result<ServerSecret> {
+    use std::os::unix::fs::DirBuilderExt;
+    if !dir.exists() {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .with_context(|| format!("the data directory {} cannot be made", dir.display()))?;
+    }
+    let secret = ServerSecret::generate()?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("the key file {} cannot be written", path.display()))?;
+    file.write_all(secret.expose().as_bytes())?;
+    file.write_all(b"\n")?;
+    // Tokens hang on it: it is on the disk before the first of them.
+    file.sync_all()?;
+    std::fs::File::open(dir)?.sync_all()?;
+    Ok(secret)
+}
+
+/// Held by a running server, so that two do not share a data directory.
+pub(crate) struct ServerLock(#[allow(dead_code, reason = "held, not read")] std::fs::File);
+
+/// Takes the lock, or says that another server has it.
+pub(crate) fn lock(dir: &Path) -> anyhow::Result<ServerLock> {
+    let path = dir.join("server.lock");
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .with_context(|| format!("{} cannot be written", path.display()))?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(ServerLock(file)),
+        Err(_) => {
+            bail!("another server runs on {}; stop it, or give this one its own --data-dir", dir.display())
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The REST API: one verb, one file.
+
+pub(crate) mod auth;
+pub(crate) mod pats;
+pub(crate) mod user;

@@ -1,0 +1,67 @@
+//! `POST /api/user/personal-access-tokens`: makes a token and shows it once.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header::CACHE_CONTROL;
+use http::{HeaderValue, StatusCode};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use trustrelay_authority::{Expiry, NewPat};
+use uuid::Uuid;
+
+use crate::credential::Caller;
+use crate::error::ApiError;
+use crate::json::{Body_, Value};
+use crate::state::AppState;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Create {
+    pat_name: String,
+    pat_scope: String,
+    expires_in_days: Option<i64>,
+    expires_at: Option<Timestamp>,
+}
+
+/// The one type that carries a token out.
+#[derive(Serialize)]
+struct Created {
+    pat_id: Uuid,
+    pat_name: String,
+    pat_hint: String,
+    pat_scope: String,
+    created_at: Timestamp,
+    expires_at: Timestamp,
+    pat_token: String,
+}
+
+pub(crate) async fn handle(
+    State(state): State<AppState>,
+    Caller(by): Caller,
+    Body_(create): Body_<Create>,
+) -> Result<Response, ApiError> {
+    let expiry = match (create.expires_in_days, create.expires_at) {
+        (None, None) => Expiry::Default,
+        (Some(days), None) => Expiry::Days(days),
+        (None, Some(at)) => Expiry::At(at),
+        (Some(_), Some(_)) => {
+            let message = "give `expires_in_days` or `expires_at`, not both";
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, "invalid_request", message));
+        }
+    };
+    let new = NewPat { name: create.pat_name, scope: create.pat_scope, expiry };
+    let issued = state.authority.issue(&by, new).await?;
+    let record = issued.record;
+    let created = Created {
+        pat_id: record.pat_id,
+        pat_name: record.name,
+        pat_hint: record.hint,
+        pat_scope: record.scopes.to_string(),
+        created_at: record.created_at,
+        expires_at: record.expires_at,
+        pat_token: issued.token.expose().to_owned(),
+    };
+    let mut answer = (StatusCode::CREATED, Value { value: created }).into_response();
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(answer)
+}

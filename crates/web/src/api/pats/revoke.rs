@@ -1,0 +1,34 @@
+//! `DELETE /api/user/personal-access-tokens/{pat_id}`: when this is answered, the token is refused everywhere.
+
+use axum::extract::{Path, State};
+use jiff::Timestamp;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::api::pats::pat_ref;
+use crate::credential::Caller;
+use crate::error::ApiError;
+use crate::json::Value;
+use crate::state::AppState;
+
+#[derive(Serialize)]
+pub(crate) struct Revoked {
+    pat_id: Uuid,
+    revoked_at: Timestamp,
+    sessions_terminated: usize,
+}
+
+pub(crate) async fn handle(
+    State(state): State<AppState>,
+    Caller(by): Caller,
+    Path(pat_id): Path<String>,
+) -> Result<Value<Revoked>, ApiError> {
+    let revoked = state.authority.revoke(&by, pat_ref(&pat_id)?).await?;
+    Ok(Value {
+        value: Revoked {
+            pat_id: revoked.pat_id,
+            revoked_at: revoked.revoked_at,
+            sessions_terminated: revoked.sessions_terminated,
+        },
+    })
+}

@@ -1,0 +1,107 @@
+//! From the authority's errors to HTTP: the one table.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use serde_json::json;
+use trustrelay_authority::AuthorityError;
+use trustrelay_guard::Refusal;
+use trustrelay_token::Denied;
+
+pub(crate) const REALM: &str = "trustrelay";
+
+/// A failure, as the REST API answers it: `{"error":{"code","message"}}`.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    header: Option<(http::HeaderName, HeaderValue)>,
+}
+
+impl ApiError {
+    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), header: None }
+    }
+
+    fn with(mut self, name: http::HeaderName, value: Option<HeaderValue>) -> Self {
+        self.header = value.map(|value| (name, value));
+        self
+    }
+
+    pub(crate) fn method_not_allowed(allow: &'static str) -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            format!("this path answers to {allow}"),
+        )
+        .with(ALLOW, Some(HeaderValue::from_static(allow)))
+    }
+
+    pub(crate) fn not_found() -> Self {
+        let message = "there is nothing at this path; GET /api/openapi.json lists what there is";
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        let error = Self::new(refusal.status(), refusal.code(), refusal.to_string());
+        match &refusal {
+            Refusal::Denied(Denied::Unavailable { retry_after }) => {
+                error.with(RETRY_AFTER, Some(HeaderValue::from(retry_after.as_secs().max(1))))
+            }
+            _ => error.with(WWW_AUTHENTICATE, refusal.challenge(REALM)),
+        }
+    }
+}
+
+impl From<AuthorityError> for ApiError {
+    fn from(error: AuthorityError) -> Self {
+        let message = error.to_string();
+        match error {
+            AuthorityError::Invalid { .. } => Self::new(StatusCode::BAD_REQUEST, "invalid_request", message),
+            AuthorityError::NotFound(_) => Self::new(StatusCode::NOT_FOUND, "not_found", message),
+            AuthorityError::InsufficientScope { scope } => Refusal::InsufficientScope(scope).into(),
+            AuthorityError::Conflict(_) => Self::new(StatusCode::CONFLICT, "conflict", message),
+            AuthorityError::WrongCredentials => {
+                Self::new(StatusCode::UNAUTHORIZED, "wrong_credentials", message)
+            }
+            AuthorityError::Throttled { retry_after } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", message)
+                    .with(RETRY_AFTER, Some(HeaderValue::from(retry_after.as_secs().max(1))))
+            }
+            AuthorityError::Denied(denied) => Refusal::Denied(denied).into(),
+            AuthorityError::Unavailable(cause) => {
+                tracing::warn!(%cause, "the store does not answer");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+                    .with(RETRY_AFTER, Some(HeaderValue::from_static("1")))
+            }
+            AuthorityError::Internal(cause) => {
+                tracing::error!(cause, "internal error");
+                Self::internal()
+            }
+            _ => Self::internal(),
+        }
+    }
+}
+
+impl ApiError {
+    pub(crate) fn internal() -> Self {
+        let message =
+            "something went wrong on the server; its log says what, under this answer's x-request-id";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = json!({ "error": { "code": self.code, "message": self.message } });
+        let mut response = (self.status, Json(body)).into_response();
+        if let Some((name, value)) = self.header {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+}

@@ -1,0 +1,38 @@
+//! For those who run it: `/healthz`, `/readyz`, `/metrics`.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use serde_json::json;
+
+use crate::error::ApiError;
+use crate::json::Value;
+use crate::state::AppState;
+
+/// `GET /healthz`: the process answers.
+pub(crate) async fn healthz() -> Value<serde_json::Value> {
+    Value { value: json!({ "status": "ok" }) }
+}
+
+/// `GET /readyz`: the store answers, and tokens are verified from memory.
+pub(crate) async fn readyz(State(state): State<AppState>) -> Result<Value<serde_json::Value>, ApiError> {
+    state.authority.ready().await?;
+    if !state.authority.holds_lease() {
+        let message = "this node holds no lease yet, or has lost it; see its log";
+        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", message));
+    }
+    Ok(Value { value: json!({ "status": "ready" }) })
+}
+
+/// `GET /metrics`: Prometheus text.
+pub(crate) async fn metrics(State(state): State<AppState>) -> Response {
+    let open = state.relay.open();
+    metrics::gauge!("trustrelay_index_entries").set(state.authority.indexed() as f64);
+    metrics::gauge!("trustrelay_lease_held").set(if state.authority.holds_lease() { 1.0 } else { 0.0 });
+    metrics::gauge!("trustrelay_mcp_open_sessions").set(open.sessions as f64);
+    metrics::gauge!("trustrelay_mcp_open_streams").set(open.streams as f64);
+    metrics::gauge!("trustrelay_mcp_open_calls").set(open.calls as f64);
+    let text = state.config.metrics.as_ref().map(|metrics| metrics.render()).unwrap_or_default();
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}
