@@ -43,6 +43,15 @@ impl ApiError {
         let message = "there is nothing at this path; GET /api/openapi.json lists what there is";
         Self::new(StatusCode::NOT_FOUND, "not_found", message)
     }
+
+    /// What a page shows.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
 }
 
 impl From<Refusal> for ApiError {

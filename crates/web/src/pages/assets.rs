@@ -1,0 +1,25 @@
+//! The style sheet, the script and the mark, out of the binary.
+
+use axum::extract::Path;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use rust_embed::RustEmbed;
+
+#[derive(RustEmbed)]
+#[folder = "assets/"]
+struct Assets;
+
+/// `GET /assets/{name}`. The pages name them with the program's version, so that they may be kept for long.
+pub(crate) async fn serve(Path(name): Path<String>) -> Response {
+    let Some(file) = Assets::get(&name) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let kind = match name.rsplit_once('.') {
+        Some((_, "css")) => "text/css; charset=utf-8",
+        Some((_, "js")) => "text/javascript; charset=utf-8",
+        Some((_, "svg")) => "image/svg+xml",
+        _ => "application/octet-stream",
+    };
+    ([(CONTENT_TYPE, kind), (CACHE_CONTROL, "public, max-age=86400")], file.data.into_owned()).into_response()
+}

@@ -1,0 +1,315 @@
+//! `/settings/developer`: the tokens; and the new one, once.
+
+use std::sync::Arc;
+
+use axum::Form;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Response};
+use http::HeaderMap;
+use http::header::HOST;
+use jiff::Timestamp;
+use maud::{Markup, html};
+use serde::Deserialize;
+use trustrelay_authority::{Expiry, Issued, NewPat, PatRecord};
+use trustrelay_token::Principal;
+
+use crate::error::ApiError;
+use crate::pages::layout::{self, Tab};
+use crate::pages::snippets::snippets;
+use crate::pages::time::{ago, day, days_left};
+use crate::pages::{Person, failed};
+use crate::state::AppState;
+
+/// From how many days before its expiry a token is marked.
+const SOON: i64 = 30;
+const VERY_SOON: i64 = 7;
+
+const SCOPES: [(&str, &str); 4] = [
+    ("mcp", "Use every MCP tool that I may use"),
+    ("api:read", "Read through the API"),
+    ("api", "Read and change through the API"),
+    ("tokens", "Manage my tokens"),
+];
+const LIVES: [(i64, &str); 5] =
+    [(7, "7 days"), (30, "30 days"), (90, "90 days"), (180, "180 days"), (365, "365 days")];
+
+/// What the form was filled in with.
+#[derive(Default)]
+struct Filled {
+    name: String,
+    scopes: Vec<String>,
+    more: String,
+    days: Option<i64>,
+}
+
+impl Filled {
+    fn of(pairs: Vec<(String, String)>) -> Self {
+        let mut filled = Self::default();
+        for (field, value) in pairs {
+            match field.as_str() {
+                "pat_name" => filled.name = value,
+                "scope" => filled.scopes.push(value),
+                "scope_more" => filled.more = value,
+                // What is no number is refused as 0 days is.
+                "expires_in_days" => filled.days = Some(value.parse().unwrap_or(0)),
+                _ => {}
+            }
+        }
+        filled
+    }
+
+    fn scope(&self) -> String {
+        format!("{} {}", self.scopes.join(" "), self.more)
+    }
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Came {
+    revoked: Option<String>,
+}
+
+pub(crate) async fn show(
+    State(state): State<AppState>,
+    Person(browser): Person,
+    Query(came): Query<Came>,
+) -> Response {
+    let filled = Filled { scopes: vec!["mcp".into()], ..Filled::default() };
+    let done = came.revoked.is_some().then_some("The token is revoked. Nothing accepts it any more.");
+    render(&state, &browser.principal, &filled, None, None, done).await
+}
+
+pub(crate) async fn create(
+    State(state): State<AppState>,
+    Person(browser): Person,
+    headers: HeaderMap,
+    Form(pairs): Form<Vec<(String, String)>>,
+) -> Response {
+    let filled = Filled::of(pairs);
+    let new = NewPat {
+        name: filled.name.clone(),
+        scope: filled.scope(),
+        expiry: filled.days.map_or(Expiry::Default, Expiry::Days),
+    };
+    match state.authority.issue(&browser.principal, new).await {
+        Ok(issued) => {
+            let panel = new_token(&issued, &base(&state, &headers));
+            let fresh = Filled { scopes: vec!["mcp".into()], ..Filled::default() };
+            render(&state, &browser.principal, &fresh, None, Some(panel), None).await
+        }
+        Err(error) => {
+            let error = ApiError::from(error);
+            let page = render(&state, &browser.principal, &filled, Some(error.message()), None, None).await;
+            (error.status(), page).into_response()
+        }
+    }
+}
+
+/// The address that a client has to use: the public one, or the one that this browser came by.
+fn base(state: &AppState, headers: &HeaderMap) -> String {
+    if let Some(url) = &state.config.public_url {
+        return url.origin().ascii_serialization();
+    }
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    format!("http://{host}")
+}
+
+async fn render(
+    state: &AppState,
+    by: &Arc<Principal>,
+    filled: &Filled,
+    problem: Option<&str>,
+    panel: Option<Markup>,
+    done: Option<&str>,
+) -> Response {
+    let pats = match state.authority.list(by).await {
+        Ok(pats) => pats,
+        Err(error) => return failed(&error.into()),
+    };
+    let upstreams: Vec<String> = state.relay.upstreams().into_iter().map(|upstream| upstream.name).collect();
+    let now = state.authority.clock().now();
+    layout::settings(
+        "Developer",
+        &by.email,
+        Tab::Developer,
+        html! {
+            h1 { "Personal access tokens" }
+            p.lead { "For agents, scripts and services that act for you outside the browser." }
+            @if let Some(done) = done { p.done role="status" { (done) } }
+            @if let Some(panel) = panel { (panel) }
+            (list(&pats, now))
+            (form(filled, &upstreams, problem))
+            (advice())
+        },
+    )
+    .into_response()
+}
+
+fn new_token(issued: &Issued, base: &str) -> Markup {
+    let token = issued.token.expose();
+    html! {
+        section.card.fresh aria-labelledby="fresh" {
+            h2 #fresh { "“" (issued.record.name) "” is ready" }
+            p role="status" { strong { "Copy the token now. " } "It is shown this once and cannot be retrieved." }
+            div.secret {
+                code data-testid="new-token" #new-token { (token) }
+                button.copy type="button" data-copy="new-token" hidden { "Copy" }
+            }
+            h3 { "Connect a client" }
+            div.snippets {
+                @for (at, snippet) in snippets(base, token).iter().enumerate() {
+                    details name="snippet" open[at == 0] {
+                        summary { (snippet.client) }
+                        p.faint { (snippet.hint) }
+                        div.snippet {
+                            pre tabindex="0" { code id={ "snippet-" (at) } { (snippet.text) } }
+                            button.copy type="button" data-copy={ "snippet-" (at) } hidden { "Copy" }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn badge(expires_at: Timestamp, now: Timestamp) -> Markup {
+    let left = days_left(expires_at, now);
+    let text = match left {
+        0 => "today".to_owned(),
+        1 => "1 day left".to_owned(),
+        _ => format!("{left} days left"),
+    };
+    html! {
+        @if left <= VERY_SOON { " " span.badge.danger { (text) } }
+        @else if left <= SOON { " " span.badge.warn { (text) } }
+    }
+}
+
+fn list(pats: &[PatRecord], now: Timestamp) -> Markup {
+    html! {
+        @if pats.is_empty() {
+            section.card.empty {
+                h2 { "No tokens yet" }
+                p { "Make one for each thing that connects, so that each can be revoked by itself." }
+            }
+        } @else {
+            table.tokens {
+                caption.sr { "Your active tokens, newest first" }
+                thead { tr {
+                    th scope="col" { "Name" } th scope="col" { "Opens" } th scope="col" { "Created" }
+                    th scope="col" { "Last used" } th scope="col" { "Expires" } th scope="col" { span.sr { "Actions" } }
+                } }
+                tbody { @for pat in pats { tr {
+                    th scope="row" { span.name { (pat.name) } code.hint { (pat.hint) } }
+                    td data-label="Opens" { @for scope in pat.scopes.iter() { span.chip { (scope) } " " } }
+                    td data-label="Created" { (day(pat.created_at)) }
+                    td data-label="Last used" { (ago(pat.last_used_at, now)) }
+                    td data-label="Expires" { (day(pat.expires_at)) (badge(pat.expires_at, now)) }
+                    td.act { a.button.quiet href={ "/settings/developer/" (pat.pat_id) "/revoke" } aria-label={ "Revoke " (pat.name) } { "Revoke" } }
+                } } }
+            }
+        }
+    }
+}
+
+fn form(filled: &Filled, upstreams: &[String], problem: Option<&str>) -> Markup {
+    let choice = |scope: &str, text: Markup| {
+        let checked = filled.scopes.iter().any(|held| held == scope);
+        html! { label.choice { input type="checkbox" name="scope" value=(scope) checked[checked]; span { (text) " " code { (scope) } } } }
+    };
+    html! {
+        section.card aria-labelledby="create" {
+            h2 #create { "Create a token" }
+            (layout::problem(problem))
+            form.stack method="post" action="/settings/developer" aria-describedby=[problem.map(|_| "problem")] {
+                label {
+                    "Name"
+                    input type="text" name="pat_name" value=(filled.name) maxlength="100" required placeholder="ci-pipeline" autocomplete="off";
+                    small { "What will use it: you will know it by this name." }
+                }
+                fieldset {
+                    legend { "It may" }
+                    @for (scope, text) in SCOPES { (choice(scope, html! { (text) })) }
+                    @for name in upstreams {
+                        (choice(&format!("mcp:{name}"), html! { "Use the tools of " (name) " only" }))
+                    }
+                    label {
+                        "More scopes"
+                        input type="text" name="scope_more" value=(filled.more) placeholder="mcp:github/search" autocomplete="off";
+                        small { "Separated by spaces; " code { "mcp:NAME/TOOL" } " opens a single tool." }
+                    }
+                }
+                label {
+                    "Expires after"
+                    select name="expires_in_days" {
+                        @for (days, text) in LIVES { option value=(days) selected[filled.days.unwrap_or(365) == days] { (text) } }
+                    }
+                }
+                button type="submit" { "Create the token" }
+            }
+        }
+    }
+}
+
+fn advice() -> Markup {
+    html! {
+        aside.advice {
+            h2 { "Keeping tokens safe" }
+            ul {
+                li { "Keep a token where you keep passwords: a secrets manager, a CI secret, an ignored " code { ".env" } " file." }
+                li { "Give every integration its own, with the narrowest scope that does." }
+                li { "Replace tokens before they expire, and when people leave." }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pat(name: &str, days: i64, now: Timestamp) -> PatRecord {
+        PatRecord {
+            pat_id: uuid::Uuid::nil(),
+            user_id: uuid::Uuid::nil(),
+            name: name.into(),
+            hint: "...abcd".into(),
+            scopes: "mcp api".parse().expect("scopes"),
+            digest: trustrelay_token::TokenDigest::from_bytes([0; 32]),
+            key_id: trustrelay_token::KeyId(1),
+            parent_id: None,
+            created_at: now,
+            expires_at: now.checked_add(jiff::SignedDuration::from_hours(24 * days)).expect("in range"),
+            revoked_at: None,
+            last_used_at: None,
+        }
+    }
+
+    #[test]
+    fn the_list_marks_what_expires_soon_and_keeps_hostile_names_text() {
+        let now = "2026-04-07T00:00:00Z".parse().expect("a time");
+        let page = list(&[pat("<script>x</script>", 6, now), pat("b", 20, now), pat("c", 200, now)], now)
+            .into_string();
+        assert!(!page.contains("<script>"));
+        assert_eq!(page.matches("badge danger").count(), 1);
+        assert_eq!(page.matches("badge warn").count(), 1);
+        assert!(
+            page.contains("6 days left") && page.contains("20 days left") && !page.contains("200 days left")
+        );
+    }
+
+    #[test]
+    fn a_form_comes_back_as_it_was_filled_in() {
+        let filled = Filled::of(vec![
+            ("pat_name".into(), "\"><b>".into()),
+            ("scope".into(), "api".into()),
+            ("scope".into(), "mcp:github".into()),
+            ("scope_more".into(), "mcp:x/y".into()),
+            ("expires_in_days".into(), "30".into()),
+        ]);
+        assert_eq!(filled.scope(), "api mcp:github mcp:x/y");
+        let page = form(&filled, &["github".into()], Some("no")).into_string();
+        assert!(!page.contains("<b>"));
+        assert!(page.contains("value=\"api\" checked") && page.contains("value=\"mcp:github\" checked"));
+        assert!(page.contains("value=\"30\" selected") && page.contains("role=\"alert\""));
+    }
+}

@@ -1,0 +1,83 @@
+//! What all pages share: the head, the bar on top, the way between settings.
+
+use maud::{DOCTYPE, Markup, html};
+
+/// Changes with every release, so that a kept style sheet is not an old one.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+fn document(title: &str, body: &Markup) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) " · TrustRelay" }
+                link rel="icon" href={ "/assets/mark.svg?" (VERSION) } type="image/svg+xml";
+                link rel="stylesheet" href={ "/assets/app.css?" (VERSION) };
+                script src={ "/assets/app.js?" (VERSION) } defer {}
+            }
+            body {
+                a.skip href="#main" { "Skip to the content" }
+                (body)
+            }
+        }
+    }
+}
+
+fn brand() -> Markup {
+    html! {
+        a.brand href="/" { img src={ "/assets/mark.svg?" (VERSION) } alt="" width="28" height="28"; span { "TrustRelay" } }
+    }
+}
+
+/// A page of its own: sign in, set up, an error.
+pub(crate) fn plain(title: &str, content: Markup) -> Markup {
+    document(
+        title,
+        &html! {
+            header.top { (brand()) }
+            main #main.card.narrow { (content) }
+        },
+    )
+}
+
+/// Which of the settings a page is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tab {
+    Profile,
+    Developer,
+}
+
+/// A page of the user's settings.
+pub(crate) fn settings(title: &str, email: &str, tab: Tab, content: Markup) -> Markup {
+    let entry = |at: Tab, path: &str, text: &str| {
+        html! { a href=(path) aria-current=[(at == tab).then_some("page")] { (text) } }
+    };
+    document(
+        title,
+        &html! {
+            header.top {
+                (brand())
+                form method="post" action="/logout" {
+                    span.who { (email) }
+                    button.quiet type="submit" { "Sign out" }
+                }
+            }
+            div.settings {
+                nav aria-label="User settings" {
+                    p { "User settings" }
+                    (entry(Tab::Profile, "/settings/profile", "Profile"))
+                    (entry(Tab::Developer, "/settings/developer", "Developer"))
+                }
+                main #main { (content) }
+            }
+        },
+    )
+}
+
+/// What went wrong with a form, in front of it.
+pub(crate) fn problem(message: Option<&str>) -> Markup {
+    html! { @if let Some(message) = message { p.problem role="alert" #problem { (message) } } }
+}

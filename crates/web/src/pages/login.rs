@@ -1,0 +1,112 @@
+//! `/login` and `/logout`.
+
+use axum::Form;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use http::HeaderMap;
+use http::header::SET_COOKIE;
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use crate::api::auth::login::{no_cookie, session_cookie};
+use crate::credential::{From, check_origin, session_cookie as cookie_of};
+use crate::error::ApiError;
+use crate::pages::{failed, layout};
+use crate::state::AppState;
+
+#[derive(Deserialize)]
+pub(crate) struct Next {
+    #[serde(default)]
+    next: String,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct SignIn {
+    email: String,
+    password: String,
+    #[serde(default)]
+    next: String,
+}
+
+fn page(email: &str, next: &str, problem: Option<&str>) -> Markup {
+    layout::plain(
+        "Sign in",
+        html! {
+            h1 { "Sign in" }
+            (layout::problem(problem))
+            form.stack method="post" action="/login" {
+                input type="hidden" name="next" value=(next);
+                label { "E-mail" input type="email" name="email" value=(email) autocomplete="username" required autofocus; }
+                label { "Password" input type="password" name="password" autocomplete="current-password" required; }
+                button type="submit" { "Sign in" }
+            }
+        },
+    )
+}
+
+pub(crate) async fn show(Query(Next { next }): Query<Next>) -> Markup {
+    page("", &next, None)
+}
+
+pub(crate) async fn submit(
+    State(state): State<AppState>,
+    From(address): From,
+    headers: HeaderMap,
+    Form(form): Form<SignIn>,
+) -> Response {
+    if let Err(error) = check_origin(&headers, &state) {
+        return failed(&error);
+    }
+    match state.authority.login(&form.email, form.password, address).await {
+        Ok((secret, expires_at)) => match session_cookie(&state, &secret, expires_at) {
+            Ok(cookie) => ([(SET_COOKIE, cookie)], Redirect::to(local(&form.next))).into_response(),
+            Err(error) => failed(&error),
+        },
+        Err(error) => {
+            let error = ApiError::from(error);
+            (error.status(), page(&form.email, &form.next, Some(error.message()))).into_response()
+        }
+    }
+}
+
+/// Only a path of our own: a link to the sign-in page must not lead elsewhere.
+fn local(next: &str) -> &str {
+    let is_ours = next.starts_with("/settings/") && !next.contains(['\\', '\n', '\r']);
+    if is_ours { next } else { "/settings/developer" }
+}
+
+pub(crate) async fn sign_out(State(state): State<AppState>, headers: HeaderMap) -> Response {
+    if let Err(error) = check_origin(&headers, &state) {
+        return failed(&error);
+    }
+    if let Some(cookie) = cookie_of(&headers)
+        && let Err(error) = state.authority.logout(&cookie).await
+    {
+        return failed(&error.into());
+    }
+    match no_cookie(&state) {
+        Ok(cookie) => ([(SET_COOKIE, cookie)], Redirect::to("/login")).into_response(),
+        Err(error) => failed(&error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signing_in_leads_nowhere_else() {
+        assert_eq!(local("/settings/profile"), "/settings/profile");
+        for elsewhere in
+            ["", "https://evil.example", "//evil.example", "/\\evil.example", "/settings/\\x", "javascript:x"]
+        {
+            assert_eq!(local(elsewhere), "/settings/developer", "{elsewhere}");
+        }
+    }
+
+    #[test]
+    fn a_hostile_address_stays_text() {
+        let page = page("\"><script>x</script>", "\"><b>", Some("<i>no</i>")).into_string();
+        assert!(!page.contains("<script>x") && !page.contains("<b>") && !page.contains("<i>no"));
+    }
+}

@@ -1,0 +1,86 @@
+//! `/settings/profile`: the password, and signing out everywhere.
+
+use axum::Form;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use maud::{Markup, html};
+use serde::Deserialize;
+use trustrelay_authority::MIN_PASSWORD_CHARS;
+
+use crate::error::ApiError;
+use crate::pages::layout::{self, Tab};
+use crate::pages::{Person, failed};
+use crate::state::AppState;
+
+fn page(email: &str, problem: Option<&str>, done: Option<&str>) -> Markup {
+    layout::settings(
+        "Profile",
+        email,
+        Tab::Profile,
+        html! {
+            h1 { "Profile" }
+            p.lead { "Signed in as " strong { (email) } "." }
+            @if let Some(done) = done { p.done role="status" { (done) } }
+            section.card {
+                h2 { "Password" }
+                (layout::problem(problem))
+                form.stack method="post" action="/settings/profile/password" {
+                    label { "Current password" input type="password" name="current_password" autocomplete="current-password" required; }
+                    label {
+                        "New password"
+                        input type="password" name="new_password" autocomplete="new-password" minlength=(MIN_PASSWORD_CHARS) required;
+                        small { "At least " (MIN_PASSWORD_CHARS) " characters. Your other browsers are signed out; your tokens stay." }
+                    }
+                    button type="submit" { "Change the password" }
+                }
+            }
+            section.card {
+                h2 { "Sign out everywhere" }
+                p { "Ends your sessions in all other browsers. Tokens are not touched: revoke them under Developer." }
+                form method="post" action="/settings/profile/sign-out-everywhere" {
+                    button.danger type="submit" { "Sign out everywhere else" }
+                }
+            }
+        },
+    )
+}
+
+pub(crate) async fn show(Person(browser): Person) -> Markup {
+    page(&browser.principal.email, None, None)
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Change {
+    current_password: String,
+    new_password: String,
+}
+
+pub(crate) async fn change_password(
+    State(state): State<AppState>,
+    Person(browser): Person,
+    Form(form): Form<Change>,
+) -> Response {
+    let email = &browser.principal.email;
+    let changed = state
+        .authority
+        .change_password(&browser.principal, &browser.cookie, form.current_password, form.new_password)
+        .await;
+    match changed {
+        Ok(()) => page(email, None, Some("The password is changed.")).into_response(),
+        Err(error) => {
+            let error = ApiError::from(error);
+            (error.status(), page(email, Some(error.message()), None)).into_response()
+        }
+    }
+}
+
+pub(crate) async fn sign_out_everywhere(State(state): State<AppState>, Person(browser): Person) -> Response {
+    match state.authority.sign_out_everywhere(&browser.principal, Some(&browser.cookie)).await {
+        Ok(ended) => {
+            let done =
+                format!("Signed out of {ended} other browser session{}.", if ended == 1 { "" } else { "s" });
+            page(&browser.principal.email, None, Some(&done)).into_response()
+        }
+        Err(error) => failed(&error.into()),
+    }
+}

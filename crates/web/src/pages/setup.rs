@@ -1,0 +1,90 @@
+//! `/setup`: the first account, by the one-time link.
+
+use axum::Form;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use http::header::SET_COOKIE;
+use http::{HeaderMap, StatusCode};
+use maud::{Markup, html};
+use serde::Deserialize;
+use trustrelay_authority::MIN_PASSWORD_CHARS;
+
+use crate::api::auth::login::session_cookie;
+use crate::credential::{From, check_origin};
+use crate::error::ApiError;
+use crate::pages::{failed, layout};
+use crate::state::AppState;
+
+#[derive(Deserialize)]
+pub(crate) struct Link {
+    #[serde(default)]
+    token: String,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct First {
+    token: String,
+    email: String,
+    password: String,
+}
+
+fn page(token: &str, email: &str, problem: Option<&str>) -> Markup {
+    layout::plain(
+        "Set up",
+        html! {
+            h1 { "Welcome to TrustRelay" }
+            p { "Make the first account. It administers this TrustRelay; the link that brought you here then no longer works." }
+            (layout::problem(problem))
+            form.stack method="post" action="/setup" {
+                input type="hidden" name="token" value=(token);
+                label { "E-mail" input type="email" name="email" value=(email) autocomplete="username" required autofocus; }
+                label {
+                    "Password"
+                    input type="password" name="password" autocomplete="new-password" minlength=(MIN_PASSWORD_CHARS) required;
+                    small { "At least " (MIN_PASSWORD_CHARS) " characters." }
+                }
+                button type="submit" { "Make the account" }
+            }
+        },
+    )
+}
+
+fn closed() -> Response {
+    let page = layout::plain(
+        "Set up",
+        html! {
+            h1 { "This link no longer works" }
+            p { "It works once. As long as there is no account, the server prints a new one each time it starts." }
+            p { a href="/login" { "Sign in" } }
+        },
+    );
+    (StatusCode::NOT_FOUND, page).into_response()
+}
+
+pub(crate) async fn show(State(state): State<AppState>, Query(Link { token }): Query<Link>) -> Response {
+    if state.authority.setup_is_open(&token) { page(&token, "", None).into_response() } else { closed() }
+}
+
+pub(crate) async fn submit(
+    State(state): State<AppState>,
+    From(address): From,
+    headers: HeaderMap,
+    Form(form): Form<First>,
+) -> Response {
+    if let Err(error) = check_origin(&headers, &state) {
+        return failed(&error);
+    }
+    if !state.authority.setup_is_open(&form.token) {
+        return closed();
+    }
+    if let Err(error) = state.authority.set_up(&form.token, form.email.clone(), form.password.clone()).await {
+        let error = ApiError::from(error);
+        return (error.status(), page(&form.token, &form.email, Some(error.message()))).into_response();
+    }
+    // The new administrator is signed in at once.
+    let signed_in = state.authority.login(&form.email, form.password, address).await;
+    match signed_in.map_err(ApiError::from).and_then(|(secret, at)| session_cookie(&state, &secret, at)) {
+        Ok(cookie) => ([(SET_COOKIE, cookie)], Redirect::to("/settings/developer")).into_response(),
+        Err(_) => Redirect::to("/login").into_response(),
+    }
+}

@@ -1,0 +1,122 @@
+//! What to paste into each client. Where a client can take the token from the environment or ask for it, the snippet
+//! does so, and the secret stays out of the file.
+
+use serde_json::json;
+
+/// A client and what to paste for it.
+pub(crate) struct Snippet {
+    pub(crate) client: &'static str,
+    pub(crate) hint: &'static str,
+    pub(crate) text: String,
+}
+
+/// The snippets for a token, with the MCP endpoint's and the API's address in them.
+pub(crate) fn snippets(base: &str, token: &str) -> Vec<Snippet> {
+    let mcp = format!("{base}/mcp");
+    let bearer = format!("Bearer {token}");
+    vec![
+        Snippet {
+            client: "Claude Code",
+            hint: "Run in a terminal.",
+            text: format!(
+                "claude mcp add --transport http trustrelay {mcp} --header \"Authorization: {bearer}\""
+            ),
+        },
+        Snippet {
+            client: "Claude Desktop",
+            hint: "Into claude_desktop_config.json.",
+            text: pretty(&json!({ "mcpServers": { "trustrelay": {
+                "command": "npx",
+                "args": ["-y", "mcp-remote", mcp, "--header", "Authorization:${AUTH}", "--transport", "http-only"],
+                "env": { "AUTH": bearer },
+            } } })),
+        },
+        Snippet {
+            client: "Cursor",
+            hint: "Into ~/.cursor/mcp.json; put the token into the environment as TRUSTRELAY_TOKEN.",
+            text: pretty(&json!({ "mcpServers": { "trustrelay": {
+                "url": mcp,
+                "headers": { "Authorization": "Bearer ${env:TRUSTRELAY_TOKEN}" },
+            } } })),
+        },
+        Snippet {
+            client: "VS Code",
+            hint: "Into .vscode/mcp.json; VS Code asks for the token once and keeps it.",
+            text: pretty(&json!({
+                "inputs": [{ "type": "promptString", "id": "trustrelay-token", "description": "TrustRelay token", "password": true }],
+                "servers": { "trustrelay": {
+                    "type": "http",
+                    "url": mcp,
+                    "headers": { "Authorization": "Bearer ${input:trustrelay-token}" },
+                } },
+            })),
+        },
+        Snippet {
+            client: "Codex",
+            hint: "Run in a terminal.",
+            text: format!(
+                "export TRUSTRELAY_TOKEN={token}\ncodex mcp add trustrelay --url {mcp} --bearer-token-env-var TRUSTRELAY_TOKEN"
+            ),
+        },
+        Snippet {
+            client: "curl",
+            hint: "Asks who the token belongs to.",
+            text: format!(
+                "export TRUSTRELAY_TOKEN={token}\ncurl -H \"Authorization: Bearer $TRUSTRELAY_TOKEN\" {base}/api/user"
+            ),
+        },
+        Snippet {
+            client: "Python",
+            hint: "pip install mcp; the token comes from the environment.",
+            text: format!(
+                "import asyncio, os\nimport httpx\nfrom mcp import ClientSession\nfrom mcp.client.streamable_http import streamable_http_client\n\n\
+                 async def main():\n    headers = {{\"Authorization\": f\"Bearer {{os.environ['TRUSTRELAY_TOKEN']}}\"}}\n    \
+                 async with httpx.AsyncClient(headers=headers) as http:\n        \
+                 async with streamable_http_client(\"{mcp}\", http_client=http) as (read, write, *_):\n            \
+                 async with ClientSession(read, write) as session:\n                await session.initialize()\n                \
+                 print(await session.list_tools())\n\nasyncio.run(main())"
+            ),
+        },
+        Snippet {
+            client: "TypeScript",
+            hint: "npm install @modelcontextprotocol/sdk; the token comes from the environment.",
+            text: format!(
+                "import {{ Client }} from \"@modelcontextprotocol/sdk/client/index.js\";\n\
+                 import {{ StreamableHTTPClientTransport }} from \"@modelcontextprotocol/sdk/client/streamableHttp.js\";\n\n\
+                 const transport = new StreamableHTTPClientTransport(new URL(\"{mcp}\"), {{\n  \
+                 requestInit: {{ headers: {{ Authorization: `Bearer ${{process.env.TRUSTRELAY_TOKEN}}` }} }},\n}});\n\
+                 const client = new Client({{ name: \"my-agent\", version: \"1.0.0\" }});\nawait client.connect(transport);\n\
+                 console.log(await client.listTools());"
+            ),
+        },
+    ]
+}
+
+fn pretty(value: &serde_json::Value) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_snippet_names_the_address_and_the_json_ones_parse() {
+        let snippets = snippets("https://relay.example.org", "tr_pat_x");
+        assert_eq!(snippets.len(), 8);
+        for snippet in &snippets {
+            assert!(snippet.text.contains("https://relay.example.org/"), "{}", snippet.client);
+            if snippet.text.starts_with('{') {
+                serde_json::from_str::<serde_json::Value>(&snippet.text).expect(snippet.client);
+            }
+        }
+    }
+
+    #[test]
+    fn where_a_client_can_ask_for_the_token_it_is_not_in_the_file() {
+        for snippet in snippets("https://relay.example.org", "tr_pat_x") {
+            let asks = ["Cursor", "VS Code", "Python", "TypeScript"].contains(&snippet.client);
+            assert_eq!(snippet.text.contains("tr_pat_x"), !asks, "{}", snippet.client);
+        }
+    }
+}
