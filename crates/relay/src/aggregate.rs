@@ -134,7 +134,7 @@ async fn list(context: &Context, list: List, id: &str) -> String {
         let Ok(items) = items else { continue };
         for item in items.iter() {
             let allowed = match list {
-                List::Tools => scopes.allows_tool(name, &item.key),
+                List::Tools => scopes.reach(name, &item.key) == trustrelay_token::Reach::Whole,
                 _ => scopes.allows_upstream(name),
             };
             if allowed {
@@ -167,7 +167,7 @@ async fn tool(context: &Context, session: Arc<Session>, entry: Entry, message: M
         };
         return reply::json(StatusCode::OK, body);
     }
-    if !context.principal.scopes.allows_tool(name, tool) {
+    if !context.principal.scopes.reach(name, &tool) == trustrelay_token::Reach::Whole {
         return reply::insufficient_scope(&id, &format!("mcp:{name}/{tool}"));
     }
     let Some(upstream) = context.relay.upstream(name) else { return reply::no_token() };

@@ -62,7 +62,7 @@ async fn upstreams(relay: &Relay, principal: &Principal) -> Value {
             let tools = list.map(|items| {
                 items
                     .iter()
-                    .filter(|i| principal.scopes.allows_tool(name, &i.key))
+                    .filter(|i| principal.scopes.reach(name, &i.key) == trustrelay_token::Reach::Whole)
                     .map(|i| i.key.clone())
                     .collect::<Vec<_>>()
             });

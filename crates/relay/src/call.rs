@@ -80,7 +80,7 @@ fn only_allowed(
     let mut tools: Vec<Box<RawValue>> = serde_json::from_str(result.get("tools")?.get()).ok()?;
     tools.retain(|tool| {
         let name = RawObject::parse(tool.get()).ok().and_then(|tool| tool.str("name"));
-        name.is_some_and(|name| principal.scopes.allows_tool(upstream, &name))
+        name.is_some_and(|name| principal.scopes.reach(upstream, &name) == trustrelay_token::Reach::Whole)
     });
     result.set("tools", raw(&tools));
     whole.set("result", result.to_raw());

@@ -6,12 +6,12 @@
 //! in a file ten years from now is still recognized.
 //!
 //! ```
-//! use trustrelay_token::{Token, ScopeSet};
+//! use trustrelay_token::{Reach, ScopeSet, Token};
 //!
 //! let token = Token::generate().unwrap();
 //! assert_eq!(token.expose().len(), 45);
 //! let scopes: ScopeSet = "mcp:github api:read".parse().unwrap();
-//! assert!(scopes.allows_tool("github", "search"));
+//! assert_eq!(scopes.reach("github", "search"), Reach::Whole);
 //! ```
 
 mod digest;
@@ -23,5 +23,5 @@ mod verifier;
 pub use digest::{DigestKey, KeyId, TokenDigest};
 pub use format::{MalformedToken, PREFIX, RandomSourceFailed, TOKEN_LEN, Token};
 pub use principal::{Credential, Life, Principal, Standing};
-pub use scope::{BadScope, Scope, ScopeSet, UpstreamName};
+pub use scope::{BadScope, Reach, Scope, ScopeSet, UpstreamName};
 pub use verifier::{Denied, Verification, Verifier};

@@ -45,6 +45,8 @@ impl fmt::Display for UpstreamName {
 pub enum Scope {
     /// `mcp`: all tools that the user may use.
     Mcp,
+    /// `mcp:read`: of every upstream the tools that declare `readOnlyHint`, its resources and its prompts.
+    McpRead,
     /// `mcp:<upstream>`: all of one upstream.
     McpUpstream(UpstreamName),
     /// `mcp:<upstream>/<tool>`: one tool, by the upstream's own name for it.
@@ -81,7 +83,7 @@ pub enum BadScope {
 }
 
 /// The scopes there are, for messages.
-const KNOWN: &str = "mcp, mcp:<upstream>, mcp:<upstream>/<tool>, api, api:read, tokens";
+const KNOWN: &str = "mcp, mcp:read, mcp:<upstream>, mcp:<upstream>/<tool>, api, api:read, tokens";
 
 impl FromStr for Scope {
     type Err = BadScope;
@@ -89,6 +91,7 @@ impl FromStr for Scope {
     fn from_str(text: &str) -> Result<Self, BadScope> {
         match text {
             "mcp" => return Ok(Self::Mcp),
+            "mcp:read" => return Ok(Self::McpRead),
             "api" => return Ok(Self::Api),
             "api:read" => return Ok(Self::ApiRead),
             "tokens" => return Ok(Self::Tokens),
@@ -116,6 +119,7 @@ impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Mcp => f.write_str("mcp"),
+            Self::McpRead => f.write_str("mcp:read"),
             Self::McpUpstream(upstream) => write!(f, "mcp:{upstream}"),
             Self::McpTool(upstream, tool) => write!(f, "mcp:{upstream}/{tool}"),
             Self::Api => f.write_str("api"),
@@ -129,12 +133,23 @@ impl Scope {
     /// Whether whoever holds `self` holds `other` as well.
     pub fn covers(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Mcp, Self::Mcp | Self::McpUpstream(_) | Self::McpTool(..)) => true,
+            (Self::Mcp, Self::Mcp | Self::McpRead | Self::McpUpstream(_) | Self::McpTool(..)) => true,
             (Self::McpUpstream(mine), Self::McpUpstream(theirs) | Self::McpTool(theirs, _)) => mine == theirs,
             (Self::Api, Self::ApiRead) => true,
             _ => self == other,
         }
     }
+}
+
+/// How far a set of scopes reaches to a tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// Not at all.
+    Nothing,
+    /// If the tool declares `readOnlyHint` (MCP 2025-11-25, "ToolAnnotations").
+    ReadOnly,
+    /// Whatever the tool does.
+    Whole,
 }
 
 /// A set of scopes: sorted, without repeats, never empty once parsed.
@@ -152,14 +167,16 @@ impl ScopeSet {
         self.0.iter().any(|held| held.covers(scope))
     }
 
-    /// Whether a tool of an upstream, by its own name there, is within the set.
-    pub fn allows_tool(&self, upstream: &str, tool: &str) -> bool {
-        self.0.iter().any(|held| match held {
-            Scope::Mcp => true,
-            Scope::McpUpstream(name) => name.as_str() == upstream,
-            Scope::McpTool(name, only) => name.as_str() == upstream && only == tool,
-            _ => false,
-        })
+    /// How far the set reaches to a tool of an upstream, by its own name there.
+    pub fn reach(&self, upstream: &str, tool: &str) -> Reach {
+        let reach = self.0.iter().map(|held| match held {
+            Scope::Mcp => Reach::Whole,
+            Scope::McpUpstream(name) if name.as_str() == upstream => Reach::Whole,
+            Scope::McpTool(name, only) if name.as_str() == upstream && only == tool => Reach::Whole,
+            Scope::McpRead => Reach::ReadOnly,
+            _ => Reach::Nothing,
+        });
+        reach.max().unwrap_or(Reach::Nothing)
     }
 
     /// Whether all of an upstream (every tool, prompt and resource) is within the set.
@@ -171,10 +188,15 @@ impl ScopeSet {
         })
     }
 
+    /// Whether the prompts and resources of an upstream are within the set.
+    pub fn reads_upstream(&self, upstream: &str) -> bool {
+        self.allows_upstream(upstream) || self.0.contains(&Scope::McpRead)
+    }
+
     /// Whether anything of an upstream is within the set.
     pub fn touches_upstream(&self, upstream: &str) -> bool {
         self.0.iter().any(|held| match held {
-            Scope::Mcp => true,
+            Scope::Mcp | Scope::McpRead => true,
             Scope::McpUpstream(name) | Scope::McpTool(name, _) => name.as_str() == upstream,
             _ => false,
         })
@@ -182,7 +204,9 @@ impl ScopeSet {
 
     /// Whether anything of MCP is within the set.
     pub fn allows_any_mcp(&self) -> bool {
-        self.0.iter().any(|held| matches!(held, Scope::Mcp | Scope::McpUpstream(_) | Scope::McpTool(..)))
+        self.0.iter().any(|held| {
+            matches!(held, Scope::Mcp | Scope::McpRead | Scope::McpUpstream(_) | Scope::McpTool(..))
+        })
     }
 
     /// Whether each scope of this set is covered by `other`.

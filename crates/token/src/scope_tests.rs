@@ -10,7 +10,7 @@ fn set(text: &str) -> ScopeSet {
 
 #[test]
 fn every_scope_of_the_grammar_reads_and_prints_alike() {
-    let text = "mcp mcp:github mcp:github/search api api:read tokens";
+    let text = "mcp mcp:read mcp:github mcp:github/search api api:read tokens";
     assert_eq!(set(text).to_string(), text);
     assert_eq!(set("  tokens   mcp mcp ").to_string(), "mcp tokens");
 }
@@ -53,11 +53,23 @@ fn too_many_scopes_are_refused() {
 
 #[test]
 fn a_scope_opens_what_it_says_and_nothing_beside() {
-    assert!(set("mcp").allows_tool("a", "t"));
-    assert!(set("mcp:a").allows_tool("a", "t"));
-    assert!(!set("mcp:a").allows_tool("ab", "t"));
-    assert!(set("mcp:a/t").allows_tool("a", "t"));
-    assert!(!set("mcp:a/t").allows_tool("a", "tt"));
+    for (scopes, reach) in [
+        ("mcp", Reach::Whole),
+        ("mcp:a", Reach::Whole),
+        ("mcp:ab", Reach::Nothing),
+        ("mcp:a/t", Reach::Whole),
+        ("mcp:a/tt", Reach::Nothing),
+        ("mcp:read", Reach::ReadOnly),
+        ("mcp:read mcp:a/t", Reach::Whole),
+        ("mcp:read mcp:a/tt", Reach::ReadOnly),
+        ("api api:read tokens", Reach::Nothing),
+    ] {
+        assert_eq!(set(scopes).reach("a", "t"), reach, "{scopes}");
+    }
+    assert!(!set("mcp:read").allows_upstream("a"));
+    assert!(set("mcp:read").reads_upstream("a") && set("mcp:a").reads_upstream("a"));
+    assert!(!set("mcp:a/t").reads_upstream("a"));
+    assert!(set("mcp:read").touches_upstream("a"));
     assert!(!set("mcp:a/t").allows_upstream("a"));
     assert!(set("mcp:a/t").touches_upstream("a"));
     assert!(!set("api tokens").allows_any_mcp());
@@ -71,6 +83,10 @@ fn a_child_is_within_its_parent() {
     assert!(set("mcp:a/t api:read").is_within(&set("mcp:a api")));
     assert!(!set("mcp").is_within(&set("mcp:a")));
     assert!(!set("tokens").is_within(&set("mcp api")));
+    assert!(set("mcp:read").is_within(&set("mcp")));
+    // Whether a single tool only reads is the upstream's word, and may change.
+    assert!(!set("mcp:a/t").is_within(&set("mcp:read")));
+    assert!(!set("mcp:read").is_within(&set("mcp:a")));
 }
 
 proptest! {

@@ -24,8 +24,9 @@ use crate::state::AppState;
 const SOON: i64 = 30;
 const VERY_SOON: i64 = 7;
 
-const SCOPES: [(&str, &str); 4] = [
+const SCOPES: [(&str, &str); 5] = [
     ("mcp", "Use every MCP tool that I may use"),
+    ("mcp:read", "Use the MCP tools that only read"),
     ("api:read", "Read through the API"),
     ("api", "Read and change through the API"),
     ("tokens", "Manage my tokens"),
