@@ -167,7 +167,7 @@ async fn tool(context: &Context, session: Arc<Session>, entry: Entry, message: M
         };
         return reply::json(StatusCode::OK, body);
     }
-    if !context.principal.scopes.reach(name, &tool) == trustrelay_token::Reach::Whole {
+    if context.principal.scopes.reach(name, &tool) != trustrelay_token::Reach::Whole {
         return reply::insufficient_scope(&id, &format!("mcp:{name}/{tool}"));
     }
     let Some(upstream) = context.relay.upstream(name) else { return reply::no_token() };

@@ -75,7 +75,7 @@ pub(crate) async fn handle(
                 envelope::error(message.id_json(), envelope::INVALID_PARAMS, "`params.name` is missing");
             return reply::json(StatusCode::OK, error);
         };
-        if !scopes.reach(name, &tool) == trustrelay_token::Reach::Whole {
+        if scopes.reach(name, &tool) != trustrelay_token::Reach::Whole {
             return reply::insufficient_scope(message.id_json(), &format!("mcp:{name}/{tool}"));
         }
         what = tool;
