@@ -1,11 +1,61 @@
-//! Development tasks.
+//! Development tasks. `cargo xtask` alone lists them.
 
-use std::process::{Command, ExitCode};
+// What a task says goes to the terminal: there is no log to write to.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod run;
+mod test;
+mod tidy;
+mod tools;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const TASKS: &str = "\
+Usage: cargo xtask TASK
+
+  test          everything that a change must pass: format, tidy, clippy, tools, tests
+  tidy          the checks of the repository itself: direction of dependency, names, sizes, links
+  tools         install what the end-to-end tests need (test does it too)
+  screenshots   take the README's picture from the running program
+                  screenshots DIR   every page in every state, for looking at";
 
 fn main() -> ExitCode {
-    let cargo =
-        |args: &[&str]| Command::new("cargo").args(args).status().is_ok_and(|status| status.success());
-    let passed = cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
-        && cargo(&["test", "--workspace"]);
-    if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match task(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn task(arguments: &[&str]) -> Result<()> {
+    let root = root();
+    match arguments {
+        [] | ["help" | "--help" | "-h"] => println!("{TASKS}"),
+        ["test"] => test::everything(&root)?,
+        ["tidy"] => tidy::check(&root)?,
+        ["tools"] => tools::install(&root)?,
+        ["screenshots"] => screenshots(&root, &[])?,
+        ["screenshots", dir] => screenshots(&root, &[dir])?,
+        other => bail!("there is no task `{}`; `cargo xtask` alone lists the tasks", other.join(" ")),
+    }
+    Ok(())
+}
+
+fn screenshots(root: &Path, arguments: &[&str]) -> Result<()> {
+    tools::install(root)?;
+    let run = ["run", "--quiet", "--package", "trustrelay-e2e", "--bin", "screenshots", "--"];
+    run::cargo(root, &[&run[..], arguments].concat())
+}
+
+/// The repository's root: this package is a folder in it.
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
 }

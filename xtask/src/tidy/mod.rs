@@ -1,0 +1,50 @@
+//! `cargo xtask tidy`: what the compiler does not check of the repository. Few checks, and quick ones.
+
+mod direction;
+mod files;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+/// Says all that is untidy, not only the first.
+pub(crate) fn check(root: &Path) -> Result<()> {
+    let mut untidy = direction::check(root)?;
+    for path in all_files(root)? {
+        let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
+        untidy.extend(files::name(&name));
+        // What is no text (a picture) has only its name to be checked.
+        let Ok(text) = fs::read_to_string(&path) else { continue };
+        untidy.extend(files::size(&name, &text));
+        untidy.extend(files::places(&name, &text));
+        untidy.extend(files::links(&name, &text, |link| root.join(link).exists()));
+    }
+    if untidy.is_empty() {
+        return Ok(());
+    }
+    bail!("{} untidy:\n  {}", untidy.len(), untidy.join("\n  "))
+}
+
+/// All files of the repository, but what is built or brought by others.
+fn all_files(root: &Path) -> Result<Vec<PathBuf>> {
+    const PASSED_OVER: [&str; 5] = [".git", "target", "node_modules", "trustrelay-data", "corpus"];
+    let mut files = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries =
+            fs::read_dir(&folder).with_context(|| format!("{} cannot be read", folder.display()))?;
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                files.push(entry.path());
+            } else if entry.file_type()?.is_dir()
+                && !PASSED_OVER.iter().any(|name| entry.file_name() == *name)
+            {
+                folders.push(entry.path());
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
