@@ -164,11 +164,6 @@ impl Authority {
         }
     }
 
-    /// Whether this process answers verifications (a server), or only changes data (a command).
-    pub(crate) fn is_node(&self) -> bool {
-        !self.tasks.lock().is_empty()
-    }
-
     /// The clock that all judgments go by.
     pub fn clock(&self) -> &dyn Clock {
         &*self.clock

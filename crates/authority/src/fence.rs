@@ -29,8 +29,8 @@ pub(crate) struct Fence {
     applied: AtomicU64,
     /// Held while entries are applied, so that each is applied once and in order; never across an await.
     applying: Mutex<BTreeMap<u64, usize>>,
-    /// One renewal at a time.
-    renewing: tokio::sync::Mutex<()>,
+    /// One renewal at a time; whether this process is a node, which takes leases at all.
+    renewing: tokio::sync::Mutex<bool>,
     pub(crate) stop: Notify,
 }
 
@@ -42,7 +42,7 @@ impl Fence {
             valid_until: AtomicU64::new(0),
             applied: AtomicU64::new(0),
             applying: Mutex::new(BTreeMap::new()),
-            renewing: tokio::sync::Mutex::new(()),
+            renewing: tokio::sync::Mutex::new(false),
             stop: Notify::new(),
         }
     }
@@ -58,16 +58,26 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 impl Authority {
-    /// Takes the lease for the first time: the index is empty, so all that came before is known by default.
+    /// Takes the lease for the first time: where the index is empty, all that came before is known by default.
     pub(crate) async fn join(&self) -> Result<(), AuthorityError> {
+        let mut is_node = self.fence.renewing.lock().await;
         let head = self.store.log_head().await?;
-        self.fence.applied.store(head, Ordering::SeqCst);
-        Ok(self.renew().await?)
+        // Whatever is in the index already, from before there was a lease, is brought up to date entry by entry.
+        if self.index.begins_empty() {
+            self.fence.applied.store(head, Ordering::SeqCst);
+        }
+        *is_node = true;
+        Ok(self.renew_alone().await?)
     }
 
-    /// Brings the index up to the log's head and renews the lease.
+    /// Brings the index up to the log's head and renews the lease. Does nothing where nobody verifies: in a command, or
+    /// in a server that has given its lease up.
     pub(crate) async fn renew(&self) -> Result<(), StoreError> {
-        let _one_at_a_time = self.fence.renewing.lock().await;
+        let is_node = self.fence.renewing.lock().await;
+        if *is_node { self.renew_alone().await } else { Ok(()) }
+    }
+
+    async fn renew_alone(&self) -> Result<(), StoreError> {
         loop {
             let asked_at = self.clock.since_boot();
             let lease = Lease {
@@ -83,7 +93,15 @@ impl Authority {
                     self.fence.valid_until.store(nanos(until), Ordering::SeqCst);
                     return Ok(());
                 }
-                Renewal::Behind(entries) => self.apply(&entries),
+                Renewal::Behind(entries) => {
+                    self.apply(&entries);
+                    if self.fence.applied.load(Ordering::SeqCst) == lease.applied_seq {
+                        return Err(StoreError::Corrupt(format!(
+                            "the log has no entry {} and has later ones",
+                            lease.applied_seq + 1
+                        )));
+                    }
+                }
             }
         }
     }
@@ -132,7 +150,7 @@ impl Authority {
     }
 
     async fn settled(&self, seq: u64) -> Result<bool, StoreError> {
-        if self.is_node() && self.fence.applied.load(Ordering::SeqCst) < seq {
+        if self.fence.applied.load(Ordering::SeqCst) < seq {
             self.renew().await?;
         }
         Ok(self.store.nodes_behind(seq, Some(self.fence.node_id)).await? == 0)
@@ -160,6 +178,9 @@ impl Authority {
                 }
             }
         }
+        // With the renewals' lock: one that is on its way must not take the lease again after it was given up.
+        let mut is_node = self.fence.renewing.lock().await;
+        *is_node = false;
         self.fence.valid_until.store(0, Ordering::SeqCst);
         if let Err(error) = self.store.end_lease(self.fence.node_id).await {
             tracing::debug!(%error, "the lease could not be given up; it runs out by itself");

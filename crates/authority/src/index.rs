@@ -96,6 +96,13 @@ impl Index {
         self.epoch.load(Ordering::SeqCst)
     }
 
+    /// Begins an epoch, so that nothing that was read before is admitted any more; whether the index is empty then.
+    pub(crate) fn begins_empty(&self) -> bool {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        // The standing of an owner is made before the token's entry is.
+        self.len() == 0 && self.owners.lock().is_empty()
+    }
+
     /// Puts a record that was read in `epoch` into the index. `None` if a change was applied since: read again.
     pub(crate) fn admit(&self, pat: &PatRecord, owner: &UserRecord, epoch: u64) -> Option<Arc<Entry>> {
         // The owner's standing is made reachable before the epoch is looked at: a change that is applied after that
@@ -124,8 +131,12 @@ impl Index {
             return Some(entry.clone());
         }
         if shard.len() >= self.max_per_shard {
+            // From another place each time: what is held at the front would stop every eviction else.
+            let skipped =
+                usize::from(u16::from_le_bytes([pat.digest.as_bytes()[1], pat.digest.as_bytes()[2]]));
             let victim = shard
                 .iter()
+                .skip(skipped % shard.len())
                 .take(EVICTION_LOOKS)
                 .find(|(_, entry)| !entry.is_held())
                 .map(|(digest, _)| *digest);

@@ -165,6 +165,11 @@ fn expiry(asked: Expiry, now: Timestamp, latest: Option<Timestamp>) -> Result<Ti
             .map_err(|error| AuthorityError::Internal(error.to_string()))
     };
     let furthest = after(MAX_DAYS)?;
+    // As a store keeps it, so that the answer which shows the token says what later ones say.
+    let asked = match asked {
+        Expiry::At(at) => Expiry::At(Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)),
+        other => other,
+    };
     let expires_at = match asked {
         Expiry::Default => return Ok(latest.map_or(furthest, |latest| latest.min(furthest))),
         Expiry::Days(days @ 1..=MAX_DAYS) => after(days)?,

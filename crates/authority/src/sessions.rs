@@ -61,8 +61,17 @@ enum Counter {
 #[derive(Default)]
 pub(crate) struct Throttle(Mutex<HashMap<Counter, (u32, Duration)>>);
 
+/// What one client has: an IPv4 address, or the /64 of an IPv6 one, within which it may choose (RFC 4291 §2.5.4).
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
+        v4 => v4,
+    }
+}
+
 impl Throttle {
     fn counters(email: &str, from: Option<IpAddr>) -> Vec<(Counter, u32)> {
+        let from = from.map(network);
         let mut counters = vec![
             (Counter::Pair(email.to_owned(), from), PER_PAIR),
             (Counter::Account(email.to_owned()), PER_ACCOUNT),
@@ -99,21 +108,20 @@ impl Throttle {
         Ok(())
     }
 
-    /// A success gives its attempt back and forgives the pair.
-    fn forgive(&self, email: &str, from: Option<IpAddr>) {
+    /// Gives an attempt back: it was not one, for the store did not answer.
+    fn give_back(&self, email: &str, from: Option<IpAddr>) {
         let mut counts = self.0.lock();
         for (counter, _) in Self::counters(email, from) {
-            match counter {
-                Counter::Pair(..) => {
-                    counts.remove(&counter);
-                }
-                _ => {
-                    if let Some((count, _)) = counts.get_mut(&counter) {
-                        *count = count.saturating_sub(1);
-                    }
-                }
+            if let Some((count, _)) = counts.get_mut(&counter) {
+                *count = count.saturating_sub(1);
             }
         }
+    }
+
+    /// A success gives its attempt back and forgives the pair.
+    fn forgive(&self, email: &str, from: Option<IpAddr>) {
+        self.give_back(email, from);
+        self.0.lock().remove(&Counter::Pair(email.to_owned(), from.map(network)));
     }
 }
 
@@ -129,13 +137,26 @@ impl Authority {
         // 254 characters: no address is longer, and the throttle keeps what it is given.
         let email: String = email.trim().to_lowercase().chars().take(254).collect();
         self.throttle.take(&email, from, self.clock.since_boot())?;
-        let user = self.store.user_by_email(&email).await?;
+        let outcome = self.sign_in(&email, password).await;
+        match &outcome {
+            Ok(_) => self.throttle.forgive(&email, from),
+            Err(AuthorityError::WrongCredentials) => {}
+            Err(_) => self.throttle.give_back(&email, from),
+        }
+        outcome
+    }
+
+    async fn sign_in(
+        &self,
+        email: &str,
+        password: Zeroizing<String>,
+    ) -> Result<(SessionSecret, Timestamp), AuthorityError> {
+        let user = self.store.user_by_email(email).await?;
         let hash = user.as_ref().map(|user| user.password_hash.clone());
-        let good = self.passwords.matches(password, hash).await?;
+        let good = self.passwords.matches(password, hash.clone()).await?;
         let Some(user) = user.filter(|user| good && user.disabled_at.is_none()) else {
             return Err(AuthorityError::WrongCredentials);
         };
-        self.throttle.forgive(&email, from);
         let secret = SessionSecret(random_secret()?);
         let now = self.clock.now();
         let length = jiff::SignedDuration::try_from(self.config.session_length)
@@ -153,8 +174,16 @@ impl Authority {
             crate::StoreError::UserGone => AuthorityError::WrongCredentials,
             other => other.into(),
         })?;
+        // A password that was changed meanwhile ended the sessions that were there, and this one was not yet.
+        let still = self.store.user_by_id(session.user_id).await?;
+        if still.map(|user| user.password_hash) != hash {
+            self.store.delete_session(&session.digest).await?;
+            return Err(AuthorityError::WrongCredentials);
+        }
         // Now and then, where sessions are made anyway, the dead ones are swept.
-        self.store.delete_expired_sessions(now).await?;
+        if let Err(error) = self.store.delete_expired_sessions(now).await {
+            tracing::debug!(%error, "expired sessions were not swept; the next sign-in sweeps them");
+        }
         Ok((secret, expires_at))
     }
 

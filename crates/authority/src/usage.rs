@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use trustrelay_token::Principal;
@@ -22,6 +23,10 @@ const MAX_AGENT: usize = 200;
 #[derive(Default)]
 pub(crate) struct UsageLog {
     waiting: Mutex<HashMap<Uuid, Usage>>,
+    /// What the last flush took. It stays visible until the next: who reads may have read the store just before.
+    flushed: Mutex<HashMap<Uuid, Timestamp>>,
+    /// One flush at a time.
+    flushing: tokio::sync::Mutex<()>,
     pub(crate) stop: Notify,
 }
 
@@ -48,9 +53,10 @@ impl Authority {
 
     /// A record with the use that has not reached the store yet.
     pub(crate) fn with_latest_use(&self, mut pat: PatRecord) -> PatRecord {
-        if let Some(note) = self.usage.waiting.lock().get(&pat.pat_id) {
-            pat.last_used_at = pat.last_used_at.max(Some(note.last_used_at));
-        }
+        // In this order: a flush takes notes from the first to the second.
+        let waiting = self.usage.waiting.lock().get(&pat.pat_id).map(|note| note.last_used_at);
+        let flushed = self.usage.flushed.lock().get(&pat.pat_id).copied();
+        pat.last_used_at = pat.last_used_at.max(waiting).max(flushed);
         pat
     }
 
@@ -69,7 +75,13 @@ impl Authority {
 
     /// Writes down what waits. What the store does not take waits on.
     pub async fn flush_usage(&self) {
-        let waiting: Vec<Usage> = std::mem::take(&mut *self.usage.waiting.lock()).into_values().collect();
+        let _one_at_a_time = self.usage.flushing.lock().await;
+        let waiting: Vec<Usage> = {
+            let mut waiting = self.usage.waiting.lock();
+            *self.usage.flushed.lock() =
+                waiting.values().map(|note| (note.pat_id, note.last_used_at)).collect();
+            std::mem::take(&mut *waiting).into_values().collect()
+        };
         for batch in waiting.chunks(BATCH) {
             if let Err(error) = self.store.record_usage(batch).await {
                 tracing::warn!(%error, tokens = batch.len(), "uses could not be written down; they are kept for later");

@@ -63,11 +63,11 @@ async fn unknown_and_expired_tokens_are_told_apart() {
 async fn many_who_wait_for_one_token_ask_the_store_once() {
     let world = World::new().await;
     let issued = world.token("mcp").await;
-    world.store.close_gate();
+    world.store.after_lookup.close();
     let waiting: Vec<_> =
         (0..50).map(|_| tokio::spawn(world.authority.verify(issued.token.clone()).wait())).collect();
-    until("the look-up reads", || world.store.held.load(Ordering::SeqCst) > 0).await;
-    world.store.open_gate();
+    until("the look-up reads", || world.store.after_lookup.held() > 0).await;
+    world.store.after_lookup.open();
     for answer in waiting {
         answer.await.expect("joins").expect("good");
     }
@@ -79,15 +79,15 @@ async fn a_miss_that_read_before_a_revocation_does_not_bring_the_token_back() {
     let world = World::new().await;
     let issued = world.token("mcp").await;
     let browser = world.browser().await;
-    world.store.close_gate();
+    world.store.after_lookup.close();
     let early = tokio::spawn(world.authority.verify(issued.token.clone()).wait());
-    until("the look-up reads", || world.store.held.load(Ordering::SeqCst) == 1).await;
+    until("the look-up reads", || world.store.after_lookup.held() == 1).await;
 
     world.authority.revoke(&browser, PatRef::Id(issued.record.pat_id)).await.expect("revoked");
     // Who asks after the revocation's answer does not share what was read before it.
     let late = tokio::spawn(world.authority.verify(issued.token.clone()).wait());
-    until("the second look-up reads", || world.store.held.load(Ordering::SeqCst) == 2).await;
-    world.store.open_gate();
+    until("the second look-up reads", || world.store.after_lookup.held() == 2).await;
+    world.store.after_lookup.open();
 
     assert!(matches!(late.await.expect("joins"), Err(Denied::Revoked(_))));
     assert!(matches!(early.await.expect("joins"), Err(Denied::Revoked(_))), "it reads again");

@@ -3,7 +3,10 @@
 //! Changes go through one writer thread that puts those which wait into one commit; reads go to threads of their own.
 //! Several processes may have the file open: a server and the commands.
 
+mod errors;
+mod log;
 mod open;
+mod pats;
 mod rows;
 mod sqlite;
 mod threads;

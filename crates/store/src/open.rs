@@ -12,19 +12,21 @@ pub const DATABASE_FILE: &str = "trustrelay.db";
 /// Each migration once, in order; a database's `user_version` is how many it has had. Never change one that was released.
 const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_initial.sql")];
 
-/// How long a statement waits for another process's write.
-const BUSY: Duration = Duration::from_secs(5);
-
 /// What can be set.
 #[derive(Debug, Clone)]
 pub struct SqliteOptions {
     /// How many threads read.
     pub readers: usize,
+    /// How long a change waits for another process's.
+    pub busy: Duration,
+    /// Most pages (of 4 KiB) that the file may have; past that, changes are refused as on a full disk. `None`: as many as
+    /// the disk holds.
+    pub max_pages: Option<u32>,
 }
 
 impl Default for SqliteOptions {
     fn default() -> Self {
-        Self { readers: 2 }
+        Self { readers: 2, busy: Duration::from_secs(5), max_pages: None }
     }
 }
 
@@ -57,6 +59,16 @@ pub enum OpenError {
         /// The newest that is known here.
         known: usize,
     },
+    /// The file system does not do what write-ahead mode needs.
+    #[error(
+        "{path} cannot be kept in write-ahead mode (`{mode}` instead); put the data directory on a local disk"
+    )]
+    NoWriteAhead {
+        /// The file.
+        path: PathBuf,
+        /// The mode that it stayed in.
+        mode: String,
+    },
     /// Anything else that SQLite said.
     #[error("{path} does not open: {cause}; check its owner, mode and disk space")]
     Database {
@@ -68,7 +80,7 @@ pub enum OpenError {
 }
 
 /// Makes the directory and the file, if they are not there, for their owner alone; and brings the schema up to date.
-pub(crate) fn prepare(dir: &Path) -> Result<PathBuf, OpenError> {
+pub(crate) fn prepare(dir: &Path, options: &SqliteOptions) -> Result<PathBuf, OpenError> {
     let unusable = |cause| OpenError::Directory { path: dir.to_owned(), cause };
     if !dir.exists() {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(unusable)?;
@@ -83,37 +95,56 @@ pub(crate) fn prepare(dir: &Path) -> Result<PathBuf, OpenError> {
         .mode(0o600)
         .open(&path);
     file.map_err(unusable)?;
-    let mut connection = connect(&path)?;
+    let mut connection = connect(&path, options)?;
     migrate(&mut connection, &path)?;
     Ok(path)
 }
 
-pub(crate) fn connect(path: &Path) -> Result<Connection, OpenError> {
+pub(crate) fn connect(path: &Path, options: &SqliteOptions) -> Result<Connection, OpenError> {
     let failed = |cause| failure(path, cause);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
-    connection.busy_timeout(BUSY).map_err(failed)?;
-    connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
+    connection.busy_timeout(options.busy).map_err(failed)?;
+    let mode: String =
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0)).map_err(failed)?;
+    if mode != "wal" {
+        return Err(OpenError::NoWriteAhead { path: path.to_owned(), mode });
+    }
     // An answered change survives a power cut: every commit reaches the disk.
     connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
     connection.pragma_update(None, "foreign_keys", true).map_err(failed)?;
+    if let Some(pages) = options.max_pages {
+        connection.pragma_update(None, "max_page_count", pages).map_err(failed)?;
+    }
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
 
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
+    // Most of the time there is nothing to do, and a command then waits for nobody's change.
+    if missing(connection, path)?.is_empty() {
+        return Ok(());
+    }
     let failed = |cause| failure(path, cause);
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-    let found: usize =
-        transaction.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
-    let Some(missing) = MIGRATIONS.get(found..) else {
-        return Err(OpenError::NewerSchema { path: path.to_owned(), found, known: MIGRATIONS.len() });
-    };
-    for migration in missing {
+    // Again, now that nobody else can: two may have begun at the same time.
+    for migration in missing(&transaction, path)? {
         transaction.execute_batch(migration).map_err(failed)?;
     }
     transaction.pragma_update(None, "user_version", MIGRATIONS.len()).map_err(failed)?;
     transaction.commit().map_err(failed)
+}
+
+/// The migrations that the file has not had.
+fn missing(connection: &Connection, path: &Path) -> Result<&'static [&'static str], OpenError> {
+    let found: usize = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(|cause| failure(path, cause))?;
+    MIGRATIONS.get(found..).ok_or_else(|| OpenError::NewerSchema {
+        path: path.to_owned(),
+        found,
+        known: MIGRATIONS.len(),
+    })
 }
 
 fn failure(path: &Path, cause: rusqlite::Error) -> OpenError {

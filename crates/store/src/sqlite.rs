@@ -7,18 +7,17 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use trustrelay_authority::{
-    Change, Lease, LogEntry, PatRecord, Renewal, RevokeOutcome, RevokedPat, SessionRecord, Store, StoreError,
-    Usage, UserRecord,
+    Lease, PatRecord, Renewal, RevokeOutcome, SessionRecord, Store, StoreError, Usage, UserRecord,
 };
 use trustrelay_token::TokenDigest;
 use uuid::Uuid;
 
+use crate::errors::OrStoreError;
+use crate::log::{append, head, renew_lease, since_boot};
 use crate::open::{OpenError, SqliteOptions, prepare};
+use crate::pats::{insert_pat, record_usage, revoke_pat};
 use crate::rows::{self, PAT, PAT_COLUMNS, USER};
 use crate::threads::Threads;
-
-/// Most log entries in one answer.
-const MAX_BEHIND: u64 = 1000;
 
 /// A store in one SQLite file.
 pub struct SqliteStore {
@@ -26,30 +25,14 @@ pub struct SqliteStore {
     boot_id: String,
 }
 
-/// `?` on what SQLite said: nothing of it is the caller's fault.
-trait OrStoreError<T> {
-    fn or_store(self) -> Result<T, StoreError>;
-}
-
-impl<T> OrStoreError<T> for rusqlite::Result<T> {
-    fn or_store(self) -> Result<T, StoreError> {
-        self.map_err(|error| match error {
-            rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..) => {
-                StoreError::Corrupt(error.to_string())
-            }
-            other => StoreError::Unavailable(other.to_string()),
-        })
-    }
-}
-
 impl SqliteStore {
     /// Opens the database of a data directory, and makes both if they are not there (modes 0700 and 0600).
     pub fn open(data_dir: &Path, options: SqliteOptions) -> Result<Self, OpenError> {
-        let path = prepare(data_dir)?;
+        let path = prepare(data_dir, &options)?;
         // Where there is no such file, every row is of this boot: leases then end by their time alone.
         let boot_id =
             std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
-        Ok(Self { threads: Threads::start(&path, options.readers)?, boot_id })
+        Ok(Self { threads: Threads::start(&path, &options)?, boot_id })
     }
 
     /// How many commits reached the disk: fewer than changes, where changes came together.
@@ -81,7 +64,7 @@ fn has_users(connection: &Connection) -> Result<bool, StoreError> {
     connection.query_row("SELECT EXISTS (SELECT 1 FROM users)", [], |row| row.get(0)).or_store()
 }
 
-fn is_enabled(connection: &Connection, user_id: Uuid) -> Result<bool, StoreError> {
+pub(crate) fn is_enabled(connection: &Connection, user_id: Uuid) -> Result<bool, StoreError> {
     connection
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM users WHERE user_id = ?1 AND disabled_at IS NULL)")
         .or_store()?
@@ -99,152 +82,6 @@ fn delete_sessions(
         .or_store()?
         .execute(params![user_id.as_bytes(), keep])
         .or_store()
-}
-
-/// The next number: the writer is alone in its transaction, so there is no gap.
-fn append(
-    connection: &Connection,
-    at: Timestamp,
-    kind: &str,
-    user_id: Option<Uuid>,
-) -> Result<u64, StoreError> {
-    let seq = head(connection)? + 1;
-    connection
-        .prepare_cached("INSERT INTO log (seq, at, kind, user_id) VALUES (?1, ?2, ?3, ?4)")
-        .or_store()?
-        .execute(params![seq, at.as_microsecond(), kind, user_id.map(Uuid::into_bytes)])
-        .or_store()?;
-    Ok(seq)
-}
-
-fn head(connection: &Connection) -> Result<u64, StoreError> {
-    connection.query_row("SELECT COALESCE(MAX(seq), 0) FROM log", [], |row| row.get(0)).or_store()
-}
-
-fn log_after(connection: &Connection, seq: u64) -> Result<Vec<LogEntry>, StoreError> {
-    let mut statement = connection
-        .prepare_cached("SELECT seq, at, kind, user_id FROM log WHERE seq > ?1 ORDER BY seq LIMIT ?2")
-        .or_store()?;
-    let mut rows = statement.query(params![seq, MAX_BEHIND]).or_store()?;
-    let mut entries = Vec::new();
-    while let Some(row) = rows.next().or_store()? {
-        let seq: u64 = row.get(0).or_store()?;
-        let kind: String = row.get(2).or_store()?;
-        let change = match kind.as_str() {
-            "revoked" => Change::PatsRevoked(revoked_in(connection, seq)?),
-            "disabled" => Change::UserDisabled(rows::id(row, 3).or_store()?),
-            "enabled" => Change::UserEnabled(rows::id(row, 3).or_store()?),
-            other => {
-                return Err(StoreError::Corrupt(format!("log entry {seq} is of the unknown kind `{other}`")));
-            }
-        };
-        entries.push(LogEntry { seq, at: rows::time(row, 1).or_store()?, change });
-    }
-    Ok(entries)
-}
-
-fn revoked_in(connection: &Connection, seq: u64) -> Result<Vec<RevokedPat>, StoreError> {
-    let mut statement = connection
-        .prepare_cached("SELECT pat_id, digest FROM log_pats WHERE seq = ?1 ORDER BY pat_id")
-        .or_store()?;
-    let pats = statement
-        .query_map([seq], |row| {
-            Ok(RevokedPat { pat_id: rows::id(row, 0)?, digest: TokenDigest::from_bytes(row.get(1)?) })
-        })
-        .or_store()?;
-    pats.collect::<rusqlite::Result<_>>().or_store()
-}
-
-fn insert_pat(connection: &Connection, pat: &PatRecord, limit: u64) -> Result<(), StoreError> {
-    if !is_enabled(connection, pat.user_id)? {
-        return Err(StoreError::UserGone);
-    }
-    let now = pat.created_at.as_microsecond();
-    if let Some(parent) = pat.parent_id {
-        let active: bool = connection
-            .prepare_cached(
-                "SELECT EXISTS (SELECT 1 FROM pats WHERE pat_id = ?1 AND user_id = ?2 AND revoked_at IS NULL AND expires_at > ?3)",
-            )
-            .or_store()?
-            .query_row(params![parent.as_bytes(), pat.user_id.as_bytes(), now], |row| row.get(0))
-            .or_store()?;
-        if !active {
-            return Err(StoreError::ParentGone);
-        }
-    }
-    let active: u64 = connection
-        .prepare_cached(
-            "SELECT COUNT(*) FROM pats WHERE user_id = ?1 AND revoked_at IS NULL AND expires_at > ?2",
-        )
-        .or_store()?
-        .query_row(params![pat.user_id.as_bytes(), now], |row| row.get(0))
-        .or_store()?;
-    if active >= limit {
-        return Err(StoreError::TooManyPats(active));
-    }
-    connection
-        .prepare_cached(
-            "INSERT INTO pats (pat_id, user_id, name, hint, scopes, digest, key_id, parent_id, created_at, expires_at, revoked_at, \
-             last_used_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-        )
-        .or_store()?
-        .execute(params![
-            pat.pat_id.as_bytes(),
-            pat.user_id.as_bytes(),
-            pat.name,
-            pat.hint,
-            pat.scopes.to_string(),
-            pat.digest.as_bytes(),
-            pat.key_id.0,
-            pat.parent_id.map(Uuid::into_bytes),
-            now,
-            pat.expires_at.as_microsecond(),
-            pat.revoked_at.map(Timestamp::as_microsecond),
-            pat.last_used_at.map(Timestamp::as_microsecond),
-        ])
-        .or_store()?;
-    Ok(())
-}
-
-fn revoke_pat(
-    connection: &Connection,
-    pat_id: Uuid,
-    at: Timestamp,
-) -> Result<Option<RevokeOutcome>, StoreError> {
-    let found: Option<(Option<i64>, Option<u64>)> = connection
-        .prepare_cached("SELECT revoked_at, revoked_seq FROM pats WHERE pat_id = ?1")
-        .or_store()?
-        .query_row([pat_id.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()
-        .or_store()?;
-    match found {
-        None => return Ok(None),
-        Some((Some(micros), Some(seq))) => {
-            let revoked_at = Timestamp::from_microsecond(micros)
-                .map_err(|error| StoreError::Corrupt(error.to_string()))?;
-            return Ok(Some(RevokeOutcome { revoked_at, seq, newly: false }));
-        }
-        Some(_) => {}
-    }
-    let seq = append(connection, at, "revoked", None)?;
-    connection
-        .prepare_cached(
-            "WITH RECURSIVE tree (pat_id) AS (VALUES (?1) UNION SELECT p.pat_id FROM pats p JOIN tree t ON p.parent_id = t.pat_id) \
-             UPDATE pats SET revoked_at = ?2, revoked_seq = ?3 WHERE pat_id IN (SELECT pat_id FROM tree) AND revoked_at IS NULL",
-        )
-        .or_store()?
-        .execute(params![pat_id.as_bytes(), at.as_microsecond(), seq])
-        .or_store()?;
-    connection
-        .prepare_cached(
-            "WITH RECURSIVE tree (pat_id) AS (VALUES (?1) UNION SELECT p.pat_id FROM pats p JOIN tree t ON p.parent_id = t.pat_id) \
-             INSERT INTO log_pats (seq, pat_id, digest) SELECT ?2, pat_id, digest FROM pats \
-             WHERE pat_id IN (SELECT pat_id FROM tree) AND revoked_seq = ?2",
-        )
-        .or_store()?
-        .execute(params![pat_id.as_bytes(), seq])
-        .or_store()?;
-    Ok(Some(RevokeOutcome { revoked_at: at, seq, newly: true }))
 }
 
 fn set_user_disabled(
@@ -277,56 +114,6 @@ fn set_user_disabled(
         delete_sessions(connection, user_id, None)?;
     }
     Ok(Some(seq))
-}
-
-/// Nanoseconds since boot, counting a suspended machine's sleep: the clock of leases.
-fn since_boot() -> i64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
-}
-
-fn renew_lease(connection: &Connection, lease: &Lease, boot_id: &str) -> Result<Renewal, StoreError> {
-    if head(connection)? > lease.applied_seq {
-        return Ok(Renewal::Behind(log_after(connection, lease.applied_seq)?));
-    }
-    let now = since_boot();
-    let until = now.saturating_add(i64::try_from(lease.length.as_nanos()).unwrap_or(i64::MAX));
-    connection
-        .prepare_cached(
-            "INSERT INTO nodes (node_id, boot_id, lease_until, applied_seq) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (node_id) DO UPDATE \
-             SET boot_id = excluded.boot_id, lease_until = excluded.lease_until, applied_seq = excluded.applied_seq",
-        )
-        .or_store()?
-        .execute(params![lease.node_id.as_bytes(), boot_id, until, lease.applied_seq])
-        .or_store()?;
-    // Of nodes that died nothing is left.
-    connection
-        .prepare_cached("DELETE FROM nodes WHERE boot_id <> ?1 OR lease_until < ?2")
-        .or_store()?
-        .execute(params![boot_id, now])
-        .or_store()?;
-    Ok(Renewal::Held)
-}
-
-fn record_usage(connection: &Connection, notes: &[Usage]) -> Result<(), StoreError> {
-    let mut statement = connection
-        .prepare_cached(
-            "UPDATE pats SET use_count = use_count + ?2, last_used_at = MAX(COALESCE(last_used_at, 0), ?3), \
-             last_used_address = COALESCE(?4, last_used_address), last_used_agent = COALESCE(?5, last_used_agent) WHERE pat_id = ?1",
-        )
-        .or_store()?;
-    for note in notes {
-        statement
-            .execute(params![
-                note.pat_id.as_bytes(),
-                note.count,
-                note.last_used_at.as_microsecond(),
-                note.address.map(|address| address.to_string()),
-                note.user_agent,
-            ])
-            .or_store()?;
-    }
-    Ok(())
 }
 
 #[async_trait]

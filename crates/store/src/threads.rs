@@ -9,15 +9,17 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 use trustrelay_authority::StoreError;
 
-use crate::open::{OpenError, connect};
+use crate::errors::failed;
+use crate::open::{OpenError, SqliteOptions, connect};
 
 /// Most changes in one commit: at some 10 µs each, a commit stays below 10 ms of work.
 const MAX_GROUP: usize = 500;
 /// Most changes, and most reads a thread, that wait; past that, callers wait to be let in.
 const QUEUE: usize = 1024;
 
-/// A change: done within a transaction; what it returns is called when the commit is known to be good or not.
-type Change = Box<dyn FnOnce(&Connection) -> Answer + Send>;
+/// A change: done within a transaction (or told why there is none); what it returns is called when the commit is known to be
+/// good or not.
+type Change = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Answer + Send>;
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 type Read = Box<dyn FnOnce(&Connection) + Send>;
 
@@ -29,25 +31,25 @@ pub(crate) struct Threads {
     handles: Vec<JoinHandle<()>>,
 }
 
-pub(crate) fn failed(error: &rusqlite::Error) -> StoreError {
-    StoreError::Unavailable(error.to_string())
-}
-
 fn gone() -> StoreError {
     StoreError::Unavailable("the database is closed".into())
 }
 
+fn lost() -> StoreError {
+    StoreError::Unavailable("the transaction was given up".into())
+}
+
 impl Threads {
-    pub(crate) fn start(path: &Path, readers: usize) -> Result<Self, OpenError> {
+    pub(crate) fn start(path: &Path, options: &SqliteOptions) -> Result<Self, OpenError> {
         let commits = Arc::new(AtomicU64::new(0));
         let (changes, waiting) = mpsc::channel(QUEUE);
         let mut handles = Vec::new();
-        let writer = connect(path)?;
+        let writer = connect(path, options)?;
         let counted = commits.clone();
         handles.push(spawn("store-writer", path, move || write_all(writer, waiting, &counted))?);
         let mut reads = Vec::new();
-        for _ in 0..readers.max(1) {
-            let connection = connect(path)?;
+        for _ in 0..options.readers.max(1) {
+            let connection = connect(path, options)?;
             let (sender, mut waiting) = mpsc::channel::<Read>(QUEUE);
             handles.push(spawn("store-reader", path, move || {
                 while let Some(read) = waiting.blocking_recv() {
@@ -81,7 +83,7 @@ impl Threads {
     ) -> Result<T, StoreError> {
         let (sender, answer) = oneshot::channel();
         let work: Change = Box::new(move |connection| {
-            let outcome = in_savepoint(connection, change);
+            let outcome = connection.and_then(|connection| in_savepoint(connection, change));
             Box::new(move |committed| {
                 let _ = sender.send(committed.and(outcome));
             })
@@ -132,27 +134,36 @@ fn write_all(mut connection: Connection, mut waiting: mpsc::Receiver<Change>, co
         }
         let mut answers = Vec::with_capacity(group.len());
         let committed = commit(&mut connection, group, &mut answers);
-        if committed.is_ok() {
-            commits.fetch_add(1, Ordering::Relaxed);
+        match &committed {
+            Ok(()) => {
+                commits.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(error) => tracing::warn!(%error, changes = answers.len(), "changes could not be written"),
         }
         for answer in answers {
-            answer(match &committed {
-                Ok(()) => Ok(()),
-                Err(error) => Err(failed(error)),
-            });
+            answer(committed.as_ref().map(|_| ()).map_err(failed));
         }
     }
 }
 
+/// Does a group of changes in one transaction. Each gets its answer, whatever comes.
 fn commit(
     connection: &mut Connection,
     group: Vec<Change>,
     answers: &mut Vec<Answer>,
 ) -> Result<(), rusqlite::Error> {
-    // If it cannot begin, the changes are dropped, and with them the answers: their callers see the store as unavailable.
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
+        Ok(transaction) => transaction,
+        Err(error) => {
+            answers.extend(group.into_iter().map(|change| change(Err(failed(&error)))));
+            return Err(error);
+        }
+    };
     for change in group {
-        answers.push(change(&transaction));
+        // On a full disk, and the like, SQLite may give the whole transaction up. What comes after must not be done on its own
+        // then; the commit fails, and with it the group.
+        let within = if transaction.is_autocommit() { Err(lost()) } else { Ok(&*transaction) };
+        answers.push(change(within));
     }
     transaction.commit()
 }

@@ -1,17 +1,17 @@
 //! A small world for the authority's tests.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
-pub mod memory;
-
 use std::sync::Arc;
 use std::time::Duration;
 
-use memory::MemoryStore;
+use trustrelay_authority::contract::MemoryStore;
 use trustrelay_authority::*;
 use trustrelay_token::{Denied, Principal, Token, Verifier};
 use zeroize::Zeroizing;
 
 pub const EMAIL: &str = "ada@example.org";
+/// Long enough that a test which waits for something that never comes fails, and does not hang.
+pub const PATIENCE: Duration = Duration::from_secs(20);
 pub const PASSWORD: &str = "correct horse battery";
 
 pub struct World {
@@ -88,5 +88,5 @@ pub async fn until(what: &str, done: impl Fn() -> bool) {
             tokio::task::yield_now().await;
         }
     };
-    assert!(tokio::time::timeout(memory::PATIENCE, waited).await.is_ok(), "waited in vain: {what}");
+    assert!(tokio::time::timeout(PATIENCE, waited).await.is_ok(), "waited in vain: {what}");
 }

@@ -1,16 +1,19 @@
 //! A store in memory: the plain model of what a store does, with places where a test can hold it up or break it.
+//! It looks through everything for everything, so that it can be checked by reading.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
-use trustrelay_authority::*;
 use trustrelay_token::TokenDigest;
 use uuid::Uuid;
+
+use crate::record::{Change, LogEntry, PatRecord, RevokedPat, SessionRecord, Usage, UserRecord};
+use crate::store::{Lease, Renewal, RevokeOutcome, Store, StoreError};
 
 #[derive(Default)]
 struct Data {
@@ -24,43 +27,62 @@ struct Data {
     fingerprint: Option<[u8; 16]>,
 }
 
+/// A place where a test can hold calls up: while it is closed they wait there.
+#[derive(Debug)]
+pub struct Gate {
+    closed: AtomicBool,
+    held: AtomicUsize,
+    turns: Semaphore,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self { closed: AtomicBool::new(false), held: AtomicUsize::new(0), turns: Semaphore::new(0) }
+    }
+}
+
+impl Gate {
+    /// Holds up who comes from now on.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets everyone through, those who wait as well.
+    pub fn open(&self) {
+        self.closed.store(false, Ordering::SeqCst);
+        self.turns.add_permits(1_000);
+    }
+
+    /// How many have been held up so far.
+    pub fn held(&self) -> usize {
+        self.held.load(Ordering::SeqCst)
+    }
+
+    async fn pass(&self) {
+        if self.closed.load(Ordering::SeqCst) {
+            self.held.fetch_add(1, Ordering::SeqCst);
+            self.turns.acquire().await.expect("never closed").forget();
+        }
+    }
+}
+
 /// See the module.
+#[derive(Default)]
 pub struct MemoryStore {
     data: Mutex<Data>,
     /// Every call fails while it is set.
     pub broken: AtomicBool,
     /// How often a token was looked up by digest.
     pub lookups: AtomicUsize,
-    /// How many look-ups have read and are waiting to answer.
-    pub held: AtomicUsize,
-    /// While closed, look-ups read and then wait before they answer.
-    pub gate: Semaphore,
-    gated: AtomicBool,
-}
-
-impl Default for MemoryStore {
-    fn default() -> Self {
-        Self {
-            data: Mutex::default(),
-            broken: AtomicBool::new(false),
-            lookups: AtomicUsize::new(0),
-            held: AtomicUsize::new(0),
-            gate: Semaphore::new(0),
-            gated: AtomicBool::new(false),
-        }
-    }
+    /// Look-ups by digest have read, and wait here before they answer.
+    pub after_lookup: Gate,
+    /// Sign-ins wait here before their session is added.
+    pub before_session: Gate,
+    /// Uses wait here before they are added up.
+    pub before_usage: Gate,
 }
 
 impl MemoryStore {
-    pub fn close_gate(&self) {
-        self.gated.store(true, Ordering::SeqCst);
-    }
-
-    pub fn open_gate(&self) {
-        self.gated.store(false, Ordering::SeqCst);
-        self.gate.add_permits(1_000);
-    }
-
     fn data(&self) -> Result<parking_lot::MutexGuard<'_, Data>, StoreError> {
         if self.broken.load(Ordering::SeqCst) {
             return Err(StoreError::Unavailable("broken on purpose".into()));
@@ -132,7 +154,9 @@ impl Store for MemoryStore {
     }
 
     async fn list_users(&self) -> Result<Vec<UserRecord>, StoreError> {
-        Ok(self.data()?.users.clone())
+        let mut users = self.data()?.users.clone();
+        users.sort_by_key(|user| (user.created_at, user.user_id));
+        Ok(users)
     }
 
     async fn has_users(&self) -> Result<bool, StoreError> {
@@ -211,10 +235,7 @@ impl Store for MemoryStore {
                 (pat.clone(), owner.clone())
             })
         };
-        if self.gated.load(Ordering::SeqCst) {
-            self.held.fetch_add(1, Ordering::SeqCst);
-            self.gate.acquire().await.expect("never closed").forget();
-        }
+        self.after_lookup.pass().await;
         Ok(found)
     }
 
@@ -239,6 +260,7 @@ impl Store for MemoryStore {
     }
 
     async fn record_usage(&self, notes: &[Usage]) -> Result<(), StoreError> {
+        self.before_usage.pass().await;
         let mut data = self.data()?;
         for note in notes {
             if let Some(pat) = data.pats.iter_mut().find(|pat| pat.pat_id == note.pat_id) {
@@ -249,6 +271,7 @@ impl Store for MemoryStore {
     }
 
     async fn insert_session(&self, session: &SessionRecord) -> Result<(), StoreError> {
+        self.before_session.pass().await;
         let mut data = self.data()?;
         if !data.users.iter().any(|user| user.user_id == session.user_id && user.disabled_at.is_none()) {
             return Err(StoreError::UserGone);
@@ -322,6 +345,3 @@ impl Store for MemoryStore {
         self.data().map(drop)
     }
 }
-
-/// Long enough that a test which waits for something that never comes fails, and does not hang.
-pub const PATIENCE: Duration = Duration::from_secs(20);

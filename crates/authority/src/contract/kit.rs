@@ -1,0 +1,136 @@
+//! What the stories are told with.
+
+use jiff::Timestamp;
+use trustrelay_token::{KeyId, TokenDigest};
+use uuid::Uuid;
+
+use crate::record::{LogEntry, PatRecord, SessionRecord, UserRecord};
+use crate::store::{Lease, Renewal, Store};
+
+/// When the stories begin, in microseconds: 2026-04-07T12:00:00.000001Z. It isn't a whole second, so that a store which cuts
+/// times short is noticed.
+const BEGINNING: i64 = 1_775_563_200_000_001;
+/// A limit that no story reaches.
+pub(super) const MANY: u64 = 1000;
+
+/// So many microseconds after the stories' beginning.
+pub(super) fn at(micros: i64) -> Timestamp {
+    Timestamp::from_microsecond(BEGINNING + micros).expect("in range")
+}
+
+/// An account that is not in a store yet.
+pub(super) fn user(email: &str) -> UserRecord {
+    UserRecord {
+        user_id: Uuid::now_v7(),
+        email: email.to_owned(),
+        password_hash: "$argon2id$v=19$m=8,t=1,p=1$c2FsdA$aGFzaA".to_owned(),
+        is_admin: false,
+        created_at: at(0),
+        disabled_at: None,
+    }
+}
+
+/// An account that is in the store.
+pub(super) async fn added(store: &dyn Store, email: &str) -> UserRecord {
+    let user = user(email);
+    store.insert_user(&user).await.expect("added");
+    user
+}
+
+/// A token that is not in a store yet: made at 0, good for a second.
+pub(super) fn pat(owner: &UserRecord) -> PatRecord {
+    let pat_id = Uuid::now_v7();
+    PatRecord {
+        pat_id,
+        user_id: owner.user_id,
+        name: "ci-pipeline".to_owned(),
+        hint: "...wxyz".to_owned(),
+        scopes: "mcp tokens".parse().expect("scopes"),
+        digest: TokenDigest::from_bytes(digest(pat_id)),
+        key_id: KeyId(7),
+        parent_id: None,
+        created_at: at(0),
+        expires_at: at(1_000_000),
+        revoked_at: None,
+        last_used_at: None,
+    }
+}
+
+/// A token that was made with another.
+pub(super) fn child(parent: &PatRecord) -> PatRecord {
+    let pat_id = Uuid::now_v7();
+    let digest = TokenDigest::from_bytes(digest(pat_id));
+    PatRecord { pat_id, digest, parent_id: Some(parent.pat_id), ..parent.clone() }
+}
+
+/// A token that is in the store.
+pub(super) async fn issued(store: &dyn Store, owner: &UserRecord) -> PatRecord {
+    insert(store, pat(owner)).await
+}
+
+/// Puts a token into the store.
+pub(super) async fn insert(store: &dyn Store, pat: PatRecord) -> PatRecord {
+    store.insert_pat(&pat, MANY).await.expect("inserted");
+    pat
+}
+
+/// A token as the store has it.
+pub(super) async fn stored(store: &dyn Store, pat: &PatRecord) -> PatRecord {
+    store.pat_by_id(pat.pat_id).await.expect("asks").expect("there")
+}
+
+/// A browser session that is not in a store yet: begun at 0, good for a second.
+pub(super) fn session(owner: &UserRecord) -> SessionRecord {
+    SessionRecord {
+        digest: digest(Uuid::now_v7()),
+        user_id: owner.user_id,
+        created_at: at(0),
+        expires_at: at(1_000_000),
+    }
+}
+
+/// A browser session that is in the store.
+pub(super) async fn signed_in(store: &dyn Store, owner: &UserRecord) -> SessionRecord {
+    let session = session(owner);
+    store.insert_session(&session).await.expect("inserted");
+    session
+}
+
+/// Whether the store has a session.
+pub(super) async fn has_session(store: &dyn Store, session: &SessionRecord) -> bool {
+    store.session_by_digest(&session.digest).await.expect("asks").is_some()
+}
+
+/// All entries of the log after `seq`, as a node reads them.
+pub(super) async fn log_after(store: &dyn Store, seq: u64) -> Vec<LogEntry> {
+    let mut entries = Vec::new();
+    let node_id = Uuid::now_v7();
+    loop {
+        let applied_seq = seq + entries.len() as u64;
+        // A claim of no length: it reads, and counts for nothing.
+        let lease = Lease { node_id, applied_seq, length: std::time::Duration::ZERO };
+        match store.renew_lease(&lease).await.expect("asks") {
+            Renewal::Held => return entries,
+            Renewal::Behind(more) => {
+                assert!(!more.is_empty(), "whoever is behind is told what is missing");
+                entries.extend(more);
+            }
+        }
+    }
+}
+
+/// The log's only entry.
+pub(super) async fn only_entry(store: &dyn Store) -> LogEntry {
+    let mut log = log_after(store, 0).await;
+    assert_eq!(log.len(), 1, "{log:?}");
+    log.remove(0)
+}
+
+fn digest(id: Uuid) -> [u8; 32] {
+    let mut digest = [0; 32];
+    digest[..16].copy_from_slice(id.as_bytes());
+    // The random end first: an index goes by the first bytes.
+    digest[16..].copy_from_slice(id.as_bytes());
+    digest.reverse();
+    digest
+}

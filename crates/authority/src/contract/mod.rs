@@ -1,0 +1,141 @@
+//! The suite that every store must pass: stories of what [`Store`](crate::Store) promises, each on a fresh store, and random
+//! sequences of changes that are held against a plain model ([`MemoryStore`]).
+//!
+//! A store runs all of it with one line, and each story is a test of its own:
+//!
+//! ```text
+//! async fn fresh() -> impl Deref<Target = MyStore> { … }
+//! trustrelay_authority::store_contract!(fresh);
+//! ```
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a story that cannot go on fails")]
+
+pub mod accounts;
+mod kit;
+pub mod leases;
+pub mod log;
+mod memory;
+pub mod model;
+pub mod secrets;
+pub mod sessions;
+pub mod tokens;
+
+pub use memory::{Gate, MemoryStore};
+
+/// Makes a test of each story. `$fresh` is the name of an `async fn()` that answers a new, empty store, or what derefs to it.
+#[macro_export]
+macro_rules! store_contract {
+    ($fresh:ident) => {
+        $crate::store_contract! { @stories $fresh
+            accounts {
+                an_account_reads_back_by_id_and_by_address
+                a_taken_address_is_refused_and_changes_nothing
+                the_first_account_is_made_once
+                of_many_first_accounts_one_is_made
+                accounts_are_listed_oldest_first
+                disabling_ends_the_sessions_of_that_account_alone
+                disabling_again_changes_nothing_and_names_the_first_entry
+                enabling_is_an_entry_of_its_own
+                what_never_was_disabled_is_enabled_by_entry_zero
+                a_new_password_ends_all_sessions_but_one
+                a_new_password_without_one_to_keep_ends_all
+                nobody_has_no_password_and_no_state
+            }
+            tokens {
+                a_token_reads_back_whole
+                an_unknown_token_is_not_found
+                nobody_and_a_disabled_account_get_no_token
+                a_child_of_an_active_parent_is_added
+                a_child_of_a_revoked_expired_unknown_or_foreign_parent_is_refused
+                the_limit_counts_the_active_tokens_of_that_account
+                the_limit_holds_when_many_come_at_once
+                active_tokens_are_listed_newest_first
+                a_token_is_active_until_the_microsecond_it_expires
+                revoking_is_one_entry_that_names_the_token
+                revoking_again_gives_the_first_outcome
+                of_many_revocations_at_once_one_is_the_first
+                revoking_a_parent_revokes_its_tree_in_one_entry
+                revoking_a_child_leaves_its_parent_and_siblings
+                what_was_revoked_before_keeps_its_own_time
+                an_expired_token_is_revoked_like_any_other
+                no_child_escapes_a_revocation_that_comes_at_the_same_time
+                the_last_use_never_goes_back
+                unknown_tokens_uses_are_passed_over
+            }
+            sessions {
+                a_session_reads_back_with_its_account
+                nobody_and_a_disabled_account_get_no_session
+                a_session_ends_once
+                all_sessions_end_but_the_one_to_keep
+                expired_sessions_are_swept_and_no_others
+            }
+            log {
+                the_log_begins_empty
+                entries_are_numbered_without_gaps_in_the_order_of_their_changes
+                changes_at_once_get_numbers_without_gaps
+                what_is_refused_takes_no_number
+                a_thousand_entries_come_at_a_time
+            }
+            leases {
+                a_lease_is_held_at_the_head_alone
+                whoever_holds_a_lease_and_lacks_the_entry_is_behind
+                a_refused_renewal_leaves_the_lease_as_it_was
+                a_lease_that_is_given_up_counts_no_more
+                a_lease_runs_out_by_itself
+                a_renewal_lengthens_and_a_shorter_one_shortens
+            }
+            secrets {
+                the_first_secret_is_bound_for_good
+                of_many_secrets_at_once_one_is_bound
+                the_store_answers
+            }
+        }
+
+        #[tokio::test]
+        async fn random_sequences_are_answered_as_the_model_answers_them() {
+            for seed in 0..$crate::contract::model::SEQUENCES {
+                let store = $fresh().await;
+                $crate::contract::model::agrees_with_the_model(&*store, seed).await;
+            }
+        }
+    };
+    (@stories $fresh:ident $($group:ident { $($story:ident)* })*) => {$(
+        mod $group {
+            use super::$fresh;
+
+            $(
+                #[tokio::test]
+                async fn $story() {
+                    let store = $fresh().await;
+                    $crate::contract::$group::$story(&*store).await;
+                }
+            )*
+        }
+    )*};
+}
+
+#[cfg(test)]
+mod tests {
+    /// A story that is in no store's tests would promise nothing.
+    #[test]
+    fn every_story_is_in_the_list() {
+        let list = include_str!("mod.rs");
+        let listed: Vec<&str> = list.split_whitespace().collect();
+        let mut stories = 0;
+        for text in [
+            include_str!("accounts.rs"),
+            include_str!("tokens.rs"),
+            include_str!("sessions.rs"),
+            include_str!("log.rs"),
+            include_str!("leases.rs"),
+            include_str!("secrets.rs"),
+        ] {
+            for story in text.lines().filter_map(|line| line.strip_prefix("pub async fn ")) {
+                let name = story.split('(').next().unwrap_or_default();
+                assert!(listed.contains(&name), "the story {name} is not in store_contract!");
+                stories += 1;
+            }
+        }
+        assert!(stories > 40, "only {stories} stories were found");
+    }
+}

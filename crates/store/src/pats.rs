@@ -1,0 +1,123 @@
+//! Changes to tokens, within the writer's transaction.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+use trustrelay_authority::{PatRecord, RevokeOutcome, StoreError, Usage};
+use uuid::Uuid;
+
+use crate::errors::OrStoreError;
+use crate::log::append;
+use crate::sqlite::is_enabled;
+
+pub(crate) fn insert_pat(connection: &Connection, pat: &PatRecord, limit: u64) -> Result<(), StoreError> {
+    if !is_enabled(connection, pat.user_id)? {
+        return Err(StoreError::UserGone);
+    }
+    let now = pat.created_at.as_microsecond();
+    if let Some(parent) = pat.parent_id {
+        let active: bool = connection
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM pats WHERE pat_id = ?1 AND user_id = ?2 AND revoked_at IS NULL AND expires_at > ?3)",
+            )
+            .or_store()?
+            .query_row(params![parent.as_bytes(), pat.user_id.as_bytes(), now], |row| row.get(0))
+            .or_store()?;
+        if !active {
+            return Err(StoreError::ParentGone);
+        }
+    }
+    let active: u64 = connection
+        .prepare_cached(
+            "SELECT COUNT(*) FROM pats WHERE user_id = ?1 AND revoked_at IS NULL AND expires_at > ?2",
+        )
+        .or_store()?
+        .query_row(params![pat.user_id.as_bytes(), now], |row| row.get(0))
+        .or_store()?;
+    if active >= limit {
+        return Err(StoreError::TooManyPats(active));
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO pats (pat_id, user_id, name, hint, scopes, digest, key_id, parent_id, created_at, expires_at, revoked_at, \
+             last_used_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+        )
+        .or_store()?
+        .execute(params![
+            pat.pat_id.as_bytes(),
+            pat.user_id.as_bytes(),
+            pat.name,
+            pat.hint,
+            pat.scopes.to_string(),
+            pat.digest.as_bytes(),
+            pat.key_id.0,
+            pat.parent_id.map(Uuid::into_bytes),
+            now,
+            pat.expires_at.as_microsecond(),
+            pat.revoked_at.map(Timestamp::as_microsecond),
+            pat.last_used_at.map(Timestamp::as_microsecond),
+        ])
+        .or_store()?;
+    Ok(())
+}
+
+pub(crate) fn revoke_pat(
+    connection: &Connection,
+    pat_id: Uuid,
+    at: Timestamp,
+) -> Result<Option<RevokeOutcome>, StoreError> {
+    let found: Option<(Option<i64>, Option<u64>)> = connection
+        .prepare_cached("SELECT revoked_at, revoked_seq FROM pats WHERE pat_id = ?1")
+        .or_store()?
+        .query_row([pat_id.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()
+        .or_store()?;
+    match found {
+        None => return Ok(None),
+        Some((Some(micros), Some(seq))) => {
+            let revoked_at = Timestamp::from_microsecond(micros)
+                .map_err(|error| StoreError::Corrupt(error.to_string()))?;
+            return Ok(Some(RevokeOutcome { revoked_at, seq, newly: false }));
+        }
+        Some(_) => {}
+    }
+    let seq = append(connection, at, "revoked", None)?;
+    connection
+        .prepare_cached(
+            "WITH RECURSIVE tree (pat_id) AS (VALUES (?1) UNION SELECT p.pat_id FROM pats p JOIN tree t ON p.parent_id = t.pat_id) \
+             UPDATE pats SET revoked_at = ?2, revoked_seq = ?3 WHERE pat_id IN (SELECT pat_id FROM tree) AND revoked_at IS NULL",
+        )
+        .or_store()?
+        .execute(params![pat_id.as_bytes(), at.as_microsecond(), seq])
+        .or_store()?;
+    connection
+        .prepare_cached(
+            "WITH RECURSIVE tree (pat_id) AS (VALUES (?1) UNION SELECT p.pat_id FROM pats p JOIN tree t ON p.parent_id = t.pat_id) \
+             INSERT INTO log_pats (seq, pat_id, digest) SELECT ?2, pat_id, digest FROM pats \
+             WHERE pat_id IN (SELECT pat_id FROM tree) AND revoked_seq = ?2",
+        )
+        .or_store()?
+        .execute(params![pat_id.as_bytes(), seq])
+        .or_store()?;
+    Ok(Some(RevokeOutcome { revoked_at: at, seq, newly: true }))
+}
+
+pub(crate) fn record_usage(connection: &Connection, notes: &[Usage]) -> Result<(), StoreError> {
+    let mut statement = connection
+        .prepare_cached(
+            "UPDATE pats SET use_count = use_count + ?2, last_used_at = MAX(COALESCE(last_used_at, ?3), ?3), \
+             last_used_address = COALESCE(?4, last_used_address), last_used_agent = COALESCE(?5, last_used_agent) WHERE pat_id = ?1",
+        )
+        .or_store()?;
+    for note in notes {
+        statement
+            .execute(params![
+                note.pat_id.as_bytes(),
+                note.count,
+                note.last_used_at.as_microsecond(),
+                note.address.map(|address| address.to_string()),
+                note.user_agent,
+            ])
+            .or_store()?;
+    }
+    Ok(())
+}
