@@ -7,7 +7,8 @@ use axum::extract::{ConnectInfo, FromRequestParts};
 use cookie::Cookie;
 use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN, USER_AGENT};
 use http::request::Parts;
-use http::{HeaderMap, StatusCode};
+use http::uri::Authority as HostAndPort;
+use http::{HeaderMap, HeaderName, StatusCode};
 use trustrelay_guard::{Refusal, bearer};
 use trustrelay_token::{Principal, Verifier};
 
@@ -16,6 +17,20 @@ use crate::pat_header::Expiry;
 use crate::state::AppState;
 
 pub(crate) const SESSION_COOKIE: &str = "session";
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Takes the token out of the headers, so that nothing behind this can forward it, and has it judged.
+pub(crate) async fn verified(state: &AppState, headers: &mut HeaderMap) -> Result<Arc<Principal>, Refusal> {
+    let found = bearer(headers);
+    headers.remove(AUTHORIZATION);
+    let outcome = match found {
+        Ok(Some(token)) => state.authority.verify(token).wait().await.map_err(Refusal::Denied),
+        Ok(None) => Err(Refusal::Missing),
+        Err(bad) => Err(Refusal::Bad(bad)),
+    };
+    state.numbers.verified(&outcome);
+    outcome
+}
 
 /// The caller of the REST API.
 pub(crate) struct Caller(pub(crate) Arc<Principal>);
@@ -26,10 +41,7 @@ impl FromRequestParts<AppState> for Caller {
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         // With an Authorization header the cookie is not looked at, even if the token is bad.
         if parts.headers.contains_key(AUTHORIZATION) {
-            let found = bearer(&parts.headers);
-            parts.headers.remove(AUTHORIZATION);
-            let token = found.map_err(Refusal::Bad)?.ok_or(Refusal::Missing)?;
-            let principal = state.authority.verify(token).wait().await.map_err(Refusal::Denied)?;
+            let principal = verified(state, &mut parts.headers).await?;
             state.authority.note_use(&principal, address(parts), user_agent(&parts.headers));
             if let Some(expiry) = parts.extensions.get::<Expiry>() {
                 expiry.note(&principal);
@@ -51,9 +63,9 @@ impl FromRequestParts<AppState> for Browser {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let cookie = session_cookie(&parts.headers).ok_or(Refusal::Missing)?;
+        let cookie = the_session(&parts.headers)?;
         if !parts.method.is_safe() {
-            check_origin(&parts.headers, state)?;
+            check_origin(parts, state)?;
         }
         let principal = state.authority.authenticate_session(&cookie).await?;
         let principal = Arc::new(principal.ok_or(Refusal::Missing)?);
@@ -61,38 +73,75 @@ impl FromRequestParts<AppState> for Browser {
     }
 }
 
-pub(crate) fn session_cookie(headers: &HeaderMap) -> Option<String> {
+/// The one session cookie. A neighbouring host can plant a second one beside it, and which of them the browser sends first
+/// is the neighbour's choice: so several different ones are none.
+fn the_session(headers: &HeaderMap) -> Result<String, ApiError> {
+    let mut cookies = session_cookies(headers);
+    cookies.dedup();
+    match (cookies.pop(), cookies.is_empty()) {
+        (None, _) => Err(Refusal::Missing.into()),
+        (Some(cookie), true) => Ok(cookie),
+        (Some(_), false) => {
+            let message = "there are several different `session` cookies, and which is yours cannot be told; \
+                           delete the cookies of this site and sign in again";
+            Err(ApiError::bad_request(message))
+        }
+    }
+}
+
+/// The session cookies of a request: one, as a rule.
+pub(crate) fn session_cookies(headers: &HeaderMap) -> Vec<String> {
     headers
         .get_all(COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| Cookie::split_parse(value.to_owned()))
         .filter_map(Result::ok)
-        .find(|cookie| cookie.name() == SESSION_COOKIE)
+        .filter(|cookie| cookie.name() == SESSION_COOKIE)
         .map(|cookie| cookie.value().to_owned())
+        .collect()
+}
+
+/// A change that no other site has asked a browser for. What comes with a session is checked by [`Browser`]; this is for
+/// what needs none, such as signing in.
+pub(crate) struct SameOrigin;
+
+impl FromRequestParts<AppState> for SameOrigin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        check_origin(parts, state).map(|()| Self)
+    }
 }
 
 /// Refuses a change that another site makes a browser send. Browsers say where a request comes from; where neither
 /// header is there it is no browser, and has the cookie of its own accord.
-pub(crate) fn check_origin(headers: &HeaderMap, state: &AppState) -> Result<(), ApiError> {
-    let text = |name: http::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let site = headers.get("sec-fetch-site").and_then(|value| value.to_str().ok());
-    let same = match (site, text(ORIGIN)) {
-        (Some(site), _) => matches!(site, "same-origin" | "none"),
-        (None, None) => !headers.contains_key(ORIGIN),
-        (None, Some(origin)) => {
-            let public = state.config.public_url.as_ref().map(|url| url.origin().ascii_serialization());
-            let host = text(HOST).unwrap_or_default();
-            let from = origin.split_once("://").map_or("", |(_, host)| host);
-            public.as_deref() == Some(origin) || (!host.is_empty() && from.eq_ignore_ascii_case(host))
-        }
+fn check_origin(parts: &Parts, state: &AppState) -> Result<(), ApiError> {
+    let headers = &parts.headers;
+    let same = match (headers.get(FETCH_SITE), headers.get(ORIGIN)) {
+        (Some(site), _) => site == "same-origin" || site == "none",
+        (None, None) => true,
+        (None, Some(origin)) => origin.to_str().is_ok_and(|origin| is_ours(origin, parts, state)),
     };
     if same {
         return Ok(());
     }
-    let message =
-        "this change was asked for by another site, and a browser session only serves its own; use a token";
+    let message = "this change was asked for by another site, and a browser session only serves its own; use a token \
+                   (if this is no other site: the server's --public-url is not the address that browsers use)";
     Err(ApiError::new(StatusCode::FORBIDDEN, "cross_origin", message))
+}
+
+fn is_ours(origin: &str, parts: &Parts, state: &AppState) -> bool {
+    let public = state.config.public_url.as_ref().map(|url| url.origin().ascii_serialization());
+    let host = origin.split_once("://").map(|(_, host)| host);
+    public.as_deref() == Some(origin)
+        || host.is_some_and(|host| host_of(parts).is_some_and(|ours| ours.eq_ignore_ascii_case(host)))
+}
+
+/// The host that was asked: `Host`, or in HTTP/2 `:authority`.
+pub(crate) fn host_of(parts: &Parts) -> Option<&str> {
+    let header = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+    header.or_else(|| parts.uri.authority().map(HostAndPort::as_str)).filter(|host| !host.is_empty())
 }
 
 /// Where a request comes from.

@@ -1,68 +1,91 @@
-//! What all answers of the REST API and the pages share: an id, headers that browsers heed, a time limit.
+//! What all answers of the REST API and the pages share: an id, headers that browsers heed, a time limit, a count.
 
-use std::time::Duration;
-
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::Response;
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tracing::Instrument;
+use trustrelay_guard::TOKEN_EXPIRATION;
 use uuid::Uuid;
 
 use crate::error::ApiError;
+use crate::pat_header::Expiry;
+use crate::redact::loggable;
+use crate::routes::Door;
+use crate::state::AppState;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// How long a request of the REST API or a page may take. MCP streams have no such limit and do not come this way.
-const TIME_LIMIT: Duration = Duration::from_secs(30);
-const CONTENT_POLICY: HeaderValue = HeaderValue::from_static(
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Longest id of a caller's own that is taken over, in bytes.
+const MAX_REQUEST_ID: usize = 64;
+const PAGES_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; \
      form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
 );
+/// Of what is no page nothing is to be shown, run or framed.
+const DATA_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+const SAME_ORIGIN: HeaderValue = HeaderValue::from_static("same-origin");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// Wraps a request. The log line names method, path and status; never a query, a header or a body: those hold secrets.
-pub(crate) async fn envelope(request: Request, next: Next) -> Response {
-    let id = request_id(&request);
+pub(crate) async fn envelope(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+    let id = request_id(request.headers());
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let is_api = path.starts_with("/api/");
-    let keeps_out = path.starts_with("/api/auth/");
+    let numbers = state.numbers.of(request.extensions().get::<MatchedPath>().map(MatchedPath::as_str));
+    let door = numbers.door.unwrap_or(Door::Rest);
+    let expiry = Expiry::default();
+    request.extensions_mut().insert(expiry.clone());
     let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
     let answer = async {
-        let answer = match tokio::time::timeout(TIME_LIMIT, next.run(request)).await {
+        let answer = match tokio::time::timeout(state.time_limit, next.run(request)).await {
             Ok(answer) => answer,
-            Err(_) => {
-                let message = "this took too long and was given up; try again";
-                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", message).into_response()
-            }
+            Err(_) => door.error(ApiError::timeout()),
         };
-        tracing::info!(%method, path, status = answer.status().as_u16(), "answered");
+        tracing::info!(%method, path = &*loggable(&path), status = answer.status().as_u16(), "answered");
         answer
     };
     let mut answer = answer.instrument(span).await;
+    numbers.answered(answer.status());
     let headers = answer.headers_mut();
     headers.insert(REQUEST_ID, id);
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    if !is_api {
-        headers.insert(CONTENT_SECURITY_POLICY, CONTENT_POLICY);
+    if let Some(expires) = expiry.get() {
+        headers.insert(TOKEN_EXPIRATION, expires.clone());
     }
-    if keeps_out || !headers.contains_key(CACHE_CONTROL) {
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    protect(headers, numbers.door);
+    if path.starts_with("/api/auth/") || !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, NO_STORE);
     }
     answer
 }
 
+/// What browsers heed.
+fn protect(headers: &mut HeaderMap, door: Option<Door>) {
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(OPENER_POLICY, SAME_ORIGIN);
+    headers.insert(RESOURCE_POLICY, SAME_ORIGIN);
+    // A path that is no route may be answered with a page.
+    let policy = if door == Some(Door::Rest) { DATA_POLICY } else { PAGES_POLICY };
+    headers.insert(CONTENT_SECURITY_POLICY, policy);
+}
+
 /// The caller's own id, if it is a harmless one; else a new one.
-fn request_id(request: &Request) -> HeaderValue {
+pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
     let harmless = |value: &&HeaderValue| {
-        let bytes = value.as_bytes();
-        (1..=64).contains(&bytes.len())
-            && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
-            && !bytes.starts_with(trustrelay_token::PREFIX.as_bytes())
+        let fits = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        (1..=MAX_REQUEST_ID).contains(&value.len())
+            && value.as_bytes().iter().all(fits)
+            && value.to_str().is_ok_and(|id| !id.contains(trustrelay_token::PREFIX))
     };
-    match request.headers().get(&REQUEST_ID).filter(harmless) {
-        Some(id) => id.clone(),
-        None => HeaderValue::from_str(&Uuid::now_v7().to_string())
-            .unwrap_or_else(|_| HeaderValue::from_static("none")),
+    if let Some(id) = headers.get(&REQUEST_ID).filter(harmless) {
+        return id.clone();
     }
+    let mut text = Uuid::encode_buffer();
+    let id: &str = Uuid::now_v7().as_hyphenated().encode_lower(&mut text);
+    HeaderValue::from_str(id).unwrap_or_else(|_| HeaderValue::from_static("none"))
 }

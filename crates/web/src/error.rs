@@ -30,13 +30,20 @@ impl ApiError {
         self
     }
 
-    pub(crate) fn method_not_allowed(allow: &'static str) -> Self {
-        Self::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method_not_allowed",
-            format!("this path answers to {allow}"),
-        )
-        .with(ALLOW, Some(HeaderValue::from_static(allow)))
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request", message)
+    }
+
+    pub(crate) fn method_not_allowed(allow: &str) -> Self {
+        let message = format!("this path answers to {allow}");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+            .with(ALLOW, HeaderValue::from_str(allow).ok())
+    }
+
+    pub(crate) fn timeout() -> Self {
+        let message = "this took too long and was given up; try again";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", message)
+            .with(RETRY_AFTER, Some(HeaderValue::from_static("1")))
     }
 
     pub(crate) fn not_found() -> Self {
@@ -47,6 +54,15 @@ impl ApiError {
     /// What a page shows.
     pub(crate) fn message(&self) -> &str {
         &self.message
+    }
+
+    /// The answer with a body of another shape: the same status, and the header that belongs to it.
+    pub(crate) fn with_body(self, body: impl IntoResponse) -> Response {
+        let mut response = (self.status, body).into_response();
+        if let Some((name, value)) = self.header {
+            response.headers_mut().insert(name, value);
+        }
+        response
     }
 
     pub(crate) fn status(&self) -> StatusCode {
@@ -70,7 +86,7 @@ impl From<AuthorityError> for ApiError {
     fn from(error: AuthorityError) -> Self {
         let message = error.to_string();
         match error {
-            AuthorityError::Invalid { .. } => Self::new(StatusCode::BAD_REQUEST, "invalid_request", message),
+            AuthorityError::Invalid { .. } => Self::bad_request(message),
             AuthorityError::NotFound(_) => Self::new(StatusCode::NOT_FOUND, "not_found", message),
             AuthorityError::InsufficientScope { scope } => Refusal::InsufficientScope(scope).into(),
             AuthorityError::Conflict(_) => Self::new(StatusCode::CONFLICT, "conflict", message),
@@ -106,11 +122,7 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = json!({ "error": { "code": self.code, "message": self.message } });
-        let mut response = (self.status, Json(body)).into_response();
-        if let Some((name, value)) = self.header {
-            response.headers_mut().insert(name, value);
-        }
-        response
+        let body = Json(json!({ "error": { "code": self.code, "message": self.message } }));
+        self.with_body(body)
     }
 }

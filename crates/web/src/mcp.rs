@@ -1,50 +1,68 @@
-//! The door of the MCP endpoint: a token, never a cookie; then the relay.
+//! The door of the MCP endpoint: a token, never a cookie; then the relay. No layer stands before it: this is the hot path.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::response::Response;
-use trustrelay_guard::{Refusal, TOKEN_EXPIRATION, bearer, expiration};
-use trustrelay_token::Verifier;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use http::header::COOKIE;
+use tracing::Instrument;
+use trustrelay_guard::{TOKEN_EXPIRATION, expiration};
 
-use crate::credential::{address, user_agent};
-use crate::error::REALM;
+use crate::credential::{address, user_agent, verified};
+use crate::envelope::{REQUEST_ID, request_id};
+use crate::error::{ApiError, REALM};
 use crate::state::AppState;
 
 /// `/mcp`: all upstreams.
 pub(crate) async fn all(State(state): State<AppState>, request: Request) -> Response {
-    relay(state, None, request).await
+    let answer = named(&state, None, request).await;
+    state.numbers.mcp.answered(answer.status());
+    answer
 }
 
 /// `/mcp/NAME`: one of them.
 pub(crate) async fn one(
     State(state): State<AppState>,
-    axum::extract::Path(name): axum::extract::Path<String>,
+    name: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
-    relay(state, Some(name), request).await
+    // What is not UTF-8 is no upstream's name, and neither is the empty one: the relay says so to who may ask.
+    let name = name.map_or_else(|_| String::new(), |Path(name)| name);
+    let answer = named(&state, Some(&name), request).await;
+    state.numbers.mcp_one.answered(answer.status());
+    answer
 }
 
-async fn relay(state: AppState, upstream: Option<String>, mut request: Request) -> Response {
-    let found = bearer(request.headers());
-    // Nothing behind this line can forward it.
-    request.headers_mut().remove(http::header::AUTHORIZATION);
-    request.headers_mut().remove(http::header::COOKIE);
-    let verified = match found {
-        Ok(Some(token)) => state.authority.verify(token).wait().await.map_err(Refusal::Denied),
-        Ok(None) => Err(Refusal::Missing),
-        Err(bad) => Err(Refusal::Bad(bad)),
+/// Gives the request its id: what is logged on its way carries it, and so does the answer.
+async fn named(state: &AppState, upstream: Option<&str>, request: Request) -> Response {
+    let id = request_id(request.headers());
+    let span = tracing::info_span!("mcp", id = id.to_str().unwrap_or_default());
+    let work = async {
+        AssertUnwindSafe(relay(state, upstream, request)).catch_unwind().await.unwrap_or_else(|_| {
+            tracing::error!("the relay panicked");
+            ApiError::internal().into_response()
+        })
     };
-    let principal = match verified {
+    let mut answer = work.instrument(span).await;
+    answer.headers_mut().insert(REQUEST_ID, id);
+    answer
+}
+
+async fn relay(state: &AppState, upstream: Option<&str>, mut request: Request) -> Response {
+    let principal = match verified(state, request.headers_mut()).await {
         Ok(principal) => principal,
         Err(refusal) => return refusal.response::<Body>(REALM),
     };
+    request.headers_mut().remove(COOKIE);
     let (parts, body) = request.into_parts();
     state.authority.note_use(&principal, address(&parts), user_agent(&parts.headers));
     let expires = expiration(&principal);
     let request = Request::from_parts(parts, body);
-    let answer = state.relay.handle(Arc::clone(&principal), upstream.as_deref(), request).await;
+    let answer = state.relay.handle(Arc::clone(&principal), upstream, request).await;
     let mut answer = answer.map(Body::new);
     if let Some(expires) = expires {
         answer.headers_mut().insert(TOKEN_EXPIRATION, expires);

@@ -29,8 +29,15 @@ fn value(description: &str, schema: Value) -> Value {
     answer(description, schema)
 }
 
-fn failure(description: &str) -> Value {
-    answer(description, reference("Error"))
+fn failure((status, description): &(&str, &str)) -> Value {
+    let mut failure = answer(description, reference("Error"));
+    let header = |name: &str| json!({ "$ref": format!("#/components/headers/{name}") });
+    match *status {
+        "401" | "403" => failure["headers"] = json!({ "WWW-Authenticate": header("Challenge") }),
+        "429" | "503" => failure["headers"] = json!({ "Retry-After": header("RetryAfter") }),
+        _ => {}
+    }
+    failure
 }
 
 /// An operation. `failures` are those beside the ones that every operation of its kind has.
@@ -38,22 +45,16 @@ fn operation(
     id: &str,
     summary: &str,
     security: &[&str],
-    success: (&str, Value),
+    (status, mut success): (&str, Value),
     failures: &[(&str, &str)],
 ) -> Value {
-    let mut responses = serde_json::Map::new();
-    responses.insert(success.0.into(), success.1);
+    let for_all = if security.is_empty() { &FOR_ALL[..2] } else { &FOR_ALL };
     if !security.is_empty() {
-        let text = "No credential, or a bad, expired or revoked one; WWW-Authenticate says which";
-        responses.insert("401".into(), failure(text));
+        success["headers"] =
+            json!({ "TrustRelay-Token-Expiration": { "$ref": "#/components/headers/TokenExpiration" } });
     }
-    responses.insert(
-        "503".into(),
-        failure("The store does not answer, or it took too long; Retry-After says when to try again"),
-    );
-    for (status, text) in failures {
-        responses.insert((*status).into(), failure(text));
-    }
+    let failures = for_all.iter().chain(failures).map(|given| (given.0.to_owned(), failure(given)));
+    let responses: serde_json::Map<_, _> = failures.chain([(status.to_owned(), success)]).collect();
     let security: Vec<_> = security.iter().map(|name| json!({ *name: [] })).collect();
     json!({ "operationId": id, "summary": summary, "security": security, "responses": responses })
 }
@@ -65,13 +66,24 @@ fn with_body(mut operation: Value, schema: &str) -> Value {
 }
 
 const BOTH: &[&str] = &["token", "session"];
-const BODY: [(&str, &str); 3] = [
+/// The failures of every operation, and behind them those of every operation with a credential.
+const FOR_ALL: [(&str, &str); 4] = [
+    ("500", "Something went wrong on the server; its log says what, under this answer's x-request-id"),
+    ("503", "The store does not answer, or it took too long; Retry-After says when to try again"),
+    ("400", "The request is wrong: the message names what, and what to do"),
+    ("401", "No credential, or a bad, expired or revoked one; WWW-Authenticate says which"),
+];
+const BODY: [(&str, &str); 4] = [
     ("400", "The body is not JSON, or a field is wrong: the message names it"),
+    ("408", "The body did not arrive in time"),
     ("413", "The body is larger than 64 KiB"),
     ("415", "The body is not application/json"),
 ];
-const FORBIDDEN: (&str, &str) =
-    ("403", "The token lacks a scope (the message names it), or a browser was sent here by another site");
+const CROSS_ORIGIN: (&str, &str) = ("403", "A browser was sent here by another site");
+const FORBIDDEN: (&str, &str) = (
+    "403",
+    "The token lacks a scope (WWW-Authenticate names it), or a browser was sent here by another site",
+);
 const UNKNOWN: (&str, &str) = ("404", "No such token, or another's");
 
 fn paths() -> Value {
@@ -85,19 +97,19 @@ fn paths() -> Value {
             ("200", value("Signed in", json!({
                 "type": "object", "required": ["expires_at"], "properties": { "expires_at": reference("Time") }
             }))),
-            &[BODY[0], ("401", "The e-mail address or the password is wrong"), ("403", "Asked for by another site"),
-              BODY[1], BODY[2], ("429", "Too many attempts; Retry-After says when to try again")],
+            &[BODY[0], ("401", "The e-mail address or the password is wrong"), CROSS_ORIGIN,
+              BODY[1], BODY[2], BODY[3], ("429", "Too many attempts; Retry-After says when to try again")],
         ), "Login") },
         "/api/auth/logout": { "post": operation(
-            "logout", "Sign out: ends the session", &["session"], ("200", value("Signed out", json!({ "type": "object" }))),
-            &[("403", "Asked for by another site")],
+            "logout", "Sign out: ends the session (a token has none: 400)", BOTH,
+            ("200", value("Signed out", json!({ "type": "object" }))), &[CROSS_ORIGIN],
         ) },
         "/api/auth/verify": { "post": operation(
-            "verifySession", "Whose session is this?", &["session"],
+            "verify", "Whose credential is this?", BOTH,
             ("200", value("It stands", json!({
                 "type": "object", "required": ["user"], "properties": { "user": reference("User") }
             }))),
-            &[("403", "Asked for by another site")],
+            &[CROSS_ORIGIN],
         ) },
         "/api/user": { "get": operation(
             "whoAmI", "Who am I, and with what credential?", BOTH, ("200", value("The caller", reference("WhoAmI"))), &[],
@@ -110,19 +122,19 @@ fn paths() -> Value {
             "post": with_body(operation(
                 "createToken", "Make a token: its secret is in this answer and nowhere else (a token needs the scope `tokens`)", BOTH,
                 ("201", value("The token, with its secret", reference("CreatedToken"))),
-                &[BODY[0], FORBIDDEN, ("404", "The account is not active"), ("409", "The account has too many tokens"), BODY[1], BODY[2]],
+                &[BODY[0], FORBIDDEN, ("404", "The account is not active"), ("409", "The account has too many tokens"), BODY[1], BODY[2], BODY[3]],
             ), "CreateToken"),
         },
         "/api/user/personal-access-tokens/{pat_id}": {
             "parameters": id,
             "get": operation(
                 "getToken", "One of the caller's tokens", BOTH, ("200", value("The token", reference("Token"))),
-                &[("400", "`self` with a browser session"), FORBIDDEN, UNKNOWN],
+                &[("400", "`self` with a browser session, or an id that is not UTF-8"), FORBIDDEN, UNKNOWN],
             ),
             "delete": operation(
                 "revokeToken", "Revoke a token: when this is answered, no request that starts afterwards is accepted anywhere", BOTH,
                 ("200", value("Revoked; again: the first time", reference("Revoked"))),
-                &[("400", "`self` with a browser session"), FORBIDDEN, UNKNOWN],
+                &[("400", "`self` with a browser session, or an id that is not UTF-8"), FORBIDDEN, UNKNOWN],
             ),
         },
         "/api/openapi.json": { "get": operation("openapi", "This document", &[], ("200", answer("OpenAPI 3.1", json!({ "type": "object" }))), &[]) },
@@ -187,17 +199,33 @@ fn schemas() -> Value {
     })
 }
 
-fn document() -> Value {
+/// The document: OpenAPI 3.1 of the REST API.
+pub fn document() -> Value {
     json!({
         "openapi": "3.1.0",
         "info": {
             "title": "TrustRelay",
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Personal access tokens. With an Authorization header the session cookie is not looked at.",
+            "description": "Personal access tokens. With an Authorization header the session cookie is not looked at. \
+                HEAD works wherever GET does; other methods are answered with 405 and Allow, unknown paths with 404, \
+                both with the schema Error. Every answer carries x-request-id.",
         },
+        "servers": [{ "url": "/" }],
         "paths": paths(),
         "components": {
             "schemas": schemas(),
+            "headers": {
+                "Challenge": {
+                    "description": "RFC 6750 §3: which credential is asked for, and what was wrong with the one that came",
+                    "schema": { "type": "string" },
+                },
+                "RetryAfter": { "description": "In so many seconds", "schema": { "type": "integer", "minimum": 1 } },
+                "TokenExpiration": {
+                    "description": "When the token that made the request expires, also on failures",
+                    "schema": reference("Time"),
+                },
+            },
             "securitySchemes": {
                 "token": { "type": "http", "scheme": "bearer", "bearerFormat": "tr_pat_…" },
                 "session": { "type": "apiKey", "in": "cookie", "name": "session" },

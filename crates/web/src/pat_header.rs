@@ -1,15 +1,13 @@
-//! Says in every answer to a token when that token expires.
+//! Carries the expiry of the token that made a request to the answer, where `TrustRelay-Token-Expiration` says it.
 
 use std::sync::{Arc, OnceLock};
 
-use axum::extract::Request;
-use axum::middleware::Next;
-use axum::response::Response;
 use http::HeaderValue;
-use trustrelay_guard::{TOKEN_EXPIRATION, expiration};
+use trustrelay_guard::expiration;
 use trustrelay_token::Principal;
 
-/// Where the extractor of the caller leaves the expiry for the answer.
+/// Put into the request by the envelope, and filled in by the extractor of the caller: also an answer that refuses what was
+/// asked says when the token expires.
 #[derive(Clone, Default)]
 pub(crate) struct Expiry(Arc<OnceLock<HeaderValue>>);
 
@@ -21,15 +19,8 @@ impl Expiry {
             let _ = self.0.set(value);
         }
     }
-}
 
-/// Adds the header.
-pub(crate) async fn pat_header(mut request: Request, next: Next) -> Response {
-    let expiry = Expiry::default();
-    request.extensions_mut().insert(expiry.clone());
-    let mut answer = next.run(request).await;
-    if let Some(value) = expiry.0.get() {
-        answer.headers_mut().insert(TOKEN_EXPIRATION, value.clone());
+    pub(crate) fn get(&self) -> Option<&HeaderValue> {
+        self.0.get()
     }
-    answer
 }

@@ -1,58 +1,50 @@
-//! All routes, one line each.
+//! Puts the routes, the limits and what all answers share together.
 
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post};
 use axum::{Router, middleware};
-use http::StatusCode;
+use http::header::ACCEPT;
+use http::{HeaderMap, StatusCode};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::api::{auth, pats, user};
 use crate::envelope::envelope;
 use crate::error::ApiError;
+use crate::pages;
+use crate::routes::{Door, Route, routes};
 use crate::state::AppState;
-use crate::{mcp, openapi, ops, pages};
-
-/// A route that answers other methods with 405 and says which it has.
-macro_rules! only {
-    ($allow:literal, $route:expr) => {
-        $route.fallback(|| async { ApiError::method_not_allowed($allow) })
-    };
-}
 
 /// Everything that TrustRelay answers.
 pub fn router(state: AppState) -> Router {
-    let pats = "/api/user/personal-access-tokens";
-    let answered = Router::new()
-        .route("/api/auth/login", only!("POST", post(auth::login::handle)))
-        .route("/api/auth/logout", only!("POST", post(auth::logout::handle)))
-        .route("/api/auth/verify", only!("POST", post(auth::verify::handle)))
-        .route("/api/user", only!("GET, HEAD", get(user::handle)))
-        .route(pats, only!("GET, HEAD, POST", get(pats::list::handle).post(pats::create::handle)))
-        .route(
-            &format!("{pats}/{{pat_id}}"),
-            only!("GET, HEAD, DELETE", get(pats::get::handle).delete(pats::revoke::handle)),
-        )
-        .route("/api/openapi.json", only!("GET, HEAD", get(openapi::handle)))
-        .route("/healthz", only!("GET, HEAD", get(ops::healthz)))
-        .route("/readyz", only!("GET, HEAD", get(ops::readyz)))
-        .route("/metrics", only!("GET, HEAD", get(ops::metrics)))
-        .merge(pages::router())
+    assemble(state, routes())
+}
+
+fn assemble(state: AppState, routes: Vec<Route>) -> Router {
+    let (mut rest, mut pages, mut mcp) = (Router::new(), Router::new(), Router::new());
+    for route in routes {
+        let (door, path) = (route.door, route.path);
+        // A path that has the method never comes to its fallback.
+        let allow = route.allow();
+        let other_method = move || async move { door.error(ApiError::method_not_allowed(&allow)) };
+        match door {
+            Door::Rest => rest = rest.route(path, route.handlers.fallback(other_method)),
+            Door::Page => pages = pages.route(path, route.handlers.fallback(other_method)),
+            Door::Mcp => mcp = mcp.route(path, route.handlers),
+        }
+    }
+    let answered = caught(rest, Door::Rest)
+        .merge(caught(pages, Door::Page))
         .fallback(fallback)
-        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
-            tracing::error!("a handler panicked");
-            ApiError::internal().into_response()
-        }))
-        .layer(middleware::from_fn(crate::pat_header::pat_header))
-        .layer(middleware::from_fn(envelope));
-    // Streams come this way: no time limit, no body limit but the relay's own.
-    Router::new()
-        .route("/mcp", any(mcp::all))
-        .route("/api/mcp", any(mcp::all))
-        .route("/mcp/{name}", any(mcp::one))
-        .route("/api/mcp/{name}", any(mcp::one))
-        .merge(answered)
-        .with_state(state)
+        .layer(middleware::from_fn_with_state(state.clone(), envelope));
+    // Streams come by `mcp`: no layer, no time limit, no body limit but the relay's own.
+    mcp.merge(answered).with_state(state)
+}
+
+/// A handler that panics costs its own request, and is answered for.
+fn caught(router: Router<AppState>, door: Door) -> Router<AppState> {
+    router.layer(CatchPanicLayer::custom(move |_: Box<dyn std::any::Any + Send>| {
+        tracing::error!("a handler panicked");
+        door.error(ApiError::internal())
+    }))
 }
 
 async fn fallback(request: Request) -> Response {
@@ -61,8 +53,14 @@ async fn fallback(request: Request) -> Response {
     if path.starts_with("/.well-known/") {
         return StatusCode::NOT_FOUND.into_response();
     }
-    if path.starts_with("/api/") {
-        return ApiError::not_found().into_response();
+    if !path.starts_with("/api/") && is_browser(request.headers()) {
+        return pages::not_found().into_response();
     }
-    pages::not_found().into_response()
+    ApiError::not_found().into_response()
+}
+
+/// Whether pages are asked for: browsers name HTML, programs do not.
+fn is_browser(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    accepted.flat_map(|value| value.split(',')).any(|kind| kind.trim().starts_with("text/html"))
 }

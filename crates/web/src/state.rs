@@ -1,11 +1,17 @@
 //! What every handler can reach.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use trustrelay_authority::Authority;
 use trustrelay_relay::Relay;
 use url::Url;
+
+use crate::numbers::Numbers;
+
+/// How long a request of the REST API or a page may take. MCP streams have no such limit.
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// What the pages and the API are set up with.
 #[derive(Clone, Default)]
@@ -24,11 +30,19 @@ pub struct AppState {
     pub(crate) authority: Arc<Authority>,
     pub(crate) relay: Relay,
     pub(crate) config: Arc<WebConfig>,
+    pub(crate) numbers: Arc<Numbers>,
+    pub(crate) time_limit: Duration,
 }
 
 impl AppState {
-    /// Puts the parts together.
+    /// Puts the parts together. The recorder of metrics must be installed by then.
     pub fn new(authority: Arc<Authority>, relay: Relay, config: WebConfig) -> Self {
-        Self { authority, relay, config: Arc::new(config) }
+        let numbers = Arc::new(Numbers::new());
+        Self { authority, relay, config: Arc::new(config), numbers, time_limit: TIME_LIMIT }
+    }
+
+    /// Sets how long a request of the REST API or a page may take: half of it for its body to arrive.
+    pub fn with_time_limit(self, time_limit: Duration) -> Self {
+        Self { time_limit, ..self }
     }
 }

@@ -1,19 +1,20 @@
 //! The style sheet, the script and the mark, out of the binary.
 
-use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use rust_embed::RustEmbed;
+
+use crate::extract::{OnPage, Segment};
+use crate::pages::not_found;
 
 #[derive(RustEmbed)]
 #[folder = "assets/"]
 struct Assets;
 
 /// `GET /assets/{name}`. The pages name them with the program's version, so that they may be kept for long.
-pub(crate) async fn serve(Path(name): Path<String>) -> Response {
+pub(crate) async fn serve(OnPage(Segment(name)): OnPage<Segment>) -> Response {
     let Some(file) = Assets::get(&name) else {
-        return StatusCode::NOT_FOUND.into_response();
+        return not_found();
     };
     let kind = match name.rsplit_once('.') {
         Some((_, "css")) => "text/css; charset=utf-8",

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use axum::Form;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::HeaderMap;
-use http::header::HOST;
+use http::request::Parts;
 use jiff::Timestamp;
 use maud::{Markup, html};
 use serde::Deserialize;
 use trustrelay_authority::{Expiry, Issued, NewPat, PatRecord};
 use trustrelay_token::Principal;
 
+use crate::credential::host_of;
 use crate::error::ApiError;
+use crate::extract;
 use crate::pages::layout::{self, Tab};
 use crate::pages::snippets::snippets;
 use crate::pages::time::{ago, day, days_left};
@@ -72,7 +72,7 @@ pub(crate) struct Came {
 pub(crate) async fn show(
     State(state): State<AppState>,
     Person(browser): Person,
-    Query(came): Query<Came>,
+    extract::Asked(came): extract::Asked<Came>,
 ) -> Response {
     let filled = Filled { scopes: vec!["mcp".into()], ..Filled::default() };
     let done = came.revoked.is_some().then_some("The token is revoked. Nothing accepts it any more.");
@@ -82,8 +82,8 @@ pub(crate) async fn show(
 pub(crate) async fn create(
     State(state): State<AppState>,
     Person(browser): Person,
-    headers: HeaderMap,
-    Form(pairs): Form<Vec<(String, String)>>,
+    parts: Parts,
+    extract::Filled(pairs): extract::Filled<Vec<(String, String)>>,
 ) -> Response {
     let filled = Filled::of(pairs);
     let new = NewPat {
@@ -91,9 +91,9 @@ pub(crate) async fn create(
         scope: filled.scope(),
         expiry: filled.days.map_or(Expiry::Default, Expiry::Days),
     };
-    match state.authority.issue(&browser.principal, new).await {
+    match state.issue(&browser.principal, new).await {
         Ok(issued) => {
-            let panel = new_token(&issued, &base(&state, &headers));
+            let panel = new_token(&issued, &base(&state, &parts));
             let fresh = Filled { scopes: vec!["mcp".into()], ..Filled::default() };
             render(&state, &browser.principal, &fresh, None, Some(panel), None).await
         }
@@ -106,12 +106,11 @@ pub(crate) async fn create(
 }
 
 /// The address that a client has to use: the public one, or the one that this browser came by.
-fn base(state: &AppState, headers: &HeaderMap) -> String {
+fn base(state: &AppState, parts: &Parts) -> String {
     if let Some(url) = &state.config.public_url {
         return url.origin().ascii_serialization();
     }
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
-    format!("http://{host}")
+    format!("http://{}", host_of(parts).unwrap_or("localhost"))
 }
 
 async fn render(
@@ -124,7 +123,7 @@ async fn render(
 ) -> Response {
     let pats = match state.authority.list(by).await {
         Ok(pats) => pats,
-        Err(error) => return failed(&error.into()),
+        Err(error) => return failed(error.into()),
     };
     let upstreams: Vec<String> = state.relay.upstreams().into_iter().map(|upstream| upstream.name).collect();
     let now = state.authority.clock().now();

@@ -1,7 +1,6 @@
 //! `/login` and `/logout`.
 
-use axum::Form;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use http::HeaderMap;
 use http::header::SET_COOKIE;
@@ -9,8 +8,9 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use crate::api::auth::login::{no_cookie, session_cookie};
-use crate::credential::{From, check_origin, session_cookie as cookie_of};
+use crate::credential::{From, SameOrigin, session_cookies};
 use crate::error::ApiError;
+use crate::extract::{Asked, Filled, OnPage};
 use crate::pages::{failed, layout};
 use crate::state::AppState;
 
@@ -44,23 +44,20 @@ fn page(email: &str, next: &str, problem: Option<&str>) -> Markup {
     )
 }
 
-pub(crate) async fn show(Query(Next { next }): Query<Next>) -> Markup {
+pub(crate) async fn show(Asked(Next { next }): Asked<Next>) -> Markup {
     page("", &next, None)
 }
 
 pub(crate) async fn submit(
     State(state): State<AppState>,
     From(address): From,
-    headers: HeaderMap,
-    Form(form): Form<SignIn>,
+    OnPage(_): OnPage<SameOrigin>,
+    Filled(form): Filled<SignIn>,
 ) -> Response {
-    if let Err(error) = check_origin(&headers, &state) {
-        return failed(&error);
-    }
-    match state.authority.login(&form.email, form.password, address).await {
+    match state.login(&form.email, form.password, address).await {
         Ok((secret, expires_at)) => match session_cookie(&state, &secret, expires_at) {
             Ok(cookie) => ([(SET_COOKIE, cookie)], Redirect::to(local(&form.next))).into_response(),
-            Err(error) => failed(&error),
+            Err(error) => failed(error),
         },
         Err(error) => {
             let error = ApiError::from(error);
@@ -71,22 +68,24 @@ pub(crate) async fn submit(
 
 /// Only a path of our own: a link to the sign-in page must not lead elsewhere.
 fn local(next: &str) -> &str {
-    let is_ours = next.starts_with("/settings/") && !next.contains(['\\', '\n', '\r']);
+    let is_ours =
+        next.starts_with("/settings/") && next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     if is_ours { next } else { "/settings/developer" }
 }
 
-pub(crate) async fn sign_out(State(state): State<AppState>, headers: HeaderMap) -> Response {
-    if let Err(error) = check_origin(&headers, &state) {
-        return failed(&error);
-    }
-    if let Some(cookie) = cookie_of(&headers)
-        && let Err(error) = state.authority.logout(&cookie).await
-    {
-        return failed(&error.into());
+pub(crate) async fn sign_out(
+    State(state): State<AppState>,
+    OnPage(_): OnPage<SameOrigin>,
+    headers: HeaderMap,
+) -> Response {
+    for cookie in session_cookies(&headers) {
+        if let Err(error) = state.authority.logout(&cookie).await {
+            return failed(error.into());
+        }
     }
     match no_cookie(&state) {
         Ok(cookie) => ([(SET_COOKIE, cookie)], Redirect::to("/login")).into_response(),
-        Err(error) => failed(&error),
+        Err(error) => failed(error),
     }
 }
 

@@ -1,44 +1,28 @@
 //! The pages: server-rendered, and working without JavaScript. One file a page.
 
-mod assets;
-mod developer;
+pub(crate) mod assets;
+pub(crate) mod developer;
 mod layout;
-mod login;
-mod profile;
-mod revoke;
-mod setup;
+pub(crate) mod login;
+pub(crate) mod profile;
+pub(crate) mod revoke;
+pub(crate) mod setup;
 mod snippets;
 mod time;
 
-use axum::Router;
 use axum::extract::{FromRequestParts, State};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::{get, post};
 use http::StatusCode;
 use http::request::Parts;
 use maud::html;
 use url::form_urlencoded;
 
 use crate::credential::Browser;
+use crate::error::ApiError;
 use crate::state::AppState;
 
-/// The pages' routes.
-pub(crate) fn router() -> Router<AppState> {
-    Router::new()
-        .route("/", get(home))
-        .route("/login", get(login::show).post(login::submit))
-        .route("/logout", post(login::sign_out))
-        .route("/setup", get(setup::show).post(setup::submit))
-        .route("/settings/profile", get(profile::show))
-        .route("/settings/profile/password", post(profile::change_password))
-        .route("/settings/profile/sign-out-everywhere", post(profile::sign_out_everywhere))
-        .route("/settings/developer", get(developer::show).post(developer::create))
-        .route("/settings/developer/{pat_id}/revoke", get(revoke::show).post(revoke::submit))
-        .route("/assets/{name}", get(assets::serve))
-}
-
-async fn home(State(state): State<AppState>, parts: Parts) -> Response {
-    let mut parts = parts;
+/// `/`: the tokens, or the way to them.
+pub(crate) async fn home(State(state): State<AppState>, mut parts: Parts) -> Response {
     match Browser::from_request_parts(&mut parts, &state).await {
         Ok(_) => Redirect::to("/settings/developer").into_response(),
         Err(_) => Redirect::to("/login").into_response(),
@@ -60,13 +44,13 @@ impl FromRequestParts<AppState> for Person {
                     form_urlencoded::Serializer::new(String::new()).append_pair("next", &next).finish();
                 Err(Redirect::to(&format!("/login?{query}")).into_response())
             }
-            Err(error) => Err(failed(&error)),
+            Err(error) => Err(failed(error)),
         }
     }
 }
 
 /// A page that says what went wrong.
-pub(crate) fn failed(error: &crate::error::ApiError) -> Response {
+pub(crate) fn failed(error: ApiError) -> Response {
     let page = layout::plain(
         "That did not work",
         html! {
@@ -75,7 +59,7 @@ pub(crate) fn failed(error: &crate::error::ApiError) -> Response {
             p { a href="/" { "Back to the start" } }
         },
     );
-    (error.status(), page).into_response()
+    error.with_body(page)
 }
 
 /// The page for a path where there is nothing.

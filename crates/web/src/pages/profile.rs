@@ -1,6 +1,5 @@
 //! `/settings/profile`: the password, and signing out everywhere.
 
-use axum::Form;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
@@ -8,6 +7,7 @@ use serde::Deserialize;
 use trustrelay_authority::MIN_PASSWORD_CHARS;
 
 use crate::error::ApiError;
+use crate::extract::Filled;
 use crate::pages::layout::{self, Tab};
 use crate::pages::{Person, failed};
 use crate::state::AppState;
@@ -58,7 +58,7 @@ pub(crate) struct Change {
 pub(crate) async fn change_password(
     State(state): State<AppState>,
     Person(browser): Person,
-    Form(form): Form<Change>,
+    Filled(form): Filled<Change>,
 ) -> Response {
     let email = &browser.principal.email;
     let changed = state
@@ -81,6 +81,6 @@ pub(crate) async fn sign_out_everywhere(State(state): State<AppState>, Person(br
                 format!("Signed out of {ended} other browser session{}.", if ended == 1 { "" } else { "s" });
             page(&browser.principal.email, None, Some(&done)).into_response()
         }
-        Err(error) => failed(&error.into()),
+        Err(error) => failed(error.into()),
     }
 }

@@ -1,11 +1,12 @@
 //! `/settings/developer/{pat_id}/revoke`: says what will stop working, then revokes.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::html;
 
 use crate::api::pats::pat_ref;
 use crate::error::ApiError;
+use crate::extract::{OnPage, Segment};
 use crate::pages::layout::{self, Tab};
 use crate::pages::time::{ago, day};
 use crate::pages::{Person, failed};
@@ -14,7 +15,7 @@ use crate::state::AppState;
 pub(crate) async fn show(
     State(state): State<AppState>,
     Person(browser): Person,
-    Path(id): Path<String>,
+    OnPage(Segment(id)): OnPage<Segment>,
 ) -> Response {
     let found = match pat_ref(&id) {
         Ok(which) => state.authority.get(&browser.principal, which).await.map_err(ApiError::from),
@@ -22,7 +23,7 @@ pub(crate) async fn show(
     };
     let pat = match found {
         Ok(pat) => pat,
-        Err(error) => return failed(&error),
+        Err(error) => return failed(error),
     };
     let now = state.authority.clock().now();
     layout::settings("Revoke a token", &browser.principal.email, Tab::Developer, html! {
@@ -48,14 +49,14 @@ pub(crate) async fn show(
 pub(crate) async fn submit(
     State(state): State<AppState>,
     Person(browser): Person,
-    Path(id): Path<String>,
+    OnPage(Segment(id)): OnPage<Segment>,
 ) -> Response {
     let revoked = match pat_ref(&id) {
-        Ok(which) => state.authority.revoke(&browser.principal, which).await.map_err(ApiError::from),
+        Ok(which) => state.revoke(&browser.principal, which).await.map_err(ApiError::from),
         Err(error) => Err(error),
     };
     match revoked {
         Ok(_) => Redirect::to("/settings/developer?revoked=1").into_response(),
-        Err(error) => failed(&error),
+        Err(error) => failed(error),
     }
 }

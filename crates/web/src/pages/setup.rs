@@ -1,18 +1,18 @@
 //! `/setup`: the first account, by the one-time link.
 
-use axum::Form;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
+use http::StatusCode;
 use http::header::SET_COOKIE;
-use http::{HeaderMap, StatusCode};
 use maud::{Markup, html};
 use serde::Deserialize;
 use trustrelay_authority::MIN_PASSWORD_CHARS;
 
 use crate::api::auth::login::session_cookie;
-use crate::credential::{From, check_origin};
+use crate::credential::{From, SameOrigin};
 use crate::error::ApiError;
-use crate::pages::{failed, layout};
+use crate::extract::{Asked, Filled, OnPage};
+use crate::pages::layout;
 use crate::state::AppState;
 
 #[derive(Deserialize)]
@@ -61,19 +61,16 @@ fn closed() -> Response {
     (StatusCode::NOT_FOUND, page).into_response()
 }
 
-pub(crate) async fn show(State(state): State<AppState>, Query(Link { token }): Query<Link>) -> Response {
+pub(crate) async fn show(State(state): State<AppState>, Asked(Link { token }): Asked<Link>) -> Response {
     if state.authority.setup_is_open(&token) { page(&token, "", None).into_response() } else { closed() }
 }
 
 pub(crate) async fn submit(
     State(state): State<AppState>,
     From(address): From,
-    headers: HeaderMap,
-    Form(form): Form<First>,
+    OnPage(_): OnPage<SameOrigin>,
+    Filled(form): Filled<First>,
 ) -> Response {
-    if let Err(error) = check_origin(&headers, &state) {
-        return failed(&error);
-    }
     if !state.authority.setup_is_open(&form.token) {
         return closed();
     }
@@ -82,7 +79,7 @@ pub(crate) async fn submit(
         return (error.status(), page(&form.token, &form.email, Some(error.message()))).into_response();
     }
     // The new administrator is signed in at once.
-    let signed_in = state.authority.login(&form.email, form.password, address).await;
+    let signed_in = state.login(&form.email, form.password, address).await;
     match signed_in.map_err(ApiError::from).and_then(|(secret, at)| session_cookie(&state, &secret, at)) {
         Ok(cookie) => ([(SET_COOKIE, cookie)], Redirect::to("/settings/developer")).into_response(),
         Err(_) => Redirect::to("/login").into_response(),

@@ -3,15 +3,16 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use cookie::{Cookie, SameSite};
+use http::HeaderValue;
 use http::header::SET_COOKIE;
-use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use trustrelay_authority::SessionSecret;
 
-use crate::credential::{From, SESSION_COOKIE, check_origin};
+use crate::credential::{From, SESSION_COOKIE, SameOrigin};
 use crate::error::ApiError;
-use crate::json::{Body_, Value};
+use crate::extract::Json;
+use crate::json::Value;
 use crate::state::AppState;
 
 #[derive(Deserialize)]
@@ -29,12 +30,11 @@ struct SignedIn {
 pub(crate) async fn handle(
     State(state): State<AppState>,
     From(address): From,
-    headers: HeaderMap,
-    Body_(login): Body_<Login>,
-) -> Result<Response, ApiError> {
     // Another site could sign its visitor in to an account of its own.
-    check_origin(&headers, &state)?;
-    let (secret, expires_at) = state.authority.login(&login.email, login.password, address).await?;
+    _: SameOrigin,
+    Json(login): Json<Login>,
+) -> Result<Response, ApiError> {
+    let (secret, expires_at) = state.login(&login.email, login.password, address).await?;
     let mut answer = Value { value: SignedIn { expires_at } }.into_response();
     answer.headers_mut().insert(SET_COOKIE, session_cookie(&state, &secret, expires_at)?);
     Ok(answer)

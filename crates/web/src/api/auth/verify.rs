@@ -1,9 +1,9 @@
-//! `POST /api/auth/verify`: whose session is this?
+//! `POST /api/auth/verify`: whose credential is this?
 
 use serde::Serialize;
 
 use crate::api::user::User;
-use crate::credential::Browser;
+use crate::credential::Caller;
 use crate::json::Value;
 
 #[derive(Serialize)]
@@ -11,6 +11,6 @@ pub(crate) struct Verified {
     user: User,
 }
 
-pub(crate) async fn handle(browser: Browser) -> Value<Verified> {
-    Value { value: Verified { user: User::of(&browser.principal) } }
+pub(crate) async fn handle(Caller(principal): Caller) -> Value<Verified> {
+    Value { value: Verified { user: User::of(&principal) } }
 }

@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use crate::credential::Caller;
 use crate::error::ApiError;
-use crate::json::{Body_, Value};
+use crate::extract::Json;
+use crate::json::Value;
 use crate::state::AppState;
 
 #[derive(Deserialize)]
@@ -38,19 +39,18 @@ struct Created {
 pub(crate) async fn handle(
     State(state): State<AppState>,
     Caller(by): Caller,
-    Body_(create): Body_<Create>,
+    Json(create): Json<Create>,
 ) -> Result<Response, ApiError> {
     let expiry = match (create.expires_in_days, create.expires_at) {
         (None, None) => Expiry::Default,
         (Some(days), None) => Expiry::Days(days),
         (None, Some(at)) => Expiry::At(at),
         (Some(_), Some(_)) => {
-            let message = "give `expires_in_days` or `expires_at`, not both";
-            return Err(ApiError::new(StatusCode::BAD_REQUEST, "invalid_request", message));
+            return Err(ApiError::bad_request("give `expires_in_days` or `expires_at`, not both"));
         }
     };
     let new = NewPat { name: create.pat_name, scope: create.pat_scope, expiry };
-    let issued = state.authority.issue(&by, new).await?;
+    let issued = state.issue(&by, new).await?;
     let record = issued.record;
     let created = Created {
         pat_id: record.pat_id,

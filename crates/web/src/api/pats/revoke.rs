@@ -1,6 +1,6 @@
 //! `DELETE /api/user/personal-access-tokens/{pat_id}`: when this is answered, the token is refused everywhere.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::api::pats::pat_ref;
 use crate::credential::Caller;
 use crate::error::ApiError;
+use crate::extract::Segment;
 use crate::json::Value;
 use crate::state::AppState;
 
@@ -21,9 +22,9 @@ pub(crate) struct Revoked {
 pub(crate) async fn handle(
     State(state): State<AppState>,
     Caller(by): Caller,
-    Path(pat_id): Path<String>,
+    Segment(pat_id): Segment,
 ) -> Result<Value<Revoked>, ApiError> {
-    let revoked = state.authority.revoke(&by, pat_ref(&pat_id)?).await?;
+    let revoked = state.revoke(&by, pat_ref(&pat_id)?).await?;
     Ok(Value {
         value: Revoked {
             pat_id: revoked.pat_id,

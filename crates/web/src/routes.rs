@@ -1,0 +1,118 @@
+//! All paths, one line each. The router serves from this list, a 405 takes its `Allow` from it, and the tests go
+//! through it: a path that is not here does not exist.
+
+use axum::handler::Handler;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{self, MethodRouter};
+use http::Method;
+
+use crate::api::{auth, pats, user};
+use crate::error::ApiError;
+use crate::pages::{self, assets, developer, login, profile, revoke, setup};
+use crate::state::AppState;
+use crate::{mcp, openapi, ops};
+
+/// By which customs a path answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// JSON, `{"value"}` or `{"error"}`; described by the OpenAPI document.
+    Rest,
+    /// HTML, for people.
+    Page,
+    /// JSON-RPC over streamable HTTP: bearer tokens only, and no limits but the relay's own.
+    Mcp,
+}
+
+impl Door {
+    /// An error, in the shape that this door's callers read.
+    pub(crate) fn error(self, error: ApiError) -> Response {
+        match self {
+            Self::Page => pages::failed(error),
+            Self::Rest | Self::Mcp => error.into_response(),
+        }
+    }
+}
+
+/// A path and what it answers to.
+pub struct Route {
+    /// The path; `{name}` stands for one segment.
+    pub path: &'static str,
+    /// By which customs it answers.
+    pub door: Door,
+    /// The methods that it answers to. `HEAD` comes with `GET`.
+    pub methods: Vec<Method>,
+    pub(crate) handlers: MethodRouter<AppState>,
+}
+
+impl Route {
+    fn new(door: Door, path: &'static str) -> Self {
+        Self { path, door, methods: Vec::new(), handlers: MethodRouter::new() }
+    }
+
+    fn get<T: 'static>(mut self, handler: impl Handler<T, AppState>) -> Self {
+        self.methods.extend([Method::GET, Method::HEAD]);
+        self.handlers = self.handlers.get(handler);
+        self
+    }
+
+    fn post<T: 'static>(mut self, handler: impl Handler<T, AppState>) -> Self {
+        self.methods.push(Method::POST);
+        self.handlers = self.handlers.post(handler);
+        self
+    }
+
+    fn delete<T: 'static>(mut self, handler: impl Handler<T, AppState>) -> Self {
+        self.methods.push(Method::DELETE);
+        self.handlers = self.handlers.delete(handler);
+        self
+    }
+
+    /// The value of `Allow`.
+    pub fn allow(&self) -> String {
+        self.methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn rest(path: &'static str) -> Route {
+    Route::new(Door::Rest, path)
+}
+
+fn page(path: &'static str) -> Route {
+    Route::new(Door::Page, path)
+}
+
+/// The relay itself refuses the methods that the protocol does not have, once it knows who asks.
+fn mcp<T: 'static>(path: &'static str, handler: impl Handler<T, AppState>) -> Route {
+    let methods = vec![Method::GET, Method::POST, Method::DELETE];
+    Route { methods, handlers: routing::any(handler), ..Route::new(Door::Mcp, path) }
+}
+
+/// Every path that TrustRelay answers to.
+pub fn routes() -> Vec<Route> {
+    vec![
+        rest("/api/auth/login").post(auth::login::handle),
+        rest("/api/auth/logout").post(auth::logout::handle),
+        rest("/api/auth/verify").post(auth::verify::handle),
+        rest("/api/user").get(user::handle),
+        rest("/api/user/personal-access-tokens").get(pats::list::handle).post(pats::create::handle),
+        rest("/api/user/personal-access-tokens/{pat_id}").get(pats::get::handle).delete(pats::revoke::handle),
+        rest("/api/openapi.json").get(openapi::handle),
+        rest("/healthz").get(ops::healthz),
+        rest("/readyz").get(ops::readyz),
+        rest("/metrics").get(ops::metrics),
+        mcp("/mcp", mcp::all),
+        mcp("/api/mcp", mcp::all),
+        mcp("/mcp/{name}", mcp::one),
+        mcp("/api/mcp/{name}", mcp::one),
+        page("/").get(pages::home),
+        page("/login").get(login::show).post(login::submit),
+        page("/logout").post(login::sign_out),
+        page("/setup").get(setup::show).post(setup::submit),
+        page("/settings/profile").get(profile::show),
+        page("/settings/profile/password").post(profile::change_password),
+        page("/settings/profile/sign-out-everywhere").post(profile::sign_out_everywhere),
+        page("/settings/developer").get(developer::show).post(developer::create),
+        page("/settings/developer/{pat_id}/revoke").get(revoke::show).post(revoke::submit),
+        page("/assets/{name}").get(assets::serve),
+    ]
+}

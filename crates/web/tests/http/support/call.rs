@@ -1,0 +1,85 @@
+//! A request, and what is true of every answer.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST};
+use http::{HeaderName, HeaderValue, Request};
+use tower::ServiceExt;
+use trustrelay_authority::Issued;
+
+use super::{Answer, World, described};
+
+pub(crate) struct Call<'w> {
+    world: &'w World,
+    request: Request<Body>,
+}
+
+impl<'w> Call<'w> {
+    pub(super) fn new(world: &'w World, method: &str, path: &str) -> Self {
+        let request = Request::builder().method(method).uri(path).header(HOST, "relay.example");
+        let mut request = request.body(Body::empty()).expect("a request");
+        let from: SocketAddr = "192.0.2.7:40000".parse().expect("an address");
+        request.extensions_mut().insert(ConnectInfo(from));
+        Self { world, request }
+    }
+
+    pub(crate) fn bearer(self, issued: &Issued) -> Self {
+        self.authorization(&format!("Bearer {}", issued.token.expose()))
+    }
+
+    pub(crate) fn authorization(self, value: &str) -> Self {
+        self.header(AUTHORIZATION, value)
+    }
+
+    pub(crate) fn session(self, cookie: &str) -> Self {
+        self.header(COOKIE, &format!("session={cookie}"))
+    }
+
+    /// One more header; an earlier one of the name stays.
+    pub(crate) fn header(mut self, name: impl TryInto<HeaderName, Error: std::fmt::Debug>, value: &str) -> Self {
+        let value = HeaderValue::from_bytes(value.as_bytes()).expect("a header value");
+        self.request.headers_mut().append(name.try_into().expect("a header name"), value);
+        self
+    }
+
+    pub(crate) fn host(mut self, host: &str) -> Self {
+        self.request.headers_mut().insert(HOST, host.parse().expect("a header value"));
+        self
+    }
+
+    pub(crate) fn from_address(mut self, address: &str) -> Self {
+        let address: IpAddr = address.parse().expect("an address");
+        self.request.extensions_mut().insert(ConnectInfo(SocketAddr::new(address, 40000)));
+        self
+    }
+
+    pub(crate) fn body(mut self, kind: &str, body: impl Into<Body>) -> Self {
+        self.request.headers_mut().insert(CONTENT_TYPE, kind.parse().expect("a header value"));
+        *self.request.body_mut() = body.into();
+        self
+    }
+
+    pub(crate) fn json(self, body: impl ToString) -> Self {
+        self.body("application/json", body.to_string())
+    }
+
+    pub(crate) fn form(self, body: &str) -> Self {
+        self.body("application/x-www-form-urlencoded", body.to_owned())
+    }
+
+    /// Sends it, and checks what is true of every answer.
+    pub(crate) async fn send(self) -> Answer {
+        let (method, uri) = (self.request.method().clone(), self.request.uri().clone());
+        let response = self.world.router.clone().oneshot(self.request).await.expect("infallible");
+        let answer = Answer::read(response).await;
+        let secrets = self.world.secrets.lock().clone();
+        answer.check(&method, uri.path(), &secrets);
+        described::check(&answer, &method, uri.path());
+        if let Some(token) = answer.new_token() {
+            self.world.keep_secret(&token);
+        }
+        answer
+    }
+}

@@ -1,0 +1,166 @@
+//! A small world: the real router over the real SQLite store, in process, with a clock that is moved by hand.
+
+mod answer;
+mod call;
+mod described;
+mod logs;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use parking_lot::Mutex;
+use trustrelay_authority::{
+    Authority, AuthorityConfig, Cut, Expiry, Issued, ManualClock, NewAccount, NewPat, ServerSecret,
+};
+use trustrelay_relay::{Relay, RelayConfig, UpstreamConfig, UpstreamTransport};
+use trustrelay_store::{SqliteOptions, SqliteStore};
+use trustrelay_web::{AppState, WebConfig};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+pub(crate) use answer::Answer;
+pub(crate) use call::Call;
+pub(crate) use logs::Logs;
+
+pub(crate) const ADA: &str = "ada@example.org";
+pub(crate) const EVE: &str = "eve@example.org";
+pub(crate) const PASSWORD: &str = "correct horse battery";
+/// The world's beginning. Far ahead, since the relay goes by the machine's own clock: its tokens never expire there.
+pub(crate) const NOW: &str = "2126-04-07T00:00:00Z";
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
+
+pub(crate) struct World {
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) router: Router,
+    /// What no answer may repeat, but the one that makes it.
+    secrets: Mutex<Vec<String>>,
+    _dir: tempfile::TempDir,
+}
+
+struct CutRelay(Relay);
+
+impl Cut for CutRelay {
+    fn cut_token(&self, pat_id: Uuid) -> usize {
+        self.0.cut_token(pat_id).sessions
+    }
+
+    fn cut_user(&self, user_id: Uuid) -> usize {
+        self.0.cut_user(user_id).sessions
+    }
+}
+
+/// What a world is made with, where a story needs another than usual.
+pub(crate) struct Setting {
+    pub(crate) public_url: Option<&'static str>,
+    pub(crate) secure_cookies: bool,
+    pub(crate) time_limit: Duration,
+    pub(crate) metrics: Option<PrometheusHandle>,
+    pub(crate) accounts: &'static [&'static str],
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self {
+            public_url: None,
+            secure_cookies: false,
+            time_limit: Duration::from_secs(30),
+            metrics: None,
+            accounts: &[ADA, EVE],
+        }
+    }
+}
+
+impl World {
+    /// A server with Ada and Eve on it, and an upstream `github` that is not running.
+    pub(crate) async fn new() -> Self {
+        Self::with(Setting::default()).await
+    }
+
+    pub(crate) async fn with(setting: Setting) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = SqliteStore::open(dir.path(), SqliteOptions::default()).expect("opens");
+        let secret = ServerSecret::generate().expect("random");
+        let clock = Arc::new(ManualClock::at(NOW.parse().expect("a time")));
+        let config = AuthorityConfig { password_memory_kib: 8, ..AuthorityConfig::default() };
+        let authority = Authority::open(Arc::new(store), &[secret], clock.clone(), config).await.expect("opens");
+        // Port 9 of this machine: nothing answers there.
+        let transport =
+            UpstreamTransport::Http { url: "http://127.0.0.1:9/mcp".parse().expect("a URL"), headers: vec![] };
+        let upstreams = vec![UpstreamConfig { name: "github".parse().expect("a name"), transport }];
+        let relay = Relay::new(RelayConfig { upstreams, ..RelayConfig::default() }).expect("a relay");
+        authority.set_cut(Arc::new(CutRelay(relay.clone())));
+        authority.start().await.expect("starts");
+        let web = WebConfig {
+            public_url: setting.public_url.map(|url| url.parse().expect("a URL")),
+            secure_cookies: setting.secure_cookies,
+            metrics: setting.metrics,
+        };
+        let state = AppState::new(authority.clone(), relay, web).with_time_limit(setting.time_limit);
+        let router = trustrelay_web::router(state);
+        for email in setting.accounts {
+            let password = Zeroizing::new(PASSWORD.to_owned());
+            let account = NewAccount { email: (*email).into(), password, is_admin: *email == ADA };
+            authority.add_account(account).await.expect("added");
+        }
+        Self { clock, authority, router, secrets: Mutex::new(vec![PASSWORD.to_owned()]), _dir: dir }
+    }
+
+    /// A token of Ada's.
+    pub(crate) async fn token(&self, scope: &str) -> Issued {
+        self.token_of(ADA, scope).await
+    }
+
+    pub(crate) async fn token_of(&self, email: &str, scope: &str) -> Issued {
+        let new = NewPat { name: "ci-pipeline".into(), scope: scope.into(), expiry: Expiry::Default };
+        let issued = self.authority.issue_for(email, new).await.expect("issued");
+        self.keep_secret(issued.token.expose());
+        issued
+    }
+
+    /// Ada's browser: the value of its cookie.
+    pub(crate) async fn browser(&self) -> String {
+        self.browser_of(ADA).await
+    }
+
+    pub(crate) async fn browser_of(&self, email: &str) -> String {
+        let (secret, _) = self.authority.login(email, PASSWORD.into(), None).await.expect("signs in");
+        self.keep_secret(secret.expose());
+        secret.expose().to_owned()
+    }
+
+    /// From now on no answer may hold it.
+    pub(crate) fn keep_secret(&self, secret: &str) {
+        self.secrets.lock().push(secret.to_owned());
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Call<'_> {
+        self.call("GET", path)
+    }
+
+    pub(crate) fn post(&self, path: &str) -> Call<'_> {
+        self.call("POST", path)
+    }
+
+    pub(crate) fn delete(&self, path: &str) -> Call<'_> {
+        self.call("DELETE", path)
+    }
+
+    pub(crate) fn call(&self, method: &str, path: &str) -> Call<'_> {
+        Call::new(self, method, path)
+    }
+}
+
+/// The path of a token.
+pub(crate) fn path_of(issued: &Issued) -> String {
+    format!("/api/user/personal-access-tokens/{}", issued.record.pat_id)
+}
+
+/// Counts what this test does, and nothing of what others do beside it.
+pub(crate) fn recorder() -> (metrics_exporter_prometheus::PrometheusRecorder, PrometheusHandle) {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    (recorder, handle)
+}
