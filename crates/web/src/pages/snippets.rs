@@ -10,6 +10,30 @@ pub(crate) struct Snippet {
     pub(crate) text: String,
 }
 
+const PYTHON: &str = r#"import asyncio, os
+import httpx2
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+
+async def main():
+    headers = {"Authorization": f"Bearer {os.environ['TRUSTRELAY_TOKEN']}"}
+    async with httpx2.AsyncClient(headers=headers, timeout=300) as http:
+        async with Client(streamable_http_client("{mcp}", http_client=http)) as client:
+            for tool in (await client.list_tools()).tools:
+                print(tool.name)
+
+asyncio.run(main())"#;
+
+const TYPESCRIPT: &str = r#"import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
+
+const transport = new StreamableHTTPClientTransport(new URL("{mcp}"), {
+  requestInit: { headers: { Authorization: `Bearer ${process.env.TRUSTRELAY_TOKEN}` } },
+});
+const client = new Client({ name: "my-agent", version: "1.0.0" });
+await client.connect(transport);
+for (const tool of (await client.listTools()).tools) console.log(tool.name);
+await client.close();"#;
+
 /// The snippets for a token, with the MCP endpoint's and the API's address in them.
 pub(crate) fn snippets(base: &str, token: &str) -> Vec<Snippet> {
     let mcp = format!("{base}/mcp");
@@ -67,27 +91,13 @@ pub(crate) fn snippets(base: &str, token: &str) -> Vec<Snippet> {
         },
         Snippet {
             client: "Python",
-            hint: "pip install mcp; the token comes from the environment.",
-            text: format!(
-                "import asyncio, os\nimport httpx\nfrom mcp import ClientSession\nfrom mcp.client.streamable_http import streamable_http_client\n\n\
-                 async def main():\n    headers = {{\"Authorization\": f\"Bearer {{os.environ['TRUSTRELAY_TOKEN']}}\"}}\n    \
-                 async with httpx.AsyncClient(headers=headers) as http:\n        \
-                 async with streamable_http_client(\"{mcp}\", http_client=http) as (read, write, *_):\n            \
-                 async with ClientSession(read, write) as session:\n                await session.initialize()\n                \
-                 print(await session.list_tools())\n\nasyncio.run(main())"
-            ),
+            hint: "pip install \"mcp>=2\"; the token comes from the environment.",
+            text: PYTHON.replace("{mcp}", &mcp),
         },
         Snippet {
             client: "TypeScript",
-            hint: "npm install @modelcontextprotocol/sdk; the token comes from the environment.",
-            text: format!(
-                "import {{ Client }} from \"@modelcontextprotocol/sdk/client/index.js\";\n\
-                 import {{ StreamableHTTPClientTransport }} from \"@modelcontextprotocol/sdk/client/streamableHttp.js\";\n\n\
-                 const transport = new StreamableHTTPClientTransport(new URL(\"{mcp}\"), {{\n  \
-                 requestInit: {{ headers: {{ Authorization: `Bearer ${{process.env.TRUSTRELAY_TOKEN}}` }} }},\n}});\n\
-                 const client = new Client({{ name: \"my-agent\", version: \"1.0.0\" }});\nawait client.connect(transport);\n\
-                 console.log(await client.listTools());"
-            ),
+            hint: "npm install @modelcontextprotocol/client; the token comes from the environment.",
+            text: TYPESCRIPT.replace("{mcp}", &mcp),
         },
     ]
 }

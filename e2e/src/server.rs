@@ -1,0 +1,132 @@
+//! The built program, running.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+use url::Url;
+
+use crate::process::{Process, output, raw_output};
+use crate::tools::root;
+
+/// An account for tests that do not ask how accounts are made.
+pub const EMAIL: &str = "ada@example.org";
+/// Its password.
+pub const PASSWORD: &str = "correct horse battery staple";
+
+/// The program, built once in a test run.
+fn binary() -> Result<&'static PathBuf> {
+    static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    BINARY
+        .get_or_init(|| build().map_err(|error| format!("{error:#}")))
+        .as_ref()
+        .map_err(|error| anyhow!("{error}"))
+}
+
+fn build() -> Result<PathBuf> {
+    let built = std::process::Command::new(env!("CARGO"))
+        .args(["build", "--locked", "--package", "trustrelay", "--message-format=json-render-diagnostics"])
+        .current_dir(root())
+        .output()
+        .context("cargo does not start")?;
+    if !built.status.success() {
+        bail!("trustrelay does not build:\n{}", String::from_utf8_lossy(&built.stderr));
+    }
+    let messages = String::from_utf8_lossy(&built.stdout).into_owned();
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let path = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).next_back();
+    path.context("cargo names no executable")
+}
+
+/// The program's command line, on a data directory.
+fn command(data: &TempDir) -> Result<Command> {
+    let mut command = Command::new(binary()?);
+    command.current_dir(data.path()).env("TRUSTRELAY_DATA_DIR", data.path());
+    Ok(command)
+}
+
+/// A running server with data of its own.
+#[derive(Debug)]
+pub struct Server {
+    /// Its address.
+    pub base: Url,
+    /// The one-time link for the first account, if there is none yet.
+    pub setup: Option<Url>,
+    data: TempDir,
+    _process: Process,
+}
+
+impl Server {
+    /// A server without accounts.
+    pub async fn without_accounts() -> Result<Self> {
+        Self::on(TempDir::new()?, &[]).await
+    }
+
+    /// A server with the account [`EMAIL`], and these upstreams behind it.
+    pub async fn start(upstreams: &[(&str, &Url)]) -> Result<Self> {
+        let data = TempDir::new()?;
+        let mut add = command(&data)?;
+        add.args(["user", "add", EMAIL, "--admin", "--password-stdin"]).stdin(Stdio::piped());
+        let mut add = Process::start("trustrelay user add", &mut add)?;
+        add.input()?.write_all(format!("{PASSWORD}\n").as_bytes()).await?;
+        add.line().await.context("the account is not made")?;
+        Self::on(data, upstreams).await
+    }
+
+    async fn on(data: TempDir, upstreams: &[(&str, &Url)]) -> Result<Self> {
+        let mut serve = command(&data)?;
+        let log = std::fs::File::create(data.path().join("log"))?;
+        serve.args(["serve", "--listen", "127.0.0.1:0"]).stderr(log);
+        for (name, url) in upstreams {
+            serve.args(["--upstream", &format!("{name}={url}")]);
+        }
+        let mut process = Process::start("trustrelay serve", &mut serve)?;
+        let mut setup = None;
+        let base = loop {
+            let line = process
+                .line()
+                .await
+                .with_context(|| std::fs::read_to_string(data.path().join("log")).unwrap_or_default())?;
+            if let Some(address) = line.strip_prefix("listening on ") {
+                break Url::parse(address)?;
+            }
+            if let Some((_, link)) = line.split_once("this link works once): ") {
+                setup = Some(Url::parse(link)?);
+            }
+        };
+        process.drain();
+        Ok(Self { base, setup, data, _process: process })
+    }
+
+    /// An address below the server's.
+    pub fn at(&self, path: &str) -> Result<Url> {
+        Ok(self.base.join(path)?)
+    }
+
+    /// What the server has logged.
+    pub fn log(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(self.data.path().join("log"))?)
+    }
+
+    /// Runs another command of the program on the same data; it has to end well.
+    pub async fn run(&self, arguments: &[&str]) -> Result<String> {
+        output("trustrelay", command(&self.data)?.args(arguments)).await
+    }
+
+    /// Makes a token by command, which does it for any account; answers the token.
+    pub async fn token(&self, name: &str, scope: &str, expires_in: &str) -> Result<String> {
+        let arguments =
+            ["token", "create", "--user", EMAIL, "--name", name, "--scope", scope, "--expires-in"];
+        Ok(self.run(&[&arguments[..], &[expires_in]].concat()).await?.trim().to_owned())
+    }
+
+    /// Runs another command of the program on the same data, however it ends.
+    pub async fn try_run(&self, arguments: &[&str]) -> Result<std::process::Output> {
+        raw_output("trustrelay", command(&self.data)?.args(arguments)).await
+    }
+}

@@ -1,0 +1,49 @@
+//! Where the tools are that `cargo xtask tools` installs.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+/// The repository's root.
+pub fn root() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
+}
+
+/// The folder with the npm packages.
+pub fn node_modules() -> Result<PathBuf> {
+    present(root().join("target/e2e/node_modules"), "the npm packages")
+}
+
+/// The Node that came with them: the Inspector asks for a newer one than many systems have.
+pub fn node() -> Result<PathBuf> {
+    present(node_modules()?.join("node/bin/node"), "Node")
+}
+
+/// The Python with the official SDK.
+pub fn python() -> Result<PathBuf> {
+    present(root().join("target/e2e/venv/bin/python"), "the Python packages")
+}
+
+/// ChromeDriver; it finds Chromium itself.
+pub fn chromedriver() -> Result<PathBuf> {
+    on_path("chromedriver", "ChromeDriver")
+}
+
+/// Chromium.
+pub fn chromium() -> Result<PathBuf> {
+    on_path("chromium", "Chromium")
+}
+
+fn on_path(program: &str, what: &str) -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let file = std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file());
+    present(file.unwrap_or_default(), what)
+}
+
+fn present(path: PathBuf, what: &str) -> Result<PathBuf> {
+    if !path.exists() {
+        bail!("{what} cannot be found: run `cargo xtask tools`, which installs it, or `cargo xtask test`");
+    }
+    Ok(path)
+}

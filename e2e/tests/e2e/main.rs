@@ -1,0 +1,8 @@
+//! The main job, end to end: a person makes a token, an agent uses it, revoking it ends everything.
+
+// A test may fail.
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
+
+mod clients;
+mod inspector;
+mod snippets;
