@@ -1,0 +1,125 @@
+//! What all sessions and requests of one server share: the lists that can change, and who wants to hear of it.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+use rmcp::{RoleServer, model::ResourceUpdatedNotificationParam, service::Peer};
+use tokio::sync::broadcast;
+
+/// The resource that can be watched.
+pub(crate) const WATCHED: &str = "test://watched-resource";
+
+/// Changes that a slow listener may be behind before it loses some: far above what a test makes.
+const CHANGES_BEHIND: usize = 256;
+
+/// Something that changed while clients were connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// The list of tools.
+    Tools,
+    /// The list of prompts.
+    Prompts,
+    /// The content of [`WATCHED`].
+    Watched,
+}
+
+/// The shared state of one server.
+#[derive(Debug)]
+pub(crate) struct World {
+    changes: broadcast::Sender<Change>,
+    sessions: Mutex<Vec<Session>>,
+    extra_tool: AtomicBool,
+    extra_prompt: AtomicBool,
+    revision: AtomicU64,
+    cancelled: AtomicU64,
+}
+
+/// A client of the session era: it hears of list changes unasked, and of the resources that it subscribed to.
+#[derive(Debug)]
+struct Session {
+    peer: Peer<RoleServer>,
+    watched: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self {
+            changes: broadcast::Sender::new(CHANGES_BEHIND),
+            sessions: Mutex::default(),
+            extra_tool: AtomicBool::new(false),
+            extra_prompt: AtomicBool::new(false),
+            revision: AtomicU64::new(0),
+            cancelled: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether the tool that comes and goes is there.
+    pub(crate) fn has_extra_tool(&self) -> bool {
+        self.extra_tool.load(Ordering::SeqCst)
+    }
+
+    /// Whether the prompt that comes and goes is there.
+    pub(crate) fn has_extra_prompt(&self) -> bool {
+        self.extra_prompt.load(Ordering::SeqCst)
+    }
+
+    /// How often the watched resource has changed.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision.load(Ordering::SeqCst)
+    }
+
+    /// How many waiting calls have been cancelled.
+    pub(crate) fn cancelled(&self) -> u64 {
+        self.cancelled.load(Ordering::SeqCst)
+    }
+
+    /// Counts a waiting call that was cancelled.
+    pub(crate) fn note_cancelled(&self) {
+        self.cancelled.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// The changes from now on, for a `subscriptions/listen`.
+    pub(crate) fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    /// Takes in a client of the session era; those whose connection has ended are let go.
+    pub(crate) fn welcome(&self, peer: Peer<RoleServer>, watched: Arc<Mutex<BTreeSet<String>>>) {
+        let mut sessions = self.sessions.lock();
+        sessions.retain(|session| !session.peer.is_transport_closed());
+        sessions.push(Session { peer, watched });
+    }
+
+    /// Makes the change, and tells everyone who listens.
+    pub(crate) fn change(&self, change: Change) {
+        match change {
+            Change::Tools => drop(self.extra_tool.fetch_not(Ordering::SeqCst)),
+            Change::Prompts => drop(self.extra_prompt.fetch_not(Ordering::SeqCst)),
+            Change::Watched => drop(self.revision.fetch_add(1, Ordering::SeqCst)),
+        }
+        // Nobody may be listening; that is no failure.
+        drop(self.changes.send(change));
+        for session in self.sessions.lock().iter() {
+            if change == Change::Watched && !session.watched.lock().contains(WATCHED) {
+                continue;
+            }
+            let peer = session.peer.clone();
+            // A session that is gone meanwhile has nobody left to tell.
+            tokio::spawn(async move {
+                drop(match change {
+                    Change::Tools => peer.notify_tool_list_changed().await,
+                    Change::Prompts => peer.notify_prompt_list_changed().await,
+                    Change::Watched => {
+                        peer.notify_resource_updated(ResourceUpdatedNotificationParam::new(WATCHED)).await
+                    }
+                });
+            });
+        }
+    }
+}
