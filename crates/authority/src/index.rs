@@ -131,18 +131,7 @@ impl Index {
             return Some(entry.clone());
         }
         if shard.len() >= self.max_per_shard {
-            // From another place each time: what is held at the front would stop every eviction else.
-            let skipped =
-                usize::from(u16::from_le_bytes([pat.digest.as_bytes()[1], pat.digest.as_bytes()[2]]));
-            let victim = shard
-                .iter()
-                .skip(skipped % shard.len())
-                .take(EVICTION_LOOKS)
-                .find(|(_, entry)| !entry.is_held())
-                .map(|(digest, _)| *digest);
-            if let Some(victim) = victim {
-                shard.remove(&victim);
-            }
+            self.evict(&mut shard, &pat.digest);
         }
         let life = Life { token: Arc::default(), owner: standing };
         if pat.revoked_at.is_some() {
@@ -168,6 +157,25 @@ impl Index {
         });
         shard.insert(pat.digest, entry.clone());
         Some(entry)
+    }
+
+    /// Makes room for `newcomer`, and takes back what the shard grew by when there was none.
+    fn evict(&self, shard: &mut Shard, newcomer: &TokenDigest) {
+        // From another place each time: else the held ones gather where it looks, and nothing is let go any more.
+        let [_, a, b, ..] = *newcomer.as_bytes();
+        let from = usize::from(u16::from_le_bytes([a, b])) % shard.len().max(1);
+        let victims: Vec<TokenDigest> = shard
+            .iter()
+            .cycle()
+            .skip(from)
+            .take(EVICTION_LOOKS.min(shard.len()))
+            .filter(|(_, entry)| !entry.is_held())
+            .map(|(digest, _)| *digest)
+            .take(shard.len().saturating_sub(self.max_per_shard).saturating_add(1))
+            .collect();
+        for victim in victims {
+            shard.remove(&victim);
+        }
     }
 
     /// Applies a change. Afterwards nothing that it names is accepted from this index.
@@ -199,5 +207,59 @@ impl Index {
 
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.read().len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trustrelay_token::KeyId;
+
+    use super::*;
+
+    fn record(n: u16) -> (PatRecord, UserRecord) {
+        let (at, user_id) = (Timestamp::UNIX_EPOCH, Uuid::nil());
+        let mut digest = [0; 32];
+        // All in one shard, and spread out in it.
+        digest[1..3].copy_from_slice(&n.to_le_bytes());
+        digest[24..].copy_from_slice(&u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
+        let pat = PatRecord {
+            pat_id: Uuid::from_u128(n.into()),
+            user_id,
+            name: String::new(),
+            hint: String::new(),
+            scopes: "mcp".parse().expect("a scope"),
+            digest: TokenDigest::from_bytes(digest),
+            key_id: KeyId(0),
+            parent_id: None,
+            created_at: at,
+            expires_at: at,
+            revoked_at: None,
+            last_used_at: None,
+        };
+        let email = String::new();
+        let password_hash = String::new();
+        (
+            pat,
+            UserRecord { user_id, email, password_hash, is_admin: false, created_at: at, disabled_at: None },
+        )
+    }
+
+    #[test]
+    fn an_index_that_is_mostly_held_lets_go_of_the_rest_and_of_nothing_else() {
+        const PER_SHARD: usize = 100;
+        let index = Index::new(SHARDS * PER_SHARD);
+        let mut held = Vec::new();
+        for n in 0..5000 {
+            let (pat, owner) = record(n);
+            let entry = index.admit(&pat, &owner, 0).expect("nothing changed");
+            // As many as would fill all the places that an eviction looks at, three times over.
+            if held.len() < PER_SHARD - 4 && n % 2 == 0 {
+                held.push((pat.digest, entry.principal.clone()));
+            }
+        }
+        assert!(index.len() <= PER_SHARD + EVICTION_LOOKS, "it grew to {}", index.len());
+        for (digest, _) in &held {
+            assert!(index.get(digest).is_some(), "what is held stays reachable for a revocation");
+        }
     }
 }

@@ -1,16 +1,22 @@
 //! Opens the file, and brings its schema up to date.
 
+use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 /// The name of the database in a data directory.
 pub const DATABASE_FILE: &str = "trustrelay.db";
 
 /// Each migration once, in order; a database's `user_version` is how many it has had. Never change one that was released.
 const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_initial.sql")];
+
+/// What every SQLite file begins with ("The Database Header", sqlite.org/fileformat2.html).
+const HEADER: &[u8] = b"SQLite format 3\0";
+/// How long to wait before trying again what SQLite itself does not wait for.
+const BETWEEN_TRIES: Duration = Duration::from_millis(5);
 
 /// What can be set.
 #[derive(Debug, Clone)]
@@ -94,7 +100,7 @@ pub(crate) fn prepare(dir: &Path, options: &SqliteOptions) -> Result<PathBuf, Op
         .write(true)
         .mode(0o600)
         .open(&path);
-    file.map_err(unusable)?;
+    check_header(file.map_err(unusable)?, &path)?;
     let mut connection = connect(&path, options)?;
     migrate(&mut connection, &path)?;
     Ok(path)
@@ -105,8 +111,7 @@ pub(crate) fn connect(path: &Path, options: &SqliteOptions) -> Result<Connection
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.busy_timeout(options.busy).map_err(failed)?;
-    let mode: String =
-        connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0)).map_err(failed)?;
+    let mode = write_ahead(&connection, options.busy).map_err(failed)?;
     if mode != "wal" {
         return Err(OpenError::NoWriteAhead { path: path.to_owned(), mode });
     }
@@ -118,6 +123,31 @@ pub(crate) fn connect(path: &Path, options: &SqliteOptions) -> Result<Connection
     }
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
+}
+
+/// Puts the file into write-ahead mode; the mode that it is in then. SQLite does not wait for others who begin the same file
+/// here, so this does.
+fn write_ahead(connection: &Connection, patience: Duration) -> rusqlite::Result<String> {
+    let begun = Instant::now();
+    loop {
+        match connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0)) {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && begun.elapsed() < patience =>
+            {
+                std::thread::sleep(BETWEEN_TRIES);
+            }
+            mode => return mode,
+        }
+    }
+}
+
+/// SQLite takes a short text for an empty database, and writes over it.
+fn check_header(mut file: std::fs::File, path: &Path) -> Result<(), OpenError> {
+    let mut header = Vec::new();
+    let unusable = |cause| OpenError::Directory { path: path.to_owned(), cause };
+    (&mut file).take(HEADER.len() as u64).read_to_end(&mut header).map_err(unusable)?;
+    if header.is_empty() || header == HEADER { Ok(()) } else { Err(OpenError::NotADatabase(path.to_owned())) }
 }
 
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
@@ -149,7 +179,7 @@ fn missing(connection: &Connection, path: &Path) -> Result<&'static [&'static st
 
 fn failure(path: &Path, cause: rusqlite::Error) -> OpenError {
     match cause.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::NotADatabase) => OpenError::NotADatabase(path.to_owned()),
+        Some(ErrorCode::NotADatabase) => OpenError::NotADatabase(path.to_owned()),
         _ => OpenError::Database { path: path.to_owned(), cause },
     }
 }

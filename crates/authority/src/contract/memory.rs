@@ -90,10 +90,19 @@ impl MemoryStore {
         Ok(self.data.lock())
     }
 
+    /// Damage: an entry that is not in the log any more.
+    pub fn lose_log_entry(&self, seq: u64) {
+        self.data.lock().log.retain(|entry| entry.seq != seq);
+    }
+
     /// Another process's revocation: committed, and not told to anyone.
     pub fn revoke_behind_the_back(&self, pat_id: Uuid, at: Timestamp) -> u64 {
         revoke(&mut self.data.lock(), pat_id, at).expect("known").seq
     }
+}
+
+fn head(data: &Data) -> u64 {
+    data.log.last().map_or(0, |entry| entry.seq)
 }
 
 fn revoke(data: &mut Data, pat_id: Uuid, at: Timestamp) -> Option<RevokeOutcome> {
@@ -108,7 +117,7 @@ fn revoke(data: &mut Data, pat_id: Uuid, at: Timestamp) -> Option<RevokeOutcome>
         tree.extend(data.pats.iter().filter(|pat| pat.parent_id == Some(parent)).map(|pat| pat.pat_id));
         at_index += 1;
     }
-    let seq = data.log.len() as u64 + 1;
+    let seq = head(data) + 1;
     let mut revoked = Vec::new();
     for pat in data.pats.iter_mut().filter(|pat| tree.contains(&pat.pat_id) && pat.revoked_at.is_none()) {
         pat.revoked_at = Some(at);
@@ -170,7 +179,7 @@ impl Store for MemoryStore {
         now: Timestamp,
     ) -> Result<Option<u64>, StoreError> {
         let mut data = self.data()?;
-        let seq = data.log.len() as u64 + 1;
+        let seq = head(&data) + 1;
         let Some(user) = data.users.iter_mut().find(|user| user.user_id == user_id) else {
             return Ok(None);
         };
@@ -310,7 +319,7 @@ impl Store for MemoryStore {
     }
 
     async fn log_head(&self) -> Result<u64, StoreError> {
-        Ok(self.data()?.log.len() as u64)
+        Ok(head(&*self.data()?))
     }
 
     async fn renew_lease(&self, lease: &Lease) -> Result<Renewal, StoreError> {

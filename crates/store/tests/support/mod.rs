@@ -4,12 +4,17 @@
 use std::ops::Deref;
 use std::path::Path;
 
+use jiff::Timestamp;
+use rusqlite::Connection;
 use tempfile::TempDir;
-use trustrelay_store::{SqliteOptions, SqliteStore};
+use trustrelay_authority::{PatRecord, SessionRecord, UserRecord};
+use trustrelay_store::{DATABASE_FILE, SqliteOptions, SqliteStore};
+use trustrelay_token::{KeyId, TokenDigest};
+use uuid::Uuid;
 
 /// A new store in a directory of its own, which goes with it.
 pub struct Fresh {
-    store: SqliteStore,
+    pub store: SqliteStore,
     pub dir: TempDir,
 }
 
@@ -36,5 +41,76 @@ impl Deref for Fresh {
 
     fn deref(&self) -> &SqliteStore {
         &self.store
+    }
+}
+
+/// The file's write lock, held by another connection until this is dropped.
+pub struct Locked(Connection);
+
+impl Locked {
+    pub fn by_another(store: &Fresh) -> Self {
+        let connection = Connection::open(store.dir.path().join(DATABASE_FILE)).expect("opens");
+        connection.execute_batch("BEGIN IMMEDIATE").expect("nobody else writes");
+        Self(connection)
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        self.0.execute_batch("ROLLBACK").expect("ends");
+    }
+}
+
+/// Lets all of a future's changes be handed in, then does `then`, and waits for the answer.
+pub async fn at_once<F: Future>(changes: F, then: impl FnOnce()) -> F::Output {
+    // Without Tokio's budget, which would let in only so many at a time.
+    let changes = tokio::task::unconstrained(changes);
+    tokio::pin!(changes);
+    tokio::select! {
+        biased;
+        _ = &mut changes => panic!("a change was answered while the file was locked"),
+        () = std::future::ready(()) => {}
+    }
+    then();
+    changes.await
+}
+
+pub fn user(email: &str) -> UserRecord {
+    UserRecord {
+        user_id: Uuid::now_v7(),
+        email: email.to_owned(),
+        password_hash: "hash".to_owned(),
+        is_admin: false,
+        created_at: Timestamp::from_microsecond(1_775_563_200_000_001).expect("in range"),
+        disabled_at: None,
+    }
+}
+
+pub fn pat(owner: &UserRecord) -> PatRecord {
+    let pat_id = Uuid::now_v7();
+    let mut digest = [0; 32];
+    digest[..16].copy_from_slice(pat_id.as_bytes());
+    PatRecord {
+        pat_id,
+        user_id: owner.user_id,
+        name: "ci-pipeline".to_owned(),
+        hint: "...wxyz".to_owned(),
+        scopes: "mcp".parse().expect("a scope"),
+        digest: TokenDigest::from_bytes(digest),
+        key_id: KeyId(1),
+        parent_id: None,
+        created_at: owner.created_at,
+        expires_at: Timestamp::from_microsecond(1_800_000_000_000_000).expect("in range"),
+        revoked_at: None,
+        last_used_at: None,
+    }
+}
+
+pub fn session(owner: &UserRecord) -> SessionRecord {
+    SessionRecord {
+        digest: *pat(owner).digest.as_bytes(),
+        user_id: owner.user_id,
+        created_at: owner.created_at,
+        expires_at: Timestamp::from_microsecond(1_800_000_000_000_000).expect("in range"),
     }
 }

@@ -1,0 +1,149 @@
+//! Stories of what comes at a bad moment: between two steps, during an outage, before the start, after the end.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use support::{EMAIL, PASSWORD, PATIENCE, World, config, new, until};
+use trustrelay_authority::*;
+use trustrelay_token::{Denied, Verifier};
+use zeroize::Zeroizing;
+
+const NEW_PASSWORD: &str = "another long password";
+
+#[tokio::test]
+async fn a_sign_in_with_the_old_password_does_not_outlive_its_change() {
+    let world = World::new().await;
+    world.store.before_session.close();
+    let authority = world.authority.clone();
+    let late = tokio::spawn(async move { authority.login(EMAIL, PASSWORD.into(), None).await });
+    until("the sign-in has checked the password", || world.store.before_session.held() == 1).await;
+    world.authority.reset_password(EMAIL, Zeroizing::new(NEW_PASSWORD.into())).await.expect("changed");
+    world.store.before_session.open();
+
+    let refused = late.await.expect("joins");
+    assert!(matches!(refused, Err(AuthorityError::WrongCredentials)), "{refused:?}");
+    let user = world.store.user_by_email(EMAIL).await.expect("asks").expect("there");
+    assert_eq!(world.store.delete_sessions_of(user.user_id, None).await.expect("asks"), 0);
+    world.authority.login(EMAIL, NEW_PASSWORD.into(), None).await.expect("with the new one");
+}
+
+#[tokio::test]
+async fn a_sign_in_of_an_account_that_is_being_disabled_is_refused_like_a_wrong_password() {
+    let world = World::new().await;
+    world.store.before_session.close();
+    let authority = world.authority.clone();
+    let late = tokio::spawn(async move { authority.login(EMAIL, PASSWORD.into(), None).await });
+    until("the sign-in has checked the password", || world.store.before_session.held() == 1).await;
+    world.authority.set_disabled(EMAIL, true).await.expect("disabled");
+    world.store.before_session.open();
+    assert!(matches!(late.await.expect("joins"), Err(AuthorityError::WrongCredentials)));
+}
+
+#[tokio::test]
+async fn an_outage_of_the_store_is_no_guess_of_a_password() {
+    let world = World::new().await;
+    let from = Some("192.0.2.1".parse().expect("an address"));
+    world.store.broken.store(true, Ordering::SeqCst);
+    for _ in 0..10 {
+        let failed = world.authority.login(EMAIL, PASSWORD.into(), from).await;
+        assert!(matches!(failed, Err(AuthorityError::Unavailable(_))), "{failed:?}");
+    }
+    world.store.broken.store(false, Ordering::SeqCst);
+    world.authority.login(EMAIL, PASSWORD.into(), from).await.expect("the owner is not locked out by it");
+}
+
+#[tokio::test]
+async fn whoever_has_a_whole_network_guesses_no_more_than_others() {
+    let world = World::new().await;
+    for host in 0..5 {
+        let from = Some(format!("2001:db8:0:7::{host}").parse().expect("an address"));
+        let refused = world.authority.login(EMAIL, "wrong".into(), from).await;
+        assert!(matches!(refused, Err(AuthorityError::WrongCredentials)));
+    }
+    let from = Some("2001:db8:0:7:ffff::1".parse().expect("an address"));
+    let refused = world.authority.login(EMAIL, PASSWORD.into(), from).await;
+    assert!(matches!(refused, Err(AuthorityError::Throttled { .. })), "{refused:?}");
+    // IPv4 in IPv6's clothes is one address each, and no network of them.
+    for elsewhere in ["2001:db8:0:8::1", "::ffff:192.0.2.1", "192.0.2.1"] {
+        let from = Some(elsewhere.parse().expect("an address"));
+        world.authority.login(EMAIL, PASSWORD.into(), from).await.expect(elsewhere);
+    }
+}
+
+#[tokio::test]
+async fn a_use_that_is_just_being_written_down_is_seen() {
+    let world = World::new().await;
+    let issued = world.token("mcp").await;
+    let (browser, which) = (world.browser().await, PatRef::Id(issued.record.pat_id));
+    let principal = world.verify(&issued.token).await.expect("good");
+    world.authority.note_use(&principal, None, None);
+    let used = Some(world.clock.now());
+    world.store.before_usage.close();
+    let authority = world.authority.clone();
+    let flush = tokio::spawn(async move { authority.flush_usage().await });
+    until("the use is on its way", || world.store.before_usage.held() == 1).await;
+    assert_eq!(world.authority.get(&browser, which).await.expect("there").last_used_at, used);
+    world.store.before_usage.open();
+    flush.await.expect("joins");
+    assert_eq!(world.authority.get(&browser, which).await.expect("there").last_used_at, used);
+}
+
+#[tokio::test]
+async fn what_was_verified_before_the_start_is_brought_up_to_date_by_it() {
+    let world = World::new().await;
+    let issued = world.token("mcp").await;
+    let node = world.command().await;
+    let early = node.verify(issued.token.clone()).wait().await.expect("asks the store");
+    world.authority.revoke_any(issued.record.pat_id).await.expect("revoked");
+    assert!(early.stands(), "nobody waits for who has no lease");
+    node.start().await.expect("starts");
+    assert!(!early.stands());
+    assert!(matches!(node.verify(issued.token).wait().await, Err(Denied::Revoked(_))));
+}
+
+#[tokio::test]
+async fn a_server_that_has_stopped_holds_nobody_up_and_still_keeps_the_promise() {
+    let world = World::with(AuthorityConfig { lease: Duration::from_secs(600), ..config() }).await;
+    let issued = world.token("mcp").await;
+    world.verify(&issued.token).await.expect("warm");
+    world.authority.stop().await;
+    assert!(!world.authority.holds_lease());
+    // A request that the listener did not wait for.
+    world.authority.revoke_any(issued.record.pat_id).await.expect("revoked");
+    assert!(!world.authority.holds_lease(), "a lease that was given up is not taken again");
+    assert_eq!(world.store.nodes_behind(u64::MAX, None).await.expect("asks"), 0);
+    assert!(matches!(world.verify(&issued.token).await, Err(Denied::Revoked(_))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_with_a_gap_costs_the_lease() {
+    let world = World::with(AuthorityConfig { lease: Duration::from_secs(600), ..config() }).await;
+    let (lost, kept) = (world.token("mcp").await, world.token("mcp").await);
+    world.store.revoke_behind_the_back(lost.record.pat_id, world.clock.now());
+    world.store.revoke_behind_the_back(kept.record.pat_id, world.clock.now());
+    world.store.lose_log_entry(1);
+    world.verify(&world.token("mcp").await.token).await.expect("the index is not empty");
+    let authority = world.authority.clone();
+    let joined = tokio::spawn(async move { authority.start().await });
+    let joined = tokio::time::timeout(PATIENCE, joined).await.expect("it gives up").expect("joins");
+    assert!(matches!(joined, Err(AuthorityError::Internal(_))), "{joined:?}");
+    world.clock.advance(Duration::from_secs(601));
+    assert!(!world.authority.holds_lease());
+    assert!(matches!(world.verify(&lost.token).await, Err(Denied::Revoked(_))), "the store is asked");
+}
+
+#[tokio::test]
+async fn the_expiry_that_is_answered_is_the_one_that_is_kept() {
+    let world = World::new().await;
+    let at = world.clock.now() + SignedDuration::new(86_400, 123_456_789);
+    let asked = NewPat { expiry: Expiry::At(at), ..new("mcp") };
+    let issued = world.authority.issue(&world.browser().await, asked).await.expect("issued");
+    let kept = world.store.pat_by_id(issued.record.pat_id).await.expect("asks").expect("there");
+    assert_eq!(issued.record.expires_at, kept.expires_at);
+    assert_eq!(issued.record.expires_at.as_nanosecond() % 1000, 0, "a store keeps microseconds");
+}

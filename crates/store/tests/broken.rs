@@ -1,0 +1,167 @@
+//! The store while its file cannot be written: it says so, does nothing by halves, and goes on afterwards.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use support::{Fresh, Locked, pat, session, user};
+use trustrelay_authority::{Lease, Renewal, Store, StoreError, Usage};
+use trustrelay_store::{SqliteOptions, SqliteStore};
+use uuid::Uuid;
+
+fn impatient() -> SqliteOptions {
+    SqliteOptions { busy: Duration::from_millis(20), ..SqliteOptions::default() }
+}
+
+/// So few pages that a story fills them.
+fn small() -> SqliteOptions {
+    SqliteOptions { max_pages: Some(40), ..SqliteOptions::default() }
+}
+
+fn unavailable<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> String {
+    match answer {
+        Err(StoreError::Unavailable(why)) => why,
+        other => panic!("expected Unavailable, not {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn while_another_holds_the_file_every_change_is_refused_and_nothing_is_done() {
+    let store = Fresh::on_disk(impatient());
+    let ada = user("ada@example.org");
+    let (pat, other, session) = (pat(&ada), pat(&ada), session(&ada));
+    let (at, node_id) = (ada.created_at, Uuid::now_v7());
+    store.insert_user(&ada).await.expect("added");
+    store.insert_pat(&pat, 9).await.expect("inserted");
+    let held = Locked::by_another(&store);
+    let lease = Lease { node_id, applied_seq: 0, length: Duration::from_secs(600) };
+    let use_of = Usage { pat_id: pat.pat_id, last_used_at: at, address: None, user_agent: None, count: 1 };
+    let eve = user("eve@example.org");
+    for why in [
+        unavailable(store.insert_user(&eve).await),
+        unavailable(store.insert_first_user(&eve).await),
+        unavailable(store.set_user_disabled(ada.user_id, Some(at), at).await),
+        unavailable(store.set_password(ada.user_id, "new hash", None).await),
+        unavailable(store.insert_pat(&other, 9).await),
+        unavailable(store.revoke_pat(pat.pat_id, at).await),
+        unavailable(store.record_usage(&[use_of]).await),
+        unavailable(store.insert_session(&session).await),
+        unavailable(store.delete_session(&session.digest).await),
+        unavailable(store.delete_sessions_of(ada.user_id, None).await),
+        unavailable(store.delete_expired_sessions(at).await),
+        unavailable(store.renew_lease(&lease).await),
+        unavailable(store.end_lease(node_id).await),
+        unavailable(store.bind_secret(&[1; 16]).await),
+    ] {
+        assert!(why.contains("locked"), "it says why: {why}");
+    }
+    // Reading goes on, and shows that nothing was done.
+    store.ping().await.expect("answers");
+    assert_eq!(store.list_users().await.expect("reads"), std::slice::from_ref(&ada));
+    assert_eq!(store.active_pats(ada.user_id, at).await.expect("reads"), std::slice::from_ref(&pat));
+    assert_eq!(store.pat_by_id(other.pat_id).await.expect("reads"), None);
+    assert_eq!(store.log_head().await.expect("reads"), 0);
+    assert_eq!(store.nodes_behind(1, None).await.expect("reads"), 0);
+
+    drop(held);
+    assert!(store.bind_secret(&[2; 16]).await.expect("works again"), "the refused one was not bound");
+    store.insert_pat(&other, 9).await.expect("works again");
+    assert_eq!(store.renew_lease(&lease).await.expect("works again"), Renewal::Held);
+    assert!(store.revoke_pat(pat.pat_id, at).await.expect("works again").expect("there").newly);
+    assert_eq!(store.log_head().await.expect("reads"), 1);
+}
+
+#[tokio::test]
+async fn a_change_waits_for_another_that_is_soon_done() {
+    let store = Fresh::on_disk(SqliteOptions::default());
+    let held = Locked::by_another(&store);
+    let ada = user("ada@example.org");
+    let change = store.insert_user(&ada);
+    support::at_once(change, || drop(held)).await.expect("added");
+}
+
+#[tokio::test]
+async fn on_a_full_disk_what_is_answered_is_done_and_what_is_refused_is_not() {
+    let store = Fresh::on_disk(small());
+    let ada = user("ada@example.org");
+    let at = ada.created_at;
+    store.insert_user(&ada).await.expect("added");
+    let mut kept = Vec::new();
+    let mut refused = Vec::new();
+    // Groups of twenty, until one does not fit: so that good and bad ones meet in a commit.
+    for _ in 0..100 {
+        let pats: Vec<_> = (0..20).map(|_| pat(&ada)).collect();
+        let answers = join_all(pats.iter().map(|pat| store.insert_pat(pat, 100_000))).await;
+        for (pat, answer) in pats.into_iter().zip(answers) {
+            match answer {
+                Ok(()) => kept.push(pat),
+                Err(_) => {
+                    let why = unavailable(answer);
+                    assert!(
+                        why.contains("full") || why.contains("given up") || why.contains("transaction"),
+                        "{why}"
+                    );
+                    refused.push(pat);
+                }
+            }
+        }
+        if refused.len() > 60 {
+            break;
+        }
+    }
+    assert!(!kept.is_empty() && !refused.is_empty(), "{} kept, {} refused", kept.len(), refused.len());
+    let holds = async |store: &SqliteStore, expected: usize| {
+        assert_eq!(store.active_pats(ada.user_id, at).await.expect("reads").len(), expected);
+    };
+    holds(&store, kept.len()).await;
+    for pat in &refused {
+        assert_eq!(store.pat_by_id(pat.pat_id).await.expect("reads"), None);
+    }
+    for pat in &kept {
+        assert_eq!(store.pat_by_id(pat.pat_id).await.expect("reads").as_ref(), Some(pat));
+    }
+
+    let Fresh { store, dir } = store;
+    drop(store);
+    let roomy = SqliteStore::open(dir.path(), SqliteOptions::default()).expect("opens");
+    holds(&roomy, kept.len()).await;
+    for pat in &refused {
+        roomy.insert_pat(pat, 100_000).await.expect("there is room again");
+    }
+    holds(&roomy, kept.len() + refused.len()).await;
+}
+
+#[tokio::test]
+async fn a_revocation_that_does_not_fit_is_refused_whole() {
+    let store = Fresh::on_disk(small());
+    let ada = user("ada@example.org");
+    let at = ada.created_at;
+    store.insert_user(&ada).await.expect("added");
+    let root = pat(&ada);
+    store.insert_pat(&root, 100_000).await.expect("inserted");
+    let mut tree = 1;
+    // A tree that fills the file: to revoke it, an entry as large as itself would be needed.
+    loop {
+        let mut child = pat(&ada);
+        child.parent_id = Some(root.pat_id);
+        match store.insert_pat(&child, 100_000).await {
+            Ok(()) => tree += 1,
+            Err(_) => break,
+        }
+    }
+    unavailable(store.revoke_pat(root.pat_id, at).await);
+    assert_eq!(store.log_head().await.expect("reads"), 0);
+    assert_eq!(store.active_pats(ada.user_id, at).await.expect("reads").len(), tree);
+    // What needs no room works all the same.
+    store.set_password(ada.user_id, &ada.password_hash, None).await.expect("as long as the old one");
+
+    let Fresh { store, dir } = store;
+    drop(store);
+    let roomy = SqliteStore::open(dir.path(), SqliteOptions::default()).expect("opens");
+    let outcome = roomy.revoke_pat(root.pat_id, at).await.expect("there is room again").expect("there");
+    assert_eq!((outcome.seq, outcome.newly), (1, true));
+    assert!(roomy.active_pats(ada.user_id, at).await.expect("reads").is_empty());
+}
