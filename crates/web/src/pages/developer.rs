@@ -5,11 +5,11 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 use serde::Deserialize;
 use trustrelay_authority::{Expiry, Issued, NewPat, PatRecord};
-use trustrelay_token::Principal;
+use trustrelay_token::{Principal, ScopeSet};
 
 use crate::credential::host_of;
 use crate::error::ApiError;
@@ -24,13 +24,10 @@ use crate::state::AppState;
 const SOON: i64 = 30;
 const VERY_SOON: i64 = 7;
 
-const SCOPES: [(&str, &str); 5] = [
-    ("mcp", "Use every MCP tool that I may use"),
-    ("mcp:read", "Use the MCP tools that only read"),
-    ("api:read", "Read through the API"),
-    ("api", "Read and change through the API"),
-    ("tokens", "Manage my tokens"),
-];
+const MCP_SCOPES: [(&str, &str); 2] =
+    [("mcp", "Use every tool that I may use"), ("mcp:read", "Use the tools that only read")];
+const API_SCOPES: [(&str, &str); 3] =
+    [("api:read", "Read as me"), ("api", "Read and change as me"), ("tokens", "Manage my tokens")];
 const LIVES: [(i64, &str); 5] =
     [(7, "7 days"), (30, "30 days"), (90, "90 days"), (180, "180 days"), (365, "365 days")];
 
@@ -100,7 +97,7 @@ pub(crate) async fn create(
         Err(error) => {
             let error = ApiError::from(error);
             let page = render(&state, &browser.principal, &filled, Some(error.message()), None, None).await;
-            (error.status(), page).into_response()
+            error.with_body(page)
         }
     }
 }
@@ -132,12 +129,19 @@ async fn render(
         &by.email,
         Tab::Developer,
         html! {
-            h1 { "Personal access tokens" }
-            p.lead { "For agents, scripts and services that act for you outside the browser." }
+            div.head {
+                div {
+                    h1 { "Personal access tokens" }
+                    p.lead { "For agents, scripts and services that act for you outside the browser." }
+                }
+                @if problem.is_none() { a.button href="#create" { "New token" } }
+            }
             @if let Some(done) = done { p.done role="status" { (done) } }
+            // What was refused is seen before a long list.
+            @if problem.is_some() { (form(filled, &upstreams, problem, now)) }
             @if let Some(panel) = panel { (panel) }
             (list(&pats, now))
-            (form(filled, &upstreams, problem))
+            @if problem.is_none() { (form(filled, &upstreams, problem, now)) }
             (advice())
         },
     )
@@ -146,6 +150,7 @@ async fn render(
 
 fn new_token(issued: &Issued, base: &str) -> Markup {
     let token = issued.token.expose();
+    let snippets = snippets(base, token);
     html! {
         section.card.fresh aria-labelledby="fresh" {
             h2 #fresh { "“" (issued.record.name) "” is ready" }
@@ -155,10 +160,17 @@ fn new_token(issued: &Issued, base: &str) -> Markup {
                 button.copy type="button" data-copy="new-token" hidden { "Copy" }
             }
             h3 { "Connect a client" }
-            div.snippets {
-                @for (at, snippet) in snippets(base, token).iter().enumerate() {
-                    details name="snippet" open[at == 0] {
-                        summary { (snippet.client) }
+            div.clients {
+                fieldset {
+                    legend.sr { "Client" }
+                    @for (at, snippet) in snippets.iter().enumerate() {
+                        input.sr type="radio" name="client" id={ "client-" (at) } checked[at == 0];
+                        label for={ "client-" (at) } { (snippet.client) }
+                    }
+                }
+                @for (at, snippet) in snippets.iter().enumerate() {
+                    section.client {
+                        h4.sr { (snippet.client) }
                         p.faint { (snippet.hint) }
                         div.snippet {
                             pre tabindex="0" { code id={ "snippet-" (at) } { (snippet.text) } }
@@ -167,6 +179,7 @@ fn new_token(issued: &Issued, base: &str) -> Markup {
                     }
                 }
             }
+            p.end { a.button.quiet href="/settings/developer" { "Done, hide the token" } }
         }
     }
 }
@@ -192,18 +205,18 @@ fn list(pats: &[PatRecord], now: Timestamp) -> Markup {
                 p { "Make one for each thing that connects, so that each can be revoked by itself." }
             }
         } @else {
-            table.tokens {
-                caption.sr { "Your active tokens, newest first" }
+            h2 #tokens { "Active tokens " span.count { (pats.len()) } }
+            table.tokens aria-labelledby="tokens" {
                 thead { tr {
-                    th scope="col" { "Name" } th scope="col" { "Opens" } th scope="col" { "Created" }
+                    th scope="col" { "Name" } th scope="col" { "Scopes" } th scope="col" { "Created" }
                     th scope="col" { "Last used" } th scope="col" { "Expires" } th scope="col" { span.sr { "Actions" } }
                 } }
                 tbody { @for pat in pats { tr {
                     th scope="row" { span.name { (pat.name) } code.hint { (pat.hint) } }
-                    td data-label="Opens" { @for scope in pat.scopes.iter() { span.chip { (scope) } " " } }
-                    td data-label="Created" { (day(pat.created_at)) }
-                    td data-label="Last used" { (ago(pat.last_used_at, now)) }
-                    td data-label="Expires" { (day(pat.expires_at)) (badge(pat.expires_at, now)) }
+                    td data-label="Scopes" { (chips(&pat.scopes)) }
+                    td.when data-label="Created" { (day(pat.created_at)) }
+                    td.when data-label="Last used" { (ago(pat.last_used_at, now)) }
+                    td.when data-label="Expires" { span { (day(pat.expires_at)) (badge(pat.expires_at, now)) } }
                     td.act { a.button.quiet href={ "/settings/developer/" (pat.pat_id) "/revoke" } aria-label={ "Revoke " (pat.name) } { "Revoke" } }
                 } } }
             }
@@ -211,37 +224,59 @@ fn list(pats: &[PatRecord], now: Timestamp) -> Markup {
     }
 }
 
-fn form(filled: &Filled, upstreams: &[String], problem: Option<&str>) -> Markup {
+/// Scopes, to be told apart at a glance.
+pub(crate) fn chips(scopes: &ScopeSet) -> Markup {
+    html! { span.chips { @for scope in scopes.iter() { span.chip { (scope) } } } }
+}
+
+fn form(filled: &Filled, upstreams: &[String], problem: Option<&str>, now: Timestamp) -> Markup {
     let choice = |scope: &str, text: Markup| {
         let checked = filled.scopes.iter().any(|held| held == scope);
         html! { label.choice { input type="checkbox" name="scope" value=(scope) checked[checked]; span { (text) " " code { (scope) } } } }
+    };
+    let until = |days: i64| {
+        now.checked_add(SignedDuration::from_hours(24 * days)).unwrap_or(now).strftime("%-d %b %Y")
     };
     html! {
         section.card aria-labelledby="create" {
             h2 #create { "Create a token" }
             (layout::problem(problem))
             form.stack method="post" action="/settings/developer" aria-describedby=[problem.map(|_| "problem")] {
-                label {
-                    "Name"
-                    input type="text" name="pat_name" value=(filled.name) maxlength="100" required placeholder="ci-pipeline" autocomplete="off";
-                    small { "What will use it: you will know it by this name." }
-                }
-                fieldset {
-                    legend { "It may" }
-                    @for (scope, text) in SCOPES { (choice(scope, html! { (text) })) }
-                    @for name in upstreams {
-                        (choice(&format!("mcp:{name}"), html! { "Use the tools of " (name) " only" }))
+                div.pair {
+                    label {
+                        "Name"
+                        input type="text" name="pat_name" value=(filled.name) maxlength="100" required placeholder="ci-pipeline" autocomplete="off";
+                        small { "What will use it: you will know it by this name." }
                     }
                     label {
-                        "More scopes"
-                        input type="text" name="scope_more" value=(filled.more) placeholder="mcp:github/search" autocomplete="off";
-                        small { "Separated by spaces; " code { "mcp:NAME/TOOL" } " opens a single tool." }
+                        "Expires after"
+                        select name="expires_in_days" {
+                            @for (days, text) in LIVES {
+                                option value=(days) selected[filled.days.unwrap_or(365) == days] { (text) ", on " (until(days)) }
+                            }
+                        }
                     }
                 }
-                label {
-                    "Expires after"
-                    select name="expires_in_days" {
-                        @for (days, text) in LIVES { option value=(days) selected[filled.days.unwrap_or(365) == days] { (text) } }
+                fieldset aria-describedby="least" {
+                    legend { "What it may do" }
+                    small #least { "Tick only what it needs, and give each thing that connects a token of its own." }
+                    div.pair {
+                        div.group role="group" aria-labelledby="mcp-tools" {
+                            p #mcp-tools { "MCP tools" }
+                            @for (scope, text) in MCP_SCOPES { (choice(scope, html! { (text) })) }
+                            @for name in upstreams {
+                                (choice(&format!("mcp:{name}"), html! { "Use the tools of " strong { (name) } }))
+                            }
+                            label.more {
+                                "More scopes"
+                                input type="text" name="scope_more" value=(filled.more) placeholder="mcp:github/search" autocomplete="off";
+                                small { "Separated by spaces; " code { "mcp:NAME/TOOL" } " opens a single tool." }
+                            }
+                        }
+                        div.group role="group" aria-labelledby="rest-api" {
+                            p #rest-api { "REST API" }
+                            @for (scope, text) in API_SCOPES { (choice(scope, html! { (text) })) }
+                        }
                     }
                 }
                 button type="submit" { "Create the token" }
@@ -307,9 +342,12 @@ mod tests {
             ("expires_in_days".into(), "30".into()),
         ]);
         assert_eq!(filled.scope(), "api mcp:github mcp:x/y");
-        let page = form(&filled, &["github".into()], Some("no")).into_string();
+        let now = "2026-04-07T00:00:00Z".parse().expect("a time");
+        let page = form(&filled, &["github".into()], Some("no"), now).into_string();
         assert!(!page.contains("<b>"));
         assert!(page.contains("value=\"api\" checked") && page.contains("value=\"mcp:github\" checked"));
-        assert!(page.contains("value=\"30\" selected") && page.contains("role=\"alert\""));
+        assert!(
+            page.contains("value=\"30\" selected>30 days, on 7 May 2026<") && page.contains("role=\"alert\"")
+        );
     }
 }

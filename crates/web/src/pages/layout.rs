@@ -28,7 +28,7 @@ fn document(title: &str, body: &Markup) -> Markup {
 
 fn brand() -> Markup {
     html! {
-        a.brand href="/" { img src={ "/assets/mark.svg?" (VERSION) } alt="" width="28" height="28"; span { "TrustRelay" } }
+        a.brand href="/" aria-label="TrustRelay" { img src={ "/assets/mark.svg?" (VERSION) } alt="" width="28" height="28"; span { "TrustRelay" } }
     }
 }
 
@@ -37,8 +37,10 @@ pub(crate) fn plain(title: &str, content: Markup) -> Markup {
     document(
         title,
         &html! {
-            header.top { (brand()) }
-            main #main.card.narrow { (content) }
+            div.alone {
+                header { (brand()) }
+                main #main.card { (content) }
+            }
         },
     )
 }
@@ -79,5 +81,40 @@ pub(crate) fn settings(title: &str, email: &str, tab: Tab, content: Markup) -> M
 
 /// What went wrong with a form, in front of it.
 pub(crate) fn problem(message: Option<&str>) -> Markup {
-    html! { @if let Some(message) = message { p.problem role="alert" #problem { (message) } } }
+    html! { @if let Some(message) = message { p.problem role="alert" #problem { (sentence(message)) } } }
+}
+
+/// The fields of the API, as the pages' forms call them.
+const FIELDS: [(&str, &str); 5] = [
+    ("`pat_name`", "the name"),
+    ("`pat_scope`", "the scopes"),
+    ("`expires_in_days`", "the number of days"),
+    ("`email`", "the e-mail address"),
+    ("`password`", "the password"),
+];
+
+/// An error's message as a sentence for a person.
+pub(crate) fn sentence(message: &str) -> String {
+    let message = FIELDS.iter().fold(message.to_owned(), |text, (field, called)| text.replace(field, called));
+    let mut letters = message.chars();
+    let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+    let end = if message.ends_with(['.', '?', '!']) { "" } else { "." };
+    format!("{first}{}{end}", letters.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_becomes_a_sentence_in_the_words_of_the_form() {
+        for (message, says) in [
+            ("`pat_name` is empty; name the token", "The name is empty; name the token."),
+            ("the current password is wrong", "The current password is wrong."),
+            ("Already one.", "Already one."),
+            ("", "."),
+        ] {
+            assert_eq!(sentence(message), says);
+        }
+    }
 }

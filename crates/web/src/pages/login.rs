@@ -36,8 +36,8 @@ fn page(email: &str, next: &str, problem: Option<&str>) -> Markup {
             (layout::problem(problem))
             form.stack method="post" action="/login" {
                 input type="hidden" name="next" value=(next);
-                label { "E-mail" input type="email" name="email" value=(email) autocomplete="username" required autofocus; }
-                label { "Password" input type="password" name="password" autocomplete="current-password" required; }
+                label { "E-mail" input type="email" name="email" value=(email) autocomplete="username" required autofocus[email.is_empty()]; }
+                label { "Password" input type="password" name="password" autocomplete="current-password" required autofocus[!email.is_empty()]; }
                 button type="submit" { "Sign in" }
             }
         },
@@ -61,7 +61,8 @@ pub(crate) async fn submit(
         },
         Err(error) => {
             let error = ApiError::from(error);
-            (error.status(), page(&form.email, &form.next, Some(error.message()))).into_response()
+            let page = page(&form.email, &form.next, Some(error.message()));
+            error.with_body(page)
         }
     }
 }

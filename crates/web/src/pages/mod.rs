@@ -55,7 +55,7 @@ pub(crate) fn failed(error: ApiError) -> Response {
         "That did not work",
         html! {
             h1 { "That did not work" }
-            p { (error.message()) }
+            p { (layout::sentence(error.message())) }
             p { a href="/" { "Back to the start" } }
         },
     );
