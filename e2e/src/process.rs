@@ -45,6 +45,11 @@ impl Process {
         self.child.stdin.as_mut().with_context(|| format!("{} has no input", self.name))
     }
 
+    /// Ends its standard input.
+    pub fn end_input(&mut self) {
+        self.child.stdin.take();
+    }
+
     /// Reads on without listening, so that the program never waits for a reader.
     pub fn drain(&mut self) {
         if let Some(mut lines) = self.lines.take() {

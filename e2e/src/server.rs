@@ -74,6 +74,7 @@ impl Server {
         add.args(["user", "add", EMAIL, "--admin", "--password-stdin"]).stdin(Stdio::piped());
         let mut add = Process::start("trustrelay user add", &mut add)?;
         add.input()?.write_all(format!("{PASSWORD}\n").as_bytes()).await?;
+        add.end_input();
         add.line().await.context("the account is not made")?;
         Self::on(data, upstreams).await
     }

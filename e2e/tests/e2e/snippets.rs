@@ -24,8 +24,7 @@ impl NewToken {
 
     /// The code that stands under a client's name.
     fn snippet(&self, client: &str) -> Result<String> {
-        let (_, rest) =
-            self.0.split_once(&format!("<summary>{client}</summary>")).context("no such client")?;
+        let (_, rest) = self.0.split_once(&format!(">{client}</h4>")).context("no such client")?;
         code(rest, "id=\"snippet-").with_context(|| format!("no snippet for {client}"))
     }
 }
