@@ -134,7 +134,7 @@ async fn render(
                     h1 { "Personal access tokens" }
                     p.lead { "For agents, scripts and services that act for you outside the browser." }
                 }
-                @if problem.is_none() { a.button href="#create" { "New token" } }
+                @if problem.is_none() && !pats.is_empty() { a.button href="#create" { "New token" } }
             }
             @if let Some(done) = done { p.done role="status" { (done) } }
             // What was refused is seen before a long list.

@@ -38,7 +38,7 @@ fn page(email: &str, problem: Option<&str>, done: Option<&str>) -> Markup {
                 h2 { "Sign out everywhere" }
                 p { "Ends your sessions in all other browsers. Tokens are not touched: revoke them under Developer." }
                 form method="post" action="/settings/profile/sign-out-everywhere" {
-                    button.danger type="submit" { "Sign out everywhere else" }
+                    button.quiet.danger type="submit" { "Sign out everywhere else" }
                 }
             }
         },
@@ -69,7 +69,8 @@ pub(crate) async fn change_password(
         Ok(()) => page(email, None, Some("The password is changed.")).into_response(),
         Err(error) => {
             let error = ApiError::from(error);
-            (error.status(), page(email, Some(error.message()), None)).into_response()
+            let page = page(email, Some(error.message()), None);
+            error.with_body(page)
         }
     }
 }
@@ -77,8 +78,11 @@ pub(crate) async fn change_password(
 pub(crate) async fn sign_out_everywhere(State(state): State<AppState>, Person(browser): Person) -> Response {
     match state.authority.sign_out_everywhere(&browser.principal, Some(&browser.cookie)).await {
         Ok(ended) => {
-            let done =
-                format!("Signed out of {ended} other browser session{}.", if ended == 1 { "" } else { "s" });
+            let done = match ended {
+                0 => "No other browser was signed in.".to_owned(),
+                1 => "Signed out of 1 other browser.".to_owned(),
+                _ => format!("Signed out of {ended} other browsers."),
+            };
             page(&browser.principal.email, None, Some(&done)).into_response()
         }
         Err(error) => failed(error.into()),
