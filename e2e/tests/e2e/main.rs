@@ -5,4 +5,6 @@
 
 mod clients;
 mod inspector;
+mod looks;
+mod pages;
 mod snippets;

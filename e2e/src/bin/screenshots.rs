@@ -1,0 +1,171 @@
+//! Takes pictures of the running program: the README's, or with a folder as the argument every page in every state, wide
+//! and narrow, light and dark. Run it by `cargo xtask screenshots`.
+
+// Where the pictures are goes to the terminal.
+#![allow(clippy::print_stdout)]
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use reqwest::Client;
+use trustrelay_e2e::browser::{Look, Page, browse};
+use trustrelay_e2e::everything::Everything;
+use trustrelay_e2e::server::{EMAIL, PASSWORD, Server};
+use trustrelay_e2e::{tools, until};
+
+const LONG_NAME: &str =
+    "nightly-dependency-audit-of-every-repository-in-the-organisation-with-a-report-by-mail";
+
+/// Name, scopes, lifetime, and whether it has been used.
+const TOKENS: [(&str, &str, &str, bool); 6] = [
+    ("release-notes-bot", "api:read", "365d", false),
+    (LONG_NAME, "mcp:everything mcp:everything/echo mcp:everything/get-sum api:read tokens", "300d", true),
+    ("grafana-dashboards", "api:read", "5d", true),
+    ("ci-pipeline", "mcp:everything/echo api", "25d", true),
+    ("cursor-laptop", "mcp", "90d", false),
+    ("claude-code", "mcp", "180d", true),
+];
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    match std::env::args_os().nth(1) {
+        Some(folder) => every_page(&PathBuf::from(folder)).await,
+        None => readme().await,
+    }
+}
+
+/// The Developer page of someone with a few tokens.
+async fn readme() -> Result<()> {
+    let everything = Everything::start().await?;
+    let server = Server::start(&[("everything", &everything.url)]).await?;
+    for (name, scope, expires_in, used) in TOKENS.into_iter().filter(|token| token.0 != LONG_NAME) {
+        make(&server, name, scope, expires_in, used).await?;
+    }
+    let file = tools::root().join("docs/images/developer.png");
+    browse(Look { width: 1120, ..Look::default() }, async |page| {
+        sign_in(page, &server).await?;
+        used(page, 3).await?;
+        save(page, &file).await
+    })
+    .await?;
+    println!("{}", file.display());
+    Ok(())
+}
+
+async fn every_page(folder: &Path) -> Result<()> {
+    let everything = Everything::start().await?;
+    let server = Server::start(&[("everything", &everything.url)]).await?;
+    let fresh = Server::without_accounts().await?;
+    for (name, scope, expires_in, used) in TOKENS {
+        make(&server, name, scope, expires_in, used).await?;
+    }
+    browse(Look::default(), async |page| {
+        let shoot = async |name: &str| -> Result<()> {
+            for (size, width) in [("wide", 1280), ("narrow", 390)] {
+                for (scheme, dark) in [("light", false), ("dark", true)] {
+                    page.resize(width).await?;
+                    page.set_dark(dark).await?;
+                    save(page, &folder.join(format!("{name}-{size}-{scheme}.png"))).await?;
+                }
+            }
+            page.resize(1280).await
+        };
+        page.open(fresh.setup.as_ref().context("no link")?).await?;
+        shoot("setup").await?;
+        page.fill("[name=email]", "grace@example.org").await?;
+        page.fill("[name=password]", PASSWORD).await?;
+        page.click("main button").await?;
+        page.see(".empty").await?;
+        shoot("developer-empty").await?;
+        page.open(fresh.setup.as_ref().context("no link")?).await?;
+        shoot("setup-closed").await?;
+
+        page.open(&server.at("/login")?).await?;
+        shoot("login").await?;
+        page.fill("[name=email]", EMAIL).await?;
+        page.fill("[name=password]", "not the password").await?;
+        page.click("main button").await?;
+        page.see(".problem").await?;
+        shoot("login-error").await?;
+        sign_in(page, &server).await?;
+        used(page, 4).await?;
+        shoot("developer").await?;
+
+        page.fill("[name=pat_name]", "deploy-bot").await?;
+        page.fill("[name=scope_more]", "mcp:github/search launch-rockets").await?;
+        page.click("main form button").await?;
+        page.see(".problem").await?;
+        shoot("developer-form-error").await?;
+        page.fill("[name=scope_more]", "").await?;
+        page.click("main form button").await?;
+        page.see("#new-token").await?;
+        shoot("developer-new-token").await?;
+
+        page.open(&server.at("/settings/developer")?).await?;
+        page.click("a[aria-label='Revoke claude-code']").await?;
+        page.see("button.danger").await?;
+        shoot("revoke").await?;
+        page.click("button.danger").await?;
+        page.see(".done").await?;
+        shoot("developer-revoked").await?;
+        page.open(&server.at("/settings/developer")?).await?;
+        page.click(&format!("a[aria-label='Revoke {LONG_NAME}']")).await?;
+        page.see("button.danger").await?;
+        shoot("revoke-long").await?;
+
+        page.open(&server.at("/settings/profile")?).await?;
+        shoot("profile").await?;
+        page.fill("[name=current_password]", "not the password").await?;
+        page.fill("[name=new_password]", "another long password").await?;
+        page.click("main form button").await?;
+        page.see(".problem").await?;
+        shoot("profile-error").await?;
+        page.click("form[action$=everywhere] button").await?;
+        page.see(".done").await?;
+        shoot("profile-done").await?;
+
+        page.open(&server.at("/nowhere")?).await?;
+        shoot("not-found").await?;
+        page.open(&server.at("/settings/developer/no-such-id/revoke")?).await?;
+        shoot("error").await
+    })
+    .await?;
+    println!("{}", folder.display());
+    Ok(())
+}
+
+async fn make(server: &Server, name: &str, scope: &str, expires_in: &str, used: bool) -> Result<()> {
+    let token = server.token(name, scope, expires_in).await?;
+    if used {
+        Client::new().get(server.at("/api/user")?).bearer_auth(token).send().await?.error_for_status()?;
+    }
+    Ok(())
+}
+
+async fn sign_in(page: &Page, server: &Server) -> Result<()> {
+    page.open(&server.at("/login")?).await?;
+    page.fill("[name=email]", EMAIL).await?;
+    page.fill("[name=password]", PASSWORD).await?;
+    page.click("main button").await?;
+    page.see(".tokens").await?;
+    Ok(())
+}
+
+/// Waits until the list tells of this many uses; they are noted in batches.
+async fn used(page: &Page, wanted: usize) -> Result<()> {
+    until("the uses to be listed", || async {
+        page.reload().await.ok()?;
+        (page.count("td[data-label='Last used'] time").await.ok()? >= wanted).then_some(())
+    })
+    .await
+}
+
+async fn save(page: &Page, file: &Path) -> Result<()> {
+    let png = BASE64_STANDARD.decode(page.picture().await?)?;
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::write(file, png).with_context(|| format!("{} cannot be written", file.display()))
+}

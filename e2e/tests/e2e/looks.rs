@@ -1,0 +1,111 @@
+//! How the pages look: on a phone, in the dark, and to eyes that need contrast.
+
+use anyhow::Result;
+use serde_json::Value;
+use trustrelay_e2e::browser::{Look, Page, browse};
+use trustrelay_e2e::server::{EMAIL, PASSWORD, Server};
+
+const LONG_NAME: &str =
+    "a-name-without-a-space-that-is-as-long-as-a-name-may-be-and-then-some-of-it-is-even-longer-than-that";
+
+/// Texts that stand out from their ground by less than WCAG 2 AA asks for: 4.5, or 3 where they are large.
+const FAINT_TEXTS: &str = r#"
+const parse = (color) => { const [r, g, b, a = 1] = color.match(/[\d.]+/g).map(Number); return { r, g, b, a }; };
+const channel = (value) => { value /= 255; return value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4; };
+const light = ({ r, g, b }) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+const ground = (element) => {
+  for (let at = element; at; at = at.parentElement) {
+    const color = parse(getComputedStyle(at).backgroundColor);
+    if (color.a === 1) return color;
+  }
+  return { r: 255, g: 255, b: 255 };
+};
+const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+const faint = [];
+while (texts.nextNode()) {
+  const element = texts.currentNode.parentElement;
+  if (!texts.currentNode.data.trim() || !element.checkVisibility()) continue;
+  const style = getComputedStyle(element);
+  const [one, other] = [light(parse(style.color)), light(ground(element))];
+  const contrast = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+  const size = parseFloat(style.fontSize);
+  const isLarge = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
+  if (contrast < (isLarge ? 3 : 4.5)) faint.push(`${contrast.toFixed(2)}: ${texts.currentNode.data.trim()}`);
+}
+return faint;
+"#;
+
+/// Goes by all pages with something to show, and looks at each.
+async fn visit(page: &Page, server: &Server, look: impl AsyncFn(&str) -> Result<()>) -> Result<()> {
+    page.open(&server.at("/login")?).await?;
+    page.fill("[name=email]", EMAIL).await?;
+    page.fill("[name=password]", "not the password").await?;
+    page.click("main button").await?;
+    page.see("[role=alert]").await?;
+    look("sign in, refused").await?;
+    page.fill("[name=password]", PASSWORD).await?;
+    page.click("main button").await?;
+    page.see(".tokens").await?;
+    look("the list").await?;
+    page.fill("[name=pat_name]", "n").await?;
+    page.fill("[name=scope_more]", "launch-rockets").await?;
+    page.click("main form button").await?;
+    page.see("[role=alert]").await?;
+    look("a refused form").await?;
+    page.fill("[name=scope_more]", "").await?;
+    page.click("main form button").await?;
+    page.see("#new-token").await?;
+    look("a new token").await?;
+    page.click(&format!("a[aria-label='Revoke {LONG_NAME}']")).await?;
+    page.see("button.danger").await?;
+    look("the question before revoking").await?;
+    page.open(&server.at("/settings/developer?revoked=1")?).await?;
+    look("the list after revoking").await?;
+    page.open(&server.at("/settings/profile")?).await?;
+    look("the profile").await?;
+    page.open(&server.at("/nowhere")?).await?;
+    look("nothing here").await
+}
+
+async fn with_tokens() -> Result<Server> {
+    let server = Server::start(&[]).await?;
+    server
+        .token(LONG_NAME, "mcp:github mcp:github/search mcp:github/create-an-issue api tokens", "5d")
+        .await?;
+    server.token("soon", "mcp", "20d").await?;
+    Ok(server)
+}
+
+#[tokio::test]
+async fn on_a_phone_nothing_has_to_be_scrolled_sideways() -> Result<()> {
+    let server = with_tokens().await?;
+    browse(Look { width: 360, ..Look::default() }, async |page| {
+        visit(page, &server, async |name| {
+            assert_eq!(page.overflow().await?, 0, "{name} is wider than the screen");
+            Ok(())
+        })
+        .await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn every_text_stands_out_in_light_and_in_dark_and_the_dark_is_dark() -> Result<()> {
+    let server = with_tokens().await?;
+    browse(Look::default(), async |page| {
+        visit(page, &server, async |name| {
+            for (dark, ground) in [(false, "rgb(245, 246, 250)"), (true, "rgb(16, 18, 24)")] {
+                page.set_dark(dark).await?;
+                assert_eq!(
+                    page.script("return getComputedStyle(document.body).backgroundColor").await?,
+                    ground
+                );
+                let faint = page.script(FAINT_TEXTS).await?;
+                assert_eq!(faint, Value::Array(Vec::new()), "{name}, dark: {dark}");
+            }
+            Ok(())
+        })
+        .await
+    })
+    .await
+}
