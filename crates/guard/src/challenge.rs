@@ -76,7 +76,7 @@ impl Refusal {
 
     /// The whole answer, its body as JSON: `{"error":{"code","message"}}`.
     pub fn response<B: From<String>>(&self, realm: &str) -> Response<B> {
-        let message = self.to_string().replace('\\', "\\\\").replace('"', "\\\"");
+        let message = json_text(&self.to_string());
         let body = format!("{{\"error\":{{\"code\":\"{}\",\"message\":\"{message}\"}}}}", self.code());
         let mut response = Response::new(B::from(body));
         *response.status_mut() = self.status();
@@ -91,11 +91,27 @@ impl Refusal {
     }
 }
 
+/// The text as it stands between the quotes of a JSON string (RFC 8259 §7).
+fn json_text(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => escaped.extend(['\\', c]),
+            c if c.is_control() => {
+                // Writing to a string does not fail; all control characters are in the first plane.
+                let _ = write!(escaped, "\\u{:04x}", u32::from(c));
+            }
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
 /// The characters that `error_description` may have (RFC 6750 §3): printable ASCII but `"` and `\`.
 fn quotable(text: &str) -> String {
-    text.chars()
+    text.replace('…', "...")
+        .chars()
         .map(|c| match c {
-            '…' => '.',
             '"' | '\\' => '\'',
             c if c == ' ' || c.is_ascii_graphic() => c,
             _ => '?',

@@ -4,6 +4,7 @@
 //! [`Asked`] and [`Filled`] are for pages alone and answer with HTML; so does what [`OnPage`] is put around.
 
 use axum::body::{Body, Bytes};
+use axum::extract::path::ErrorKind;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Form, FromRequest, FromRequestParts, Path, Query, Request};
 use axum::response::Response;
@@ -31,7 +32,12 @@ impl FromRequestParts<AppState> for Segment {
         match Path::<String>::from_request_parts(parts, state).await {
             Ok(Path(text)) => Ok(Self(text)),
             Err(PathRejection::FailedToDeserializePathParams(error)) => {
-                Err(ApiError::bad_request(format!("the path cannot be read: {}", error.body_text())))
+                Err(ApiError::bad_request(match error.into_kind() {
+                    ErrorKind::InvalidUtf8InPathParam { key } => {
+                        format!("`{key}` in the path is not UTF-8 once its percent-encoding is undone")
+                    }
+                    _ => "the path cannot be read".to_owned(),
+                }))
             }
             Err(_) => Err(ApiError::internal()),
         }
@@ -65,10 +71,11 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
         expect_kind(request.headers(), "application/json", "JSON")?;
         let body = read(request.into_body(), state).await?;
         // serde would read a list as the fields in their order.
-        if body.trim_ascii_start().first() != Some(&b'{')
-            && serde_json::from_slice::<IgnoredAny>(&body).is_ok()
-        {
-            return Err(ApiError::bad_request("the body must be a JSON object, `{…}`"));
+        if body.trim_ascii_start().first() != Some(&b'{') {
+            return Err(match serde_json::from_slice::<IgnoredAny>(&body) {
+                Ok(_) => ApiError::bad_request("the body must be a JSON object, `{…}`"),
+                Err(error) => wrong(".", &error),
+            });
         }
         let mut json = serde_json::Deserializer::from_slice(&body);
         let read = serde_path_to_error::deserialize(&mut json).map_err(|error| {
@@ -84,7 +91,9 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
 fn wrong(field: &str, error: &serde_json::Error) -> ApiError {
     let text = without_value(&error.to_string()).replace("expected i64", "expected a whole number");
     ApiError::bad_request(match error.classify() {
-        serde_json::error::Category::Data if field == "." => without_secrets(&text),
+        serde_json::error::Category::Data if field == "." || text.contains("unknown field") => {
+            without_secrets(&text)
+        }
         serde_json::error::Category::Data => {
             format!("`{}`: {}", without_secrets(field), without_secrets(&text))
         }

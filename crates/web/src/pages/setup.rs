@@ -76,7 +76,8 @@ pub(crate) async fn submit(
     }
     if let Err(error) = state.authority.set_up(&form.token, form.email.clone(), form.password.clone()).await {
         let error = ApiError::from(error);
-        return (error.status(), page(&form.token, &form.email, Some(error.message()))).into_response();
+        let page = page(&form.token, &form.email, Some(error.message()));
+        return error.with_body(page);
     }
     // The new administrator is signed in at once.
     let signed_in = state.login(&form.email, form.password, address).await;

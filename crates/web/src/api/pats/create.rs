@@ -21,7 +21,24 @@ pub(crate) struct Create {
     pat_name: String,
     pat_scope: String,
     expires_in_days: Option<i64>,
-    expires_at: Option<Timestamp>,
+    expires_at: Option<String>,
+}
+
+impl Create {
+    fn expiry(&self) -> Result<Expiry, ApiError> {
+        match (self.expires_in_days, &self.expires_at) {
+            (None, None) => Ok(Expiry::Default),
+            (Some(days), None) => Ok(Expiry::Days(days)),
+            (None, Some(at)) => at.parse().map(Expiry::At).map_err(|_| {
+                ApiError::bad_request(
+                    "`expires_at` is not a time; write it as RFC 3339, such as 2027-01-31T00:00:00Z",
+                )
+            }),
+            (Some(_), Some(_)) => {
+                Err(ApiError::bad_request("give `expires_in_days` or `expires_at`, not both"))
+            }
+        }
+    }
 }
 
 /// The one type that carries a token out.
@@ -41,14 +58,7 @@ pub(crate) async fn handle(
     Caller(by): Caller,
     Json(create): Json<Create>,
 ) -> Result<Response, ApiError> {
-    let expiry = match (create.expires_in_days, create.expires_at) {
-        (None, None) => Expiry::Default,
-        (Some(days), None) => Expiry::Days(days),
-        (None, Some(at)) => Expiry::At(at),
-        (Some(_), Some(_)) => {
-            return Err(ApiError::bad_request("give `expires_in_days` or `expires_at`, not both"));
-        }
-    };
+    let expiry = create.expiry()?;
     let new = NewPat { name: create.pat_name, scope: create.pat_scope, expiry };
     let issued = state.issue(&by, new).await?;
     let record = issued.record;

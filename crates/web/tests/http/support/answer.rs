@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -18,7 +18,7 @@ const USUAL: [&str; 8] = [
     "content-security-policy",
     "cross-origin-opener-policy",
     "cross-origin-resource-policy",
-    CONTENT_LENGTH.as_str(),
+    "content-length",
 ];
 
 pub(crate) struct Answer {
@@ -69,7 +69,10 @@ impl Answer {
         let id = self.header("x-request-id");
         assert!(!id.is_empty() && id.len() <= 64, "no x-request-id: {self}");
         for secret in secrets {
-            let in_a_header = self.headers.values().any(|value| value.as_bytes().windows(secret.len()).any(|w| w == secret.as_bytes()));
+            let in_a_header = self
+                .headers
+                .values()
+                .any(|value| value.as_bytes().windows(secret.len()).any(|w| w == secret.as_bytes()));
             assert!(!in_a_header && !self.text.contains(secret), "{method} {path} repeats a secret");
         }
         let says_nothing = method == Method::HEAD || self.text.is_empty();
@@ -147,7 +150,9 @@ impl fmt::Display for Answer {
             writeln!(f, "{name}: {}", redacted(value))?;
         }
         match serde_json::from_str::<Value>(&self.text) {
-            Ok(json) => write!(f, "{}", redacted(&serde_json::to_string_pretty(&json).map_err(|_| fmt::Error)?)),
+            Ok(json) => {
+                write!(f, "{}", redacted(&serde_json::to_string_pretty(&json).map_err(|_| fmt::Error)?))
+            }
             Err(_) => write!(f, "{}", redacted(&self.text)),
         }
     }

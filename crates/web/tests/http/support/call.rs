@@ -38,7 +38,11 @@ impl<'w> Call<'w> {
     }
 
     /// One more header; an earlier one of the name stays.
-    pub(crate) fn header(mut self, name: impl TryInto<HeaderName, Error: std::fmt::Debug>, value: &str) -> Self {
+    pub(crate) fn header(
+        mut self,
+        name: impl TryInto<HeaderName, Error: std::fmt::Debug>,
+        value: &str,
+    ) -> Self {
         let value = HeaderValue::from_bytes(value.as_bytes()).expect("a header value");
         self.request.headers_mut().append(name.try_into().expect("a header name"), value);
         self
@@ -49,7 +53,13 @@ impl<'w> Call<'w> {
         self
     }
 
-    pub(crate) fn from_address(mut self, address: &str) -> Self {
+    /// As in HTTP/2, where the address names it.
+    pub(crate) fn without_host(mut self) -> Self {
+        self.request.headers_mut().remove(HOST);
+        self
+    }
+
+    pub(crate) fn coming_from(mut self, address: &str) -> Self {
         let address: IpAddr = address.parse().expect("an address");
         self.request.extensions_mut().insert(ConnectInfo(SocketAddr::new(address, 40000)));
         self

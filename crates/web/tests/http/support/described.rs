@@ -25,7 +25,10 @@ pub(crate) fn check(answer: &Answer, method: &Method, path: &str) {
     };
     let status = answer.status.as_str();
     let described = &operation["responses"][status];
-    assert!(described.is_object(), "{method} {path} answers {status}, which its document does not know: {answer}");
+    assert!(
+        described.is_object(),
+        "{method} {path} answers {status}, which its document does not know: {answer}"
+    );
     if method == Method::HEAD {
         assert!(answer.text.is_empty(), "HEAD {path} has a body");
         return;
@@ -36,16 +39,25 @@ pub(crate) fn check(answer: &Answer, method: &Method, path: &str) {
     let validator = SCHEMAS.lock().entry(key).or_insert_with(|| Arc::new(compiled(schema))).clone();
     let body = if answer.kind() == "application/json" { answer.json() } else { json!(answer.text) };
     let wrong: Vec<_> = validator.iter_errors(&body).map(|error| error.to_string()).collect();
-    assert!(wrong.is_empty(), "{method} {path} answers {status} otherwise than described: {wrong:?}\n{answer}");
+    assert!(
+        wrong.is_empty(),
+        "{method} {path} answers {status} otherwise than described: {wrong:?}\n{answer}"
+    );
     for name in ["www-authenticate", "retry-after"] {
-        let is_named = described["headers"].as_object().is_some_and(|headers| {
-            headers.keys().any(|known| known.eq_ignore_ascii_case(name))
-        });
-        assert!(is_named || answer.header(name).is_empty(), "{method} {path} {status}: {name} is not described");
+        let is_named = described["headers"]
+            .as_object()
+            .is_some_and(|headers| headers.keys().any(|known| known.eq_ignore_ascii_case(name)));
+        assert!(
+            is_named || answer.header(name).is_empty(),
+            "{method} {path} {status}: {name} is not described"
+        );
     }
     let has_challenge = !answer.header("www-authenticate").is_empty();
     let is_login = template == "/api/auth/login";
-    assert!(answer.status != StatusCode::UNAUTHORIZED || has_challenge || is_login, "{method} {path}: no challenge");
+    assert!(
+        answer.status != StatusCode::UNAUTHORIZED || has_challenge || is_login,
+        "{method} {path}: no challenge"
+    );
 }
 
 /// A schema of the document, with the document's own components beside it.

@@ -2,7 +2,7 @@
 
 mod answer;
 mod call;
-mod described;
+pub(crate) mod described;
 mod logs;
 
 use std::sync::Arc;
@@ -84,11 +84,19 @@ impl World {
         let store = SqliteStore::open(dir.path(), SqliteOptions::default()).expect("opens");
         let secret = ServerSecret::generate().expect("random");
         let clock = Arc::new(ManualClock::at(NOW.parse().expect("a time")));
-        let config = AuthorityConfig { password_memory_kib: 8, ..AuthorityConfig::default() };
-        let authority = Authority::open(Arc::new(store), &[secret], clock.clone(), config).await.expect("opens");
+        // An hour: a lease is lost when a story moves the clock past it, and not renewed behind the story's back.
+        let config = AuthorityConfig {
+            password_memory_kib: 8,
+            lease: Duration::from_secs(3600),
+            ..AuthorityConfig::default()
+        };
+        let authority =
+            Authority::open(Arc::new(store), &[secret], clock.clone(), config).await.expect("opens");
         // Port 9 of this machine: nothing answers there.
-        let transport =
-            UpstreamTransport::Http { url: "http://127.0.0.1:9/mcp".parse().expect("a URL"), headers: vec![] };
+        let transport = UpstreamTransport::Http {
+            url: "http://127.0.0.1:9/mcp".parse().expect("a URL"),
+            headers: vec![],
+        };
         let upstreams = vec![UpstreamConfig { name: "github".parse().expect("a name"), transport }];
         let relay = Relay::new(RelayConfig { upstreams, ..RelayConfig::default() }).expect("a relay");
         authority.set_cut(Arc::new(CutRelay(relay.clone())));

@@ -1,0 +1,4 @@
+mod auth;
+mod bodies;
+mod openapi;
+mod user;

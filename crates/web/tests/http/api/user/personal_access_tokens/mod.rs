@@ -1,0 +1,9 @@
+//! `/api/user/personal-access-tokens`
+
+mod children;
+mod create;
+mod get;
+mod list;
+mod revoke;
+
+pub(super) const TOKENS: &str = "/api/user/personal-access-tokens";

@@ -1,0 +1,204 @@
+//! Who may what: one row for each method of each route. A route without a row fails, and so does a row without a route.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use http::Method;
+use serde_json::json;
+use trustrelay_authority::Issued;
+
+use crate::support::{ADA, Call, EVE, PASSWORD, World};
+
+/// `{pat_id}` is a token of Ada's that none of the callers came with. `ada` and `eve` are browsers, the scopes are tokens of
+/// Ada's that hold it alone, `all` one that holds them all, `eve's` the same of Eve's.
+const CALLERS: [&str; 11] =
+    ["none", "ada", "eve", "mcp", "one", "mcp:read", "api:read", "api", "tokens", "all", "eve's"];
+const TABLE: &str = "
+                                                         none   ada   eve   mcp   one reads api:r   api token   all eve's
+POST   /api/auth/login                                    200   200   200   200   200   200   200   200   200   200   200
+POST   /api/auth/logout                                   401   200   200   400   400   400   400   400   400   400   400
+POST   /api/auth/verify                                   401   200   200   200   200   200   200   200   200   200   200
+GET    /api/user                                          401   200   200   200   200   200   200   200   200   200   200
+GET    /api/user/personal-access-tokens                   401   200   200   403   403   403   403   403   200   200   200
+POST   /api/user/personal-access-tokens                   401   201   201   403   403   403   403   403   403   201   201
+GET    /api/user/personal-access-tokens/{pat_id}          401   200   404   403   403   403   403   403   200   200   404
+DELETE /api/user/personal-access-tokens/{pat_id}          401   200   404   403   403   403   403   403   200   200   404
+GET    /api/openapi.json                                  200   200   200   200   200   200   200   200   200   200   200
+GET    /healthz                                           200   200   200   200   200   200   200   200   200   200   200
+GET    /readyz                                            200   200   200   200   200   200   200   200   200   200   200
+GET    /metrics                                           200   200   200   200   200   200   200   200   200   200   200
+GET    /mcp                                               401   401   401   404   404   404   403   403   403   404   404
+POST   /mcp                                               401   401   401   200   200   200   403   403   403   200   200
+DELETE /mcp                                               401   401   401   404   404   404   403   403   403   404   404
+GET    /api/mcp                                           401   401   401   404   404   404   403   403   403   404   404
+POST   /api/mcp                                           401   401   401   200   200   200   403   403   403   200   200
+DELETE /api/mcp                                           401   401   401   404   404   404   403   403   403   404   404
+GET    /mcp/{name}                                        401   401   401   404   403   404   403   403   403   404   404
+POST   /mcp/{name}                                        401   401   401   200   403   200   403   403   403   200   200
+DELETE /mcp/{name}                                        401   401   401   404   403   404   403   403   403   404   404
+GET    /api/mcp/{name}                                    401   401   401   404   403   404   403   403   403   404   404
+POST   /api/mcp/{name}                                    401   401   401   200   403   200   403   403   403   200   200
+DELETE /api/mcp/{name}                                    401   401   401   404   403   404   403   403   403   404   404
+GET    /                                                  303   303   303   303   303   303   303   303   303   303   303
+GET    /login                                             200   200   200   200   200   200   200   200   200   200   200
+POST   /login                                             303   303   303   303   303   303   303   303   303   303   303
+POST   /logout                                            303   303   303   303   303   303   303   303   303   303   303
+GET    /setup                                             404   404   404   404   404   404   404   404   404   404   404
+POST   /setup                                             404   404   404   404   404   404   404   404   404   404   404
+GET    /settings/profile                                  303   200   200   303   303   303   303   303   303   303   303
+POST   /settings/profile/password                         303   200   200   303   303   303   303   303   303   303   303
+POST   /settings/profile/sign-out-everywhere              303   200   200   303   303   303   303   303   303   303   303
+GET    /settings/developer                                303   200   200   303   303   303   303   303   303   303   303
+POST   /settings/developer                                303   200   200   303   303   303   303   303   303   303   303
+GET    /settings/developer/{pat_id}/revoke                303   200   404   303   303   303   303   303   303   303   303
+POST   /settings/developer/{pat_id}/revoke                303   303   404   303   303   303   303   303   303   303   303
+GET    /assets/{name}                                     200   200   200   200   200   200   200   200   200   200   200
+";
+
+/// What everybody may call. This list may only shrink: whoever adds to it answers for it.
+const PUBLIC: [&str; 11] = [
+    "POST /api/auth/login",
+    "GET /api/openapi.json",
+    "GET /healthz",
+    "GET /readyz",
+    "GET /metrics",
+    "GET /login",
+    "POST /login",
+    "POST /logout",
+    "GET /setup",
+    "POST /setup",
+    "GET /assets/{name}",
+];
+
+/// The statuses of each row, by `METHOD /path`.
+fn table() -> BTreeMap<String, Vec<u16>> {
+    let rows = TABLE.lines().skip(2).map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        let name = format!("{} {}", words.next().expect("a method"), words.next().expect("a path"));
+        let statuses: Vec<_> = words.map(|word| word.parse().expect("a status")).collect();
+        assert_eq!(statuses.len(), CALLERS.len(), "{name}");
+        (name, statuses)
+    });
+    rows.collect()
+}
+
+/// `METHOD /path` of every route. HEAD comes with GET.
+fn served() -> BTreeSet<String> {
+    let routes = trustrelay_web::routes();
+    let methods = routes.iter().flat_map(|route| route.methods.iter().map(|method| (method, route.path)));
+    let names = methods.filter(|(method, _)| **method != Method::HEAD);
+    names.map(|(method, path)| format!("{method} {path}")).collect()
+}
+
+#[test]
+fn every_route_has_its_row_and_every_row_its_route() {
+    let rows: BTreeSet<_> = table().into_keys().collect();
+    assert_eq!(rows, served());
+}
+
+#[test]
+fn what_is_public_is_named_here() {
+    // A redirect to the sign-in page, or a refusal, is no service.
+    let refuses = |statuses: &[u16]| statuses[0] == 401 || (statuses[0] == 303 && statuses[1] != 303);
+    let rows = table();
+    let open = rows.iter().filter(|(_, statuses)| !refuses(statuses)).map(|(name, _)| name.as_str());
+    // `/` only leads on, and the revocation of a token leads back to the list: both send strangers to sign in.
+    let open = open.filter(|name| !["GET /", "POST /settings/developer/{pat_id}/revoke"].contains(name));
+    assert_eq!(open.collect::<BTreeSet<_>>(), BTreeSet::from(PUBLIC));
+}
+
+/// The callers of a row, made anew for each: a call may end what it came with.
+struct Caller {
+    session: Option<String>,
+    token: Option<Issued>,
+}
+
+impl Caller {
+    async fn of(world: &World, name: &str) -> Self {
+        let all = "mcp api tokens";
+        let (session, token) = match name {
+            "none" => (None, None),
+            "ada" => (Some(world.browser().await), None),
+            "eve" => (Some(world.browser_of(EVE).await), None),
+            "one" => (None, Some(world.token("mcp:elsewhere").await)),
+            "all" => (None, Some(world.token(all).await)),
+            "eve's" => (None, Some(world.token_of(EVE, all).await)),
+            scope => (None, Some(world.token(scope).await)),
+        };
+        Self { session, token }
+    }
+
+    fn sends<'w>(&self, call: Call<'w>) -> Call<'w> {
+        let call = self.session.iter().fold(call, |call, session| call.session(session));
+        self.token.iter().fold(call, Call::bearer)
+    }
+}
+
+/// A request that would succeed if its caller may make it.
+fn request<'w>(world: &'w World, name: &str, path: &str) -> Call<'w> {
+    let (method, route) = name.split_once(' ').expect("a method and a path");
+    let call = world.call(method, path);
+    match (method, route) {
+        ("POST", "/api/auth/login") => call.json(json!({ "email": ADA, "password": PASSWORD })),
+        ("POST", "/api/user/personal-access-tokens") => {
+            call.json(json!({ "pat_name": "n", "pat_scope": "mcp" }))
+        }
+        ("POST", "/login") => call.form(&format!("email={ADA}&password={PASSWORD}")),
+        ("POST", "/setup") => call.form("token=x&email=a@b&password=correct+horse+battery"),
+        ("POST", "/settings/profile/password") => {
+            call.form(&format!("current_password={PASSWORD}&new_password={PASSWORD}"))
+        }
+        ("POST", "/settings/developer") => call.form("pat_name=n&scope=mcp"),
+        ("POST", "/mcp" | "/api/mcp" | "/mcp/{name}" | "/api/mcp/{name}") => crate::mcp::initialize(call),
+        ("GET" | "DELETE", _) if route.contains("mcp") => {
+            call.header("accept", "text/event-stream").header("mcp-session-id", "none")
+        }
+        _ => call,
+    }
+}
+
+#[tokio::test]
+async fn each_caller_is_answered_as_the_table_says() {
+    let world = World::new().await;
+    let mut wrong = Vec::new();
+    for (name, statuses) in table() {
+        for (caller, expected) in CALLERS.iter().zip(statuses) {
+            let subject = world.token("mcp").await;
+            let path = name.split_once(' ').expect("a method and a path").1;
+            let upstream = if path.contains("mcp") { "github" } else { "app.css" };
+            let path =
+                path.replace("{pat_id}", &subject.record.pat_id.to_string()).replace("{name}", upstream);
+            let call = Caller::of(&world, caller).await.sends(request(&world, &name, &path));
+            let answer = call.send().await;
+            if answer.status != expected {
+                wrong.push(format!("{name} {caller}: {} instead of {expected}", answer.status));
+            }
+            let stands = world.get("/api/user").bearer(&subject).send().await.status == 200;
+            let revokes = (name == "DELETE /api/user/personal-access-tokens/{pat_id}" && expected == 200)
+                || (name == "POST /settings/developer/{pat_id}/revoke" && *caller == "ada");
+            if stands == revokes {
+                wrong.push(format!("{name} {caller}: the token stands is {stands}"));
+            }
+            assert!(!answer.header("location").contains("//"), "{name}");
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn a_refusal_for_want_of_a_scope_names_it() {
+    let world = World::new().await;
+    let subject = world.token("mcp").await;
+    for (name, statuses) in table() {
+        for (caller, _) in CALLERS.iter().zip(statuses).filter(|(_, status)| *status == 403) {
+            let path = name.split_once(' ').expect("a method and a path").1;
+            let path =
+                path.replace("{pat_id}", &subject.record.pat_id.to_string()).replace("{name}", "github");
+            let answer = Caller::of(&world, caller).await.sends(request(&world, &name, &path)).send().await;
+            let challenge = answer.header("www-authenticate");
+            // A token with `tokens` alone may make tokens, but none with a scope that it does not hold.
+            let missing = if path.contains("mcp") || *caller == "tokens" { "mcp" } else { "tokens" };
+            assert!(challenge.contains("error=\"insufficient_scope\""), "{name} {caller}: {challenge}");
+            assert!(challenge.contains(&format!("scope=\"{missing}")), "{name} {caller}: {challenge}");
+        }
+    }
+}
