@@ -178,6 +178,7 @@ impl ServerHandler for Fixture {
     }
 
     fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
+        self.world.keep_changes();
         Some(requested.supported_by(&self.get_info().capabilities))
     }
 

@@ -1,11 +1,11 @@
 //! Standard input and output.
 
-use std::{borrow::Cow, io, sync::Arc};
+use std::{borrow::Cow, io, sync::Arc, time::Duration};
 
 use rmcp::{
     RoleServer, ServiceExt,
     model::{ClientJsonRpcMessage, ClientRequest, ErrorCode, ErrorData, GetMeta, ServerJsonRpcMessage},
-    service::RxJsonRpcMessage,
+    service::{RxJsonRpcMessage, ServerInitializeError},
     transport::{Transport, async_rw::AsyncRwTransport, stdio_pipes},
 };
 use tokio_util::sync::CancellationToken;
@@ -15,16 +15,26 @@ use crate::{era::Era, fixture::Fixture, world::World};
 /// Where the stateless era keeps its own things in a request.
 const STATELESS_META: &str = "io.modelcontextprotocol/";
 
+/// How long calls that are under way may still take when standard input has ended.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// Serves until standard input ends, or `ended`.
 pub(crate) async fn serve(era: Era, ended: CancellationToken) -> anyhow::Result<()> {
     let (read, write) = stdio_pipes();
-    let transport = Gate { inner: AsyncRwTransport::new(read, write), era };
+    let inner = AsyncRwTransport::new(read, write);
+    let transport = Gate { inner, era, opened: false, ended: ended.clone() };
     let fixture = Fixture::new(Arc::new(World::new()), era);
-    let served =
-        async { fixture.serve_with_ct(transport, ended.clone()).await?.waiting().await.map_err(Into::into) };
+    let served = async {
+        match fixture.serve_with_ct(transport, ended.clone()).await {
+            Ok(running) => running.waiting().await.map(drop).map_err(Into::into),
+            // Nobody has asked for anything.
+            Err(ServerInitializeError::ConnectionClosed(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    };
     tokio::select! {
         () = ended.cancelled() => Ok(()),
-        served = served => served.map(drop),
+        served = served => served,
     }
 }
 
@@ -33,6 +43,9 @@ pub(crate) async fn serve(era: Era, ended: CancellationToken) -> anyhow::Result<
 struct Gate<T> {
     inner: T,
     era: Era,
+    /// Whether a request has opened the conversation. `server/discover` does not: it only asks.
+    opened: bool,
+    ended: CancellationToken,
 }
 
 impl<T: Transport<RoleServer, Error = io::Error>> Transport<RoleServer> for Gate<T> {
@@ -51,11 +64,28 @@ impl<T: Transport<RoleServer, Error = io::Error>> Transport<RoleServer> for Gate
 
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
         loop {
-            let mut message = self.inner.receive().await?;
-            let Some(refusal) = admit(self.era, &mut message) else {
-                return Some(message);
+            let Some(mut message) = self.inner.receive().await else {
+                // The SDK waits for calls under way, however long they take.
+                let ended = self.ended.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(GRACE).await;
+                    ended.cancel();
+                });
+                return None;
             };
-            self.inner.send(refusal).await.ok()?;
+            if let Some(refusal) = refusal(self.era, &mut message) {
+                self.inner.send(refusal).await.ok()?;
+                continue;
+            }
+            match &message {
+                ClientJsonRpcMessage::Request(request) => {
+                    self.opened |= !matches!(request.request, ClientRequest::DiscoverRequest(_));
+                }
+                // The SDK would end here: a client that cancels its `server/discover`, say, would lose the server.
+                _ if !self.opened => continue,
+                _ => {}
+            }
+            return Some(message);
         }
     }
 
@@ -64,8 +94,8 @@ impl<T: Transport<RoleServer, Error = io::Error>> Transport<RoleServer> for Gate
     }
 }
 
-/// The answer to a message that gets no further, if it gets no further.
-fn admit(era: Era, message: &mut ClientJsonRpcMessage) -> Option<ServerJsonRpcMessage> {
+/// The answer to a message that gets no further, if it does not.
+fn refusal(era: Era, message: &mut ClientJsonRpcMessage) -> Option<ServerJsonRpcMessage> {
     let ClientJsonRpcMessage::Request(request) = message else {
         return None;
     };

@@ -1,7 +1,7 @@
 //! What all sessions and requests of one server share: the lists that can change, and who wants to hear of it.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -10,7 +10,7 @@ use std::{
 
 use parking_lot::Mutex;
 use rmcp::{RoleServer, model::ResourceUpdatedNotificationParam, service::Peer};
-use tokio::sync::broadcast;
+use tokio::{sync::broadcast, task};
 
 /// The resource that can be watched.
 pub(crate) const WATCHED: &str = "test://watched-resource";
@@ -33,6 +33,7 @@ pub(crate) enum Change {
 #[derive(Debug)]
 pub(crate) struct World {
     changes: broadcast::Sender<Change>,
+    listeners: Mutex<HashMap<task::Id, broadcast::Receiver<Change>>>,
     sessions: Mutex<Vec<Session>>,
     extra_tool: AtomicBool,
     extra_prompt: AtomicBool,
@@ -51,6 +52,7 @@ impl World {
     pub(crate) fn new() -> Self {
         Self {
             changes: broadcast::Sender::new(CHANGES_BEHIND),
+            listeners: Mutex::default(),
             sessions: Mutex::default(),
             extra_tool: AtomicBool::new(false),
             extra_prompt: AtomicBool::new(false),
@@ -84,9 +86,18 @@ impl World {
         self.cancelled.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// The changes from now on, for a `subscriptions/listen`.
+    /// Begins to keep changes for the `subscriptions/listen` that runs in this task. The SDK acknowledges it before it
+    /// lets the server listen, and a client may make a change in between.
+    pub(crate) fn keep_changes(&self) {
+        if let Some(task) = task::try_id() {
+            self.listeners.lock().insert(task, self.changes.subscribe());
+        }
+    }
+
+    /// The changes since [`World::keep_changes`], and all that follow.
     pub(crate) fn changes(&self) -> broadcast::Receiver<Change> {
-        self.changes.subscribe()
+        let kept = task::try_id().and_then(|task| self.listeners.lock().remove(&task));
+        kept.unwrap_or_else(|| self.changes.subscribe())
     }
 
     /// Takes in a client of the session era; those whose connection has ended are let go.
