@@ -1,7 +1,7 @@
 //! The tools of the relay's own: who am I, and what is behind it.
 
 use serde_json::{Value, json};
-use trustrelay_token::{Credential, Principal};
+use trustrelay_token::{Credential, Principal, Reach};
 
 use crate::catalogue::List;
 use crate::clock;
@@ -62,8 +62,12 @@ async fn upstreams(relay: &Relay, principal: &Principal) -> Value {
             let tools = list.map(|items| {
                 items
                     .iter()
-                    .filter(|i| principal.scopes.reach(name, &i.key) == trustrelay_token::Reach::Whole)
-                    .map(|i| i.key.clone())
+                    .filter(|item| match principal.scopes.reach(name, &item.key) {
+                        Reach::Whole => true,
+                        Reach::ReadOnly => item.reads_only,
+                        Reach::Nothing => false,
+                    })
+                    .map(|item| item.key.clone())
                     .collect::<Vec<_>>()
             });
             json!({"name": name, "state": upstream.state(), "tools": tools.unwrap_or_default()})

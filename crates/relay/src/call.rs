@@ -1,229 +1,607 @@
-//! One request on its way to an upstream and its answer on the way back.
+//! One request on its way to an upstream and its answer on the way back, whatever the eras of the two.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde_json::value::RawValue;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use crate::envelope::{self, ENDED, Message, RawObject, UPSTREAM, raw};
+use crate::context::Context;
+use crate::envelope::{self, ENDED, INTERNAL, INVALID_PARAMS, Message, RawObject, UPSTREAM, raw};
+use crate::era::{self, Era, Sender};
+use crate::outlet::Outlet;
+use crate::record::{self, CallRecord};
 use crate::registry::Entry;
 use crate::reply::{self, Reply};
-use crate::session::{Session, keep_alive};
-use crate::sse;
-use crate::upstream::{Fault, Link};
+use crate::seal::Purpose;
+use crate::session::{InFlight, Session, set_level};
+use crate::translate;
+use crate::upstream::{Event, Exchange, Fault, Key, Link};
 
-/// What happens to an upstream's messages on their way to the client.
-#[derive(Clone)]
-pub(crate) enum Shape {
-    /// `/mcp`: ids of the server's requests name their upstream, so that the responses find back.
-    Aggregate,
-    /// `/mcp/NAME`: nothing.
+/// Who asks.
+pub(crate) enum Client {
+    Session(Arc<Session>),
+    Stateless(Sender),
+}
+
+/// How much of the bytes passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Conveyance {
+    /// Every byte: `/mcp/NAME`, where both sides speak the same era.
     Raw,
-    /// `/mcp/NAME` for a token of single tools: the list shows those alone.
-    Tools(Arc<trustrelay_token::Principal>),
-}
-
-impl Shape {
-    pub(crate) fn of(session: &Session) -> Self {
-        if session.only.is_some() { Self::Raw } else { Self::Aggregate }
-    }
-
-    /// The message changed, if it has to be.
-    fn message(&self, data: &str, upstream: &str) -> Option<String> {
-        match self {
-            Self::Raw => None,
-            Self::Aggregate => {
-                let message = Message::parse(data).ok().filter(Message::is_request)?;
-                Some(message.with_id(raw(&format!("{upstream}/{}", message.id_json()))))
-            }
-            Self::Tools(principal) => {
-                let whole = RawObject::parse(data).ok()?;
-                whole.get("result")?;
-                // A list that can't be read can't be filtered, and is not shown.
-                Some(only_allowed(whole, principal, upstream).unwrap_or_else(|| {
-                    let id = Message::parse(data).map_or("null".to_owned(), |m| m.id_json().to_owned());
-                    envelope::error(&id, UPSTREAM, &Fault::Garbage.message(upstream))
-                }))
-            }
-        }
-    }
-
-    /// An event on its way; `outcome` learns when the response passes.
-    pub(crate) fn frame(&self, frame: Bytes, link: &Link, answered: Option<&mut bool>) -> Bytes {
-        let Some(data) = sse::data(&frame) else { return frame };
-        if let Ok(object) = RawObject::parse(&data) {
-            if let Some(method) = object.str("method") {
-                link.upstream.catalogue.forget(&method);
-            } else if let Some(answered) = answered {
-                *answered = true;
-            }
-        }
-        match (self, self.message(&data, link.upstream.name.as_str())) {
-            // Event ids of several upstreams can't be resumed from one stream: better none.
-            (Self::Aggregate, changed) => sse::event(changed.as_deref().unwrap_or(&data)),
-            (_, Some(changed)) => sse::with_data(&frame, &changed),
-            (_, None) => frame,
-        }
-    }
-}
-
-/// A response to `tools/list` with the tools within the scopes, each as it came.
-fn only_allowed(
-    mut whole: RawObject,
-    principal: &trustrelay_token::Principal,
-    upstream: &str,
-) -> Option<String> {
-    let mut result = RawObject::parse(whole.get("result")?.get()).ok()?;
-    let mut tools: Vec<Box<RawValue>> = serde_json::from_str(result.get("tools")?.get()).ok()?;
-    tools.retain(|tool| {
-        let name = RawObject::parse(tool.get()).ok().and_then(|tool| tool.str("name"));
-        name.is_some_and(|name| principal.scopes.reach(upstream, &name) == trustrelay_token::Reach::Whole)
-    });
-    result.set("tools", raw(&tools));
-    whole.set("result", result.to_raw());
-    Some(whole.to_raw().get().to_owned())
+    /// Message by message.
+    Messages,
+    /// Message by message, a list of tools only as far as the scopes reach.
+    OnlyAllowed,
 }
 
 /// One call.
 pub(crate) struct Call {
-    pub(crate) session: Arc<Session>,
+    pub(crate) context: Context,
+    pub(crate) client: Client,
     pub(crate) entry: Entry,
     pub(crate) link: Arc<Link>,
-    /// The id's JSON.
-    pub(crate) id: String,
-    /// For the log line.
+    /// As the upstream is to understand it, under the client's id.
+    pub(crate) message: Message,
+    /// For the record: the tool, or the method.
     pub(crate) what: String,
-    pub(crate) body: String,
-    pub(crate) shape: Shape,
-    /// Opened again and repeated if the upstream has lost its session.
-    pub(crate) retry: bool,
+    pub(crate) conveyance: Conveyance,
+    /// The client's own headers, where they travel.
+    pub(crate) headers: HeaderMap,
+    /// The tool's schema, where it asks for parameters as headers.
+    pub(crate) mirrored: Option<serde_json::Value>,
+}
+
+/// A call that waits for its client's input.
+pub(crate) struct Parked {
+    pub(crate) pat_id: Uuid,
+    pub(crate) upstream: String,
+    pub(crate) what: String,
+    pub(crate) resume: oneshot::Sender<Resumed>,
+}
+
+/// A client's retry with its input.
+pub(crate) struct Resumed {
+    pub(crate) outlet: Outlet,
+    /// The retry's id.
+    pub(crate) id: String,
+    pub(crate) responses: RawObject,
+    /// The retry's own place in the registry.
+    pub(crate) entry: Entry,
+}
+
+/// How a call ended, when it did so by itself.
+enum End {
+    Answered(&'static str),
+    /// The client went away, which in the stateless era says that it cancels.
+    Cancelled,
+}
+
+/// What was made of an upstream's response.
+enum Made {
+    Answer(StatusCode, bytes::Bytes),
+    Ask(translate::InputRequired),
 }
 
 impl Call {
     /// Runs in a task of its own: in the session era a client that goes away has not cancelled.
     pub(crate) async fn run(self) -> Reply {
-        let (head, answer) = oneshot::channel();
-        let id = self.id.clone();
-        let tasks = self.session.tasks.clone();
-        tasks.spawn(self.drive(head));
-        answer.await.unwrap_or_else(|_| reply::ended(&id))
+        let (outlet, waiting) = Outlet::new();
+        let id = self.message.id().to_owned();
+        let tasks = match &self.client {
+            Client::Session(session) => session.tasks.clone(),
+            Client::Stateless(_) => self.context.relay.0.tasks.clone(),
+        };
+        tasks.spawn(tracing::Instrument::in_current_span(self.drive(outlet)));
+        waiting.reply(|| reply::ended(&id)).await
     }
 
-    async fn drive(mut self, head: oneshot::Sender<Reply>) {
-        let started = Instant::now();
-        self.session.calls.lock().insert(self.id.clone(), Arc::clone(&self.link));
-        let (cut, gone) = (self.entry.cancel.clone(), self.session.entry.cancel.clone());
-        let mut head = Some(head);
-        let mut events = None;
-        let outcome = tokio::select! {
+    async fn drive(mut self, mut outlet: Outlet) {
+        let (started, at) = (Instant::now(), crate::clock::now());
+        let bytes_in = self.message.text().len() as u64;
+        let mut id = self.message.id().to_owned();
+        let cancel = CancellationToken::new();
+        if let Client::Session(session) = &self.client {
+            let flight = InFlight { link: Arc::clone(&self.link), cancel: cancel.clone() };
+            session.calls.lock().insert(id.clone(), flight);
+        }
+        let cut = self.entry.cancel.clone();
+        let gone = match &self.client {
+            Client::Session(session) => session.entry.cancel.clone(),
+            Client::Stateless(_) => CancellationToken::new(),
+        };
+        let mut sent = None;
+        let end = tokio::select! {
             biased;
             () = cut.cancelled() => None,
             () = gone.cancelled() => None,
-            outcome = self.exchange(&mut head, &mut events) => Some(outcome),
+            () = cancel.cancelled() => Some(Ok(End::Cancelled)),
+            end = self.exchange(&mut outlet, &mut id, &mut sent) => Some(end),
         };
-        let outcome = match outcome {
-            Some(Ok(outcome)) => outcome,
+        let outcome = match end {
+            Some(Ok(End::Answered(outcome))) => outcome,
+            Some(Ok(End::Cancelled)) => {
+                outlet.close();
+                self.tell_cancelled(sent.as_deref(), "the client cancelled").await;
+                "cancelled"
+            }
             Some(Err(fault)) => {
-                let error =
-                    envelope::error(&self.id, UPSTREAM, &fault.message(self.link.upstream.name.as_str()));
-                self.end(head, events, reply::json(StatusCode::OK, error.clone()), &error);
+                let text = fault.message(self.link.upstream.name.as_str());
+                let error = envelope::error(&id, UPSTREAM, &text);
+                let status = self.status_of(fault);
+                outlet.end(reply::json(status, error.clone()), &error);
+                if matches!(fault, Fault::Slow | Fault::TooLarge) {
+                    self.tell_cancelled(sent.as_deref(), "no answer in time").await;
+                }
                 fault.outcome()
             }
             None => {
-                let error = envelope::error(&self.id, ENDED, reply::ENDED_MESSAGE);
-                self.end(head, events, reply::ended(&self.id), &error);
-                let note = format!(
-                    r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{},"reason":"the session ended"}}}}"#,
-                    self.id
-                );
-                let _ = self.link.notify(note).await;
+                let error = envelope::error(&id, ENDED, reply::ENDED_MESSAGE);
+                outlet.end(reply::ended(&id), &error);
+                self.tell_cancelled(sent.as_deref(), "the session ended").await;
                 "cut"
             }
         };
-        self.session.calls.lock().remove(&self.id);
-        let upstream = self.link.upstream.name.as_str().to_owned();
-        tracing::info!(
-            upstream, tool = self.what, outcome, duration_ms = started.elapsed().as_millis() as u64,
-            pat_id = %self.session.pat_id, "call"
-        );
-        metrics::counter!("trustrelay_mcp_calls_total", "upstream" => upstream, "outcome" => outcome)
-            .increment(1);
+        if let Client::Session(session) = &self.client {
+            session.calls.lock().remove(self.message.id());
+        }
+        let principal = &self.context.principal;
+        let call = CallRecord {
+            at,
+            pat_id: self.context.pat_id,
+            user_id: principal.user_id,
+            upstream: self.link.upstream.name.to_string(),
+            tool: self.what,
+            outcome,
+            duration: started.elapsed(),
+            bytes_in,
+            bytes_out: outlet.bytes,
+        };
+        record::note(self.context.relay.0.recorder.as_deref(), call);
     }
 
-    /// The last word to the client: the answer itself, or an event if it streams already.
-    fn end(
-        &self,
-        head: Option<oneshot::Sender<Reply>>,
-        events: Option<mpsc::Sender<Bytes>>,
-        answer: Reply,
-        error: &str,
-    ) {
-        if let Some(head) = head {
-            let _ = head.send(answer);
-        } else if let Some(events) = events {
-            let _ = events.try_send(sse::event(error));
+    async fn tell_cancelled(&self, id: Option<&str>, reason: &str) {
+        if let Some(id) = id {
+            self.link.cancelled(id, reason).await;
         }
+    }
+
+    fn era(&self) -> Era {
+        match self.client {
+            Client::Session(_) => Era::Session,
+            Client::Stateless(_) => Era::Stateless,
+        }
+    }
+
+    /// A session client looks at errors in the body alone; where bytes pass, the status does too.
+    fn status_of(&self, fault: Fault) -> StatusCode {
+        match fault {
+            Fault::Refused(status) if self.conveyance == Conveyance::Raw => match status.as_u16() {
+                // About the relay's own credential, and no business of the client's.
+                401 | 403 | 407 => StatusCode::BAD_GATEWAY,
+                400.. => status,
+                _ => StatusCode::OK,
+            },
+            _ => StatusCode::OK,
+        }
+    }
+
+    /// The request as the upstream wants it: its text, its headers, and the id that it goes under.
+    fn outgoing(&self, message: &Message) -> (String, HeaderMap, String) {
+        match (&self.client, self.link.era) {
+            _ if self.conveyance == Conveyance::Raw => {
+                (message.text().to_owned(), self.headers.clone(), message.id().to_owned())
+            }
+            (Client::Session(_), Era::Session) => {
+                (message.text().to_owned(), HeaderMap::new(), message.id().to_owned())
+            }
+            (Client::Session(session), Era::Stateless) => {
+                let level = session.level.lock().clone();
+                let text = translate::request_to_stateless(message, &session.init, level.as_deref());
+                self.with_headers(text)
+            }
+            (Client::Stateless(_), Era::Stateless) => self.with_headers(message.text().to_owned()),
+            (Client::Stateless(_), Era::Session) => {
+                let id = self.link.fresh_id();
+                (translate::request_to_session(message, id), HeaderMap::new(), id.to_string())
+            }
+        }
+    }
+
+    fn with_headers(&self, text: String) -> (String, HeaderMap, String) {
+        match Message::parse(text) {
+            Ok(message) => {
+                let headers = era::headers_for(&message, self.mirrored.as_ref());
+                let id = message.id().to_owned();
+                (message.into_text(), headers, id)
+            }
+            Err(_) => (String::new(), HeaderMap::new(), String::new()),
+        }
+    }
+
+    /// Sends the request; once more on a new session if the upstream has lost the one it had: 404 with a session id says that
+    /// the request was not looked at.
+    async fn send(&mut self, message: &Message, sent: &mut Option<String>) -> Result<Exchange, Fault> {
+        if let Client::Stateless(Sender { log_level: Some(level), .. }) = &self.client {
+            set_level(&self.link, level).await;
+        }
+        let (text, headers, id) = self.outgoing(message);
+        *sent = Some(id);
+        match self.link.request(text, headers).await {
+            Err(Fault::SessionGone) => {}
+            other => return other,
+        }
+        let registry = &self.context.relay.0.registry;
+        let principal = &self.context.principal;
+        let upstream = Arc::clone(&self.link.upstream);
+        self.link = match &self.client {
+            Client::Session(session) => {
+                session.drop_link(&self.link).await;
+                let link = session.link(&upstream, registry, principal).await?;
+                if let Some(flight) = session.calls.lock().get_mut(message.id()) {
+                    flight.link = Arc::clone(&link);
+                }
+                link
+            }
+            Client::Stateless(sender) => {
+                let key = Key { pat_id: self.context.pat_id, capabilities: sender.capabilities.clone() };
+                upstream.pool.forget(&key, &self.link).await;
+                self.context.stateless_link(&upstream, sender).await?
+            }
+        };
+        let (text, headers, id) = self.outgoing(message);
+        *sent = Some(id);
+        self.link.request(text, headers).await
     }
 
     async fn exchange(
         &mut self,
-        head: &mut Option<oneshot::Sender<Reply>>,
-        events: &mut Option<mpsc::Sender<Bytes>>,
-    ) -> Result<&'static str, Fault> {
-        let wait = self.link.upstream.limits.first_byte;
-        let mut answer = match self.link.post(self.body.clone(), wait).await {
-            // 404 with a session id says that the request was not looked at: repeating it is safe.
-            Err(Fault::SessionGone) if self.retry => {
-                self.session.drop_link(&self.link).await;
-                self.link = self.session.link(&Arc::clone(&self.link.upstream)).await?;
-                self.session.calls.lock().insert(self.id.clone(), Arc::clone(&self.link));
-                self.link.post(self.body.clone(), wait).await?
-            }
-            other => other?,
-        };
-        if !answer.is_stream {
-            let body = answer.whole().await?;
-            let text = std::str::from_utf8(&body).map_err(|_| Fault::Garbage)?;
-            let object = RawObject::parse(text).ok();
-            let is_rpc =
-                object.as_ref().is_some_and(|o| o.get("result").is_some() || o.get("error").is_some());
-            if !is_rpc {
-                return Err(if answer.status.is_success() {
-                    Fault::Garbage
-                } else {
-                    Fault::Refused(answer.status)
-                });
-            }
-            let changed = self.shape.message(text, self.link.upstream.name.as_str());
-            if let Some(head) = head.take() {
-                let _ = head.send(reply::json(StatusCode::OK, changed.map_or(body, Bytes::from)));
-            }
-            let failed = object.is_some_and(|o| o.get("error").is_some());
-            return Ok(if failed { "error" } else { "ok" });
-        }
-        if !answer.status.is_success() {
-            return Err(Fault::Refused(answer.status));
-        }
-        let (sender, frames) = mpsc::channel(16);
-        *events = Some(sender.clone());
-        if let Some(head) = head.take() {
-            let _ = head.send(reply::stream(frames));
-        }
-        let mut answered = false;
-        let every = self.link.upstream.limits.keep_alive;
-        loop {
-            let next = tokio::select! {
-                next = answer.frame() => next?,
-                () = keep_alive(&sender, every), if !sender.is_closed() => continue,
+        outlet: &mut Outlet,
+        id: &mut String,
+        sent: &mut Option<String>,
+    ) -> Result<End, Fault> {
+        let mut message = self.message.clone();
+        'asked: loop {
+            let mut exchange = match self.guarded(outlet.gone.clone()) {
+                None => self.send(&message, sent).await?,
+                Some(gone) => tokio::select! {
+                    exchange = self.send(&message, sent) => exchange?,
+                    () = gone.cancelled() => return Ok(End::Cancelled),
+                },
             };
-            let Some(frame) = next else { break };
-            let frame = self.shape.frame(frame, &self.link, Some(&mut answered));
-            // A client that went away doesn't end the call; nobody reads the rest.
-            let _ = sender.send(frame).await;
+            if exchange.is_stream() {
+                outlet.begin();
+            }
+            let status = exchange.status();
+            let mut answered = None;
+            loop {
+                let Some(event) = (match self.next(&mut exchange, outlet).await? {
+                    Some(event) => event,
+                    None => return Ok(End::Cancelled),
+                }) else {
+                    return match answered {
+                        Some(outcome) => Ok(End::Answered(outcome)),
+                        // A stream of the session era may be taken up again elsewhere.
+                        None if self.conveyance == Conveyance::Raw
+                            && exchange.is_stream()
+                            && status.is_success() =>
+                        {
+                            outlet.close();
+                            Ok(End::Answered("ok"))
+                        }
+                        None => Err(Fault::Garbage),
+                    };
+                };
+                let Event { frame, message: Some(found) } = event else {
+                    if !exchange.is_stream() {
+                        return Err(if status.is_success() {
+                            Fault::Garbage
+                        } else {
+                            Fault::Refused(status)
+                        });
+                    }
+                    if self.conveyance == Conveyance::Raw {
+                        outlet.frame(event.frame).await;
+                    }
+                    continue;
+                };
+                if found.is_response() {
+                    let outcome = if found.error().is_some() { "error" } else { "ok" };
+                    if self.conveyance == Conveyance::Raw && exchange.is_stream() {
+                        outlet.frame(frame).await;
+                        answered = Some(outcome);
+                        continue;
+                    }
+                    match self.made(frame, &found, id, status)? {
+                        Made::Answer(status, text) => {
+                            outlet.finish(status, text).await;
+                            return Ok(End::Answered(outcome));
+                        }
+                        Made::Ask(asked) => match self.ask(outlet, asked, &message).await? {
+                            Some(retry) => {
+                                message = retry;
+                                continue 'asked;
+                            }
+                            None => {
+                                let why = "the client did not give what the upstream asked for";
+                                let error = envelope::error(id, INTERNAL, why);
+                                outlet.finish(StatusCode::OK, error).await;
+                                return Ok(End::Answered("error"));
+                            }
+                        },
+                    }
+                }
+                if self.conveyance == Conveyance::Raw && exchange.is_stream() {
+                    self.link.upstream.heard(found.method());
+                    outlet.frame(frame).await;
+                } else if found.is_request() && self.era() == Era::Stateless {
+                    match self.park(outlet, id, &found).await? {
+                        Some(()) => {}
+                        None => return Ok(End::Cancelled),
+                    }
+                } else if let Some(text) = self.shown(&found, sent.as_deref()) {
+                    outlet.message(&text).await;
+                }
+            }
         }
-        if answered { Ok("ok") } else { Err(Fault::Garbage) }
+    }
+
+    /// What says that a stateless client has cancelled. A session client that goes away has not.
+    fn guarded(&self, gone: CancellationToken) -> Option<CancellationToken> {
+        (self.era() == Era::Stateless).then_some(gone)
+    }
+
+    /// The next event; the outer `None` if the client has cancelled. Meanwhile the stream is kept alive.
+    async fn next(
+        &self,
+        exchange: &mut Exchange,
+        outlet: &mut Outlet,
+    ) -> Result<Option<Option<Event>>, Fault> {
+        let limits = &self.link.upstream.limits;
+        let deadline = Instant::now() + limits.first_byte;
+        let gone = self.guarded(outlet.gone.clone());
+        let cancelled = async {
+            match &gone {
+                Some(gone) => gone.cancelled().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(cancelled);
+        loop {
+            let pause = if outlet.is_streaming() { limits.keep_alive } else { limits.quiet };
+            tokio::select! {
+                event = exchange.next() => return Ok(Some(event?)),
+                () = &mut cancelled => return Ok(None),
+                () = sleep(pause) => {}
+            }
+            // Only an upstream that streams may take for ever.
+            if !exchange.is_stream() && !self.link.upstream.is_stdio() && Instant::now() > deadline {
+                return Err(Fault::Slow);
+            }
+            outlet.keep_alive().await;
+        }
+    }
+
+    /// A notification, or a request for a session client, as the client sees it; `None` where it is not for it.
+    fn shown(&self, message: &Message, sent: Option<&str>) -> Option<String> {
+        let method = message.method();
+        match &self.client {
+            Client::Session(session) => {
+                if method.ends_with("/list_changed") {
+                    self.link.upstream.heard(method);
+                    return None;
+                }
+                Some(session.shown(&self.link, message))
+            }
+            Client::Stateless(sender) => match (method, self.link.era) {
+                ("notifications/progress", Era::Session) => {
+                    let token = message.param("progressToken")?;
+                    let ours: String = serde_json::from_str(token).ok()?;
+                    if Some(ours.as_str()) != sent {
+                        return None;
+                    }
+                    let meta = self.message.meta()?;
+                    Some(message.with_param("progressToken", meta.get("progressToken")?.get()))
+                }
+                ("notifications/message", Era::Session) => {
+                    sender.log_level.as_ref().map(|_| message.text().to_owned())
+                }
+                // Only what belongs to the request may be in its stream.
+                (_, Era::Session) => {
+                    self.link.upstream.heard(method);
+                    None
+                }
+                (_, Era::Stateless) => Some(message.text().to_owned()),
+            },
+        }
+    }
+
+    /// The upstream's response as the client wants it.
+    fn made(
+        &self,
+        frame: bytes::Bytes,
+        found: &Message,
+        id: &str,
+        status: StatusCode,
+    ) -> Result<Made, Fault> {
+        let filtered = match self.conveyance {
+            Conveyance::OnlyAllowed if found.result().is_some() => {
+                // A list that can't be read can't be filtered, and is not shown.
+                let text = self.context.only_allowed(found, &self.link.upstream).ok_or(Fault::Garbage)?;
+                Some(Message::parse(text).map_err(|_| Fault::Garbage)?)
+            }
+            _ => None,
+        };
+        let message = filtered.as_ref().unwrap_or(found);
+        let code = || {
+            let error = RawObject::parse(message.error()?).ok()?;
+            serde_json::from_str::<i64>(error.get("code")?.get()).ok()
+        };
+        let answer = |status, text: String| Ok(Made::Answer(status, text.into()));
+        match (&self.client, self.link.era) {
+            _ if self.conveyance == Conveyance::Raw => {
+                let status = match (self.link.upstream.is_stdio(), self.link.era) {
+                    (false, _) => status,
+                    (true, Era::Session) => StatusCode::OK,
+                    (true, Era::Stateless) => code().map_or(StatusCode::OK, translate::stateless_status),
+                };
+                Ok(Made::Answer(status, frame))
+            }
+            (Client::Session(_), Era::Session) => answer(StatusCode::OK, message.text().to_owned()),
+            (Client::Session(_), Era::Stateless) => match translate::input_required(message) {
+                Some(asked) => Ok(Made::Ask(asked)),
+                None => answer(StatusCode::OK, message.with_id(id)),
+            },
+            (Client::Stateless(_), Era::Stateless) => {
+                let status = code().map_or(StatusCode::OK, translate::stateless_status);
+                answer(status, message.text().to_owned())
+            }
+            (Client::Stateless(_), Era::Session) => {
+                let server = self.link.server.info.as_deref();
+                let made = translate::response_to_stateless(message, id, self.message.method(), server);
+                let (status, text) = made.ok_or(Fault::Garbage)?;
+                answer(status, text)
+            }
+        }
+    }
+
+    /// Asks a session client for what a stateless upstream wants to know, one request for each; the call again, with the answers.
+    /// `None` if the client gave none that the upstream could go on with.
+    async fn ask(
+        &self,
+        outlet: &mut Outlet,
+        asked: translate::InputRequired,
+        message: &Message,
+    ) -> Result<Option<Message>, Fault> {
+        let Client::Session(session) = &self.client else { return Err(Fault::Garbage) };
+        let mut waiting = Vec::new();
+        for (key, method, params) in asked.requests {
+            let (text, response) = session.ask(&method, &params);
+            outlet.message(&text).await;
+            waiting.push((key, method, response));
+        }
+        let mut responses = RawObject::default();
+        for (key, method, response) in waiting {
+            let patience = self.link.upstream.limits.input;
+            let wait = timeout(patience, response);
+            tokio::pin!(wait);
+            let response = loop {
+                tokio::select! {
+                    response = &mut wait => break response,
+                    () = sleep(self.link.upstream.limits.keep_alive) => outlet.keep_alive().await,
+                }
+            };
+            let Ok(Ok(response)) = response else { return Ok(None) };
+            let result = match response.result() {
+                Some(result) => result.to_owned(),
+                // The stateless era has no error for this, but a way to say no.
+                None if method == "elicitation/create" => r#"{"action":"cancel"}"#.to_owned(),
+                None => return Ok(None),
+            };
+            responses.set(&key, RawValue::from_string(result).map_err(|_| Fault::Garbage)?);
+        }
+        let mut changed = Vec::new();
+        let responses = responses.to_raw();
+        changed.push(("inputResponses", responses.get()));
+        if let Some(state) = &asked.state {
+            changed.push(("requestState", state.get()));
+        }
+        // The retry is a request of its own (MCP 2026-07-28, "Multi Round-Trip Requests"), under an id of its own.
+        let fresh = raw(&format!("trustrelay-{}", self.link.fresh_id()));
+        let text = message.with(Some(fresh.get()), &changed);
+        Ok(Some(Message::parse(text).map_err(|_| Fault::Garbage)?))
+    }
+
+    /// Hands an upstream's own request to a stateless client as an interim result, and waits for the retry that answers it. `None` if
+    /// none came.
+    async fn park(
+        &mut self,
+        outlet: &mut Outlet,
+        id: &mut String,
+        request: &Message,
+    ) -> Result<Option<()>, Fault> {
+        const KEY: &str = "input";
+        let relay = self.context.relay.clone();
+        loop {
+            let number = Uuid::now_v7();
+            let Some(state) = relay.0.sealer.seal(Purpose::Request, number.as_bytes()) else {
+                return Err(Fault::Busy);
+            };
+            let (resume, resumed) = oneshot::channel();
+            let parked = Parked {
+                pat_id: self.context.pat_id,
+                upstream: self.link.upstream.name.to_string(),
+                what: self.what.clone(),
+                resume,
+            };
+            if !relay.park(number, parked) {
+                let why = "too many calls of this token wait for input; answer or drop some";
+                outlet.finish(StatusCode::OK, envelope::error(id, UPSTREAM, why)).await;
+                return Ok(None);
+            }
+            let unpark = Unpark(relay.clone(), number);
+            let server = self.link.server.info.as_deref();
+            let text = translate::input_required_result(id, KEY, request, &state, server);
+            outlet.finish(StatusCode::OK, text).await;
+            let patience = self.link.upstream.limits.input;
+            let Ok(Ok(next)) = timeout(patience, resumed).await else { return Ok(None) };
+            drop(unpark);
+            *outlet = next.outlet;
+            *id = next.id;
+            // The first request's place stays this call's; the retry's own was for the race with a revocation.
+            drop(next.entry);
+            let Some(response) = next.responses.get(KEY) else { continue };
+            let body = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{response}}}"#, request.id());
+            self.link.notify(body).await?;
+            return Ok(Some(()));
+        }
+    }
+}
+
+/// Takes a call out of those that wait, however the wait ends.
+struct Unpark(crate::Relay, Uuid);
+
+impl Drop for Unpark {
+    fn drop(&mut self) {
+        self.0.0.parked.lock().remove(&self.1);
+    }
+}
+
+impl crate::Relay {
+    /// Whether there was room for one more call that waits.
+    fn park(&self, number: Uuid, parked: Parked) -> bool {
+        let mut waiting = self.0.parked.lock();
+        let theirs = waiting.values().filter(|other| other.pat_id == parked.pat_id).count();
+        let room = theirs < self.0.limits.parked_per_token;
+        if room {
+            waiting.insert(number, parked);
+        }
+        room
+    }
+
+    /// Goes on with a call that waits, if the state is one of the relay's own. `Err` holds the answer if it is and the call is gone.
+    pub(crate) fn unpark(
+        &self,
+        context: &Context,
+        state: &str,
+        upstream: &str,
+        what: &str,
+        id: &str,
+    ) -> Option<Result<oneshot::Sender<Resumed>, Reply>> {
+        let number = Uuid::from_slice(&self.0.sealer.open(Purpose::Request, state)?).ok()?;
+        let mut waiting: parking_lot::MutexGuard<'_, HashMap<Uuid, Parked>> = self.0.parked.lock();
+        let theirs = waiting.get(&number).is_some_and(|parked| {
+            parked.pat_id == context.pat_id && parked.upstream == upstream && parked.what == what
+        });
+        if theirs && let Some(parked) = waiting.remove(&number) {
+            return Some(Ok(parked.resume));
+        }
+        let why =
+            "`requestState` is of no call that waits: it was given up, answered, or is not yours; call again";
+        Some(Err(reply::json(StatusCode::OK, envelope::error(id, INVALID_PARAMS, why))))
     }
 }

@@ -1,13 +1,21 @@
-//! What each upstream offers: its lists, fetched once for all clients, believed for a short while.
+//! What each upstream offers: its lists, fetched once for all clients, kept fresh by the upstream's own word.
+//!
+//! A list that is known is answered at once, also when it is old: it is fetched anew behind it. Nobody waits for long for an upstream that
+//! was never heard; its list follows with `list_changed`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
+use futures_util::future::Shared;
+use http::HeaderMap;
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
+use tokio::sync::{broadcast, oneshot};
 use tokio::time::{Instant, timeout};
 
-use crate::envelope::{RawObject, raw};
+use crate::envelope::{self, Message, RawObject, raw};
+use crate::era::{self, Era};
 use crate::upstream::{Fault, Link, Upstream};
 
 /// An upstream, for pages and metrics.
@@ -30,6 +38,12 @@ pub(crate) enum List {
 }
 
 impl List {
+    pub(crate) fn of(method: &str) -> Option<Self> {
+        [Self::Tools, Self::Prompts, Self::Resources, Self::Templates]
+            .into_iter()
+            .find(|list| list.method() == method)
+    }
+
     pub(crate) fn method(self) -> &'static str {
         match self {
             Self::Tools => "tools/list",
@@ -46,6 +60,15 @@ impl List {
             Self::Prompts => "prompts",
             Self::Resources => "resources",
             Self::Templates => "resourceTemplates",
+        }
+    }
+
+    /// What says that it has changed.
+    pub(crate) fn notification(self) -> &'static str {
+        match self {
+            Self::Tools => "notifications/tools/list_changed",
+            Self::Prompts => "notifications/prompts/list_changed",
+            Self::Resources | Self::Templates => "notifications/resources/list_changed",
         }
     }
 
@@ -67,14 +90,30 @@ impl List {
     }
 }
 
+const ALL: [List; 4] = [List::Tools, List::Prompts, List::Resources, List::Templates];
+
 /// An element of a list: by what it is called, and its raw JSON.
 #[derive(Debug)]
 pub(crate) struct Item {
     pub(crate) key: String,
     pub(crate) raw: Box<RawValue>,
+    /// Whether it declares `readOnlyHint`.
+    pub(crate) reads_only: bool,
+    /// Its parameters' schema, if some of them are wanted as headers.
+    pub(crate) mirrored: Option<serde_json::Value>,
 }
 
 impl Item {
+    fn read(list: List, raw: Box<RawValue>) -> Option<Self> {
+        let object = RawObject::parse(raw.get()).ok()?;
+        let key = object.str(list.key())?;
+        let hint =
+            object.object("annotations").and_then(|hints| Some(hints.get("readOnlyHint")?.get() == "true"));
+        let schema = object.get("inputSchema").filter(|schema| schema.get().contains("x-mcp-header"));
+        let mirrored = schema.and_then(|schema| serde_json::from_str(schema.get()).ok());
+        Some(Self { key, raw, reads_only: hint.unwrap_or(false), mirrored })
+    }
+
     /// The element under another name; all else raw.
     pub(crate) fn named(&self, name: &str) -> Box<RawValue> {
         let mut object = RawObject::parse(self.raw.get()).unwrap_or_default();
@@ -83,32 +122,43 @@ impl Item {
     }
 }
 
-type Items = Arc<Vec<Item>>;
+pub(crate) type Items = Arc<Vec<Item>>;
+type Fetch = Shared<oneshot::Receiver<Result<Items, Fault>>>;
 
-#[derive(Default)]
+struct Known {
+    at: Instant,
+    items: Items,
+}
+
+/// How many changes are kept for a listener that is slow; it then takes all lists for changed.
+const CHANGES: usize = 64;
+
 pub(crate) struct Catalogue {
-    lists: Mutex<HashMap<List, (Instant, Items)>>,
-    /// The catalogue's own session; the lock makes many askers wait for one fetch.
+    lists: Mutex<HashMap<List, Known>>,
+    fetches: Mutex<HashMap<List, Fetch>>,
     link: tokio::sync::Mutex<Option<Arc<Link>>>,
+    changes: broadcast::Sender<List>,
+}
+
+impl Default for Catalogue {
+    fn default() -> Self {
+        Self {
+            lists: Mutex::default(),
+            fetches: Mutex::default(),
+            link: tokio::sync::Mutex::default(),
+            changes: broadcast::channel(CHANGES).0,
+        }
+    }
 }
 
 impl Catalogue {
     pub(crate) fn known_tools(&self) -> Option<usize> {
-        self.lists.lock().get(&List::Tools).map(|(_, items)| items.len())
+        self.lists.lock().get(&List::Tools).map(|known| known.items.len())
     }
 
-    /// A list changed: ask again when next asked.
-    pub(crate) fn forget(&self, notification: &str) {
-        let mut lists = self.lists.lock();
-        match notification {
-            "notifications/tools/list_changed" => drop(lists.remove(&List::Tools)),
-            "notifications/prompts/list_changed" => drop(lists.remove(&List::Prompts)),
-            "notifications/resources/list_changed" => {
-                lists.remove(&List::Resources);
-                lists.remove(&List::Templates);
-            }
-            _ => {}
-        }
+    /// Which lists change, from now on.
+    pub(crate) fn changes(&self) -> broadcast::Receiver<List> {
+        self.changes.subscribe()
     }
 
     pub(crate) async fn close(&self) {
@@ -120,80 +170,159 @@ impl Catalogue {
 }
 
 impl Upstream {
-    /// One of its lists, fresh enough; bounded in time.
+    /// One of its lists.
     pub(crate) async fn list(self: &Arc<Self>, list: List) -> Result<Items, Fault> {
-        let cached = |upstream: &Self| {
-            let lists = upstream.catalogue.lists.lock();
-            let (at, items) = lists.get(&list)?;
-            (at.elapsed() < upstream.limits.list_fresh).then(|| Arc::clone(items))
+        let known = {
+            let lists = self.catalogue.lists.lock();
+            lists
+                .get(&list)
+                .map(|known| (known.at.elapsed() < self.limits.list_fresh, Arc::clone(&known.items)))
         };
-        if let Some(items) = cached(self) {
-            return Ok(items);
-        }
-        if self.is_resting() {
-            return Err(Fault::Down);
-        }
-        let fetch = async {
-            let mut link = self.catalogue.link.lock().await;
-            // Someone else fetched it, or found it down, while we waited.
-            if let Some(items) = cached(self) {
+        match known {
+            Some((true, items)) => return Ok(items),
+            _ if self.is_resting() => return Err(Fault::Down),
+            Some((false, items)) => {
+                drop(self.fetch(list));
                 return Ok(items);
             }
-            if self.is_resting() {
-                return Err(Fault::Down);
-            }
-            let mut fetched = self.fetch(&mut link, list).await;
-            if fetched.as_ref().err() == Some(&Fault::SessionGone) {
-                *link = None;
-                fetched = self.fetch(&mut link, list).await;
-            }
-            let items = Arc::new(fetched?);
-            self.catalogue.lists.lock().insert(list, (Instant::now(), Arc::clone(&items)));
-            Ok(items)
-        };
-        let fetched = timeout(self.limits.list, fetch).await.unwrap_or(Err(Fault::Slow));
-        if let Err(fault) = &fetched {
-            self.note(Some(*fault));
-            tracing::warn!(upstream = %self.name, list = list.method(), fault = fault.outcome(), "list failed");
+            None => {}
         }
-        fetched
+        let fetch = self.fetch(list);
+        match timeout(self.limits.list_patience, fetch).await {
+            Ok(fetched) => fetched.unwrap_or(Err(Fault::Down)),
+            // It goes on, and is told of when it is there.
+            Err(_) => Err(Fault::Slow),
+        }
     }
 
-    async fn fetch(self: &Arc<Self>, slot: &mut Option<Arc<Link>>, list: List) -> Result<Vec<Item>, Fault> {
-        let link = match slot {
-            Some(link) => Arc::clone(link),
-            None => {
-                let params = RawObject::parse(OWN_INITIALIZE).unwrap_or_default();
-                let link = Link::open(self, &params).await?;
-                *slot = Some(Arc::clone(&link));
-                link
+    /// Whether a tool declares that it only reads; `None` if there is no such tool.
+    pub(crate) async fn reads_only(self: &Arc<Self>, name: &str) -> Result<Option<bool>, Fault> {
+        let items = self.list(List::Tools).await?;
+        Ok(items.iter().find(|item| item.key == name).map(|item| item.reads_only))
+    }
+
+    /// A tool's schema, if its list is known and some of its parameters are wanted as headers.
+    pub(crate) fn mirrored(&self, name: &str) -> Option<serde_json::Value> {
+        let lists = self.catalogue.lists.lock();
+        let known = lists.get(&List::Tools)?;
+        known.items.iter().find(|item| item.key == name)?.mirrored.clone()
+    }
+
+    /// The upstream said that a list has changed, or a session of it passed that on.
+    pub(crate) fn heard(self: &Arc<Self>, notification: &str) {
+        for list in ALL.into_iter().filter(|list| list.notification() == notification) {
+            // What was never asked for needs no fetching.
+            if self.catalogue.lists.lock().contains_key(&list) {
+                drop(self.fetch(list));
+            }
+        }
+    }
+
+    /// Fetches a list in a task of its own; who comes meanwhile waits for the same.
+    fn fetch(self: &Arc<Self>, list: List) -> Fetch {
+        let mut fetches = self.catalogue.fetches.lock();
+        if let Some(fetch) = fetches.get(&list) {
+            return fetch.clone();
+        }
+        let (answer, fetch) = oneshot::channel();
+        let fetch = fetch.shared();
+        fetches.insert(list, fetch.clone());
+        let upstream = Arc::clone(self);
+        tokio::spawn(async move {
+            let wait = upstream.limits.list + upstream.limits.handshake(upstream.is_stdio());
+            let fetched = timeout(wait, upstream.fetched(list)).await.unwrap_or(Err(Fault::Slow));
+            upstream.catalogue.fetches.lock().remove(&list);
+            let changed = upstream.keep(list, &fetched);
+            // Nobody may be waiting, or listening.
+            let _ = answer.send(fetched);
+            if changed {
+                let _ = upstream.catalogue.changes.send(list);
+            }
+        });
+        fetch
+    }
+
+    /// Whether the list is another one than was known.
+    fn keep(&self, list: List, fetched: &Result<Items, Fault>) -> bool {
+        let mut lists = self.catalogue.lists.lock();
+        match fetched {
+            Ok(items) => {
+                let known = Known { at: Instant::now(), items: Arc::clone(items) };
+                let before = lists.insert(list, known);
+                let same = |before: &Known| {
+                    before.items.len() == items.len()
+                        && before.items.iter().zip(items.iter()).all(|(a, b)| a.raw.get() == b.raw.get())
+                };
+                !before.as_ref().is_some_and(same)
+            }
+            Err(fault) => {
+                self.note(Some(*fault));
+                tracing::warn!(upstream = %self.name, list = list.method(), fault = fault.outcome(), "list failed");
+                // Its tools cannot be called either.
+                lists.remove(&list).is_some_and(|before| !before.items.is_empty())
+            }
+        }
+    }
+
+    async fn fetched(self: &Arc<Self>, list: List) -> Result<Items, Fault> {
+        let link = self.catalogue_link().await?;
+        match self.pages(&link, list).await {
+            Err(Fault::SessionGone | Fault::Down) => {
+                let mut slot = self.catalogue.link.lock().await;
+                if slot.as_ref().is_some_and(|held| Arc::ptr_eq(held, &link)) {
+                    *slot = None;
+                }
+                drop(slot);
+                let link = self.catalogue_link().await?;
+                Ok(Arc::new(self.pages(&link, list).await?))
+            }
+            pages => Ok(Arc::new(pages?)),
+        }
+    }
+
+    /// The catalogue's own link, opened when it is first needed and watched for what it says of its lists.
+    async fn catalogue_link(self: &Arc<Self>) -> Result<Arc<Link>, Fault> {
+        let mut slot = self.catalogue.link.lock().await;
+        if let Some(link) = slot.as_ref().filter(|link| link.is_alive()) {
+            return Ok(Arc::clone(link));
+        }
+        let own = crate::upstream::own_initialize();
+        // Most commands are of the session era, and asking one otherwise may cost a start of it.
+        let link = if self.is_stdio() {
+            match self.session(&own).await? {
+                Some(link) => link,
+                None => self.stateless().await?.ok_or(Fault::Garbage)?,
+            }
+        } else {
+            match self.stateless().await? {
+                Some(link) => link,
+                None => self.session(&own).await?.ok_or(Fault::Garbage)?,
             }
         };
+        *slot = Some(Arc::clone(&link));
+        tokio::spawn(watch(Arc::downgrade(self), Arc::clone(&link)));
+        Ok(link)
+    }
+
+    async fn pages(&self, link: &Arc<Link>, list: List) -> Result<Vec<Item>, Fault> {
         let mut items = Vec::new();
         if !link.can(list.capability()) {
             return Ok(items);
         }
         let mut cursor: Option<String> = None;
         for _ in 0..self.limits.pages {
-            let params = cursor.as_ref().map_or("{}".to_owned(), |c| format!(r#"{{"cursor":{}}}"#, raw(c)));
-            let body = format!(
-                r#"{{"jsonrpc":"2.0","id":"trustrelay-list","method":"{}","params":{params}}}"#,
-                list.method()
-            );
-            let mut answer = link.post(body, self.limits.list).await?;
-            if !answer.status.is_success() {
-                return Err(Fault::Refused(answer.status));
+            let mut params = RawObject::default();
+            if let Some(cursor) = &cursor {
+                params.set("cursor", raw(cursor));
             }
-            let response = answer.response().await?;
+            let response = own(link, list.method(), params).await?;
             // Templates, for one, are not offered by all who offer resources.
-            let Some(result) = response.get("result") else { return Ok(items) };
-            let result = RawObject::parse(result.get()).map_err(|_| Fault::Garbage)?;
+            let Some(result) = response.result() else { return Ok(items) };
+            let result = RawObject::parse(result).map_err(|_| Fault::Garbage)?;
             let page = result.get(list.member()).ok_or(Fault::Garbage)?;
             let page: Vec<Box<RawValue>> = serde_json::from_str(page.get()).map_err(|_| Fault::Garbage)?;
             for raw in page {
-                let object = RawObject::parse(raw.get()).map_err(|_| Fault::Garbage)?;
-                let key = object.str(list.key()).ok_or(Fault::Garbage)?;
-                items.push(Item { key, raw });
+                items.push(Item::read(list, raw).ok_or(Fault::Garbage)?);
             }
             cursor = result.str("nextCursor");
             if cursor.is_none() {
@@ -204,34 +333,78 @@ impl Upstream {
     }
 }
 
-const OWN_INITIALIZE: &str = concat!(
-    r#"{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"trustrelay","version":""#,
-    env!("CARGO_PKG_VERSION"),
-    r#""}}"#
-);
+/// Asks something for the relay itself.
+async fn own(link: &Link, method: &str, params: RawObject) -> Result<Message, Fault> {
+    let (body, headers) = match link.era {
+        Era::Session => {
+            let id = link.fresh_id();
+            (
+                envelope::request(&format!("\"trustrelay-{id}\""), method, params.to_raw().get()),
+                HeaderMap::new(),
+            )
+        }
+        Era::Stateless => {
+            let body = crate::upstream::own_request(method, params);
+            let message = Message::parse(body).map_err(|_| Fault::Garbage)?;
+            let headers = era::headers_for(&message, None);
+            (message.into_text(), headers)
+        }
+    };
+    let mut exchange = link.request(body, headers).await?;
+    let status = exchange.status();
+    match exchange.response().await {
+        Err(Fault::Garbage) if !status.is_success() => Err(Fault::Refused(status)),
+        response => response,
+    }
+}
+
+/// Hears what the upstream says of its lists, as long as the catalogue uses the link.
+async fn watch(upstream: std::sync::Weak<Upstream>, link: Arc<Link>) {
+    match link.era {
+        Era::Session => {
+            let Ok(mut said) = link.listen(None).await else { return };
+            while let (Some(event), Some(upstream)) = (said.next().await, upstream.upgrade()) {
+                if let Some(message) = event.message {
+                    upstream.heard(message.method());
+                }
+            }
+        }
+        Era::Stateless => {
+            let mut params = RawObject::default();
+            params.set(
+                "notifications",
+                raw(&serde_json::json!({
+                    "toolsListChanged": true, "promptsListChanged": true, "resourcesListChanged": true,
+                })),
+            );
+            let body = crate::upstream::own_request("subscriptions/listen", params);
+            let Ok(message) = Message::parse(body) else { return };
+            let headers = era::headers_for(&message, None);
+            let Ok(mut exchange) = link.request(message.into_text(), headers).await else { return };
+            while let (Ok(Some(event)), Some(upstream)) = (exchange.next().await, upstream.upgrade()) {
+                if let Some(message) = event.message.filter(|message| !message.is_response()) {
+                    upstream.heard(message.method());
+                }
+            }
+        }
+    }
+}
 
 /// Whether a URI fits a template (RFC 6570), as far as routing needs: its literal parts occur in order.
 pub(crate) fn fits(template: &str, uri: &str) -> bool {
-    let mut rest = uri;
-    let mut first = true;
-    let mut last = "";
-    for part in template.split('{') {
-        let literal = if first { part } else { part.split_once('}').map_or("", |(_, literal)| literal) };
-        if first {
-            match rest.strip_prefix(literal) {
-                Some(after) => rest = after,
-                None => return false,
-            }
-        } else {
-            match rest.find(literal) {
-                Some(at) => rest = &rest[at + literal.len()..],
-                None => return false,
-            }
-        }
-        first = false;
-        last = literal;
+    let mut parts = template.split('{');
+    let Some(mut rest) = parts.next().and_then(|literal| uri.strip_prefix(literal)) else { return false };
+    let mut last = None;
+    for part in parts {
+        let literal = part.split_once('}').map_or("", |(_, literal)| literal);
+        let Some(at) = rest.find(literal) else { return false };
+        rest = &rest[at + literal.len()..];
+        last = Some(literal);
     }
-    uri.ends_with(last) && (template.contains('{') || rest.is_empty())
+    match last {
+        Some(literal) => uri.ends_with(literal),
+        None => rest.is_empty(),
+    }
 }
 
 #[cfg(test)]

@@ -1,20 +1,37 @@
 //! What the relay is made from.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use trustrelay_token::UpstreamName;
 use url::Url;
 
+use crate::record::Recorder;
+
 /// The relay's configuration.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct RelayConfig {
     /// The MCP servers behind the relay.
     pub upstreams: Vec<UpstreamConfig>,
-    /// `scheme://host[:port]` that browsers may come from, beside loopback and the request's own host.
+    /// `scheme://host[:port]` that browsers may come from, beside loopback.
     pub public_origin: Option<String>,
+    /// The keys that session ids are sealed with, newest first. Without any, ids end with the process.
+    pub seal_keys: Vec<[u8; 32]>,
+    /// Who keeps the record of use.
+    pub recorder: Option<Arc<dyn Recorder>>,
     /// What bounds each thing.
     pub limits: Limits,
+}
+
+impl std::fmt::Debug for RelayConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RelayConfig")
+            .field("upstreams", &self.upstreams)
+            .field("public_origin", &self.public_origin)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
 }
 
 /// One upstream.
@@ -36,11 +53,11 @@ pub enum UpstreamTransport {
         /// Headers added to each request: the upstream's own credential.
         headers: Vec<(String, String)>,
     },
-    /// A child process. Not served yet: [`Relay::new`](crate::Relay::new) refuses it.
+    /// A child process that speaks MCP over its pipes.
     Stdio {
         /// Program and arguments.
         command: Vec<String>,
-        /// Its environment.
+        /// Its environment, beside `PATH`, `HOME` and the like.
         env: Vec<(String, String)>,
         /// Its working directory.
         cwd: Option<PathBuf>,
@@ -64,16 +81,36 @@ pub struct Limits {
     pub body: usize,
     /// Largest JSON answer, and largest single event, of an upstream, in bytes.
     pub answer: usize,
-    /// Most sessions of one token.
+    /// Most sessions of one token that are kept in memory; the oldest idle one makes room, and comes back when it is used.
     pub sessions_per_token: usize,
+    /// Most calls of one token that wait for input.
+    pub parked_per_token: usize,
+    /// Most shared sessions with one upstream.
+    pub pooled: usize,
+    /// Most processes of one upstream.
+    pub processes: usize,
+    /// Most elements of a merged list in one answer.
+    pub page: usize,
     /// Pages of one upstream's list that are followed.
     pub pages: usize,
     /// Time for connecting to an upstream.
     pub connect: Duration,
     /// Time for an upstream's `initialize`.
     pub initialize: Duration,
+    /// Time for a command to start and to answer for the first time: it may have to fetch itself.
+    pub start: Duration,
     /// Time for one upstream's list, all pages.
     pub list: Duration,
+    /// How long a client waits for the list of an upstream that was never heard: it follows with `list_changed`.
+    pub list_patience: Duration,
+    /// How long an upstream's word on what it speaks is believed.
+    pub discovered: Duration,
+    /// How long a shared session, and a client's session in memory, is kept while nobody uses it.
+    pub idle: Duration,
+    /// How long a call waits for its client's input.
+    pub input: Duration,
+    /// How long an answer may keep silent before it becomes a stream, so that it can be kept alive.
+    pub quiet: Duration,
     /// Time to the first byte of a call's answer. Once it streams it may take for ever.
     pub first_byte: Duration,
     /// How long a list is believed.
@@ -92,10 +129,20 @@ impl Default for Limits {
             body: 4 << 20,
             answer: 16 << 20,
             sessions_per_token: 64,
+            parked_per_token: 16,
+            pooled: 1024,
+            processes: 16,
+            page: 1000,
             pages: 64,
             connect: Duration::from_secs(3),
             initialize: Duration::from_secs(10),
-            list: Duration::from_secs(5),
+            start: Duration::from_secs(60),
+            list: Duration::from_secs(30),
+            list_patience: Duration::from_secs(2),
+            discovered: Duration::from_secs(300),
+            idle: Duration::from_secs(600),
+            input: Duration::from_secs(600),
+            quiet: Duration::from_secs(5),
             first_byte: Duration::from_secs(300),
             list_fresh: Duration::from_secs(15),
             down: Duration::from_secs(5),
@@ -109,9 +156,15 @@ impl Default for Limits {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RelayError {
-    /// A command as upstream.
-    #[error("upstream `{0}`: commands (stdio) are not served yet; give a URL")]
-    StdioNotServed(UpstreamName),
+    /// An empty command.
+    #[error("upstream `{0}`: the command is empty; give a program and its arguments")]
+    NoCommand(UpstreamName),
+    /// The name that a scope has.
+    #[error("upstream `read`: the scope `mcp:read` has another meaning; choose another name")]
+    ReservedRead,
+    /// The system gave no randomness.
+    #[error("no randomness for the keys of session ids: {0}")]
+    Random(getrandom::Error),
     /// Two of the same name.
     #[error("upstream `{0}` is configured twice; give each its own name")]
     Twice(UpstreamName),

@@ -1,6 +1,12 @@
-//! JSON-RPC, as raw JSON: only what decides is read, the rest passes as it came.
+//! JSON-RPC, as text with marks: only what decides is read, the rest passes as it came.
+//!
+//! A [`Message`] keeps its text and remembers where its members are, so that an id or a name is replaced in its place
+//! and every other byte survives. A [`RawObject`] is for what the relay makes anew: members keep their order and
+//! their bytes.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -10,24 +16,75 @@ pub(crate) const PARSE_ERROR: i64 = -32700;
 pub(crate) const INVALID_REQUEST: i64 = -32600;
 pub(crate) const METHOD_NOT_FOUND: i64 = -32601;
 pub(crate) const INVALID_PARAMS: i64 = -32602;
+pub(crate) const INTERNAL: i64 = -32603;
+/// Session era only (MCP 2025-11-25, "Resources"); the stateless era says [`INVALID_PARAMS`].
 pub(crate) const RESOURCE_NOT_FOUND: i64 = -32002;
+/// MCP 2026-07-28, "Error Codes".
+pub(crate) const HEADER_MISMATCH: i64 = -32020;
+/// MCP 2026-07-28, "Error Codes".
+pub(crate) const UNSUPPORTED_VERSION: i64 = -32022;
 /// An upstream is down, slow or talks nonsense.
 pub(crate) const UPSTREAM: i64 = -32000;
-/// The token's scopes don't reach.
-pub(crate) const FORBIDDEN: i64 = -32003;
 /// The token was revoked or has expired while the call ran.
 pub(crate) const ENDED: i64 = -32001;
+/// The token's scopes don't reach.
+pub(crate) const FORBIDDEN: i64 = -32003;
 
-/// A JSON object whose members keep their order and their bytes.
+/// The members of an object, borrowed from the text that they are read from.
 ///
 /// Repeated names are refused: of `{"name":1,"name":2}` the relay would judge one and the upstream might
 /// obey the other.
-#[derive(Debug, Default)]
+struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+/// A name that serde may borrow.
+#[derive(serde::Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Up to here a repeated name is found by looking at each; past it a set is quicker.
+const FEW: usize = 16;
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::new();
+                let mut seen = std::collections::HashSet::new();
+                while let Some(Name(name)) = map.next_key::<Name<'de>>()? {
+                    let repeated = if members.len() < FEW {
+                        members.iter().any(|(known, _)| *known == name)
+                    } else {
+                        if seen.is_empty() {
+                            seen.extend(members.iter().map(|(known, _)| known.clone()));
+                        }
+                        !seen.insert(name.clone())
+                    };
+                    if repeated {
+                        return Err(A::Error::custom("a member name is repeated"));
+                    }
+                    members.push((name, map.next_value()?));
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
+}
+
+/// A JSON object whose members keep their order and their bytes; repeated names are refused.
+#[derive(Debug, Default, Clone)]
 pub(crate) struct RawObject(Vec<(String, Box<RawValue>)>);
 
 impl RawObject {
     pub(crate) fn parse(json: &str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(json)
+        let Members(members) = serde_json::from_str(json)?;
+        Ok(Self(members.into_iter().map(|(name, value)| (name.into_owned(), value.to_owned())).collect()))
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&RawValue> {
@@ -38,6 +95,10 @@ impl RawObject {
         serde_json::from_str(self.get(name)?.get()).ok()
     }
 
+    pub(crate) fn object(&self, name: &str) -> Option<RawObject> {
+        Self::parse(self.get(name)?.get()).ok()
+    }
+
     /// Replaces a member in its place, or adds it at the end.
     pub(crate) fn set(&mut self, name: &str, value: Box<RawValue>) {
         match self.0.iter_mut().find(|(key, _)| key == name) {
@@ -46,42 +107,28 @@ impl RawObject {
         }
     }
 
+    /// Adds a member if there is none of its name.
+    pub(crate) fn default_to(&mut self, name: &str, value: impl FnOnce() -> Box<RawValue>) {
+        if self.get(name).is_none() {
+            self.0.push((name.to_owned(), value()));
+        }
+    }
+
+    pub(crate) fn remove(&mut self, name: &str) -> Option<Box<RawValue>> {
+        let at = self.0.iter().position(|(key, _)| key == name)?;
+        Some(self.0.remove(at).1)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &RawValue)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), &**value))
+    }
+
     pub(crate) fn to_raw(&self) -> Box<RawValue> {
         raw(self)
-    }
-
-    /// A name that a lenient reader (Go's, for one) would take for `names`, though it isn't.
-    fn has_lookalike(&self, names: &[&str]) -> bool {
-        self.0.iter().any(|(key, _)| {
-            let folded = key.to_lowercase().replace('ſ', "s");
-            names.iter().any(|name| folded == *name && key != name)
-        })
-    }
-}
-
-impl<'de> Deserialize<'de> for RawObject {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-        impl<'de> Visitor<'de> for Members {
-            type Value = RawObject;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawObject, A::Error> {
-                let mut members: Vec<(String, Box<RawValue>)> = Vec::new();
-                let mut seen = std::collections::HashSet::new();
-                while let Some(key) = map.next_key::<String>()? {
-                    if !seen.insert(key.clone()) {
-                        return Err(A::Error::custom("a member name is repeated"));
-                    }
-                    members.push((key, map.next_value()?));
-                }
-                Ok(RawObject(members))
-            }
-        }
-        deserializer.deserialize_map(Members)
     }
 }
 
@@ -100,86 +147,209 @@ pub(crate) fn raw<T: Serialize + ?Sized>(value: &T) -> Box<RawValue> {
     to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
-/// One message.
-#[derive(Debug)]
+/// A name that a lenient reader (Go's, for one) would take for one of `names`, though it isn't.
+fn is_lookalike(name: &str, names: &[&str]) -> bool {
+    let folded = name.to_lowercase().replace('ſ', "s").replace('\u{212a}', "k");
+    names.iter().any(|known| folded == *known && name != *known)
+}
+
+/// Why a text is not one message, for a person, with JSON-RPC's code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Malformed {
+    pub(crate) code: i64,
+    pub(crate) why: &'static str,
+}
+
+const fn invalid(why: &'static str) -> Malformed {
+    Malformed { code: INVALID_REQUEST, why }
+}
+
+/// One message: its text, and where its members are.
+#[derive(Debug, Clone)]
 pub(crate) struct Message {
-    /// All of it, as it came.
-    pub(crate) whole: String,
-    pub(crate) id: Option<Box<RawValue>>,
-    pub(crate) method: Option<String>,
-    pub(crate) params: Option<RawObject>,
+    text: String,
+    id: Option<Range<usize>>,
+    method: Option<String>,
+    params: Option<Range<usize>>,
+    result: Option<Range<usize>>,
+    error: Option<Range<usize>>,
+    /// The members of `params`.
+    given: Vec<(String, Range<usize>)>,
+}
+
+/// Where a value that was borrowed from `text` stands in it.
+fn place(text: &str, value: &RawValue) -> Range<usize> {
+    let start = value.get().as_ptr() as usize - text.as_ptr() as usize;
+    start..start + value.get().len()
 }
 
 impl Message {
-    /// Reads one message. The error is for a person.
-    pub(crate) fn parse(json: &str) -> Result<Self, &'static str> {
-        let object = RawObject::parse(json).map_err(|_| "not an object with distinct member names")?;
-        if object.has_lookalike(&["jsonrpc", "id", "method", "params", "result", "error"]) {
-            return Err("a member name differs from a JSON-RPC one only in case");
+    /// Reads one message. `params`, where there are any, must be an object: MCP has no others.
+    pub(crate) fn parse(text: String) -> Result<Self, Malformed> {
+        let Members(members) = match serde_json::from_str(&text) {
+            Ok(members) => members,
+            Err(error) if error.is_data() && text.trim_start().starts_with('[') => {
+                return Err(invalid("batches are not taken; send one message at a time"));
+            }
+            Err(error) if error.is_data() => {
+                return Err(invalid("not an object with distinct member names"));
+            }
+            Err(_) => return Err(Malformed { code: PARSE_ERROR, why: "the body is not valid JSON" }),
+        };
+        let known = ["jsonrpc", "id", "method", "params", "result", "error"];
+        if members.iter().any(|(name, _)| is_lookalike(name, &known)) {
+            return Err(invalid("a member name differs from a JSON-RPC one only in case"));
         }
-        if object.str("jsonrpc").as_deref() != Some("2.0") {
-            return Err("`jsonrpc` must be \"2.0\"");
+        let get = |name: &str| members.iter().find(|(key, _)| key == name).map(|(_, value)| *value);
+        let string = |value: &RawValue| serde_json::from_str::<String>(value.get()).ok();
+        if get("jsonrpc").and_then(string).as_deref() != Some("2.0") {
+            return Err(invalid("`jsonrpc` must be \"2.0\""));
         }
-        let id = object.get("id").map(ToOwned::to_owned);
-        if let Some(id) = &id
-            && !id.get().starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit())
-        {
-            return Err("`id` must be a string or a number");
+        let id = get("id");
+        if id.is_some_and(|id| !id.get().starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit())) {
+            return Err(invalid("`id` must be a string or a number"));
         }
-        let method = match object.get("method") {
-            Some(_) => Some(object.str("method").ok_or("`method` must be a string")?),
+        let method = match get("method") {
+            Some(method) => Some(string(method).ok_or(invalid("`method` must be a string"))?),
             None => None,
         };
-        let answers = object.get("result").is_some() || object.get("error").is_some();
-        if method.is_some() == answers || (answers && id.is_none()) {
-            return Err("neither a request, a notification nor a response");
+        let (result, error) = (get("result"), get("error"));
+        let answers = result.is_some() || error.is_some();
+        if method.is_some() == answers || (result.is_some() && (error.is_some() || id.is_none())) {
+            return Err(invalid("neither a request, a notification nor a response"));
         }
-        let params = match object.get("params") {
-            Some(params) => Some(
-                RawObject::parse(params.get())
-                    .map_err(|_| "`params` must be an object with distinct member names")?,
-            ),
-            None => None,
-        };
-        if let Some(params) = &params
-            && params.has_lookalike(&["name", "uri"])
-        {
-            return Err("a member name of `params` differs from a known one only in case");
+        let mut given = Vec::new();
+        let params = get("params");
+        if let Some(params) = params {
+            let Members(members) = serde_json::from_str(params.get())
+                .map_err(|_| invalid("`params` must be an object with distinct member names"))?;
+            if members.iter().any(|(name, _)| is_lookalike(name, &["name", "uri", "_meta"])) {
+                return Err(invalid("a member name of `params` differs from a known one only in case"));
+            }
+            given =
+                members.into_iter().map(|(name, value)| (name.into_owned(), place(&text, value))).collect();
         }
-        Ok(Self { whole: json.to_owned(), id, method, params })
+        let at = |value: Option<&RawValue>| value.map(|value| place(&text, value));
+        let (id, params, result, error) = (at(id), at(params), at(result), at(error));
+        Ok(Self { id, method, params, result, error, given, text })
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub(crate) fn into_text(self) -> String {
+        self.text
     }
 
     pub(crate) fn is_request(&self) -> bool {
         self.method.is_some() && self.id.is_some()
     }
 
+    pub(crate) fn is_response(&self) -> bool {
+        self.method.is_none()
+    }
+
+    pub(crate) fn method(&self) -> &str {
+        self.method.as_deref().unwrap_or_default()
+    }
+
     /// The id's JSON; `null` for none.
-    pub(crate) fn id_json(&self) -> &str {
-        self.id.as_ref().map_or("null", |id| id.get())
+    pub(crate) fn id(&self) -> &str {
+        self.id.clone().map_or("null", |at| &self.text[at])
     }
 
-    pub(crate) fn param(&self, name: &str) -> Option<String> {
-        self.params.as_ref()?.str(name)
+    pub(crate) fn result(&self) -> Option<&str> {
+        self.result.clone().map(|at| &self.text[at])
     }
 
-    /// The same message with one parameter replaced; all else raw.
+    pub(crate) fn error(&self) -> Option<&str> {
+        self.error.clone().map(|at| &self.text[at])
+    }
+
+    /// A parameter's JSON.
+    pub(crate) fn param(&self, name: &str) -> Option<&str> {
+        self.given.iter().find(|(key, _)| key == name).map(|(_, at)| &self.text[at.clone()])
+    }
+
+    /// A parameter that is a string.
+    pub(crate) fn param_str(&self, name: &str) -> Option<String> {
+        serde_json::from_str(self.param(name)?).ok()
+    }
+
+    /// The parameters, to be made into others.
+    pub(crate) fn params(&self) -> RawObject {
+        self.params.clone().and_then(|at| RawObject::parse(&self.text[at]).ok()).unwrap_or_default()
+    }
+
+    /// `params._meta`, if it is an object.
+    pub(crate) fn meta(&self) -> Option<RawObject> {
+        RawObject::parse(self.param("_meta")?).ok()
+    }
+
+    /// The same text with another id; every other byte as it was.
+    pub(crate) fn with_id(&self, id: &str) -> String {
+        match self.id.clone() {
+            Some(at) => self.replaced(vec![(at, id)]),
+            None => self.text.clone(),
+        }
+    }
+
+    /// The same text with one parameter replaced; every other byte as it was. `value` is JSON.
     pub(crate) fn with_param(&self, name: &str, value: &str) -> String {
-        self.with_raw_param(name, raw(value))
+        self.with(None, &[(name, value)])
     }
 
-    pub(crate) fn with_raw_param(&self, name: &str, value: Box<RawValue>) -> String {
-        let mut whole = RawObject::parse(&self.whole).unwrap_or_default();
-        let mut params = whole.get("params").and_then(|p| RawObject::parse(p.get()).ok()).unwrap_or_default();
-        params.set(name, value);
-        whole.set("params", params.to_raw());
-        whole.to_raw().get().to_owned()
+    /// The same text with another id and with parameters replaced or put in front; every other byte as it was.
+    pub(crate) fn with(&self, id: Option<&str>, changed: &[(&str, &str)]) -> String {
+        let mut edits: Vec<(Range<usize>, &str)> = Vec::new();
+        if let (Some(at), Some(id)) = (self.id.clone(), id) {
+            edits.push((at, id));
+        }
+        let mut added = String::new();
+        for (name, value) in changed {
+            match self.given.iter().find(|(key, _)| key == name) {
+                Some((_, at)) => edits.push((at.clone(), value)),
+                None => {
+                    added.push_str(raw(*name).get());
+                    added.push(':');
+                    added.push_str(value);
+                    added.push(',');
+                }
+            }
+        }
+        let whole;
+        if !added.is_empty() {
+            match self.params.clone() {
+                Some(at) => {
+                    if self.given.is_empty() {
+                        added.pop();
+                    }
+                    edits.push((at.start + 1..at.start + 1, &added));
+                }
+                None => {
+                    added.pop();
+                    whole = format!("\"params\":{{{added}}},");
+                    let start = self.text.find('{').map_or(0, |at| at + 1);
+                    edits.push((start..start, &whole));
+                }
+            }
+        }
+        self.replaced(edits)
     }
 
-    /// The same message with its id replaced.
-    pub(crate) fn with_id(&self, id: Box<RawValue>) -> String {
-        let mut whole = RawObject::parse(&self.whole).unwrap_or_default();
-        whole.set("id", id);
-        whole.to_raw().get().to_owned()
+    fn replaced(&self, mut edits: Vec<(Range<usize>, &str)>) -> String {
+        edits.sort_by_key(|(at, _)| at.start);
+        let more: usize = edits.iter().map(|(_, value)| value.len()).sum();
+        let mut out = String::with_capacity(self.text.len() + more);
+        let mut from = 0;
+        for (at, value) in edits {
+            out.push_str(&self.text[from..at.start]);
+            out.push_str(value);
+            from = at.end;
+        }
+        out.push_str(&self.text[from..]);
+        out
     }
 }
 
@@ -188,25 +358,64 @@ pub(crate) fn error(id: &str, code: i64, message: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":{}}}}}"#, raw(message))
 }
 
+/// A JSON-RPC error with data.
+pub(crate) fn error_with(id: &str, code: i64, message: &str, data: &impl Serialize) -> String {
+    let (message, data) = (raw(message), raw(data));
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":{message},"data":{data}}}}}"#)
+}
+
 /// A JSON-RPC result.
 pub(crate) fn result<T: Serialize + ?Sized>(id: &str, result: &T) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{}}}"#, raw(result))
+}
+
+/// A JSON-RPC request.
+pub(crate) fn request(id: &str, method: &str, params: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{},"params":{params}}}"#, raw(method))
+}
+
+/// A JSON-RPC notification.
+pub(crate) fn notification(method: &str, params: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","method":{},"params":{params}}}"#, raw(method))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn parse(text: &str) -> Message {
+        Message::parse(text.to_owned()).unwrap()
+    }
+
     #[test]
-    fn a_renamed_call_keeps_every_other_byte_of_its_params() {
-        let m = Message::parse(
-            r#"{"jsonrpc":"2.0","id":1e2,"method":"tools/call","x":[ 1 ],"params":{"a":123456789012345678901234567890,"name":"up__t","z":{"k":1.0}}}"#,
-        )
-        .unwrap();
-        assert_eq!(
-            m.with_param("name", "t"),
-            r#"{"jsonrpc":"2.0","id":1e2,"method":"tools/call","x":[ 1 ],"params":{"a":123456789012345678901234567890,"name":"t","z":{"k":1.0}}}"#
+    fn a_renamed_call_keeps_every_other_byte() {
+        let m = parse(
+            r#"{"jsonrpc":"2.0", "id" : 1e2,"method":"tools/call","x":[ 1 ],"params":{"a":123456789012345678901234567890, "name":"up__t","z":{"k":1.0}}}"#,
         );
+        assert_eq!(
+            m.with(Some("7"), &[("name", "\"t\"")]),
+            r#"{"jsonrpc":"2.0", "id" : 7,"method":"tools/call","x":[ 1 ],"params":{"a":123456789012345678901234567890, "name":"t","z":{"k":1.0}}}"#
+        );
+    }
+
+    #[test]
+    fn parameters_are_added_where_there_are_none() {
+        for (text, expected) in [
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#,
+                r#"{"params":{"_meta":{}},"jsonrpc":"2.0","id":1,"method":"x"}"#,
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"x","params":{}}"#,
+                r#"{"jsonrpc":"2.0","id":1,"method":"x","params":{"_meta":{}}}"#,
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"x","params":{ "a":1}}"#,
+                r#"{"jsonrpc":"2.0","id":1,"method":"x","params":{"_meta":{}, "a":1}}"#,
+            ),
+        ] {
+            assert_eq!(parse(text).with_param("_meta", "{}"), expected);
+        }
     }
 
     #[test]
@@ -214,15 +423,32 @@ mod tests {
         for bad in [
             r#"{"jsonrpc":"2.0","id":1,"method":"ping","method":"tools/call"}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"ping","Method":"tools/call"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping","me\u0074hod":"tools/call"}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","name":"b"}}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","Name":"b"}}"#,
             r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","id":true,"method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":7}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":[]}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{},"error":{}}"#,
+            r#"{"jsonrpc":"2.0","result":{}}"#,
             r#"{"jsonrpc":"1.0","id":1,"method":"ping"}"#,
             r#"{"jsonrpc":"2.0","id":1}"#,
             "[]",
             "1",
         ] {
-            assert!(Message::parse(bad).is_err(), "{bad}");
+            assert_eq!(Message::parse(bad.to_owned()).unwrap_err().code, INVALID_REQUEST, "{bad}");
         }
+        for bad in ["", "{", "{} {}", "nonsense"] {
+            assert_eq!(Message::parse(bad.to_owned()).unwrap_err().code, PARSE_ERROR, "{bad}");
+        }
+    }
+
+    #[test]
+    fn many_members_are_still_told_apart() {
+        let many: Vec<String> = (0..40).map(|n| format!("\"k{n}\":{n}")).collect();
+        let text = |extra: &str| format!(r#"{{"jsonrpc":"2.0","method":"x",{}{extra}}}"#, many.join(","));
+        assert!(Message::parse(text("")).is_ok());
+        assert!(Message::parse(text(r#","k3":0"#)).is_err());
     }
 }

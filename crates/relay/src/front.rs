@@ -1,35 +1,25 @@
-//! The door: everything that is decided from HTTP alone, then on to `/mcp` or `/mcp/NAME`.
+//! The door: everything that is decided from HTTP alone, then on to `/mcp` or `/mcp/NAME` in the era that the request is of.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HOST, ORIGIN};
+use http::header::{ACCEPT, CONTENT_TYPE, ORIGIN};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use tokio::sync::mpsc;
 use trustrelay_token::Principal;
-use uuid::Uuid;
 
 use crate::body::BoxError;
-use crate::envelope::{self, INVALID_REQUEST, Message, PARSE_ERROR};
-use crate::registry::Kind;
+use crate::context::Context;
+use crate::envelope::{self, INVALID_REQUEST, Message};
+use crate::era::{self, Era, SESSION, STATELESS, VERSION};
+use crate::outlet::Outlet;
+use crate::registry::{Entry, Kind};
 use crate::relay::Relay;
 use crate::reply::{self, Reply};
 use crate::session::{Session, keep_alive};
-use crate::upstream::{SESSION, Upstream, VERSION};
-use crate::{aggregate, clock, single};
-
-/// Newest first: what `initialize` offers when the client's is unknown.
-pub(crate) const VERSIONS: [&str; 3] = ["2025-11-25", "2025-06-18", "2025-03-26"];
-
-/// A judged request, ready for its endpoint.
-pub(crate) struct Context {
-    pub(crate) relay: Relay,
-    pub(crate) principal: Arc<Principal>,
-    pub(crate) pat_id: Uuid,
-    /// `Some` on `/mcp/NAME`.
-    pub(crate) upstream: Option<Arc<Upstream>>,
-}
+use crate::upstream::Upstream;
+use crate::{clock, serve, single, subscribe};
 
 pub(crate) async fn handle<B>(
     relay: &Relay,
@@ -50,9 +40,11 @@ where
     }
     let (parts, body) = request.into_parts();
     if !origin_is_good(&parts.headers, relay.0.public_origin.as_deref()) {
-        return reply::refused(StatusCode::FORBIDDEN, "this Origin may not use the endpoint");
+        let why =
+            "this Origin may not use the endpoint; if it is the relay's own, start it with --public-url";
+        return reply::refused(StatusCode::FORBIDDEN, why);
     }
-    let upstream = match upstream {
+    let only = match upstream {
         None => None,
         Some(name) => match relay.upstream(name) {
             None => return reply::refused(StatusCode::NOT_FOUND, "there is no upstream of this name"),
@@ -62,170 +54,311 @@ where
             Some(upstream) => Some(Arc::clone(upstream)),
         },
     };
-    let version = parts.headers.get(VERSION);
-    if version.is_some_and(|v| !VERSIONS.iter().any(|known| v == known)) {
-        let message = format!("unknown MCP-Protocol-Version; known are {}", VERSIONS.join(", "));
-        return reply::refused(StatusCode::BAD_REQUEST, &message);
-    }
-    let context = Context { relay: relay.clone(), principal, pat_id, upstream };
+    let context = Context { relay: relay.clone(), principal, pat_id, only };
     match parts.method {
-        Method::POST => context.post(&parts.headers, body).await,
-        Method::GET => context.get(&parts.headers),
-        Method::DELETE => match context.session(&parts.headers) {
+        Method::POST => post(&context, &parts.headers, body).await,
+        Method::GET | Method::DELETE if is_stateless(&context, &parts.headers) => {
+            reply::method_not_allowed("POST", "this version of the protocol has POST alone")
+        }
+        Method::GET => get(&context, &parts.headers).await,
+        Method::DELETE => match session(&context, &parts.headers) {
             Ok(session) => {
-                session.entry.cancel.cancel();
+                relay.end(&session);
                 reply::empty(StatusCode::NO_CONTENT)
             }
             Err(refusal) => *refusal,
         },
-        _ => reply::method_not_allowed(),
+        _ => reply::method_not_allowed("GET, POST, DELETE", "use POST, GET or DELETE"),
     }
 }
 
-/// Absent (no browser), loopback, the public origin, or the host that was asked.
+/// GET and DELETE are the session era's: they name a session, or the upstream speaks that era.
+fn is_stateless(context: &Context, headers: &HeaderMap) -> bool {
+    if headers.contains_key(SESSION) {
+        return false;
+    }
+    headers.get(VERSION).is_some_and(|version| version == STATELESS)
+        || context.only.as_ref().is_some_and(|upstream| !upstream.may_speak_session())
+}
+
+/// Absent (no browser), loopback, or the public origin. Never the host that was asked: a name that was made to lead here is
+/// what a hostile page comes with (DNS rebinding).
 fn origin_is_good(headers: &HeaderMap, public: Option<&str>) -> bool {
     let Some(origin) = headers.get(ORIGIN) else { return true };
     let Some(origin) = origin.to_str().ok() else { return false };
     let Ok(url) = url::Url::parse(origin) else { return false };
     let Some(host) = url.host_str() else { return false };
-    if matches!(host, "localhost" | "127.0.0.1" | "[::1]") {
-        return true;
-    }
-    if public.is_some_and(|public| public.trim_end_matches('/').eq_ignore_ascii_case(origin)) {
-        return true;
-    }
-    let asked = headers.get(HOST).and_then(|h| h.to_str().ok());
-    origin.split_once("://").is_some_and(|(_, rest)| asked.is_some_and(|a| a.eq_ignore_ascii_case(rest)))
+    matches!(host, "localhost" | "127.0.0.1" | "[::1]")
+        || public.is_some_and(|public| public.trim_end_matches('/').eq_ignore_ascii_case(origin))
 }
 
 fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
     let family = wanted.split('/').next().unwrap_or_default();
     headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).any(|kind| {
         let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        kind == wanted || kind == "*/*" || kind == format!("{family}/*")
+        kind == wanted || kind == "*/*" || kind.strip_suffix("/*") == Some(family)
     })
 }
 
-impl Context {
-    fn session(&self, headers: &HeaderMap) -> Result<Arc<Session>, Box<Reply>> {
-        let Some(id) = headers.get(SESSION) else {
-            let message = "Mcp-Session-Id is missing; send initialize first";
-            return Err(Box::new(reply::refused(StatusCode::BAD_REQUEST, message)));
-        };
-        let only = self.upstream.as_ref().map(|upstream| upstream.name.as_str());
-        let session = id.to_str().ok().and_then(|id| self.relay.session(id, self.pat_id, only));
-        session.ok_or_else(|| {
-            Box::new(reply::refused(StatusCode::NOT_FOUND, "no such session; send initialize again"))
-        })
-    }
+fn session(context: &Context, headers: &HeaderMap) -> Result<Arc<Session>, Box<Reply>> {
+    let Some(id) = headers.get(SESSION) else {
+        let message = "Mcp-Session-Id is missing; send initialize first";
+        return Err(Box::new(reply::refused(StatusCode::BAD_REQUEST, message)));
+    };
+    let found = match id.to_str() {
+        Ok(id) => context.relay.session(context, id)?,
+        Err(_) => None,
+    };
+    found.ok_or_else(|| {
+        Box::new(reply::refused(StatusCode::NOT_FOUND, "no such session; send initialize again"))
+    })
+}
 
-    fn get(&self, headers: &HeaderMap) -> Reply {
-        if !accepts(headers, "text/event-stream") {
-            return reply::refused(StatusCode::NOT_ACCEPTABLE, "Accept must include text/event-stream");
-        }
-        let session = match self.session(headers) {
-            Ok(session) => session,
-            Err(refusal) => return *refusal,
-        };
-        let entry = self.relay.0.registry.register(&self.principal, self.pat_id, Kind::Stream);
-        if !self.principal.stands() {
-            return reply::ended("null");
-        }
-        // One sender goes to the pumps, through an inner channel whose end we hold: when the stream is cut,
-        // no clone of the outer sender may keep the client's stream open.
-        let (inner, mut pumped) = mpsc::channel::<Bytes>(16);
-        let (outer, frames) = mpsc::channel::<Bytes>(16);
-        session.listen(inner, entry.cancel.clone());
-        let every = self.relay.0.limits.keep_alive;
-        let gone = session.entry.cancel.clone();
-        session.clone().tasks.spawn(async move {
-            let carry = async {
-                loop {
-                    tokio::select! {
-                        frame = pumped.recv() => match frame {
-                            Some(frame) => {
-                                if outer.send(frame).await.is_err() {
-                                    return;
-                                }
-                            }
-                            None => return,
-                        },
-                        () = keep_alive(&outer, every) => return,
-                    }
-                }
-            };
-            tokio::select! {
-                () = entry.cancel.cancelled() => {}
-                () = gone.cancelled() => {}
-                () = outer.closed() => {}
-                () = carry => {}
-            }
-            drop(entry);
-        });
-        reply::stream(frames)
-    }
+/// Registered first, the standing asked second: see [`crate::registry`].
+fn register(context: &Context, kind: Kind, id: &str) -> Result<Entry, Reply> {
+    let entry = context.relay.0.registry.register(&context.principal, context.pat_id, kind);
+    if context.principal.stands() { Ok(entry) } else { Err(reply::ended(id)) }
+}
 
-    async fn post<B>(&self, headers: &HeaderMap, body: B) -> Reply
-    where
-        B: http_body::Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
+async fn get(context: &Context, headers: &HeaderMap) -> Reply {
+    if !accepts(headers, "text/event-stream") {
+        return reply::refused(StatusCode::NOT_ACCEPTABLE, "Accept must include text/event-stream");
+    }
+    let session = match session(context, headers) {
+        Ok(session) => session,
+        Err(refusal) => return *refusal,
+    };
+    let entry = match register(context, Kind::Stream, "null") {
+        Ok(entry) => entry,
+        Err(refusal) => return refusal,
+    };
+    if let Some(upstream) = &context.only
+        && let Some(answer) = upstream_stream(context, upstream, &session, headers, &entry).await
     {
-        if !accepts(headers, "application/json") || !accepts(headers, "text/event-stream") {
-            let message = "Accept must include application/json and text/event-stream";
-            return reply::refused(StatusCode::NOT_ACCEPTABLE, message);
-        }
-        let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
-            let message = "Content-Type must be application/json";
-            return reply::refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
-        }
-        let body = match Limited::new(body, self.relay.0.limits.body).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-                return reply::refused(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "the body is larger than the relay takes",
-                );
-            }
-            Err(_) => return reply::refused(StatusCode::BAD_REQUEST, "the body could not be read"),
-        };
-        let text = std::str::from_utf8(&body).ok();
-        let Some(text) = text.filter(|t| serde_json::from_str::<serde::de::IgnoredAny>(t).is_ok()) else {
-            return reply::json(
-                StatusCode::BAD_REQUEST,
-                envelope::error("null", PARSE_ERROR, "the body is not valid JSON"),
-            );
-        };
-        if text.trim_start().starts_with('[') {
-            return reply::refused(
-                StatusCode::BAD_REQUEST,
-                "batches are not taken; send one message at a time",
-            );
-        }
-        let message = match Message::parse(text) {
-            Ok(message) => message,
-            Err(why) => {
-                return reply::json(StatusCode::BAD_REQUEST, envelope::error("null", INVALID_REQUEST, why));
+        return answer;
+    }
+    // One sender goes to those who tell, through an inner channel whose end is held here: when the stream is cut,
+    // no clone of the outer sender may keep the client's stream open.
+    let (inner, mut told) = mpsc::channel::<Bytes>(16);
+    let (outer, frames) = mpsc::channel::<Bytes>(16);
+    subscribe::tell_changes(context, &inner);
+    session.listen(inner, entry.cancel.clone());
+    let every = context.relay.0.limits.keep_alive;
+    let gone = session.entry.cancel.clone();
+    session.clone().tasks.spawn(async move {
+        let carry = async {
+            loop {
+                tokio::select! {
+                    frame = told.recv() => match frame {
+                        Some(frame) => {
+                            if outer.send(frame).await.is_err() {
+                                return;
+                            }
+                        }
+                        None => return,
+                    },
+                    () = keep_alive(&outer, every) => return,
+                }
             }
         };
-        if message.method.as_deref() == Some("initialize") && message.is_request() {
-            let opened = match &self.upstream {
-                None => aggregate::initialize(self, &message).await,
-                Some(upstream) => single::initialize(self, upstream, &message).await,
-            };
-            return opened.unwrap_or_else(|refusal| refusal);
+        tokio::select! {
+            () = entry.cancel.cancelled() => {}
+            () = gone.cancelled() => {}
+            () = outer.closed() => {}
+            () = carry => {}
         }
-        let session = match self.session(headers) {
-            Ok(session) => session,
-            Err(refusal) => return *refusal,
+        drop(entry);
+    });
+    reply::stream(frames)
+}
+
+/// On `/mcp/NAME` over HTTP the client's stream is the upstream's own, byte for byte; `None` where the relay tells what there is.
+async fn upstream_stream(
+    context: &Context,
+    upstream: &Arc<Upstream>,
+    session: &Arc<Session>,
+    headers: &HeaderMap,
+    entry: &Entry,
+) -> Option<Reply> {
+    let link = session.link(upstream, &context.relay.0.registry, &context.principal).await;
+    let link = match link {
+        Ok(link) => link,
+        Err(fault) => return Some(crate::routes::faulty("null", upstream, fault)),
+    };
+    if link.era == Era::Stateless || upstream.is_stdio() {
+        return None;
+    }
+    let mut exchange = match single::stream(&link, headers).await {
+        Ok(exchange) => exchange,
+        Err(crate::upstream::Fault::Refused(StatusCode::METHOD_NOT_ALLOWED)) => {
+            return Some(reply::method_not_allowed("POST, DELETE", "the upstream has no stream of its own"));
+        }
+        Err(fault) => {
+            let why = fault.message(upstream.name.as_str());
+            return Some(reply::refused(StatusCode::BAD_GATEWAY, &why));
+        }
+    };
+    let (mut outlet, waiting) = Outlet::new();
+    outlet.begin();
+    let (cut, gone) = (entry.cancel.clone(), session.entry.cancel.clone());
+    let held = context.relay.0.registry.register(&context.principal, context.pat_id, Kind::Link);
+    let (upstream, every) = (Arc::clone(upstream), context.relay.0.limits.keep_alive);
+    let session = Arc::clone(session);
+    session.clone().tasks.spawn(async move {
+        let reader = outlet.gone.clone();
+        let carry = async {
+            loop {
+                let event = tokio::select! {
+                    event = exchange.next() => event,
+                    () = tokio::time::sleep(every) => {
+                        outlet.keep_alive().await;
+                        continue;
+                    }
+                };
+                let Ok(Some(event)) = event else { return };
+                if let Some(message) = &event.message {
+                    upstream.heard(message.method());
+                }
+                outlet.frame(event.frame).await;
+            }
         };
-        let entry = self.relay.0.registry.register(&self.principal, self.pat_id, Kind::Call);
-        if !self.principal.stands() {
-            return reply::ended(message.id_json());
+        tokio::select! {
+            () = cut.cancelled() => {}
+            () = gone.cancelled() => {}
+            () = reader.cancelled() => {}
+            () = carry => {}
         }
-        match &self.upstream {
-            None => aggregate::handle(self, session, entry, message).await,
-            Some(upstream) => single::handle(self, upstream, session, entry, message).await,
+        drop(held);
+    });
+    Some(waiting.reply(|| reply::ended("null")).await)
+}
+
+async fn post<B>(context: &Context, headers: &HeaderMap, body: B) -> Reply
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let body = match Limited::new(body, context.relay.0.limits.body).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            return reply::refused(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than the relay takes");
+        }
+        Err(_) => return reply::refused(StatusCode::BAD_REQUEST, "the body could not be read"),
+    };
+    let parsed = match String::from_utf8(body.into()) {
+        Ok(text) => Message::parse(text),
+        Err(_) => {
+            let why = "the body is not valid UTF-8";
+            Err(envelope::Malformed { code: envelope::PARSE_ERROR, why })
+        }
+    };
+    // What both eras ask of a request's headers comes before what is wrong with its body.
+    if let Err(refusal) = takes_both(context, headers) {
+        return *refusal;
+    }
+    let message = match parsed {
+        Ok(message) => message,
+        Err(malformed) => {
+            let error = envelope::error("null", malformed.code, malformed.why);
+            return reply::json(StatusCode::BAD_REQUEST, error);
+        }
+    };
+    match era::of(headers, &message) {
+        Era::Session => session_post(context, headers, message).await,
+        Era::Stateless => stateless_post(context, headers, message).await,
+    }
+}
+
+/// On `/mcp/NAME` the upstream judges what is accepted.
+fn takes_both(context: &Context, headers: &HeaderMap) -> Result<(), Box<Reply>> {
+    let refused = |status, why| Err(Box::new(reply::refused(status, why)));
+    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
+        return refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json");
+    }
+    let both = accepts(headers, "application/json") && accepts(headers, "text/event-stream");
+    if context.only.is_none() && !both {
+        let why = "Accept must include application/json and text/event-stream";
+        return refused(StatusCode::NOT_ACCEPTABLE, why);
+    }
+    Ok(())
+}
+
+async fn session_post(context: &Context, headers: &HeaderMap, message: Message) -> Reply {
+    if message.method() == "initialize" && message.is_request() {
+        let opened = match &context.only {
+            None => {
+                let server = serve::own_server();
+                let result = serve::initialized(&server, message.param_str("protocolVersion"));
+                let begun = context.relay.begin(context, &message.params(), None);
+                begun.map(|session| {
+                    let body = envelope::result(message.id(), &result);
+                    single::with_id(reply::json(StatusCode::OK, body), &session)
+                })
+            }
+            Some(upstream) => single::initialize(context, upstream, headers, &message).await,
+        };
+        return opened.unwrap_or_else(|refusal| refusal);
+    }
+    let session = match session(context, headers) {
+        Ok(session) => session,
+        Err(refusal) => return *refusal,
+    };
+    let entry = match register(context, Kind::Call, message.id()) {
+        Ok(entry) => entry,
+        Err(refusal) => return refusal,
+    };
+    match (&context.only, message.is_request()) {
+        (None, true) => serve::session_request(context, session, entry, message).await,
+        (None, false) => serve::session_said(context, &session, message).await,
+        (Some(_), true) => single::session_request(context, headers, session, entry, message).await,
+        (Some(upstream), false) => single::session_said(context, upstream, &session, message).await,
+    }
+}
+
+async fn stateless_post(context: &Context, headers: &HeaderMap, message: Message) -> Reply {
+    let entry = match register(context, Kind::Call, message.id()) {
+        Ok(entry) => entry,
+        Err(refusal) => return refusal,
+    };
+    if !message.is_request() {
+        // Neither notifications nor responses are a client's in this era.
+        return match message.is_response() {
+            true => reply::json(
+                StatusCode::BAD_REQUEST,
+                envelope::error(
+                    "null",
+                    INVALID_REQUEST,
+                    "responses are not sent in this version of the protocol",
+                ),
+            ),
+            false => reply::empty(StatusCode::ACCEPTED),
+        };
+    }
+    if let Some(upstream) = &context.only {
+        match upstream.stateless().await {
+            Ok(Some(link)) => {
+                if upstream.is_stdio()
+                    && let Err(refused) = era::sender(headers, &message)
+                {
+                    return refused_stateless(&message, refused);
+                }
+                return single::stateless_request(context, headers, link, entry, message).await;
+            }
+            Ok(None) => {}
+            Err(fault) => return crate::routes::faulty(message.id(), upstream, fault),
         }
     }
+    match era::sender(headers, &message) {
+        Ok(sender) => serve::stateless_request(context, sender, entry, message).await,
+        Err(refused) => refused_stateless(&message, refused),
+    }
+}
+
+fn refused_stateless(message: &Message, refused: era::Refused) -> Reply {
+    let body = match refused.data {
+        Some(data) => envelope::error_with(message.id(), refused.code, &refused.message, &data),
+        None => envelope::error(message.id(), refused.code, &refused.message),
+    };
+    reply::json(StatusCode::BAD_REQUEST, body)
 }

@@ -31,6 +31,8 @@ pub(crate) enum Kind {
     Session,
     Stream,
     Call,
+    /// A session with an upstream: ended with the rest, and not the client's to count.
+    Link,
 }
 
 impl Cut {
@@ -39,6 +41,7 @@ impl Cut {
             Kind::Session => self.sessions += 1,
             Kind::Stream => self.streams += 1,
             Kind::Call => self.calls += 1,
+            Kind::Link => {}
         }
     }
 }
@@ -151,6 +154,7 @@ impl Registry {
             Kind::Session => metrics::gauge!("trustrelay_mcp_sessions_open").increment(change),
             Kind::Stream => metrics::gauge!("trustrelay_mcp_streams_open").increment(change),
             Kind::Call => metrics::gauge!("trustrelay_mcp_calls_open").increment(change),
+            Kind::Link => metrics::gauge!("trustrelay_mcp_links_open").increment(change),
         }
     }
 }

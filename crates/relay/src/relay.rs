@@ -1,7 +1,8 @@
 //! The relay: its parts, and what the rest of the program asks of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,13 +13,55 @@ use trustrelay_token::Principal;
 use uuid::Uuid;
 
 use crate::body::{BoxError, RelayBody};
+use crate::call::Parked;
 use crate::catalogue::UpstreamStatus;
 use crate::config::{Limits, RelayConfig, RelayError};
-use crate::envelope::RawObject;
+use crate::context::Context;
+use crate::envelope::{Message, RawObject};
+use crate::record::{self, CallRecord, Recorder};
 use crate::registry::{Cut, Kind, Registry};
 use crate::reply::{self, Reply};
-use crate::session::Session;
+use crate::seal::Sealer;
+use crate::session::{Sealed, Session};
 use crate::upstream::{Link, Upstream};
+
+/// How many ended sessions are remembered, so that their ids, which still open, begin nothing again: 8 bytes each, twice.
+const REMEMBERED_ENDS: usize = 65_536;
+
+/// The sessions in memory.
+#[derive(Default)]
+struct Sessions {
+    /// By token, then by id, in the order in which they came.
+    live: HashMap<Uuid, Vec<Arc<Session>>>,
+    ended: HashSet<u64>,
+    ended_order: VecDeque<u64>,
+}
+
+impl Sessions {
+    fn find(&self, pat_id: Uuid, id: &str) -> Option<&Arc<Session>> {
+        self.live.get(&pat_id)?.iter().find(|session| session.id == id)
+    }
+
+    fn remove(&mut self, session: &Session) {
+        if let Some(theirs) = self.live.get_mut(&session.pat_id) {
+            theirs.retain(|other| other.number != session.number);
+            if theirs.is_empty() {
+                self.live.remove(&session.pat_id);
+            }
+        }
+    }
+
+    fn end(&mut self, number: u64) {
+        if self.ended.insert(number) {
+            self.ended_order.push_back(number);
+        }
+        if self.ended_order.len() > REMEMBERED_ENDS
+            && let Some(oldest) = self.ended_order.pop_front()
+        {
+            self.ended.remove(&oldest);
+        }
+    }
+}
 
 pub(crate) struct Inner {
     /// Sorted by name: the order that clients see.
@@ -26,9 +69,12 @@ pub(crate) struct Inner {
     pub(crate) public_origin: Option<String>,
     pub(crate) limits: Limits,
     pub(crate) registry: Arc<Registry>,
-    /// By id; oldest found by `born`.
-    sessions: Mutex<HashMap<String, (u64, Arc<Session>)>>,
-    tasks: TaskTracker,
+    pub(crate) sealer: Sealer,
+    pub(crate) recorder: Option<Arc<dyn Recorder>>,
+    pub(crate) parked: Mutex<HashMap<Uuid, Parked>>,
+    sessions: Mutex<Sessions>,
+    pub(crate) tasks: TaskTracker,
+    sweeping: AtomicBool,
 }
 
 /// The relay. Cheap to clone.
@@ -54,8 +100,12 @@ impl Relay {
             public_origin: config.public_origin,
             limits: config.limits,
             registry: Arc::default(),
+            sealer: Sealer::new(&config.seal_keys).map_err(RelayError::Random)?,
+            recorder: config.recorder,
+            parked: Mutex::default(),
             sessions: Mutex::default(),
             tasks: TaskTracker::new(),
+            sweeping: AtomicBool::new(false),
         })))
     }
 
@@ -71,6 +121,7 @@ impl Relay {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
+        self.sweep_now_and_then();
         crate::front::handle(self, principal, upstream, request).await
     }
 
@@ -108,8 +159,8 @@ impl Relay {
         self.0.registry.cut_all();
         self.0.tasks.close();
         let _ = tokio::time::timeout(Duration::from_secs(8), self.0.tasks.wait()).await;
-        let closes = self.0.upstreams.iter().map(|upstream| upstream.catalogue.close());
-        let _ = tokio::time::timeout(Duration::from_secs(3), futures_util::future::join_all(closes)).await;
+        let closes = self.0.upstreams.iter().map(|upstream| upstream.close());
+        let _ = tokio::time::timeout(Duration::from_secs(6), futures_util::future::join_all(closes)).await;
     }
 
     /// The upstreams of which anything is within the scopes.
@@ -122,63 +173,127 @@ impl Relay {
         self.0.upstreams.iter().find(|upstream| upstream.name.as_str() == name)
     }
 
-    pub(crate) fn session(&self, id: &str, pat_id: Uuid, only: Option<&str>) -> Option<Arc<Session>> {
-        let (_, session) = self.0.sessions.lock().get(id).cloned()?;
-        let theirs = session.pat_id == pat_id && session.only.as_deref() == only;
-        (theirs && !session.entry.cancel.is_cancelled()).then_some(session)
+    /// The session that an id names, in memory or begun anew from what the id says. `Err` where there is no room for it.
+    pub(crate) fn session(&self, context: &Context, id: &str) -> Result<Option<Arc<Session>>, Box<Reply>> {
+        let only = context.only.as_ref().map(|upstream| upstream.name.as_str());
+        {
+            let sessions = self.0.sessions.lock();
+            if let Some(session) = sessions.find(context.pat_id, id) {
+                let good = session.only.as_deref() == only && !session.entry.cancel.is_cancelled();
+                if good {
+                    session.touch();
+                }
+                return Ok(good.then(|| Arc::clone(session)));
+            }
+        }
+        let Some(sealed) = Sealed::open(&self.0.sealer, id, context.pat_id, only) else { return Ok(None) };
+        if self.0.sessions.lock().ended.contains(&sealed.number) {
+            return Ok(None);
+        }
+        let link = context.only.as_ref().and_then(|upstream| Session::adopted(&sealed, upstream));
+        self.keep(context, id.to_owned(), &sealed, link).map(Some).map_err(Box::new)
     }
 
-    /// Opens a client session: registered first, the standing asked second.
-    pub(crate) async fn open_session(
+    /// Begins a session: its id says all that is needed to begin it again.
+    pub(crate) fn begin(
         &self,
-        principal: &Principal,
-        pat_id: Uuid,
-        init: RawObject,
+        context: &Context,
+        init: &RawObject,
         link: Option<Arc<Link>>,
     ) -> Result<Arc<Session>, Reply> {
-        self.make_room(pat_id)?;
-        let entry = self.0.registry.register(principal, pat_id, Kind::Session);
-        if !principal.stands() {
+        let only = context.only.as_ref().map(|upstream| upstream.name.to_string());
+        let sealed = Sealed::new(context.pat_id, only, init, link.as_deref());
+        let id = sealed.as_ref().and_then(|sealed| sealed.seal(&self.0.sealer));
+        let (Some(sealed), Some(id)) = (sealed, id) else {
+            return Err(reply::refused(StatusCode::SERVICE_UNAVAILABLE, "no randomness; try again"));
+        };
+        self.keep(context, id, &sealed, link)
+    }
+
+    /// Takes a session into memory: registered first, the standing asked second.
+    fn keep(
+        &self,
+        context: &Context,
+        id: String,
+        sealed: &Sealed,
+        link: Option<Arc<Link>>,
+    ) -> Result<Arc<Session>, Reply> {
+        let entry = self.0.registry.register(&context.principal, context.pat_id, Kind::Session);
+        if !context.principal.stands() {
             return Err(reply::ended("null"));
         }
-        let only = link.as_ref().map(|link| link.upstream.name.to_string());
-        let session = Session::new(pat_id, only, init, entry)
-            .map_err(|_| reply::refused(StatusCode::SERVICE_UNAVAILABLE, "no randomness; try again"))?;
-        if let Some(link) = link {
-            session.adopt(link).await;
-        }
+        let session = Session::new(id, sealed, entry, link);
         {
             let mut sessions = self.0.sessions.lock();
-            let born = sessions.values().map(|(born, _)| born + 1).max().unwrap_or(0);
-            sessions.insert(session.id.clone(), (born, Arc::clone(&session)));
+            // Two requests may have begun the same one anew.
+            if let Some(other) = sessions.find(context.pat_id, &session.id) {
+                return Ok(Arc::clone(other));
+            }
+            let theirs = sessions.live.entry(context.pat_id).or_default();
+            if theirs.len() >= self.0.limits.sessions_per_token {
+                let idle = theirs.iter().filter(|other| other.is_idle()).min_by_key(|other| other.used());
+                let Some(idle) = idle.cloned() else {
+                    let why = "the token has too many sessions in use";
+                    return Err(reply::refused(StatusCode::TOO_MANY_REQUESTS, why));
+                };
+                theirs.retain(|other| other.number != idle.number);
+                idle.entry.cancel.cancel();
+            }
+            theirs.push(Arc::clone(&session));
         }
         let (relay, ending) = (self.clone(), Arc::clone(&session));
         self.0.tasks.spawn(async move {
             ending.entry.cancel.cancelled().await;
-            relay.0.sessions.lock().remove(&ending.id);
+            relay.0.sessions.lock().remove(&ending);
             ending.close().await;
         });
         Ok(session)
     }
 
-    /// Of a token's sessions the oldest idle one goes when there are too many.
-    #[allow(clippy::result_large_err, reason = "the error is the answer, made once and sent")]
-    fn make_room(&self, pat_id: Uuid) -> Result<(), Reply> {
-        let sessions = self.0.sessions.lock();
-        let mut theirs: Vec<_> = sessions.values().filter(|(_, session)| session.pat_id == pat_id).collect();
-        if theirs.len() < self.0.limits.sessions_per_token {
-            return Ok(());
-        }
-        theirs.sort_by_key(|(born, _)| *born);
-        let idle = theirs.iter().find(|(_, s)| s.is_idle() && !s.entry.cancel.is_cancelled());
-        let Some((_, oldest)) = idle else {
-            return Err(reply::refused(
-                StatusCode::TOO_MANY_REQUESTS,
-                "the token has too many sessions in use",
-            ));
+    /// Ends a session for good: its id opens nothing any more.
+    pub(crate) fn end(&self, session: &Session) {
+        self.0.sessions.lock().end(session.number);
+        session.entry.cancel.cancel();
+    }
+
+    /// Notes a call that the scopes did not reach.
+    pub(crate) fn forbidden(&self, context: &Context, upstream: &Upstream, what: &str, message: &Message) {
+        let call = CallRecord {
+            at: crate::clock::now(),
+            pat_id: context.pat_id,
+            user_id: context.principal.user_id,
+            upstream: upstream.name.to_string(),
+            tool: what.to_owned(),
+            outcome: "forbidden",
+            duration: Duration::ZERO,
+            bytes_in: message.text().len() as u64,
+            bytes_out: 0,
         };
-        oldest.entry.cancel.cancel();
-        Ok(())
+        record::note(self.0.recorder.as_deref(), call);
+    }
+
+    /// Lets go of what nobody has used for long: a session comes back by its id, a link is opened again.
+    fn sweep_now_and_then(&self) {
+        if self.0.sweeping.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let weak = Arc::downgrade(&self.0);
+        let idle = self.0.limits.idle;
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(idle / 4).await;
+                let Some(inner) = weak.upgrade() else { return };
+                for upstream in &inner.upstreams {
+                    upstream.pool.sweep(idle);
+                }
+                let sessions = inner.sessions.lock();
+                for session in sessions.live.values().flatten() {
+                    if session.used().elapsed() > idle && session.is_idle() {
+                        session.entry.cancel.cancel();
+                    }
+                }
+            }
+        });
     }
 }
 

@@ -37,9 +37,9 @@ pub(crate) fn refused(status: StatusCode, message: &str) -> Reply {
     json(status, envelope::error("null", INVALID_REQUEST, message))
 }
 
-pub(crate) fn method_not_allowed() -> Reply {
-    let mut reply = refused(StatusCode::METHOD_NOT_ALLOWED, "use POST, GET or DELETE");
-    reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST, DELETE"));
+pub(crate) fn method_not_allowed(allow: &'static str, why: &str) -> Reply {
+    let mut reply = refused(StatusCode::METHOD_NOT_ALLOWED, why);
+    reply.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     reply
 }
 

@@ -1,24 +1,93 @@
-//! A client's session: bound to its token, holding one upstream session per upstream that it touched.
+//! A client's session of the session era: bound to its token, holding one link per upstream that it touched.
+//!
+//! Its id is sealed and says all that is needed to begin it anew: it outlives a restart of the relay, and being forgotten while idle.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use http::HeaderValue;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use trustrelay_token::Principal;
 use uuid::Uuid;
 
-use crate::call::Shape;
-use crate::envelope::{RawObject, raw};
-use crate::registry::Entry;
+use crate::envelope::{self, Message, RawObject, raw};
+use crate::era::{Era, SESSION_VERSIONS};
+use crate::registry::{Entry, Registry};
+use crate::seal::{Purpose, Sealer};
 use crate::sse;
-use crate::upstream::{Fault, Link, Upstream};
+use crate::upstream::{Fault, Key, Link, Server, Upstream};
 
-type Slot = Arc<tokio::sync::Mutex<Option<Arc<Link>>>>;
+/// Ids of requests that the relay itself asks a client begin so; an upstream's begin with its name.
+const ASKED: &str = "trustrelay/";
+
+/// What a session's id says, sealed.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Sealed {
+    /// The token.
+    pat_id: Uuid,
+    /// `Some` for `/mcp/NAME`.
+    only: Option<String>,
+    /// The upstream's own session, for `/mcp/NAME` over HTTP.
+    upstream: Option<String>,
+    /// The protocol version of that session.
+    version: String,
+    /// The client's `initialize` parameters.
+    init: Box<RawValue>,
+    /// Tells an ended session from others.
+    pub(crate) number: u64,
+}
+
+/// Longest `initialize` parameters that an id carries, in bytes; of longer ones only the capabilities are kept, then nothing.
+const MAX_INIT: usize = 3 * 1024;
+
+impl Sealed {
+    pub(crate) fn new(
+        pat_id: Uuid,
+        only: Option<String>,
+        init: &RawObject,
+        link: Option<&Link>,
+    ) -> Option<Self> {
+        let mut number = [0; 8];
+        getrandom::fill(&mut number).ok()?;
+        let mut init = init.clone();
+        for name in ["_meta", "clientInfo", "capabilities"] {
+            if init.to_raw().get().len() > MAX_INIT {
+                init.remove(name);
+            }
+        }
+        let own = link.and_then(|link| link.session_id()).and_then(|id| id.to_str().ok());
+        Some(Self {
+            pat_id,
+            only,
+            upstream: own.map(ToOwned::to_owned),
+            version: link.map_or_else(|| SESSION_VERSIONS[0].to_owned(), |link| link.server.version.clone()),
+            init: init.to_raw(),
+            number: u64::from_ne_bytes(number),
+        })
+    }
+
+    pub(crate) fn seal(&self, sealer: &Sealer) -> Option<String> {
+        sealer.seal(Purpose::Session, raw(self).get().as_bytes())
+    }
+
+    /// Reads an id, if it is this token's and of this endpoint.
+    pub(crate) fn open(sealer: &Sealer, id: &str, pat_id: Uuid, only: Option<&str>) -> Option<Self> {
+        let sealed: Self = serde_json::from_slice(&sealer.open(Purpose::Session, id)?).ok()?;
+        (sealed.pat_id == pat_id && sealed.only.as_deref() == only).then_some(sealed)
+    }
+}
+
+/// A link, and whether the session closes it when it ends.
+type Held = Option<(Arc<Link>, bool)>;
+type Slot = Arc<tokio::sync::Mutex<Held>>;
 
 /// Where what the server says of its own accord goes: the newest GET stream.
 struct Listener {
@@ -26,97 +95,157 @@ struct Listener {
     cancel: CancellationToken,
 }
 
+/// A call that the client may cancel.
+#[derive(Clone)]
+pub(crate) struct InFlight {
+    pub(crate) link: Arc<Link>,
+    pub(crate) cancel: CancellationToken,
+}
+
 pub(crate) struct Session {
     pub(crate) id: String,
+    pub(crate) number: u64,
     pub(crate) pat_id: Uuid,
     /// `Some` for `/mcp/NAME`.
     pub(crate) only: Option<String>,
     /// The client's `initialize` parameters: its upstream sessions are opened with them.
-    init: RawObject,
+    pub(crate) init: RawObject,
     pub(crate) entry: Entry,
     pub(crate) tasks: TaskTracker,
     links: Mutex<HashMap<String, Slot>>,
     pub(crate) level: Mutex<Option<String>>,
-    /// Calls in flight by the JSON of their id, to route `notifications/cancelled`.
-    pub(crate) calls: Mutex<HashMap<String, Arc<Link>>>,
+    /// Calls in flight by the JSON of their id.
+    pub(crate) calls: Mutex<HashMap<String, InFlight>>,
     listener: Mutex<Option<Listener>>,
+    /// Requests of the relay's own that the client has not answered.
+    asked: Mutex<HashMap<u64, oneshot::Sender<Message>>>,
+    next_asked: AtomicU64,
+    /// Resources that the client has subscribed to where the relay has to listen for it.
+    pub(crate) subscribed: Mutex<HashMap<String, Subscribed>>,
+    used: Mutex<Instant>,
+}
+
+/// One upstream's resources that a session has subscribed to.
+#[derive(Default)]
+pub(crate) struct Subscribed {
+    pub(crate) uris: BTreeSet<String>,
+    pub(crate) listening: CancellationToken,
 }
 
 impl Session {
-    pub(crate) fn new(
-        pat_id: Uuid,
-        only: Option<String>,
-        init: RawObject,
-        entry: Entry,
-    ) -> Result<Arc<Self>, getrandom::Error> {
-        let mut bytes = [0; 24];
-        getrandom::fill(&mut bytes)?;
-        Ok(Arc::new(Self {
-            id: URL_SAFE_NO_PAD.encode(bytes),
-            pat_id,
-            only,
-            init,
+    /// The session that an id describes. `link`: the one that it was begun with.
+    pub(crate) fn new(id: String, sealed: &Sealed, entry: Entry, link: Option<Arc<Link>>) -> Arc<Self> {
+        let slot = |link: Arc<Link>| {
+            (link.upstream.name.to_string(), Arc::new(tokio::sync::Mutex::new(Some((link, true)))))
+        };
+        Arc::new(Self {
+            id,
+            number: sealed.number,
+            pat_id: sealed.pat_id,
+            only: sealed.only.clone(),
+            init: RawObject::parse(sealed.init.get()).unwrap_or_default(),
             entry,
             tasks: TaskTracker::new(),
-            links: Mutex::default(),
+            links: Mutex::new(link.map(slot).into_iter().collect()),
             level: Mutex::default(),
             calls: Mutex::default(),
             listener: Mutex::default(),
-        }))
+            asked: Mutex::default(),
+            next_asked: AtomicU64::new(0),
+            subscribed: Mutex::default(),
+            used: Mutex::new(Instant::now()),
+        })
+    }
+
+    /// The link to the upstream's own session that an id names.
+    pub(crate) fn adopted(sealed: &Sealed, upstream: &Arc<Upstream>) -> Option<Arc<Link>> {
+        let session = HeaderValue::from_str(sealed.upstream.as_deref()?).ok()?;
+        let server = Server { version: sealed.version.clone(), ..Server::default() };
+        Some(Link::adopted(upstream, Some(session), server))
     }
 
     fn slot(&self, name: &str) -> Slot {
         Arc::clone(self.links.lock().entry(name.to_owned()).or_default())
     }
 
-    /// The session with an upstream, opened when it is first needed.
-    pub(crate) async fn link(self: &Arc<Self>, upstream: &Arc<Upstream>) -> Result<Arc<Link>, Fault> {
+    /// The key of this session's share of a process.
+    fn key(&self) -> Key {
+        let version = self.init.get("protocolVersion").map_or("", RawValue::get);
+        let capabilities = self.init.get("capabilities").map_or("{}", RawValue::get);
+        Key { pat_id: self.pat_id, capabilities: format!("{version} {capabilities}") }
+    }
+
+    /// The link to an upstream, opened when it is first needed.
+    pub(crate) async fn link(
+        self: &Arc<Self>,
+        upstream: &Arc<Upstream>,
+        registry: &Arc<Registry>,
+        principal: &Principal,
+    ) -> Result<Arc<Link>, Fault> {
         let slot = self.slot(upstream.name.as_str());
         let mut slot = slot.lock().await;
-        if let Some(link) = &*slot {
+        if let Some((link, _)) = slot.as_ref().filter(|(link, _)| link.is_alive()) {
             return Ok(Arc::clone(link));
         }
-        let link = Link::open(upstream, &self.init).await?;
-        *slot = Some(Arc::clone(&link));
+        let own = if upstream.is_stdio() {
+            upstream.pooled(registry, principal, &self.key(), &self.init).await?
+        } else {
+            upstream.session(&self.init).await?
+        };
+        let (link, closes) = match own {
+            Some(link) => (link, !upstream.is_stdio()),
+            None => (upstream.stateless().await?.ok_or(Fault::Rejected)?, false),
+        };
+        *slot = Some((Arc::clone(&link), closes));
         drop(slot);
         // Cut while it opened: the farewell may have been said already, without this one.
         if self.entry.cancel.is_cancelled() {
-            link.close().await;
+            if closes {
+                link.close().await;
+            }
             return Err(Fault::SessionGone);
         }
         let level = self.level.lock().clone();
         if let Some(level) = level {
-            let body = format!(
-                r#"{{"jsonrpc":"2.0","id":"trustrelay-level","method":"logging/setLevel","params":{{"level":{}}}}}"#,
-                raw(&level)
-            );
-            let _ = link.notify(body).await;
+            set_level(&link, &level).await;
         }
         self.pump(&link);
         Ok(link)
     }
 
-    pub(crate) async fn adopt(&self, link: Arc<Link>) {
-        let slot = self.slot(link.upstream.name.as_str());
-        *slot.lock().await = Some(link);
-    }
-
-    /// Forgets an upstream session that the upstream has ended.
+    /// Forgets a link that no longer works.
     pub(crate) async fn drop_link(&self, link: &Arc<Link>) {
+        if link.upstream.is_stdio() {
+            link.upstream.pool.forget(&self.key(), link).await;
+        }
         let slot = self.slot(link.upstream.name.as_str());
         let mut slot = slot.lock().await;
-        if slot.as_ref().is_some_and(|held| Arc::ptr_eq(held, link)) {
+        if slot.as_ref().is_some_and(|(held, _)| Arc::ptr_eq(held, link)) {
             *slot = None;
         }
     }
 
-    pub(crate) fn opened(&self) -> Vec<Arc<Link>> {
+    fn held(&self) -> Vec<(Arc<Link>, bool)> {
         let slots: Vec<Slot> = self.links.lock().values().map(Arc::clone).collect();
         slots.iter().filter_map(|slot| slot.try_lock().ok()?.clone()).collect()
     }
 
+    /// The links that are open.
+    pub(crate) fn opened(&self) -> Vec<Arc<Link>> {
+        self.held().into_iter().map(|(link, _)| link).collect()
+    }
+
+    pub(crate) fn touch(&self) {
+        *self.used.lock() = Instant::now();
+    }
+
+    pub(crate) fn used(&self) -> Instant {
+        *self.used.lock()
+    }
+
     pub(crate) fn is_idle(&self) -> bool {
-        self.listener.lock().as_ref().is_none_or(|l| l.frames.is_closed()) && self.calls.lock().is_empty()
+        self.listener.lock().as_ref().is_none_or(|listener| listener.frames.is_closed())
+            && self.calls.lock().is_empty()
     }
 
     /// Takes the newest GET stream; the one before it ends.
@@ -130,20 +259,31 @@ impl Session {
         }
     }
 
-    /// Carries an upstream's own stream into the client's, while there is one.
+    fn listener(&self) -> Option<(mpsc::Sender<Bytes>, CancellationToken)> {
+        self.listener.lock().as_ref().map(|listener| (listener.frames.clone(), listener.cancel.clone()))
+    }
+
+    /// Says something on the client's GET stream, if it has one.
+    pub(crate) async fn tell(&self, text: &str) {
+        if let Some((frames, _)) = self.listener() {
+            let _ = frames.send(sse::event(text)).await;
+        }
+    }
+
+    /// Carries what an upstream says of its own accord into the client's stream, while there is one.
     fn pump(self: &Arc<Self>, link: &Arc<Link>) {
-        let Some((frames, cancel)) =
-            self.listener.lock().as_ref().map(|l| (l.frames.clone(), l.cancel.clone()))
-        else {
+        let Some((frames, cancel)) = self.listener() else { return };
+        if link.era == Era::Stateless {
             return;
-        };
-        let (link, shape) = (Arc::clone(link), Shape::of(self));
+        }
+        let (link, session) = (Arc::clone(link), Arc::clone(self));
         self.tasks.spawn(async move {
             let carry = async {
-                let Ok(mut answer) = link.listen().await else { return };
-                while let Ok(Some(frame)) = answer.frame().await {
-                    let frame = shape.frame(frame, &link, None);
-                    if frames.send(frame).await.is_err() {
+                let Ok(mut said) = link.listen(None).await else { return };
+                while let Some(event) = said.next().await {
+                    let Some(message) = event.message else { continue };
+                    let Some(text) = session.said_by(&link, &message) else { continue };
+                    if frames.send(sse::event(&text)).await.is_err() {
                         return;
                     }
                 }
@@ -156,12 +296,94 @@ impl Session {
         });
     }
 
+    /// What the client is told of a message that belongs to no call.
+    fn said_by(&self, link: &Link, message: &Message) -> Option<String> {
+        let method = message.method();
+        if method.ends_with("/list_changed") {
+            // The catalogue says it, when its own list has changed: then the client's next list has the change in it.
+            link.upstream.heard(method);
+            return None;
+        }
+        if method == "notifications/resources/updated" && link.upstream.is_stdio() {
+            // The pipe is the token's other sessions' as well.
+            let uri = message.param_str("uri")?;
+            let subscribed = self.subscribed.lock();
+            subscribed
+                .get(link.upstream.name.as_str())
+                .filter(|subscribed| subscribed.uris.contains(&uri))?;
+        }
+        Some(self.shown(link, message))
+    }
+
+    /// A message of an upstream as this session's client sees it: requests of several upstreams are told apart by their ids.
+    pub(crate) fn shown(&self, link: &Link, message: &Message) -> String {
+        if self.only.is_none() && message.is_request() {
+            let id = format!("{}/{}", link.upstream.name, message.id());
+            return message.with_id(raw(&id).get());
+        }
+        message.text().to_owned()
+    }
+
+    /// A request of the relay's own for the client: its text, and the response to wait for.
+    pub(crate) fn ask(&self, method: &str, params: &RawValue) -> (String, oneshot::Receiver<Message>) {
+        let number = self.next_asked.fetch_add(1, Ordering::Relaxed);
+        let (sender, response) = oneshot::channel();
+        self.asked.lock().insert(number, sender);
+        let id = raw(&format!("{ASKED}{number}"));
+        (envelope::request(id.get(), method, params.get()), response)
+    }
+
+    /// Takes a response of the client's: to a request of the relay's own, or to an upstream's. Whether it was expected.
+    pub(crate) async fn answered(&self, message: Message, reaches: impl Fn(&str) -> bool) -> bool {
+        let id: String = serde_json::from_str(message.id()).unwrap_or_default();
+        if let Some(number) = id.strip_prefix(ASKED).and_then(|number| number.parse().ok()) {
+            let waiting = self.asked.lock().remove(&number);
+            return waiting.is_some_and(|waiting| waiting.send(message).is_ok());
+        }
+        let (name, text) = match &self.only {
+            Some(name) => (name.as_str(), message.into_text()),
+            None => {
+                let Some((name, original)) = id.split_once('/') else { return false };
+                if serde_json::from_str::<&RawValue>(original).is_err() {
+                    return false;
+                }
+                (name, message.with_id(original))
+            }
+        };
+        if !reaches(name) {
+            return false;
+        }
+        match self.opened().into_iter().find(|link| link.upstream.name.as_str() == name) {
+            Some(link) => link.notify(text).await.is_ok(),
+            None => false,
+        }
+    }
+
     /// The farewell: calls have said their own first, then the upstream sessions go.
     pub(crate) async fn close(&self) {
+        for (_, subscribed) in self.subscribed.lock().drain() {
+            subscribed.listening.cancel();
+        }
         self.tasks.close();
         let _ = tokio::time::timeout(std::time::Duration::from_secs(3), self.tasks.wait()).await;
-        let links = self.opened();
-        futures_util::future::join_all(links.iter().map(|link| link.close())).await;
+        let held = self.held();
+        self.links.lock().clear();
+        let own = held.iter().filter(|(_, closes)| *closes);
+        futures_util::future::join_all(own.map(|(link, _)| link.close())).await;
+    }
+}
+
+/// Tells a session upstream which log messages are wanted, if it was told otherwise before.
+pub(crate) async fn set_level(link: &Link, level: &str) {
+    if link.era == Era::Stateless || !link.can("logging") || link.level.lock().as_deref() == Some(level) {
+        return;
+    }
+    *link.level.lock() = Some(level.to_owned());
+    let id = raw(&format!("trustrelay-level-{}", link.fresh_id()));
+    let params = format!(r#"{{"level":{}}}"#, raw(level));
+    let body = envelope::request(id.get(), "logging/setLevel", &params);
+    if let Ok(mut exchange) = link.request(body, http::HeaderMap::new()).await {
+        let _ = tokio::time::timeout(link.upstream.limits.farewell, exchange.response()).await;
     }
 }
 

@@ -1,100 +1,196 @@
-//! `/mcp/NAME`: one upstream alone, byte for byte. Only the session's id is the relay's own.
+//! `/mcp/NAME`: one upstream alone, byte for byte where both sides speak the same era. Only the session's id is the relay's own.
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use crate::call::{Call, Shape};
+use crate::call::{Call, Client, Conveyance};
+use crate::context::Context;
 use crate::envelope::{self, Message, RawObject, UPSTREAM};
-use crate::front::{Context, VERSIONS};
+use crate::era::{self, Era, SESSION, SESSION_VERSIONS, Sender};
 use crate::registry::Entry;
 use crate::reply::{self, Reply};
+use crate::routes::{Routed, Target, faulty, target};
+use crate::serve;
 use crate::session::Session;
-use crate::upstream::{Fault, Link, SESSION, Upstream, both_kinds};
+use crate::upstream::{Exchange, Fault, Link, Server, Upstream};
 
+/// `initialize`: the upstream's own answer where it speaks the session era, else one made of what it says of itself.
 pub(crate) async fn initialize(
     context: &Context,
     upstream: &Arc<Upstream>,
+    headers: &HeaderMap,
     message: &Message,
 ) -> Result<Reply, Reply> {
-    let failed = |fault: Fault| {
-        let text = fault.message(upstream.name.as_str());
-        reply::json(StatusCode::OK, envelope::error(message.id_json(), UPSTREAM, &text))
-    };
-    let wait = upstream.limits.initialize;
-    let exchange = async {
-        let body = Some(message.whole.clone());
-        let mut answer = upstream.send(Method::POST, None, &both_kinds(), body, wait).await?;
-        let session = answer.session.clone();
-        if !answer.status.is_success() {
-            return Err(Fault::Refused(answer.status));
+    let fail = |fault| faulty(message.id(), upstream, fault);
+    if !upstream.is_stdio() && upstream.may_speak_session() {
+        let wait = upstream.limits.initialize;
+        let sent = tokio::time::timeout(wait, upstream.initialize(message, era::travelling(headers)));
+        let (status, own, response) = sent.await.unwrap_or(Err(Fault::Slow)).map_err(fail)?;
+        if let Some(result) = response.as_ref().and_then(|response| RawObject::parse(response.result()?).ok())
+        {
+            let version = result.str("protocolVersion").unwrap_or_else(|| SESSION_VERSIONS[0].to_owned());
+            let server = Server {
+                version,
+                capabilities: result.object("capabilities").unwrap_or_default(),
+                ..Server::default()
+            };
+            let link = Link::adopted(upstream, own, server);
+            upstream.speaks_session();
+            let text = response.map(Message::into_text).unwrap_or_default();
+            return match context.relay.begin(context, &message.params(), Some(Arc::clone(&link))) {
+                Ok(session) => Ok(with_id(reply::json(StatusCode::OK, text), &session)),
+                Err(refusal) => {
+                    // Revoked meanwhile, or too many: the upstream's session must not be left over.
+                    link.close().await;
+                    Err(refusal)
+                }
+            };
         }
-        Ok((session, answer.response().await?))
-    };
-    let (session, response) =
-        tokio::time::timeout(wait, exchange).await.unwrap_or(Err(Fault::Slow)).map_err(failed)?;
-    let result = response.get("result").and_then(|result| RawObject::parse(result.get()).ok());
-    let version = result.and_then(|r| r.str("protocolVersion")).unwrap_or_else(|| VERSIONS[0].to_owned());
-    let init =
-        message.params.as_ref().and_then(|p| RawObject::parse(p.to_raw().get()).ok()).unwrap_or_default();
-    let mut answer = reply::json(StatusCode::OK, response.to_raw().get().to_owned());
-    if response.get("result").is_some() {
-        let link = Link::adopted(upstream, session, version);
-        let ours = Some(Arc::clone(&link));
-        let opened = context.relay.open_session(&context.principal, context.pat_id, init, ours).await;
-        let opened = match opened {
-            Ok(opened) => opened,
-            Err(refusal) => {
-                // Revoked meanwhile, or too many: the upstream's session must not be left over.
-                link.close().await;
-                return Err(refusal);
-            }
-        };
-        if let Ok(id) = HeaderValue::from_str(&opened.id) {
-            answer.headers_mut().insert(SESSION, id);
+        if upstream.stateless().await.map_err(fail)?.is_none() {
+            return match response {
+                Some(response) => Ok(reply::json(status, response.into_text())),
+                None => Err(fail(Fault::Refused(status))),
+            };
         }
     }
-    Ok(answer)
+    let session = context.relay.begin(context, &message.params(), None)?;
+    let registry = &context.relay.0.registry;
+    let link = match session.link(upstream, registry, &context.principal).await {
+        Ok(link) => link,
+        Err(fault) => {
+            session.entry.cancel.cancel();
+            return Err(fail(fault));
+        }
+    };
+    let result = match (&link.server.initialized, link.era) {
+        (Some(result), Era::Session) => envelope::result(message.id(), result),
+        _ => {
+            let made = serve::initialized(&link.server, message.param_str("protocolVersion"));
+            envelope::result(message.id(), &made)
+        }
+    };
+    Ok(with_id(reply::json(StatusCode::OK, result), &session))
 }
 
-pub(crate) async fn handle(
+pub(crate) fn with_id(mut reply: Reply, session: &Session) -> Reply {
+    if let Ok(id) = HeaderValue::from_str(&session.id) {
+        reply.headers_mut().insert(SESSION, id);
+    }
+    reply
+}
+
+/// A request within a session.
+pub(crate) async fn session_request(
     context: &Context,
-    upstream: &Arc<Upstream>,
+    headers: &HeaderMap,
     session: Arc<Session>,
     entry: Entry,
     message: Message,
 ) -> Reply {
-    let name = upstream.name.as_str();
-    let scopes = &context.principal.scopes;
-    let method = message.method.clone().unwrap_or_default();
-    let all = scopes.allows_upstream(name);
-    let mut what = method.clone();
-    if method == "tools/call" {
-        let Some(tool) = message.param("name") else {
-            let error =
-                envelope::error(message.id_json(), envelope::INVALID_PARAMS, "`params.name` is missing");
-            return reply::json(StatusCode::OK, error);
-        };
-        if scopes.reach(name, &tool) != trustrelay_token::Reach::Whole {
-            return reply::insufficient_scope(message.id_json(), &format!("mcp:{name}/{tool}"));
-        }
-        what = tool;
-    } else if !all && ["prompts/", "resources/", "completion/"].iter().any(|p| method.starts_with(p)) {
-        return reply::insufficient_scope(message.id_json(), &format!("mcp:{name}"));
-    }
-    let fail = |fault: Fault| {
-        reply::json(StatusCode::OK, envelope::error(message.id_json(), UPSTREAM, &fault.message(name)))
+    let Routed { upstream, message, what, mirrored } = match target(context, &message, Era::Session).await {
+        Some(Target::Upstream(routed)) => *routed,
+        Some(Target::Refused(reply)) => return *reply,
+        Some(Target::Builtin(_)) | None => return reply::no_token(),
     };
-    let link = match session.link(upstream).await {
+    let registry = &context.relay.0.registry;
+    let link = match session.link(&upstream, registry, &context.principal).await {
         Ok(link) => link,
-        Err(fault) => return fail(fault),
+        Err(fault) => return faulty(message.id(), &upstream, fault),
     };
-    if !message.is_request() {
-        let _ = link.notify(message.whole).await;
-        return reply::empty(StatusCode::ACCEPTED);
+    let shared = upstream.is_stdio()
+        && message.method().starts_with("resources/")
+        && message.method().ends_with("subscribe");
+    if link.era == Era::Stateless || shared {
+        return serve::session_request(context, session, entry, message).await;
     }
-    let filtered = method == "tools/list" && !all;
-    let shape = if filtered { Shape::Tools(Arc::clone(&context.principal)) } else { Shape::Raw };
-    let id = message.id_json().to_owned();
-    Call { session, entry, link, id, what, body: message.whole, shape, retry: true }.run().await
+    let conveyance = conveyance(context, &upstream, &message);
+    let (client, context) = (Client::Session(session), context.clone());
+    let headers = era::travelling(headers);
+    Call { context, client, entry, link, message, what, conveyance, headers, mirrored }.run().await
+}
+
+fn conveyance(context: &Context, upstream: &Upstream, message: &Message) -> Conveyance {
+    let filtered = message.method() == "tools/list" && !context.may_call_all(upstream);
+    if filtered { Conveyance::OnlyAllowed } else { Conveyance::Raw }
+}
+
+/// A notification or a response within a session.
+pub(crate) async fn session_said(
+    context: &Context,
+    upstream: &Arc<Upstream>,
+    session: &Arc<Session>,
+    message: Message,
+) -> Reply {
+    let registry = &context.relay.0.registry;
+    let link = match session.link(upstream, registry, &context.principal).await {
+        Ok(link) => link,
+        Err(fault) => return faulty(message.id(), upstream, fault),
+    };
+    if link.era == Era::Stateless || upstream.is_stdio() {
+        return serve::session_said(context, session, message).await;
+    }
+    match link.notify(message.into_text()).await {
+        Ok(()) => reply::empty(StatusCode::ACCEPTED),
+        Err(Fault::Refused(status)) if matches!(status.as_u16(), 400 | 404..=406 | 409..) => {
+            reply::refused(status, &Fault::Refused(status).message(upstream.name.as_str()))
+        }
+        Err(fault) => {
+            let error = envelope::error("null", UPSTREAM, &fault.message(upstream.name.as_str()));
+            reply::json(StatusCode::BAD_GATEWAY, error)
+        }
+    }
+}
+
+/// A request of the stateless era for an upstream that speaks it: the upstream judges its headers and its body. Over a pipe,
+/// where there are no headers, the relay does.
+pub(crate) async fn stateless_request(
+    context: &Context,
+    headers: &HeaderMap,
+    link: Arc<Link>,
+    entry: Entry,
+    message: Message,
+) -> Reply {
+    let Routed { upstream, message, what, mirrored } = match target(context, &message, Era::Stateless).await {
+        Some(Target::Upstream(routed)) => *routed,
+        Some(Target::Refused(reply)) => return *reply,
+        Some(Target::Builtin(_)) | None => return reply::no_token(),
+    };
+    if message.method() == "subscriptions/listen"
+        && !context.principal.scopes.reads_upstream(upstream.name.as_str())
+        && message.param("notifications").is_some_and(|filter| filter.contains("resourceSubscriptions"))
+    {
+        return reply::insufficient_scope(message.id(), &format!("mcp:{}", upstream.name));
+    }
+    let conveyance = conveyance(context, &upstream, &message);
+    let client = Client::Stateless(Sender::default());
+    let (context, headers) = (context.clone(), era::travelling(headers));
+    Call { context, client, entry, link, message, what, conveyance, headers, mirrored }.run().await
+}
+
+/// A session's GET: the upstream's own stream, as it comes.
+pub(crate) async fn stream(link: &Link, headers: &HeaderMap) -> Result<Exchange, Fault> {
+    match link.listen(headers.get("last-event-id")).await? {
+        crate::upstream::Unsolicited::Http(answer) => Ok(Exchange::Http(*answer)),
+        crate::upstream::Unsolicited::Pipe(..) => Err(Fault::Garbage),
+    }
+}
+
+impl Upstream {
+    /// A client's own `initialize`: the status, the upstream's session, and its response if it is one.
+    async fn initialize(
+        self: &Arc<Self>,
+        message: &Message,
+        headers: HeaderMap,
+    ) -> Result<(StatusCode, Option<HeaderValue>, Option<Message>), Fault> {
+        let wait = self.limits.initialize;
+        let answer = self.send(Method::POST, headers, message.text().to_owned(), wait).await?;
+        let (status, own) = (answer.status, answer.session.clone());
+        let response = Exchange::Http(answer).response().await;
+        match response {
+            Ok(response) => Ok((status, own, Some(response))),
+            Err(Fault::Garbage) if !status.is_success() => Ok((status, own, None)),
+            Err(fault) => Err(fault),
+        }
+    }
 }

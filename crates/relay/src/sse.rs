@@ -74,23 +74,6 @@ pub(crate) fn event(data: &str) -> Bytes {
     out.into()
 }
 
-/// The same event with other data, its other fields (id, retry) kept.
-pub(crate) fn with_data(frame: &[u8], data: &str) -> Bytes {
-    let text = String::from_utf8_lossy(frame);
-    let mut out = String::with_capacity(data.len() + 64);
-    for line in text.split(['\n', '\r']).filter(|line| !line.is_empty() && !line.starts_with("data:")) {
-        out.push_str(line);
-        out.push('\n');
-    }
-    for line in data.split(['\n', '\r']) {
-        out.push_str("data: ");
-        out.push_str(line);
-        out.push('\n');
-    }
-    out.push('\n');
-    out.into()
-}
-
 /// What keeps proxies from cutting a quiet stream.
 pub(crate) const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
 
@@ -111,10 +94,5 @@ mod tests {
         }
         assert_eq!(seen, [Some("{\"a\":\n1}".to_owned()), None, Some("b".to_owned())]);
         assert_eq!(frames.len(), b"data: c".len());
-    }
-
-    #[test]
-    fn data_is_replaced_and_the_id_stays() {
-        assert_eq!(&with_data(b"id: 7\ndata: x\n\n", "y")[..], b"id: 7\ndata: y\n\n");
     }
 }

@@ -1,0 +1,109 @@
+//! Where an answer goes: one JSON object, or a stream that ends with it. Which of them is decided as late as it can be.
+
+use bytes::Bytes;
+use http::StatusCode;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::body::RelayBody;
+use crate::reply::{self, Reply};
+use crate::sse;
+
+/// How many events wait for a client that reads slowly; past that the upstream waits.
+const WAITING: usize = 16;
+
+/// One answer on its way to the client.
+pub(crate) struct Outlet {
+    head: Option<oneshot::Sender<Reply>>,
+    events: Option<mpsc::Sender<Bytes>>,
+    /// Cancelled when nobody reads the answer (any more).
+    pub(crate) gone: CancellationToken,
+    pub(crate) bytes: u64,
+}
+
+/// The client's end of an [`Outlet`].
+pub(crate) struct Waiting {
+    head: oneshot::Receiver<Reply>,
+    gone: CancellationToken,
+}
+
+impl Outlet {
+    pub(crate) fn new() -> (Self, Waiting) {
+        let (sender, head) = oneshot::channel();
+        let gone = CancellationToken::new();
+        let waiting = Waiting { head, gone: gone.clone() };
+        (Self { head: Some(sender), events: None, gone, bytes: 0 }, waiting)
+    }
+
+    pub(crate) fn is_streaming(&self) -> bool {
+        self.events.is_some()
+    }
+
+    /// Begins to stream, if it has not.
+    pub(crate) fn begin(&mut self) {
+        if let Some(head) = self.head.take() {
+            let (sender, frames) = mpsc::channel(WAITING);
+            self.events = Some(sender);
+            let _ = head.send(reply::stream(frames));
+        }
+    }
+
+    /// Sends a whole event, as it stands.
+    pub(crate) async fn frame(&mut self, frame: Bytes) {
+        self.begin();
+        self.bytes += frame.len() as u64;
+        if let Some(events) = &self.events {
+            // Who went away has not cancelled, in the session era; nobody reads the rest.
+            let _ = events.send(frame).await;
+        }
+    }
+
+    /// Sends a message as an event.
+    pub(crate) async fn message(&mut self, text: &str) {
+        self.frame(sse::event(text)).await;
+    }
+
+    pub(crate) async fn keep_alive(&mut self) {
+        self.frame(Bytes::from_static(sse::KEEP_ALIVE)).await;
+    }
+
+    /// Sends the response: the whole answer, or the last event.
+    pub(crate) async fn finish(&mut self, status: StatusCode, text: impl Into<Bytes>) {
+        let text = text.into();
+        match self.head.take() {
+            Some(head) => {
+                self.bytes += text.len() as u64;
+                let _ = head.send(reply::json(status, text));
+            }
+            None => {
+                let event = sse::event(&String::from_utf8_lossy(&text));
+                self.frame(event).await;
+            }
+        }
+        self.events = None;
+    }
+
+    /// The last word at once, to a client that may not read: the answer if there was none yet, else an event if there is room.
+    pub(crate) fn end(&mut self, answer: Reply, last: &str) {
+        if let Some(head) = self.head.take() {
+            let _ = head.send(answer);
+        } else if let Some(events) = self.events.take() {
+            let _ = events.try_send(sse::event(last));
+        }
+    }
+
+    /// Ends without a response: the client has asked for none.
+    pub(crate) fn close(&mut self) {
+        self.begin();
+        self.events = None;
+    }
+}
+
+impl Waiting {
+    /// The answer, whose body says when it is not read any more.
+    pub(crate) async fn reply(self, ended: impl FnOnce() -> Reply) -> Reply {
+        let gone = self.gone.drop_guard();
+        let reply = self.head.await.unwrap_or_else(|_| ended());
+        reply.map(|body: RelayBody| body.guarded(gone))
+    }
+}

@@ -1,0 +1,203 @@
+//! Which upstream a request is for, under what name there, and whether the scopes reach it. Decided from the body alone, in
+//! both eras and on both endpoints alike.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use crate::builtin;
+use crate::catalogue::{List, fits};
+use crate::context::Context;
+use crate::envelope::{self, INVALID_PARAMS, Message, RESOURCE_NOT_FOUND, RawObject, UPSTREAM, raw};
+use crate::era::Era;
+use crate::reply::{self, Reply};
+use crate::upstream::{Fault, Upstream};
+
+/// A request that has found its upstream.
+pub(crate) struct Routed {
+    pub(crate) upstream: Arc<Upstream>,
+    /// As the upstream is to understand it, under the client's id.
+    pub(crate) message: Message,
+    /// For the record: the tool, or the method.
+    pub(crate) what: String,
+    /// The tool's schema, where it asks for parameters as headers.
+    pub(crate) mirrored: Option<serde_json::Value>,
+}
+
+/// Where a request goes.
+pub(crate) enum Target {
+    Upstream(Box<Routed>),
+    /// A tool of the relay's own.
+    Builtin(String),
+    /// The answer is there already.
+    Refused(Box<Reply>),
+}
+
+impl Target {
+    fn upstream(upstream: Arc<Upstream>, message: Message, what: impl Into<String>) -> Self {
+        Self::Upstream(Box::new(Routed { upstream, message, what: what.into(), mirrored: None }))
+    }
+}
+
+fn refused(message: &Message, code: i64, why: &str) -> Target {
+    Target::Refused(Box::new(reply::json(StatusCode::OK, envelope::error(message.id(), code, why))))
+}
+
+/// The answer for an upstream that cannot be asked now.
+pub(crate) fn faulty(id: &str, upstream: &Upstream, fault: Fault) -> Reply {
+    reply::json(StatusCode::OK, envelope::error(id, UPSTREAM, &fault.message(upstream.name.as_str())))
+}
+
+/// Finds the target of a request that names a tool, a prompt or a resource; any other goes to the one upstream of
+/// `/mcp/NAME`, and nowhere on `/mcp`.
+pub(crate) async fn target(context: &Context, message: &Message, era: Era) -> Option<Target> {
+    let target = match message.method() {
+        "tools/call" => tool(context, message).await,
+        "prompts/get" => prompt(context, message),
+        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
+            resource(context, message, era).await
+        }
+        "completion/complete" => complete(context, message).await,
+        method => {
+            let upstream = Arc::clone(context.only.as_ref()?);
+            let reads = method.starts_with("prompts/") || method.starts_with("resources/");
+            if reads && !context.principal.scopes.reads_upstream(upstream.name.as_str()) {
+                return Some(lacks(message, &format!("mcp:{}", upstream.name)));
+            }
+            Target::upstream(upstream, message.clone(), method)
+        }
+    };
+    Some(target)
+}
+
+fn lacks(message: &Message, scope: &str) -> Target {
+    Target::Refused(Box::new(reply::insufficient_scope(message.id(), scope)))
+}
+
+/// The upstream and the name there of a name that a client uses.
+fn split<'a>(context: &Context, called: &'a str) -> Option<(Arc<Upstream>, &'a str)> {
+    match &context.only {
+        Some(upstream) => Some((Arc::clone(upstream), called)),
+        None => {
+            let (name, rest) = called.split_once("__")?;
+            Some((Arc::clone(context.relay.upstream(name)?), rest))
+        }
+    }
+}
+
+fn renamed(context: &Context, message: &Message, name: &str) -> Option<Message> {
+    match context.only {
+        Some(_) => Some(message.clone()),
+        None => Message::parse(message.with_param("name", raw(name).get())).ok(),
+    }
+}
+
+async fn tool(context: &Context, message: &Message) -> Target {
+    let Some(called) = message.param_str("name") else {
+        return refused(message, INVALID_PARAMS, "`params.name` is missing, or no string");
+    };
+    if let (None, Some((builtin::NAME, tool))) = (&context.only, called.split_once("__")) {
+        return Target::Builtin(tool.to_owned());
+    }
+    let Some((upstream, name)) = split(context, &called) else {
+        return refused(message, INVALID_PARAMS, "there is no such tool; see tools/list");
+    };
+    match context.may_call(&upstream, name).await {
+        Ok(true) => {}
+        Ok(false) => {
+            context.relay.forbidden(context, &upstream, name, message);
+            return lacks(message, &format!("mcp:{}/{name}", upstream.name));
+        }
+        Err(fault) => return Target::Refused(Box::new(faulty(message.id(), &upstream, fault))),
+    }
+    let Some(message) = renamed(context, message, name) else {
+        return refused(message, INVALID_PARAMS, "`params.name` cannot be read");
+    };
+    // Only what is known already: a call does not wait for a list.
+    let mirrored = upstream.mirrored(name);
+    Target::Upstream(Box::new(Routed { upstream, what: name.to_owned(), message, mirrored }))
+}
+
+fn prompt(context: &Context, message: &Message) -> Target {
+    let Some(called) = message.param_str("name") else {
+        return refused(message, INVALID_PARAMS, "`params.name` is missing, or no string");
+    };
+    let Some((upstream, name)) = split(context, &called) else {
+        return refused(message, INVALID_PARAMS, "there is no such prompt; see prompts/list");
+    };
+    if !context.principal.scopes.reads_upstream(upstream.name.as_str()) {
+        context.relay.forbidden(context, &upstream, message.method(), message);
+        return lacks(message, &format!("mcp:{}", upstream.name));
+    }
+    let Some(message) = renamed(context, message, name) else {
+        return refused(message, INVALID_PARAMS, "`params.name` cannot be read");
+    };
+    Target::upstream(upstream, message, "prompts/get")
+}
+
+async fn resource(context: &Context, message: &Message, era: Era) -> Target {
+    let Some(uri) = message.param_str("uri") else {
+        return refused(message, INVALID_PARAMS, "`params.uri` is missing, or no string");
+    };
+    match owner(context, &uri).await {
+        Some(upstream) => Target::upstream(upstream, message.clone(), message.method()),
+        None => match &context.only {
+            Some(upstream) => lacks(message, &format!("mcp:{}", upstream.name)),
+            None => {
+                let code = if era == Era::Session { RESOURCE_NOT_FOUND } else { INVALID_PARAMS };
+                refused(message, code, "no upstream of this token has the resource")
+            }
+        },
+    }
+}
+
+/// `completion/complete`: its `ref` is a prompt's name or a resource's URI.
+async fn complete(context: &Context, message: &Message) -> Target {
+    let reference = message.param("ref").and_then(|json| RawObject::parse(json).ok());
+    let Some(mut reference) = reference else {
+        return refused(message, INVALID_PARAMS, "`params.ref` is missing, or no object");
+    };
+    let what = message.method();
+    if let Some(upstream) = &context.only {
+        if !context.principal.scopes.reads_upstream(upstream.name.as_str()) {
+            return lacks(message, &format!("mcp:{}", upstream.name));
+        }
+        return Target::upstream(Arc::clone(upstream), message.clone(), what);
+    }
+    let nothing =
+        |message| refused(message, INVALID_PARAMS, "`params.ref` names nothing that this token reaches");
+    if let Some(uri) = reference.str("uri") {
+        return match owner(context, &uri).await {
+            Some(upstream) => Target::upstream(upstream, message.clone(), what),
+            None => nothing(message),
+        };
+    }
+    let called = reference.str("name").unwrap_or_default();
+    let found = split(context, &called)
+        .filter(|(upstream, _)| context.principal.scopes.reads_upstream(upstream.name.as_str()));
+    let Some((upstream, name)) = found else { return nothing(message) };
+    reference.set("name", raw(name));
+    match Message::parse(message.with_param("ref", reference.to_raw().get())) {
+        Ok(message) => Target::upstream(upstream, message, what),
+        Err(_) => nothing(message),
+    }
+}
+
+/// The upstream that lists the resource, or has a template that it fits; on `/mcp/NAME` the one there is.
+pub(crate) async fn owner(context: &Context, uri: &str) -> Option<Arc<Upstream>> {
+    let upstreams = context.readable();
+    if context.only.is_some() {
+        return upstreams.into_iter().next();
+    }
+    for list in [List::Resources, List::Templates] {
+        let fetched =
+            futures_util::future::join_all(upstreams.iter().map(|upstream| upstream.list(list))).await;
+        for (upstream, items) in upstreams.iter().zip(fetched) {
+            let has = |key: &str| key == uri || (list == List::Templates && fits(key, uri));
+            if items.is_ok_and(|items| items.iter().any(|item| has(&item.key))) {
+                return Some(Arc::clone(upstream));
+            }
+        }
+    }
+    None
+}

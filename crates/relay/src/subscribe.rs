@@ -1,0 +1,337 @@
+//! Changes that a client wants to hear of: `subscriptions/listen` of the stateless era in front of either era, and a session's
+//! `resources/subscribe` in front of the stateless one.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{broadcast, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::catalogue::List;
+use crate::context::Context;
+use crate::envelope::{self, ENDED, INVALID_PARAMS, Message, RawObject, raw};
+use crate::era::{self, Era, META_SUBSCRIPTION, Sender};
+use crate::outlet::Outlet;
+use crate::registry::Entry;
+use crate::reply::{self, Reply};
+use crate::routes::owner;
+use crate::session::Session;
+use crate::upstream::{Fault, Link, Upstream};
+use crate::{sse, translate};
+
+const UPDATED: &str = "notifications/resources/updated";
+/// Most resources in one subscription.
+const MAX_RESOURCES: usize = 1000;
+/// How many notifications wait for a client that reads slowly; past that those who send wait.
+const WAITING: usize = 64;
+
+/// What a client asks to hear of.
+struct Filter {
+    lists: Vec<List>,
+    resources: BTreeSet<String>,
+}
+
+impl Filter {
+    fn read(message: &Message) -> Option<Self> {
+        let asked = RawObject::parse(message.param("notifications")?).ok()?;
+        let wants = |name: &str| asked.get(name).is_some_and(|value| value.get() == "true");
+        let mut lists = Vec::new();
+        for (name, list) in [
+            ("toolsListChanged", List::Tools),
+            ("promptsListChanged", List::Prompts),
+            ("resourcesListChanged", List::Resources),
+        ] {
+            if wants(name) {
+                lists.push(list);
+            }
+        }
+        let resources = match asked.get("resourceSubscriptions") {
+            Some(uris) => serde_json::from_str(uris.get()).ok()?,
+            None => BTreeSet::new(),
+        };
+        (resources.len() <= MAX_RESOURCES).then_some(Self { lists, resources })
+    }
+
+    fn acknowledged(&self, honoured: &BTreeSet<String>) -> RawObject {
+        let mut filter = RawObject::default();
+        for list in &self.lists {
+            let name = match list {
+                List::Tools => "toolsListChanged",
+                List::Prompts => "promptsListChanged",
+                List::Resources | List::Templates => "resourcesListChanged",
+            };
+            filter.set(name, raw(&true));
+        }
+        if !honoured.is_empty() {
+            filter.set("resourceSubscriptions", raw(honoured));
+        }
+        let mut params = RawObject::default();
+        params.set("notifications", filter.to_raw());
+        params
+    }
+}
+
+/// `subscriptions/listen`: one long answer that ends with its client, its token or the relay.
+pub(crate) async fn listen(context: &Context, sender: &Sender, entry: Entry, message: &Message) -> Reply {
+    let Some(filter) = Filter::read(message) else {
+        let why = "`params.notifications` must be an object; `resourceSubscriptions` in it a list of at most 1000 URIs";
+        return reply::json(http::StatusCode::OK, envelope::error(message.id(), INVALID_PARAMS, why));
+    };
+    let (outlet, waiting) = Outlet::new();
+    let id = message.id().to_owned();
+    let listening = Listening { context: context.clone(), sender: sender.clone(), filter, id };
+    context.relay.0.tasks.spawn(listening.run(outlet, entry));
+    waiting.reply(|| reply::ended(message.id())).await
+}
+
+struct Listening {
+    context: Context,
+    sender: Sender,
+    filter: Filter,
+    /// The request's id, which is the subscription's.
+    id: String,
+}
+
+impl Listening {
+    async fn run(self, mut outlet: Outlet, entry: Entry) {
+        let (cut, gone) = (entry.cancel.clone(), outlet.gone.clone());
+        let stop = CancellationToken::new();
+        let _stops = stop.clone().drop_guard();
+        let ended = tokio::select! {
+            biased;
+            () = cut.cancelled() => true,
+            () = gone.cancelled() => false,
+            () = self.carry(&mut outlet, &stop) => false,
+        };
+        if ended {
+            let error = envelope::error(&self.id, ENDED, reply::ENDED_MESSAGE);
+            outlet.end(reply::ended(&self.id), &error);
+        }
+    }
+
+    async fn carry(&self, outlet: &mut Outlet, stop: &CancellationToken) {
+        outlet.begin();
+        let (sender, mut changes) = mpsc::channel::<(String, RawObject)>(WAITING);
+        let mut honoured = BTreeSet::new();
+        let mut by_upstream: HashMap<String, (Arc<Upstream>, BTreeSet<String>)> = HashMap::new();
+        for uri in &self.filter.resources {
+            if let Some(upstream) = owner(&self.context, uri).await {
+                let group = by_upstream.entry(upstream.name.to_string());
+                group.or_insert_with(|| (upstream, BTreeSet::new())).1.insert(uri.clone());
+            }
+        }
+        for (upstream, uris) in by_upstream.into_values() {
+            let Ok(link) = self.context.stateless_link(&upstream, &self.sender).await else { continue };
+            if follow(link, uris.clone(), sender.clone(), stop.clone()).await.is_ok() {
+                honoured.extend(uris);
+            }
+        }
+        let acknowledged = self.filter.acknowledged(&honoured);
+        let text = translate::subscribed("notifications/subscriptions/acknowledged", acknowledged, &self.id);
+        outlet.message(&text).await;
+        for upstream in self.context.touched() {
+            let changed = upstream.catalogue.changes();
+            tokio::spawn(lists_changed(changed, self.filter.lists.clone(), sender.clone(), stop.clone()));
+        }
+        // This one stays, so that a subscription to nothing is as quiet as any.
+        let _keep = sender;
+        let every = self.context.relay.0.limits.keep_alive;
+        loop {
+            tokio::select! {
+                change = changes.recv() => {
+                    let Some((method, params)) = change else { return };
+                    outlet.message(&translate::subscribed(&method, params, &self.id)).await;
+                }
+                () = tokio::time::sleep(every) => outlet.keep_alive().await,
+            }
+        }
+    }
+}
+
+async fn lists_changed(
+    mut changed: broadcast::Receiver<List>,
+    wanted: Vec<List>,
+    sender: mpsc::Sender<(String, RawObject)>,
+    stop: CancellationToken,
+) {
+    loop {
+        let changed = tokio::select! {
+            changed = changed.recv() => changed,
+            () = stop.cancelled() => return,
+        };
+        let lists = match changed {
+            Ok(list) => vec![list],
+            Err(broadcast::error::RecvError::Lagged(_)) => wanted.clone(),
+            Err(broadcast::error::RecvError::Closed) => return,
+        };
+        for list in lists {
+            let heard = wanted.iter().any(|wanted| wanted.notification() == list.notification());
+            if heard && sender.send((list.notification().to_owned(), RawObject::default())).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Follows updates of an upstream's resources until stopped; it has begun when this returns.
+async fn follow(
+    link: Arc<Link>,
+    uris: BTreeSet<String>,
+    sender: mpsc::Sender<(String, RawObject)>,
+    stop: CancellationToken,
+) -> Result<(), Fault> {
+    match link.era {
+        Era::Stateless => {
+            let mut params = RawObject::default();
+            params.set("notifications", raw(&serde_json::json!({ "resourceSubscriptions": uris })));
+            let body = crate::upstream::own_request("subscriptions/listen", params);
+            let message = Message::parse(body).map_err(|_| Fault::Garbage)?;
+            let headers = era::headers_for(&message, None);
+            let mut exchange = link.request(message.into_text(), headers).await?;
+            let stopped = stop.clone();
+            tokio::spawn(async move {
+                loop {
+                    let event = tokio::select! {
+                        event = exchange.next() => event,
+                        () = stopped.cancelled() => return,
+                    };
+                    let Ok(Some(event)) = event else { return };
+                    let Some(message) = event.message else { continue };
+                    if !pass(&message, &uris, &sender).await {
+                        return;
+                    }
+                }
+            });
+        }
+        Era::Session => {
+            let mut said = link.listen(None).await?;
+            for uri in &uris {
+                link.subscribe(uri).await?;
+            }
+            tokio::spawn(async move {
+                loop {
+                    let event = tokio::select! {
+                        event = said.next() => event,
+                        () = stop.cancelled() => break,
+                    };
+                    let Some(event) = event else { break };
+                    let Some(message) = event.message else { continue };
+                    if !pass(&message, &uris, &sender).await {
+                        break;
+                    }
+                }
+                for uri in &uris {
+                    let _ = link.unsubscribe(uri).await;
+                }
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Passes an update on, if it is one of these resources'. Whether anybody still listens.
+async fn pass(
+    message: &Message,
+    uris: &BTreeSet<String>,
+    sender: &mpsc::Sender<(String, RawObject)>,
+) -> bool {
+    let theirs =
+        message.method() == UPDATED && message.param_str("uri").is_some_and(|uri| uris.contains(&uri));
+    if !theirs {
+        return !sender.is_closed();
+    }
+    let mut params = message.params();
+    if let Some(mut meta) = params.object("_meta") {
+        meta.remove(META_SUBSCRIPTION);
+        params.set("_meta", meta.to_raw());
+    }
+    sender.send((UPDATED.to_owned(), params)).await.is_ok()
+}
+
+/// `resources/subscribe` and `resources/unsubscribe` of a session, where its link cannot take them as they are: the relay listens for the
+/// session and tells it on its stream.
+pub(crate) async fn for_session(
+    context: &Context,
+    session: &Arc<Session>,
+    link: &Arc<Link>,
+    uri: String,
+    subscribes: bool,
+) -> Result<(), Fault> {
+    let name = link.upstream.name.to_string();
+    if link.era == Era::Session {
+        // A pipe that the token's sessions share: its updates come to each of them, and it takes those that it asked for.
+        let changed = {
+            let mut all = session.subscribed.lock();
+            let subscribed = all.entry(name).or_default();
+            if subscribes { subscribed.uris.insert(uri.clone()) } else { subscribed.uris.remove(&uri) }
+        };
+        return match (changed, subscribes) {
+            (false, _) => Ok(()),
+            (true, true) => link.subscribe(&uri).await,
+            (true, false) => link.unsubscribe(&uri).await,
+        };
+    }
+    // The stateless era has one subscription with all of them: it is begun anew.
+    let (uris, stop) = {
+        let mut all = session.subscribed.lock();
+        let subscribed = all.entry(name).or_default();
+        let changed =
+            if subscribes { subscribed.uris.insert(uri.clone()) } else { subscribed.uris.remove(&uri) };
+        if !changed {
+            return Ok(());
+        }
+        if subscribed.uris.len() > MAX_RESOURCES {
+            subscribed.uris.remove(&uri);
+            return Err(Fault::Busy);
+        }
+        subscribed.listening.cancel();
+        subscribed.listening = CancellationToken::new();
+        (subscribed.uris.clone(), subscribed.listening.clone())
+    };
+    if uris.is_empty() {
+        return Ok(());
+    }
+    let (sender, mut changes) = mpsc::channel::<(String, RawObject)>(WAITING);
+    follow(Arc::clone(link), uris, sender, stop.clone()).await?;
+    let (session, cut) = (Arc::clone(session), session.entry.cancel.clone());
+    context.relay.0.tasks.spawn(async move {
+        loop {
+            let change = tokio::select! {
+                change = changes.recv() => change,
+                () = stop.cancelled() => return,
+                () = cut.cancelled() => break,
+            };
+            let Some((method, params)) = change else { return };
+            session.tell(&envelope::notification(&method, params.to_raw().get())).await;
+        }
+        stop.cancel();
+    });
+    Ok(())
+}
+
+/// Says on a session's stream which lists change, until the stream ends.
+pub(crate) fn tell_changes(context: &Context, frames: &mpsc::Sender<Bytes>) {
+    for upstream in context.touched() {
+        let mut changed = upstream.catalogue.changes();
+        let frames = frames.clone();
+        tokio::spawn(async move {
+            loop {
+                let changed = tokio::select! {
+                    changed = changed.recv() => changed,
+                    () = frames.closed() => return,
+                };
+                let list = match changed {
+                    Ok(List::Templates) => List::Resources,
+                    Ok(list) => list,
+                    Err(broadcast::error::RecvError::Lagged(_)) => List::Tools,
+                    Err(broadcast::error::RecvError::Closed) => return,
+                };
+                let text = format!(r#"{{"jsonrpc":"2.0","method":"{}"}}"#, list.notification());
+                if frames.send(sse::event(&text)).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}

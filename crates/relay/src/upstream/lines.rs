@@ -1,0 +1,54 @@
+//! Lines of a pipe, bounded: a child that never ends a line costs no more than the bound.
+
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+
+/// Reads lines of at most `limit` bytes; of a longer one only the beginning is kept.
+pub(crate) struct Lines<R> {
+    reader: BufReader<R>,
+    limit: usize,
+}
+
+impl<R: AsyncRead + Unpin> Lines<R> {
+    pub(crate) fn new(reader: R, limit: usize) -> Self {
+        Self { reader: BufReader::new(reader), limit }
+    }
+
+    /// The next line, without its end; `None` when there are no more. What is no UTF-8 is replaced.
+    pub(crate) async fn next(&mut self) -> std::io::Result<Option<String>> {
+        let mut line = Vec::new();
+        loop {
+            let chunk = self.reader.fill_buf().await?;
+            if chunk.is_empty() {
+                let rest = (!line.is_empty()).then(|| text(line));
+                return Ok(rest);
+            }
+            let end = chunk.iter().position(|byte| *byte == b'\n');
+            let taken = end.unwrap_or(chunk.len());
+            let room = self.limit.saturating_sub(line.len());
+            line.extend_from_slice(&chunk[..taken.min(room)]);
+            self.reader.consume(end.map_or(taken, |end| end + 1));
+            if end.is_some() {
+                return Ok(Some(text(line)));
+            }
+        }
+    }
+}
+
+fn text(line: Vec<u8>) -> String {
+    String::from_utf8(line).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lines_come_whole_and_long_ones_bounded() {
+        let mut lines = Lines::new(&b"one\n\nway too long\nend\xff"[..], 5);
+        let mut seen = Vec::new();
+        while let Some(line) = lines.next().await.unwrap() {
+            seen.push(line);
+        }
+        assert_eq!(seen, ["one", "", "way t", "end\u{fffd}"]);
+    }
+}

@@ -1,0 +1,402 @@
+//! A conversation with an upstream: a session of its own, or the stateless era's way of asking.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::header::ACCEPT;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use parking_lot::Mutex;
+use serde_json::value::RawValue;
+use tokio::sync::broadcast;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::envelope::{self, Message, RawObject, raw};
+use crate::era::{self, Era, META_SERVER, STATELESS, VERSION};
+use crate::upstream::stdio::Process;
+use crate::upstream::{Exchange, Fault, HttpAnswer, Transport, Upstream, both_kinds};
+
+/// What a server says of itself, in `initialize`'s result or in `server/discover`'s.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Server {
+    pub(crate) version: String,
+    pub(crate) capabilities: RawObject,
+    pub(crate) info: Option<Box<RawValue>>,
+    pub(crate) instructions: Option<Box<RawValue>>,
+    /// The whole result of `initialize`.
+    pub(crate) initialized: Option<Box<RawValue>>,
+}
+
+enum Wire {
+    Http { session: Option<HeaderValue> },
+    Stdio(Arc<Process>),
+}
+
+/// See the module.
+pub(crate) struct Link {
+    pub(crate) upstream: Arc<Upstream>,
+    pub(crate) era: Era,
+    pub(crate) server: Server,
+    wire: Wire,
+    next: AtomicU64,
+    /// The log level that the upstream was last asked for.
+    pub(crate) level: Mutex<Option<String>>,
+    /// How many subscribers of the relay's each resource has on this session.
+    subscribers: Mutex<HashMap<String, usize>>,
+}
+
+/// The `initialize` parameters of the relay's own sessions.
+pub(crate) fn own_initialize() -> RawObject {
+    let params = serde_json::json!({
+        "protocolVersion": era::SESSION_VERSIONS[0], "capabilities": {}, "clientInfo": own_name(),
+    });
+    RawObject::parse(&params.to_string()).unwrap_or_default()
+}
+
+fn own_name() -> serde_json::Value {
+    serde_json::json!({ "name": "trustrelay", "version": env!("CARGO_PKG_VERSION") })
+}
+
+/// A request of the relay's own, as the stateless era wants it.
+pub(crate) fn own_request(method: &str, params: RawObject) -> String {
+    let mut params = params;
+    let meta = era::meta_of(Some(&raw(&own_name())), "{}", None, RawObject::default());
+    params.set("_meta", RawValue::from_string(meta).unwrap_or_else(|_| raw(&())));
+    envelope::request("\"trustrelay\"", method, params.to_raw().get())
+}
+
+impl Link {
+    fn new(upstream: &Arc<Upstream>, era: Era, server: Server, wire: Wire) -> Arc<Self> {
+        Arc::new(Self {
+            upstream: Arc::clone(upstream),
+            era,
+            server,
+            wire,
+            next: AtomicU64::new(1),
+            level: Mutex::default(),
+            subscribers: Mutex::default(),
+        })
+    }
+
+    /// `initialize` with these parameters, then `notifications/initialized`.
+    pub(crate) async fn open(upstream: &Arc<Upstream>, params: &RawObject) -> Result<Arc<Self>, Fault> {
+        if upstream.is_resting() {
+            return Err(Fault::Down);
+        }
+        let wait = upstream.limits.handshake(upstream.is_stdio());
+        let opened = timeout(wait, Self::open_unbounded(upstream, params)).await;
+        let opened = opened.unwrap_or(Err(Fault::Slow));
+        upstream.note(opened.as_ref().err().copied());
+        opened
+    }
+
+    async fn open_unbounded(upstream: &Arc<Upstream>, params: &RawObject) -> Result<Arc<Self>, Fault> {
+        let body = envelope::request("\"trustrelay-initialize\"", "initialize", raw(params).get());
+        let (response, wire) = match &upstream.transport {
+            Transport::Http(http) => {
+                let wait = upstream.limits.initialize;
+                let limit = upstream.limits.answer;
+                let sent = http.send(Method::POST, None, both_kinds(), Some(body), wait, limit).await?;
+                let (status, session) = (sent.status, sent.session.clone());
+                let response = Exchange::Http(sent).response().await;
+                let response = match response {
+                    Ok(response) => response,
+                    Err(_) if !status.is_success() => return Err(Fault::Refused(status)),
+                    Err(fault) => return Err(fault),
+                };
+                (response, Wire::Http { session })
+            }
+            Transport::Stdio(launcher) => {
+                let process = Process::new(launcher.start()?, &upstream.limits);
+                let message = Message::parse(body).map_err(|_| Fault::Garbage)?;
+                let mut answer =
+                    Exchange::Stdio(process.request(&message, upstream.limits.initialize).await?);
+                (answer.response().await?, Wire::Stdio(process))
+            }
+        };
+        let result = response.result().ok_or(Fault::Rejected)?;
+        let result = RawObject::parse(result).map_err(|_| Fault::Garbage)?;
+        let server = Server {
+            version: result.str("protocolVersion").ok_or(Fault::Garbage)?,
+            capabilities: result.object("capabilities").unwrap_or_default(),
+            info: result.get("serverInfo").map(ToOwned::to_owned),
+            instructions: result.get("instructions").map(ToOwned::to_owned),
+            initialized: Some(result.to_raw()),
+        };
+        let link = Self::new(upstream, Era::Session, server, wire);
+        link.notify(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.to_owned()).await?;
+        Ok(link)
+    }
+
+    /// Asks with `server/discover` whether the upstream speaks the stateless era, on the process of `reuse` if there is one.
+    pub(crate) async fn discover(
+        upstream: &Arc<Upstream>,
+        reuse: Option<Arc<Link>>,
+    ) -> Result<Option<Arc<Self>>, Fault> {
+        let body = own_request("server/discover", RawObject::default());
+        let message = Message::parse(body).map_err(|_| Fault::Garbage)?;
+        let wait = upstream.limits.initialize;
+        let (mut exchange, wire) = match (&upstream.transport, reuse.as_deref().map(|link| &link.wire)) {
+            (Transport::Http(http), _) => {
+                let mut headers = both_kinds();
+                headers.extend(era::headers_for(&message, None));
+                let limit = upstream.limits.answer;
+                let answer =
+                    http.send(Method::POST, None, headers, Some(message.into_text()), wait, limit).await?;
+                (Exchange::Http(answer), Wire::Http { session: None })
+            }
+            (Transport::Stdio(_), Some(Wire::Stdio(process))) => {
+                (Exchange::Stdio(process.request(&message, wait).await?), Wire::Stdio(Arc::clone(process)))
+            }
+            (Transport::Stdio(launcher), _) => {
+                let process = Process::new(launcher.start()?, &upstream.limits);
+                (Exchange::Stdio(process.request(&message, wait).await?), Wire::Stdio(process))
+            }
+        };
+        let status = exchange.status();
+        let response = match exchange.response().await {
+            Ok(response) => response,
+            // No answer that this era has: 401 and the like say nothing of the era.
+            Err(Fault::Garbage) if matches!(status.as_u16(), 401 | 403 | 407 | 429 | 500..) => {
+                return Err(Fault::Refused(status));
+            }
+            Err(Fault::Garbage) => return Ok(None),
+            Err(fault) => return Err(fault),
+        };
+        let Some(result) = response.result().and_then(|result| RawObject::parse(result).ok()) else {
+            return Ok(None);
+        };
+        let versions = result.get("supportedVersions").map_or("[]", RawValue::get);
+        let versions: Vec<String> = serde_json::from_str(versions).unwrap_or_default();
+        if !versions.iter().any(|version| version == STATELESS) {
+            return Ok(None);
+        }
+        let meta = result.object("_meta").unwrap_or_default();
+        let server = Server {
+            version: STATELESS.to_owned(),
+            capabilities: result.object("capabilities").unwrap_or_default(),
+            info: meta.get(META_SERVER).map(ToOwned::to_owned),
+            instructions: result.get("instructions").map(ToOwned::to_owned),
+            initialized: None,
+        };
+        Ok(Some(Self::new(upstream, Era::Stateless, server, wire)))
+    }
+
+    /// The session that a client's own `initialize` opened, or that a sealed id names.
+    pub(crate) fn adopted(
+        upstream: &Arc<Upstream>,
+        session: Option<HeaderValue>,
+        server: Server,
+    ) -> Arc<Self> {
+        Self::new(upstream, Era::Session, server, Wire::Http { session })
+    }
+
+    /// The upstream's own id of the session, over HTTP.
+    pub(crate) fn session_id(&self) -> Option<&HeaderValue> {
+        match &self.wire {
+            Wire::Http { session } => session.as_ref(),
+            Wire::Stdio(_) => None,
+        }
+    }
+
+    /// Whether a call can be tried on it.
+    pub(crate) fn is_alive(&self) -> bool {
+        match &self.wire {
+            Wire::Http { .. } => true,
+            Wire::Stdio(process) => process.is_alive(),
+        }
+    }
+
+    pub(crate) fn can(&self, capability: &str) -> bool {
+        self.server.capabilities.get(capability).is_some()
+    }
+
+    /// An id that no other request on this link has.
+    pub(crate) fn fresh_id(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let mut headers = both_kinds();
+        if self.era == Era::Session
+            && let Ok(version) = HeaderValue::from_str(&self.server.version)
+        {
+            headers.insert(VERSION, version);
+        }
+        headers
+    }
+
+    /// Sends a request; over HTTP with `extra` headers.
+    pub(crate) async fn request(&self, body: String, extra: HeaderMap) -> Result<Exchange, Fault> {
+        let wait = self.upstream.limits.first_byte;
+        match (&self.wire, &self.upstream.transport) {
+            (Wire::Stdio(process), _) => {
+                let message = Message::parse(body).map_err(|_| Fault::Garbage)?;
+                Ok(Exchange::Stdio(process.request(&message, wait).await?))
+            }
+            (Wire::Http { session }, Transport::Http(http)) => {
+                let mut headers = self.headers();
+                headers.extend(extra);
+                let limit = self.upstream.limits.answer;
+                let answer =
+                    http.send(Method::POST, session.as_ref(), headers, Some(body), wait, limit).await;
+                let answer = self.noted(answer)?;
+                match answer.status {
+                    StatusCode::NOT_FOUND if session.is_some() => Err(Fault::SessionGone),
+                    _ => Ok(Exchange::Http(answer)),
+                }
+            }
+            _ => Err(Fault::Down),
+        }
+    }
+
+    fn noted(&self, answer: Result<HttpAnswer, Fault>) -> Result<HttpAnswer, Fault> {
+        // That one call is slow says nothing of the upstream.
+        match &answer {
+            Err(fault @ Fault::Down) => self.upstream.note(Some(*fault)),
+            Err(_) => {}
+            Ok(_) => self.upstream.note(None),
+        }
+        answer
+    }
+
+    /// A notification or a response: nothing but an acknowledgement comes back.
+    pub(crate) async fn notify(&self, body: String) -> Result<(), Fault> {
+        let wait = self.upstream.limits.farewell;
+        match (&self.wire, &self.upstream.transport) {
+            (Wire::Stdio(process), _) => process.notify(body, wait).await,
+            (Wire::Http { session }, Transport::Http(http)) => {
+                let limit = self.upstream.limits.answer;
+                let sent = http
+                    .send(Method::POST, session.as_ref(), self.headers(), Some(body), wait, limit)
+                    .await?;
+                match sent.status {
+                    StatusCode::NOT_FOUND if session.is_some() => Err(Fault::SessionGone),
+                    status if status.is_success() => Ok(()),
+                    status => Err(Fault::Refused(status)),
+                }
+            }
+            _ => Err(Fault::Down),
+        }
+    }
+
+    /// Subscribes to a resource for one more of those who share the session; the upstream is asked for the first of them.
+    pub(crate) async fn subscribe(&self, uri: &str) -> Result<(), Fault> {
+        let first = {
+            let mut subscribers = self.subscribers.lock();
+            let count = subscribers.entry(uri.to_owned()).or_default();
+            *count += 1;
+            *count == 1
+        };
+        if first { self.about(uri, "resources/subscribe").await } else { Ok(()) }
+    }
+
+    /// Takes one subscriber back; the upstream is told of the last.
+    pub(crate) async fn unsubscribe(&self, uri: &str) -> Result<(), Fault> {
+        let last = {
+            let mut subscribers = self.subscribers.lock();
+            let left = subscribers.get(uri).map(|count| count.saturating_sub(1));
+            match left {
+                Some(0) => subscribers.remove(uri).is_some(),
+                Some(left) => {
+                    subscribers.insert(uri.to_owned(), left);
+                    false
+                }
+                None => false,
+            }
+        };
+        if last { self.about(uri, "resources/unsubscribe").await } else { Ok(()) }
+    }
+
+    async fn about(&self, uri: &str, method: &str) -> Result<(), Fault> {
+        let id = raw(&format!("trustrelay-{}", self.fresh_id()));
+        let params = format!(r#"{{"uri":{}}}"#, raw(uri));
+        let mut exchange =
+            self.request(envelope::request(id.get(), method, &params), HeaderMap::new()).await?;
+        let response = timeout(self.upstream.limits.initialize, exchange.response());
+        let response = response.await.unwrap_or(Err(Fault::Slow))?;
+        response.result().map(drop).ok_or(Fault::Rejected)
+    }
+
+    /// A session's own stream: what the upstream says of its own accord.
+    pub(crate) async fn listen(&self, last_event: Option<&HeaderValue>) -> Result<Unsolicited, Fault> {
+        match (&self.wire, &self.upstream.transport) {
+            (Wire::Stdio(process), _) => Ok(Unsolicited::Pipe(process.unsolicited(), process.ended.clone())),
+            (Wire::Http { session }, Transport::Http(http)) => {
+                let mut headers = self.headers();
+                headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+                if let Some(last) = last_event {
+                    headers.insert("last-event-id", last.clone());
+                }
+                let (wait, limit) = (self.upstream.limits.initialize, self.upstream.limits.answer);
+                let answer = http.send(Method::GET, session.as_ref(), headers, None, wait, limit).await?;
+                if answer.status.is_success() && answer.is_stream {
+                    Ok(Unsolicited::Http(Box::new(answer)))
+                } else {
+                    Err(Fault::Refused(answer.status))
+                }
+            }
+            _ => Err(Fault::Down),
+        }
+    }
+
+    /// Says farewell: DELETE of the session, or the end of the process. Best effort.
+    pub(crate) async fn close(&self) {
+        match (&self.wire, &self.upstream.transport) {
+            (Wire::Stdio(process), _) => process.stop(),
+            (Wire::Http { session: Some(session) }, Transport::Http(http)) => {
+                let (wait, limit) = (self.upstream.limits.farewell, self.upstream.limits.answer);
+                let _ = http.send(Method::DELETE, Some(session), self.headers(), None, wait, limit).await;
+            }
+            _ => {}
+        }
+    }
+
+    /// Tells the upstream that nobody waits for the answer to this request any more. Where closing the stream says so already,
+    /// nothing is sent.
+    pub(crate) async fn cancelled(&self, id: &str, reason: &str) {
+        if self.era == Era::Session && matches!(self.wire, Wire::Http { .. }) {
+            let params = format!(r#"{{"requestId":{id},"reason":{}}}"#, raw(reason));
+            let _ = self.notify(envelope::notification("notifications/cancelled", &params)).await;
+        }
+    }
+}
+
+/// What an upstream says of its own accord.
+pub(crate) enum Unsolicited {
+    Http(Box<HttpAnswer>),
+    Pipe(broadcast::Receiver<Arc<str>>, CancellationToken),
+}
+
+impl Unsolicited {
+    /// The next event; `None` when there will be no more.
+    pub(crate) async fn next(&mut self) -> Option<crate::upstream::Event> {
+        match self {
+            Self::Http(answer) => answer.next().await.ok().flatten(),
+            Self::Pipe(receiver, ended) => loop {
+                let received = tokio::select! {
+                    received = receiver.recv() => received,
+                    () = ended.cancelled() => return None,
+                };
+                match received {
+                    Ok(text) => {
+                        let message = Message::parse(text.to_string()).ok();
+                        let frame = bytes::Bytes::copy_from_slice(text.as_bytes());
+                        return Some(crate::upstream::Event { frame, message });
+                    }
+                    Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => return None,
+                }
+            },
+        }
+    }
+}
+
+/// How long a wait for a session may be, by what has to be started.
+impl crate::config::Limits {
+    pub(crate) fn handshake(&self, is_stdio: bool) -> Duration {
+        if is_stdio { self.start } else { self.initialize }
+    }
+}

@@ -1,0 +1,311 @@
+//! One upstream: how it is reached, its health, and which eras of MCP it speaks.
+
+mod http;
+mod lines;
+mod link;
+mod pool;
+mod process;
+mod stdio;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::http::{HeaderMap, Method, StatusCode};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::time::{Instant, timeout};
+use trustrelay_token::UpstreamName;
+
+use crate::catalogue::Catalogue;
+use crate::config::{Limits, RelayError, UpstreamConfig, UpstreamTransport};
+use crate::envelope::{Message, RawObject};
+
+use self::http::HttpTransport;
+pub(crate) use self::http::{HttpAnswer, both_kinds};
+pub(crate) use self::link::{Link, Server, Unsolicited, own_initialize, own_request};
+pub(crate) use self::pool::{Key, Pool};
+use self::process::Launcher;
+use self::stdio::StdioAnswer;
+
+/// What went wrong with an upstream, without its words: they may hold its secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    Down,
+    Slow,
+    Busy,
+    Garbage,
+    TooLarge,
+    SessionGone,
+    /// It answered with this status and no message.
+    Refused(StatusCode),
+    /// It answered the beginning of a session with an error.
+    Rejected,
+}
+
+impl Fault {
+    pub(crate) fn outcome(self) -> &'static str {
+        match self {
+            Self::Down => "upstream_down",
+            Self::Slow => "upstream_slow",
+            Self::Busy => "upstream_busy",
+            Self::Garbage | Self::TooLarge => "upstream_garbage",
+            Self::SessionGone | Self::Refused(_) | Self::Rejected => "upstream_refused",
+        }
+    }
+
+    pub(crate) fn message(self, upstream: &str) -> String {
+        match self {
+            Self::Down => format!("upstream `{upstream}` is down; its tools are not available now"),
+            Self::Slow => format!("upstream `{upstream}` did not answer in time"),
+            Self::Busy => {
+                format!("upstream `{upstream}` has as many processes as it may have; try again later")
+            }
+            Self::Garbage => format!("upstream `{upstream}` answered with something that is not MCP"),
+            Self::TooLarge => format!("upstream `{upstream}` answered with more than the relay takes"),
+            Self::SessionGone => format!("upstream `{upstream}` ended its session; try again"),
+            Self::Refused(status) => {
+                format!("upstream `{upstream}` refused the request (HTTP {})", status.as_u16())
+            }
+            Self::Rejected => format!("upstream `{upstream}` refused to begin a session"),
+        }
+    }
+}
+
+/// One message of an upstream's answer.
+pub(crate) struct Event {
+    /// As it came: the whole event of a stream, or the JSON.
+    pub(crate) frame: Bytes,
+    /// `None` for comments, and for what is not a message.
+    pub(crate) message: Option<Message>,
+}
+
+/// An answer on its way.
+pub(crate) enum Exchange {
+    Http(HttpAnswer),
+    Stdio(StdioAnswer),
+}
+
+impl Exchange {
+    /// The next event; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Event>, Fault> {
+        match self {
+            Self::Http(answer) => answer.next().await,
+            Self::Stdio(answer) => answer.next().await,
+        }
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::Http(answer) => answer.status,
+            Self::Stdio(_) => StatusCode::OK,
+        }
+    }
+
+    /// Whether the upstream itself has begun to stream.
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self, Self::Http(answer) if answer.is_stream)
+    }
+
+    /// The response to a request of the relay's own, whatever comes before it.
+    pub(crate) async fn response(&mut self) -> Result<Message, Fault> {
+        while let Some(event) = self.next().await? {
+            match event.message {
+                Some(message) if message.is_response() => return Ok(message),
+                None if !self.is_stream() => return Err(Fault::Garbage),
+                _ => {}
+            }
+        }
+        Err(Fault::Garbage)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Health {
+    Unknown,
+    Up,
+    Down(Instant),
+}
+
+pub(crate) enum Transport {
+    Http(Box<HttpTransport>),
+    Stdio(Launcher),
+}
+
+/// Which eras it is known to speak, or not to.
+#[derive(Default, Clone, Copy)]
+struct Eras {
+    session: Option<bool>,
+    stateless: Option<bool>,
+}
+
+pub(crate) struct Upstream {
+    pub(crate) name: UpstreamName,
+    pub(crate) limits: Limits,
+    transport: Transport,
+    health: Mutex<Health>,
+    eras: Mutex<Eras>,
+    /// The stateless era needs no session: one link is everybody's. The lock makes many askers wait for one probe.
+    stateless: tokio::sync::Mutex<Option<(Instant, Arc<Link>)>>,
+    pub(crate) pool: Pool,
+    pub(crate) catalogue: Catalogue,
+}
+
+impl Upstream {
+    pub(crate) fn new(config: UpstreamConfig, limits: &Limits) -> Result<Self, RelayError> {
+        let name = config.name;
+        if name.as_str() == crate::builtin::NAME {
+            return Err(RelayError::Reserved);
+        }
+        if name.as_str() == "read" {
+            return Err(RelayError::ReservedRead);
+        }
+        let transport = match config.transport {
+            UpstreamTransport::Http { url, headers } => {
+                Transport::Http(Box::new(HttpTransport::new(&name, url, headers, limits)?))
+            }
+            UpstreamTransport::Stdio { command, env, cwd } => {
+                if command.is_empty() {
+                    return Err(RelayError::NoCommand(name));
+                }
+                Transport::Stdio(Launcher::new(name.clone(), command, env, cwd, limits))
+            }
+        };
+        Ok(Self {
+            name,
+            limits: limits.clone(),
+            transport,
+            health: Mutex::new(Health::Unknown),
+            eras: Mutex::default(),
+            stateless: tokio::sync::Mutex::default(),
+            pool: Pool::default(),
+            catalogue: Catalogue::default(),
+        })
+    }
+
+    pub(crate) fn is_stdio(&self) -> bool {
+        matches!(self.transport, Transport::Stdio(_))
+    }
+
+    pub(crate) fn state(&self) -> &'static str {
+        match *self.health.lock() {
+            Health::Unknown => "unknown",
+            Health::Up => "up",
+            Health::Down(_) => "down",
+        }
+    }
+
+    /// Whether it was found down just now, and is left alone for a while.
+    pub(crate) fn is_resting(&self) -> bool {
+        matches!(*self.health.lock(), Health::Down(until) if until > Instant::now())
+    }
+
+    pub(crate) fn note(&self, fault: Option<Fault>) {
+        let health = match fault {
+            None => Health::Up,
+            Some(Fault::Down | Fault::Slow) => Health::Down(Instant::now() + self.limits.down),
+            // It spoke: it is there, whatever it said.
+            Some(_) => return,
+        };
+        *self.health.lock() = health;
+    }
+
+    /// The link of the stateless era; `None` if the upstream does not speak it.
+    pub(crate) async fn stateless(self: &Arc<Self>) -> Result<Option<Arc<Link>>, Fault> {
+        if self.eras.lock().stateless == Some(false) {
+            return Ok(None);
+        }
+        let mut slot = self.stateless.lock().await;
+        if self.eras.lock().stateless == Some(false) {
+            return Ok(None);
+        }
+        if let Some((found, link)) = &*slot
+            && found.elapsed() < self.limits.discovered
+            && link.is_alive()
+        {
+            return Ok(Some(Arc::clone(link)));
+        }
+        if self.is_resting() {
+            return Err(Fault::Down);
+        }
+        let wait = self.limits.handshake(self.is_stdio());
+        let reuse = slot.take().map(|(_, link)| link).filter(|link| link.is_alive());
+        let found = timeout(wait, Link::discover(self, reuse)).await.unwrap_or(Err(Fault::Slow));
+        self.note(found.as_ref().err().copied());
+        match found {
+            Ok(Some(link)) => {
+                self.eras.lock().stateless = Some(true);
+                *slot = Some((Instant::now(), Arc::clone(&link)));
+                Ok(Some(link))
+            }
+            Ok(None) => {
+                self.eras.lock().stateless = Some(false);
+                Ok(None)
+            }
+            // A pipe that stays silent is of the session era (MCP 2026-07-28, "stdio", "Backward Compatibility").
+            Err(Fault::Slow | Fault::Down) if self.is_stdio() => Ok(None),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// A new session with the parameters of an `initialize`; `None` if the upstream speaks the stateless era alone.
+    pub(crate) async fn session(self: &Arc<Self>, init: &RawObject) -> Result<Option<Arc<Link>>, Fault> {
+        if self.eras.lock().session == Some(false) {
+            return Ok(None);
+        }
+        match Link::open(self, init).await {
+            Ok(link) => {
+                self.eras.lock().session = Some(true);
+                Ok(Some(link))
+            }
+            Err(fault @ (Fault::Refused(_) | Fault::Rejected | Fault::Garbage)) => {
+                // It may have become another program since it was asked.
+                self.eras.lock().stateless = None;
+                match self.stateless().await? {
+                    Some(_) => {
+                        self.eras.lock().session = Some(false);
+                        Ok(None)
+                    }
+                    None => Err(fault),
+                }
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Whether it is worth asking for a session.
+    pub(crate) fn may_speak_session(&self) -> bool {
+        self.eras.lock().session != Some(false)
+    }
+
+    /// It has just begun one.
+    pub(crate) fn speaks_session(&self) {
+        self.eras.lock().session = Some(true);
+    }
+
+    /// One POST without a session, over HTTP.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        headers: HeaderMap,
+        body: String,
+        wait: Duration,
+    ) -> Result<HttpAnswer, Fault> {
+        let Transport::Http(http) = &self.transport else { return Err(Fault::Down) };
+        if self.is_resting() {
+            return Err(Fault::Down);
+        }
+        let answer = http.send(method, None, headers, Some(body), wait, self.limits.answer).await;
+        self.note(answer.as_ref().err().copied());
+        answer
+    }
+
+    /// Ends what is everybody's.
+    pub(crate) async fn close(&self) {
+        self.catalogue.close().await;
+        self.pool.close().await;
+        let link = self.stateless.lock().await.take();
+        if let Some((_, link)) = link {
+            link.close().await;
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Sessions with an upstream that are shared: by all that one token does in the stateless era, and on pipes by the token's
+//! sessions.
+//!
+//! A session belongs to one token and one set of client capabilities, so that nothing of one token's comes to another, and the upstream asks
+//! nobody for what he cannot do.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use trustrelay_token::Principal;
+use uuid::Uuid;
+
+use crate::envelope::RawObject;
+use crate::registry::{Kind, Registry};
+use crate::upstream::{Fault, Link, Upstream};
+
+/// Whose session it is, and what its client can do.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    pub(crate) pat_id: Uuid,
+    /// The capabilities' JSON.
+    pub(crate) capabilities: String,
+}
+
+type Slot = Arc<tokio::sync::Mutex<Option<Arc<Link>>>>;
+
+#[derive(Default)]
+pub(crate) struct Pool(Mutex<HashMap<Key, (Instant, Slot)>>);
+
+impl Pool {
+    fn slot(&self, key: &Key, most: usize) -> Result<Slot, Fault> {
+        let mut slots = self.0.lock();
+        if !slots.contains_key(key) && slots.len() >= most {
+            let idle = slots.iter().filter(|(_, (_, slot))| is_idle(slot)).min_by_key(|(_, (used, _))| *used);
+            let Some(key) = idle.map(|(key, _)| key.clone()) else { return Err(Fault::Busy) };
+            if let Some((_, slot)) = slots.remove(&key) {
+                tokio::spawn(close(slot));
+            }
+        }
+        let (used, slot) = slots.entry(key.clone()).or_insert_with(|| (Instant::now(), Slot::default()));
+        *used = Instant::now();
+        Ok(Arc::clone(slot))
+    }
+
+    /// Ends the sessions that nobody has used for so long.
+    pub(crate) fn sweep(&self, idle: std::time::Duration) {
+        let mut ended = Vec::new();
+        self.0.lock().retain(|_, (used, slot)| {
+            let keep = used.elapsed() < idle || !is_idle(slot);
+            if !keep {
+                ended.push(Arc::clone(slot));
+            }
+            keep
+        });
+        for slot in ended {
+            tokio::spawn(close(slot));
+        }
+    }
+
+    /// Forgets a session that the upstream has ended.
+    pub(crate) async fn forget(&self, key: &Key, link: &Arc<Link>) {
+        let slot = self.0.lock().get(key).map(|(_, slot)| Arc::clone(slot));
+        if let Some(slot) = slot {
+            let mut slot = slot.lock().await;
+            if slot.as_ref().is_some_and(|held| Arc::ptr_eq(held, link)) {
+                *slot = None;
+            }
+        }
+    }
+
+    pub(crate) async fn close(&self) {
+        let slots: Vec<Slot> = self.0.lock().drain().map(|(_, (_, slot))| slot).collect();
+        futures_util::future::join_all(slots.into_iter().map(close)).await;
+    }
+}
+
+/// Whether nobody has it in hand but the pool.
+fn is_idle(slot: &Slot) -> bool {
+    Arc::strong_count(slot) == 1
+        && slot.try_lock().is_ok_and(|held| held.as_ref().is_none_or(|link| Arc::strong_count(link) == 1))
+}
+
+async fn close(slot: Slot) {
+    let link = slot.lock().await.take();
+    if let Some(link) = link {
+        link.close().await;
+    }
+}
+
+impl Upstream {
+    /// The token's shared session, opened when it is first needed; `None` if the upstream speaks the stateless era alone. It is
+    /// closed when the token is cut, or when nobody has used it for a while.
+    pub(crate) async fn pooled(
+        self: &Arc<Self>,
+        registry: &Arc<Registry>,
+        principal: &Principal,
+        key: &Key,
+        init: &RawObject,
+    ) -> Result<Option<Arc<Link>>, Fault> {
+        let slot = self.pool.slot(key, self.limits.pooled)?;
+        let mut held = slot.lock().await;
+        if let Some(link) = held.as_ref().filter(|link| link.is_alive()) {
+            return Ok(Some(Arc::clone(link)));
+        }
+        let entry = registry.register(principal, key.pat_id, Kind::Link);
+        if !principal.stands() {
+            return Err(Fault::SessionGone);
+        }
+        let Some(link) = self.session(init).await? else { return Ok(None) };
+        *held = Some(Arc::clone(&link));
+        drop(held);
+        let (upstream, key, weak) = (Arc::clone(self), key.clone(), Arc::downgrade(&slot));
+        let ending = Arc::downgrade(&link);
+        tokio::spawn(async move {
+            let gone = async {
+                // The pool's sweep drops it; nothing else says so.
+                while ending.strong_count() > 0 {
+                    tokio::time::sleep(upstream.limits.idle / 4).await;
+                }
+            };
+            tokio::select! {
+                () = entry.cancel.cancelled() => {
+                    upstream.pool.0.lock().remove(&key);
+                    if let Some(slot) = weak.upgrade() {
+                        close(slot).await;
+                    }
+                }
+                () = gone => {}
+            }
+        });
+        Ok(Some(link))
+    }
+}
