@@ -69,7 +69,14 @@ async fn whoever_has_a_whole_network_guesses_no_more_than_others() {
     let refused = world.authority.login(EMAIL, PASSWORD.into(), from).await;
     assert!(matches!(refused, Err(AuthorityError::Throttled { .. })), "{refused:?}");
     // IPv4 in IPv6's clothes is one address each, and no network of them.
-    for elsewhere in ["2001:db8:0:8::1", "::ffff:192.0.2.1", "192.0.2.1"] {
+    for _ in 0..5 {
+        let from = Some("::ffff:192.0.2.9".parse().expect("an address"));
+        assert!(world.authority.login(EMAIL, "wrong".into(), from).await.is_err());
+    }
+    let from = Some("192.0.2.9".parse().expect("an address"));
+    let refused = world.authority.login(EMAIL, PASSWORD.into(), from).await;
+    assert!(matches!(refused, Err(AuthorityError::Throttled { .. })), "{refused:?}");
+    for elsewhere in ["2001:db8:0:8::1", "::ffff:192.0.2.1", "192.0.2.2"] {
         let from = Some(elsewhere.parse().expect("an address"));
         world.authority.login(EMAIL, PASSWORD.into(), from).await.expect(elsewhere);
     }

@@ -1,6 +1,6 @@
 //! Opens the file, and brings its schema up to date.
 
-use std::io::Read;
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -13,8 +13,8 @@ pub const DATABASE_FILE: &str = "trustrelay.db";
 /// Each migration once, in order; a database's `user_version` is how many it has had. Never change one that was released.
 const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_initial.sql")];
 
-/// What every SQLite file begins with ("The Database Header", sqlite.org/fileformat2.html).
-const HEADER: &[u8] = b"SQLite format 3\0";
+/// Smallest database there can be: one page of 512 bytes (sqlite.org/fileformat2.html, "Pages").
+const SMALLEST: u64 = 512;
 /// How long to wait before trying again what SQLite itself does not wait for.
 const BETWEEN_TRIES: Duration = Duration::from_millis(5);
 
@@ -92,15 +92,17 @@ pub(crate) fn prepare(dir: &Path, options: &SqliteOptions) -> Result<PathBuf, Op
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(unusable)?;
     }
     let path = dir.join(DATABASE_FILE);
-    // Before SQLite does, so that the file is never readable by others.
-    let file = std::fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .mode(0o600)
-        .open(&path);
-    check_header(file.map_err(unusable)?, &path)?;
+    // Before SQLite does, so that the file is never readable by others. One that is there is not opened: closing it would
+    // take away the locks that this process may have on it (fcntl(2)).
+    match std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(unusable(error)),
+        _ => {}
+    }
+    let found = std::fs::metadata(&path).map_err(unusable)?;
+    // SQLite takes some short texts for an empty database, and writes over them.
+    if !found.is_file() || (1..SMALLEST).contains(&found.len()) {
+        return Err(OpenError::NotADatabase(path));
+    }
     let mut connection = connect(&path, options)?;
     migrate(&mut connection, &path)?;
     Ok(path)
@@ -140,14 +142,6 @@ fn write_ahead(connection: &Connection, patience: Duration) -> rusqlite::Result<
             mode => return mode,
         }
     }
-}
-
-/// SQLite takes a short text for an empty database, and writes over it.
-fn check_header(mut file: std::fs::File, path: &Path) -> Result<(), OpenError> {
-    let mut header = Vec::new();
-    let unusable = |cause| OpenError::Directory { path: path.to_owned(), cause };
-    (&mut file).take(HEADER.len() as u64).read_to_end(&mut header).map_err(unusable)?;
-    if header.is_empty() || header == HEADER { Ok(()) } else { Err(OpenError::NotADatabase(path.to_owned())) }
 }
 
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {

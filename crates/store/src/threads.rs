@@ -167,3 +167,89 @@ fn commit(
     }
     transaction.commit()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::open::prepare;
+
+    fn begin(connection: &Connection, key: &str) -> Result<(), StoreError> {
+        let sql = "INSERT INTO meta (key, value) VALUES (?1, x'00')";
+        connection.execute(sql, [key]).map(drop).map_err(|error| failed(&error))
+    }
+
+    async fn keys(threads: &Threads) -> Vec<String> {
+        let read = |connection: &Connection| {
+            let mut statement = connection.prepare("SELECT key FROM meta ORDER BY key")?;
+            statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()
+        };
+        threads.read(move |connection| read(connection).map_err(|error| failed(&error))).await.expect("reads")
+    }
+
+    fn started() -> (Threads, tempfile::TempDir) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let options = SqliteOptions::default();
+        let path = prepare(dir.path(), &options).expect("opens");
+        (Threads::start(&path, &options).expect("starts"), dir)
+    }
+
+    /// Holds the writer up until all of `others` are handed in, so that they come into one commit.
+    async fn in_one_commit<F: Future>(threads: &Threads, others: F) -> F::Output {
+        let (begins, begun) = oneshot::channel();
+        let (release, released) = channel::<()>();
+        let first = threads.write(move |connection| {
+            begins.send(()).expect("it is waited for");
+            released.recv().expect("it is let go");
+            begin(connection, "first")
+        });
+        let others = async {
+            begun.await.expect("it begins");
+            tokio::join!(others, async { release.send(()).expect("it waits") }).0
+        };
+        let (first, others) = tokio::join!(first, others);
+        first.expect("it has a commit of its own");
+        others
+    }
+
+    #[tokio::test]
+    async fn a_change_that_fails_after_its_first_step_leaves_nothing_of_it() {
+        let (threads, _dir) = started();
+        let others = async {
+            tokio::join!(
+                threads.write(|connection| {
+                    begin(connection, "half")?;
+                    Err::<(), _>(StoreError::UserGone)
+                }),
+                threads.write(|connection| begin(connection, "last")),
+            )
+        };
+        let (half, last) = in_one_commit(&threads, others).await;
+        assert!(matches!((&half, &last), (Err(StoreError::UserGone), Ok(()))), "{half:?}, {last:?}");
+        assert_eq!(threads.commits.load(Ordering::Relaxed), 2);
+        assert_eq!(keys(&threads).await, ["first", "last"]);
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_is_given_up_takes_all_of_its_group_along() {
+        let (threads, _dir) = started();
+        let others = async {
+            tokio::join!(
+                threads.write(|connection| begin(connection, "before")),
+                // As SQLite does by itself when the disk is full.
+                threads.write(|connection| {
+                    connection.execute_batch("ROLLBACK").map_err(|error| failed(&error))
+                }),
+                threads.write(|connection| begin(connection, "after")),
+            )
+        };
+        let (before, lost, after) = in_one_commit(&threads, others).await;
+        for answer in [before, lost, after] {
+            assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
+        }
+        assert_eq!(keys(&threads).await, ["first"], "what was refused is not done");
+        threads.write(|connection| begin(connection, "again")).await.expect("the next one is not affected");
+        assert_eq!(keys(&threads).await, ["again", "first"]);
+    }
+}

@@ -136,7 +136,7 @@ async fn a_database_of_a_newer_schema_is_refused_and_left_as_it_is() {
 
 #[test]
 fn what_is_no_database_is_refused_and_left_as_it_is() {
-    for garbage in [&b"x"[..], b"not a database", &[0xa5; 100], &[0xa5; 20_000]] {
+    for garbage in [&b"x"[..], b"SQLite format 3\0", &[0xa5; 511], &[0xa5; 512], &[0xa5; 20_000]] {
         let dir = TempDir::new().expect("a directory");
         let path = dir.path().join(DATABASE_FILE);
         std::fs::write(&path, garbage).expect("written");
@@ -152,13 +152,14 @@ fn a_directory_that_cannot_be_used_is_named() {
     let dir = TempDir::new().expect("a directory");
     let file = dir.path().join("file");
     std::fs::write(&file, "").expect("written");
-    let in_the_way = dir.path().join("data");
-    std::fs::create_dir_all(in_the_way.join(DATABASE_FILE)).expect("made");
-    for unusable in [file.join("below"), file, in_the_way] {
+    for unusable in [file.join("below"), file] {
         let refused = SqliteStore::open(&unusable, SqliteOptions::default()).err().expect("refused");
         assert!(matches!(refused, OpenError::Directory { .. }), "{refused}");
         assert!(refused.to_string().contains(&unusable.display().to_string()), "{refused}");
     }
+    std::fs::create_dir(dir.path().join(DATABASE_FILE)).expect("made");
+    let refused = SqliteStore::open(dir.path(), SqliteOptions::default()).err().expect("refused");
+    assert!(matches!(refused, OpenError::NotADatabase(_)), "{refused}");
 }
 
 #[test]
