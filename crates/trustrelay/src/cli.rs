@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::builder::BoolishValueParser;
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use jiff::SignedDuration;
 use url::Url;
 
@@ -19,6 +21,17 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+impl Cli {
+    /// Reads the command line and the environment.
+    pub(crate) fn read() -> Result<Self, clap::Error> {
+        let matches = Self::command().try_get_matches()?;
+        let mut cli = Self::from_arg_matches(&matches)?;
+        cli.place.key_file_by_flag =
+            matches.value_source("secret_key_file") == Some(ValueSource::CommandLine);
+        Ok(cli)
+    }
+}
+
 /// Where the data and the configuration are.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Place {
@@ -32,6 +45,9 @@ pub(crate) struct Place {
     /// secret itself instead
     #[arg(long, global = true, env = "TRUSTRELAY_SECRET_KEY_FILE", value_name = "FILE")]
     pub(crate) secret_key_file: Option<PathBuf>,
+    /// Whether the key file was named by the flag: then it outweighs TRUSTRELAY_SECRET_KEY.
+    #[arg(skip)]
+    pub(crate) key_file_by_flag: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -84,8 +100,16 @@ pub(crate) struct Serve {
     #[arg(long, env = "TRUSTRELAY_LOG", value_name = "FILTER")]
     pub(crate) log: Option<String>,
     /// For trying it out: loopback only, with an account dev@localhost, a token, and client configurations to paste
-    #[arg(long, env = "TRUSTRELAY_DEV")]
-    pub(crate) dev: bool,
+    #[arg(
+        long,
+        env = "TRUSTRELAY_DEV",
+        value_name = "true|false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new()
+    )]
+    pub(crate) dev: Option<bool>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -111,17 +135,17 @@ pub(crate) struct UserAdd {
     /// The e-mail address
     pub(crate) email: String,
     /// Read the password from standard input (its first line)
-    #[arg(long, required = true, env = "TRUSTRELAY_PASSWORD_STDIN")]
+    #[arg(long, required = true, env = "TRUSTRELAY_PASSWORD_STDIN", value_parser = BoolishValueParser::new())]
     pub(crate) password_stdin: bool,
     /// Make it an administrator
-    #[arg(long, env = "TRUSTRELAY_ADMIN")]
+    #[arg(long, env = "TRUSTRELAY_ADMIN", value_parser = BoolishValueParser::new())]
     pub(crate) admin: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct UserList {
     /// As JSON
-    #[arg(long, env = "TRUSTRELAY_JSON")]
+    #[arg(long, env = "TRUSTRELAY_JSON", value_parser = BoolishValueParser::new())]
     pub(crate) json: bool,
 }
 
@@ -173,7 +197,7 @@ pub(crate) struct TokenList {
     #[arg(long, env = "TRUSTRELAY_USER")]
     pub(crate) user: String,
     /// As JSON
-    #[arg(long, env = "TRUSTRELAY_JSON")]
+    #[arg(long, env = "TRUSTRELAY_JSON", value_parser = BoolishValueParser::new())]
     pub(crate) json: bool,
 }
 

@@ -28,6 +28,7 @@ pub(crate) struct File {
     public_url: Option<Url>,
     lease: Option<String>,
     log: Option<String>,
+    dev: Option<bool>,
     #[serde(default)]
     upstreams: BTreeMap<String, FileUpstream>,
 }
@@ -67,11 +68,35 @@ fn parse_file(text: &str, path: &Path) -> anyhow::Result<File> {
     toml::from_str(text).map_err(|error| {
         let line =
             error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-        let written = text.lines().nth(line - 1).unwrap_or_default();
-        // The key alone: a value may be a secret.
-        let key = written.split('=').next().unwrap_or_default().trim();
-        anyhow::anyhow!("{}:{line}: at `{key}`: {}", path.display(), error.message())
+        let at = text
+            .lines()
+            .nth(line - 1)
+            .and_then(written_key)
+            .map_or(String::new(), |key| format!(" at `{key}`:"));
+        anyhow::anyhow!("{}:{line}:{at} {}", path.display(), without_value(error.message()))
     })
+}
+
+/// The key or the table that a line begins with, and nothing else of it: the rest may be a secret.
+fn written_key(line: &str) -> Option<&str> {
+    let key = match line.split_once('=') {
+        Some((key, _)) => key.trim(),
+        None => line.trim(),
+    };
+    let bare = |key: &str| {
+        !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+    };
+    let table = key.strip_prefix('[').and_then(|key| key.strip_suffix(']'));
+    let is_key = table.map_or_else(|| line.contains('=') && bare(key), bare);
+    is_key.then_some(key)
+}
+
+/// `invalid type: string "…", expected a map`: the value is left out.
+fn without_value(message: &str) -> String {
+    match (message.find("string \""), message.rfind("\", expected")) {
+        (Some(from), Some(to)) if from + 8 <= to => format!("{}…{}", &message[..from + 8], &message[to..]),
+        _ => message.replace('\n', " "),
+    }
 }
 
 /// Where the data and its key are.
@@ -80,6 +105,8 @@ pub(crate) struct Location {
     pub(crate) dir: PathBuf,
     /// The key file, if one was named.
     pub(crate) key_file: Option<PathBuf>,
+    /// Whether that was by a flag, which outweighs the environment's secret.
+    pub(crate) key_file_by_flag: bool,
 }
 
 /// Merges flags, environment and file.
@@ -91,6 +118,7 @@ pub(crate) fn location(place: &Place, file: &File) -> Location {
             .or_else(|| file.data_dir.clone())
             .unwrap_or_else(|| DEFAULT_DATA_DIR.into()),
         key_file: place.secret_key_file.clone().or_else(|| file.secret_key_file.clone()),
+        key_file_by_flag: place.key_file_by_flag,
     }
 }
 
@@ -101,6 +129,8 @@ pub(crate) struct ServeConfig {
     pub(crate) public_url: Option<Url>,
     pub(crate) lease: std::time::Duration,
     pub(crate) log: String,
+    /// Loopback only, with an account and a token to try it out.
+    pub(crate) dev: bool,
     pub(crate) upstreams: Vec<UpstreamConfig>,
 }
 
@@ -113,16 +143,20 @@ pub(crate) fn serve_config(serve: &Serve, file: File) -> anyhow::Result<ServeCon
         }
         (None, None) => jiff::SignedDuration::from_secs(2),
     };
-    let lease = std::time::Duration::try_from(lease).context("the lease is negative")?;
+    let lease = std::time::Duration::try_from(lease).context("--lease is negative")?;
     if !(std::time::Duration::from_millis(200)..=std::time::Duration::from_secs(60)).contains(&lease) {
-        bail!("the lease is {lease:?}; it must be between 200ms and 60s (the default is 2s)");
+        bail!("--lease is {lease:?}; it must be between 200ms and 60s (the default is 2s)");
     }
     let listen = serve.listen.or(file.listen).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)));
+    let dev = serve.dev.or(file.dev).unwrap_or(false);
+    if dev && !listen.ip().is_loopback() {
+        bail!(
+            "--dev is for this machine alone, and {listen} is not a loopback address; leave --listen out or give 127.0.0.1:PORT"
+        );
+    }
     let public_url = serve.public_url.clone().or(file.public_url);
-    if let Some(url) = &public_url
-        && (!matches!(url.scheme(), "http" | "https") || url.path() != "/" || url.query().is_some())
-    {
-        bail!("the public URL `{url}` must be http:// or https:// with a host and nothing behind it");
+    if let Some(url) = &public_url {
+        check_public(url)?;
     }
     // A flag replaces the file's upstream of the same name.
     let mut upstreams = BTreeMap::new();
@@ -131,8 +165,8 @@ pub(crate) fn serve_config(serve: &Serve, file: File) -> anyhow::Result<ServeCon
             .with_context(|| format!("configuration key `upstreams.{name}`"))?;
         upstreams.insert(name, parsed);
     }
-    for text in &serve.upstream {
-        let parsed = flag_upstream(text)?;
+    for (at, text) in serve.upstream.iter().enumerate() {
+        let parsed = flag_upstream(at + 1, text)?;
         upstreams.insert(parsed.name.to_string(), parsed);
     }
     Ok(ServeConfig {
@@ -140,13 +174,30 @@ pub(crate) fn serve_config(serve: &Serve, file: File) -> anyhow::Result<ServeCon
         public_url,
         lease,
         log: serve.log.clone().or(file.log).unwrap_or_else(|| "info".into()),
+        dev,
         upstreams: upstreams.into_values().collect(),
     })
 }
 
-fn flag_upstream(text: &str) -> anyhow::Result<UpstreamConfig> {
+fn check_public(url: &Url) -> anyhow::Result<()> {
+    let bare = matches!(url.scheme(), "http" | "https")
+        && url.path() == "/"
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    if !bare {
+        bail!(
+            "--public-url `{url}` must be http:// or https:// with a host, perhaps a port, and nothing else"
+        );
+    }
+    Ok(())
+}
+
+/// `at`: the how-manieth it is. The text is not repeated: it may hold a secret.
+fn flag_upstream(at: usize, text: &str) -> anyhow::Result<UpstreamConfig> {
     let (name, target) = text.split_once('=').with_context(|| {
-        format!("--upstream `{text}` has no `=`; write NAME=URL, such as github=http://127.0.0.1:9000/mcp")
+        format!("--upstream number {at} has no `=`; write NAME=URL, such as github=http://127.0.0.1:9000/mcp")
     })?;
     let parsed = if target.starts_with("http://") || target.starts_with("https://") {
         FileUpstream {
@@ -225,7 +276,7 @@ mod tests {
     }
 
     fn serve() -> Serve {
-        Serve { listen: None, public_url: None, upstream: vec![], lease: None, log: None, dev: false }
+        Serve { listen: None, public_url: None, upstream: vec![], lease: None, log: None, dev: None }
     }
 
     #[test]
@@ -240,6 +291,24 @@ mod tests {
     fn a_value_of_the_wrong_type_is_named() {
         let error = parse("\nlisten = 5\n").expect_err("wrong type").to_string();
         assert!(error.starts_with("t.toml:2: at `listen`:"), "{error}");
+    }
+
+    #[test]
+    fn no_value_of_the_file_is_repeated() {
+        for (text, says) in [
+            ("[upstreams.a]\nheaders = \"s3cret\"\n", "t.toml:2: at `headers`:"),
+            ("[upstreams.a]\nurl = 5\nheaders = \"s3cret, expected\"\n", "t.toml:"),
+            ("listen = \"s3cret\"\n", "t.toml:1: at `listen`:"),
+            ("lease = s3cret\n", "t.toml:1: at `lease`:"),
+            ("\"s3cret\"\n", "t.toml:1:"),
+            ("s3cret\n", "t.toml:1:"),
+            ("[upstreams.a\nurl = \"http://s3cret/\"\n", "t.toml:1:"),
+            ("[upstreams.a]\ncommand = [\"x\", 5, \"s3cret\"]\n", "t.toml:2: at `command`:"),
+        ] {
+            let error = parse(text).expect_err(text).to_string();
+            assert!(error.starts_with(says), "{error}");
+            assert!(!error.contains("s3cret") && !error.contains('\n'), "{error}");
+        }
     }
 
     #[test]

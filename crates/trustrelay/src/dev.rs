@@ -7,6 +7,8 @@ use trustrelay_authority::{Authority, AuthorityError, Expiry, NewAccount, NewPat
 use url::Url;
 use zeroize::Zeroizing;
 
+use crate::output::say;
+
 const EMAIL: &str = "dev@localhost";
 const TOKEN_NAME: &str = "dev";
 
@@ -38,7 +40,7 @@ pub(crate) async fn prepare(authority: &Arc<Authority>, base: &Url) -> anyhow::R
             }
         }
     }))?;
-    println!(
+    say(format_args!(
         "\
 TrustRelay is for trying out here: this machine only.
 
@@ -56,8 +58,7 @@ TrustRelay is for trying out here: this machine only.
 ",
         base.join("/login")?,
         password.as_str(),
-    );
-    Ok(())
+    ))
 }
 
 /// 24 random letters and digits: the random part of a token that nobody keeps.

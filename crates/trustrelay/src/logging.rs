@@ -2,13 +2,14 @@
 
 use std::io::IsTerminal;
 
-use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 
 /// Starts logging.
 pub(crate) fn start(filter: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter).with_context(|| {
-        format!("--log `{filter}` is not a filter; write a level (info) or target=level (trustrelay=debug)")
+    let filter = EnvFilter::try_new(filter).map_err(|_| {
+        anyhow::anyhow!(
+            "--log `{filter}` is not a filter; write a level (info) or target=level (trustrelay=debug)"
+        )
     })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = if std::io::stderr().is_terminal() {

@@ -1,7 +1,5 @@
 //! TrustRelay: personal access tokens, and the MCP servers behind them. See `trustrelay --help`.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command's output is its purpose")]
-
 mod cli;
 mod commands;
 mod config;
@@ -10,16 +8,22 @@ mod duration;
 mod listener;
 mod logging;
 mod open;
+mod output;
+mod redact;
 mod serve;
 
+use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
+use trustrelay_authority::AuthorityError;
 
 use crate::cli::{Cli, Command, SecretCommand, TokenCommand, UserCommand};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::read() {
+        Ok(cli) => cli,
+        Err(error) => return misused(&error),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return refuse(&anyhow::anyhow!("the async runtime does not start: {error}")),
@@ -32,8 +36,27 @@ fn main() -> ExitCode {
 
 /// One line on standard error: what, which input, what to do.
 fn refuse(error: &anyhow::Error) -> ExitCode {
-    eprintln!("trustrelay: {}", format!("{error:#}").replace('\n', " "));
+    let mut message = format!("{error:#}");
+    for cause in error.chain() {
+        // To a client its details would be none of its business; here they are the operator's.
+        if let Some(AuthorityError::Internal(details)) = cause.downcast_ref() {
+            message = format!("{message}: {details}");
+        }
+    }
+    // Where standard error is closed there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "trustrelay: {}", redact::one_line(&message));
     ExitCode::from(1)
+}
+
+/// Wrong usage; or help and version, which were asked for.
+fn misused(error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    let shown = redact::redact(&text);
+    if shown == text {
+        error.exit();
+    }
+    let _ = write!(std::io::stderr(), "{shown}");
+    ExitCode::from(2)
 }
 
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {

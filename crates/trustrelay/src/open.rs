@@ -1,8 +1,8 @@
 //! Opens the data: the one place that names a backend.
 
 use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -49,8 +49,8 @@ pub(crate) async fn data_at(
             dir.display()
         );
     }
-    // The key is settled before the database is begun, so that a wrong one leaves nothing behind.
-    let secret = secret(dir, location.key_file.as_deref(), fresh)?;
+    // The key is settled before the database is begun, so that a wrong one leaves no database behind.
+    let secret = secret(location, fresh)?;
     let store = SqliteStore::open(dir, SqliteOptions::default())?;
     let authority = Authority::open(Arc::new(store), &[secret], Arc::new(SystemClock), config)
         .await
@@ -58,64 +58,92 @@ pub(crate) async fn data_at(
     Ok(Opened { authority })
 }
 
-fn secret(dir: &Path, named: Option<&Path>, fresh: bool) -> anyhow::Result<ServerSecret> {
-    if let Ok(text) = std::env::var("TRUSTRELAY_SECRET_KEY") {
+fn secret(location: &Location, fresh: bool) -> anyhow::Result<ServerSecret> {
+    if !location.key_file_by_flag
+        && let Some(text) = std::env::var_os("TRUSTRELAY_SECRET_KEY")
+    {
+        let text = text.into_string().unwrap_or_default();
         return Zeroizing::new(text)
             .parse()
             .map_err(|error| anyhow::anyhow!("TRUSTRELAY_SECRET_KEY: {error}"));
     }
-    let is_named = named.is_some();
-    let path = named.map_or_else(|| dir.join(KEY_FILE), Path::to_owned);
-    match std::fs::read_to_string(&path) {
-        Ok(text) => {
-            let text = Zeroizing::new(text);
-            let mode = std::fs::metadata(&path)?.permissions().mode();
-            if mode & 0o077 != 0 {
-                bail!(
-                    "the key file {} can be read by others (mode {:03o}); run `chmod 600 {}`",
-                    path.display(),
-                    mode & 0o777,
-                    path.display()
-                );
-            }
-            text.parse().map_err(|error| anyhow::anyhow!("the key file {}: {error}", path.display()))
+    let dir = &location.dir;
+    let is_named = location.key_file.is_some();
+    let path = location.key_file.as_ref().map_or_else(|| dir.join(KEY_FILE), PathBuf::clone);
+    match read_key(&path)? {
+        Some(secret) => Ok(secret),
+        None if is_named => {
+            bail!("the key file {} is not there; name the right one with --secret-key-file", path.display())
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && fresh && !is_named => {
-            begin_key(dir, &path)
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !is_named => {
-            bail!(
-                "the data in {} has no key file {}; restore it from your backup: without it no token can be verified",
-                dir.display(),
-                path.display()
-            )
-        }
-        Err(error) => Err(anyhow::anyhow!("the key file {} cannot be read: {error}", path.display())),
+        None if fresh => begin_key(dir, &path),
+        None => bail!(
+            "the data in {} has no key file {}; restore it from your backup: without it no token can be verified",
+            dir.display(),
+            path.display()
+        ),
     }
 }
 
-fn begin_key(dir: &Path, path: &Path) -> anyhow::Result<ServerSecret> {
-    use std::os::unix::fs::DirBuilderExt;
-    if !dir.exists() {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .with_context(|| format!("the data directory {} cannot be made", dir.display()))?;
+/// Reads a key file; `None` if there is none.
+fn read_key(path: &Path) -> anyhow::Result<Option<ServerSecret>> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => Zeroizing::new(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => bail!("the key file {} cannot be read: {error}", path.display()),
+    };
+    let mode = std::fs::metadata(path)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        bail!(
+            "the key file {} can be read by others (mode {:03o}); run `chmod 600 {}`",
+            path.display(),
+            mode & 0o777,
+            path.display()
+        );
     }
+    let secret = text.parse().map_err(|error| anyhow::anyhow!("the key file {}: {error}", path.display()))?;
+    Ok(Some(secret))
+}
+
+/// Makes the key file, whole or not at all: a start that is killed half-way leaves none that the next one would refuse.
+fn begin_key(dir: &Path, path: &Path) -> anyhow::Result<ServerSecret> {
+    let unwritable = || format!("the key file {} cannot be written", path.display());
+    make(dir)?;
     let secret = ServerSecret::generate()?;
+    let draft = dir.join(format!("{KEY_FILE}.{}", std::process::id()));
     let mut file = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(true)
         .write(true)
-        .create_new(true)
         .mode(0o600)
-        .open(path)
-        .with_context(|| format!("the key file {} cannot be written", path.display()))?;
+        .open(&draft)
+        .with_context(unwritable)?;
     file.write_all(secret.expose().as_bytes())?;
     file.write_all(b"\n")?;
     // Tokens hang on it: it is on the disk before the first of them.
     file.sync_all()?;
-    std::fs::File::open(dir)?.sync_all()?;
-    Ok(secret)
+    // Unlike a renaming, a link never replaces the key of another who began at the same time.
+    let linked = std::fs::hard_link(&draft, path);
+    std::fs::remove_file(&draft).with_context(unwritable)?;
+    match linked {
+        Ok(()) => {
+            std::fs::File::open(dir)?.sync_all()?;
+            Ok(secret)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            read_key(path)?.with_context(unwritable)
+        }
+        Err(error) => Err(error).with_context(unwritable),
+    }
+}
+
+/// Makes the data directory, if it is not there, for its owner alone.
+fn make(dir: &Path) -> anyhow::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(|| {
+        format!("the data directory {} cannot be made; name another with --data-dir", dir.display())
+    })
 }
 
 /// Held by a running server, so that two do not share a data directory.
@@ -123,6 +151,7 @@ pub(crate) struct ServerLock(#[allow(dead_code, reason = "held, not read")] std:
 
 /// Takes the lock, or says that another server has it.
 pub(crate) fn lock(dir: &Path) -> anyhow::Result<ServerLock> {
+    make(dir)?;
     let path = dir.join("server.lock");
     let file = std::fs::OpenOptions::new()
         .create(true)

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::signal::unix::{SignalKind, signal};
 use trustrelay_authority::{AuthorityConfig, Cut};
@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::cli::{Place, Serve};
 use crate::open::Missing;
+use crate::output::say;
 use crate::{config, dev, listener, logging, open};
 
 /// Lets the authority cut what the relay holds open; neither knows the other.
@@ -34,12 +35,6 @@ pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode>
     let file = config::read_file(place)?;
     let location = config::location(place, &file);
     let config = config::serve_config(&serve, file)?;
-    if serve.dev && !config.listen.ip().is_loopback() {
-        bail!(
-            "--dev is for this machine alone, and {} is not a loopback address; leave --listen out or give 127.0.0.1:PORT",
-            config.listen
-        );
-    }
     logging::start(&config.log)?;
     // Signals that come while starting are kept.
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?;
@@ -51,33 +46,34 @@ pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode>
     // The port before the data: a second start on the same port changes nothing.
     let listener = listener::bind(config.listen).await?;
     let address = listener.local_addr().context("the listener has no address")?;
+    // The lock before the data: a newer program must not migrate it beneath a running server.
+    let _lock = open::lock(&location.dir)?;
     let opened = open::data_at(
         &location,
         Missing::Create,
         AuthorityConfig { lease: config.lease, ..AuthorityConfig::default() },
     )
     .await?;
-    let _lock = open::lock(&location.dir)?;
     let authority = opened.authority;
     authority.set_cut(Arc::new(CutRelay(relay.clone())));
     authority.start().await?;
 
     let base = config.public_url.clone().map_or_else(|| Url::parse(&format!("http://{address}")), Ok)?;
     let has_accounts = authority.has_accounts().await?;
-    if serve.dev {
+    if config.dev {
         dev::prepare(&authority, &base).await?;
     } else if !has_accounts {
         let secret = authority.open_setup()?;
-        println!(
+        say(format_args!(
             "set up the first account (this link works once): {}",
             base.join(&format!("/setup?token={secret}"))?
-        );
+        ))?;
     }
     let secure_cookies = base.scheme() == "https";
     let metrics = PrometheusBuilder::new().install_recorder().context("metrics do not start")?;
     let web = WebConfig { public_url: config.public_url, secure_cookies, metrics: Some(metrics) };
     let router = trustrelay_web::router(AppState::new(authority.clone(), relay.clone(), web));
-    println!("listening on http://{address}");
+    say(format_args!("listening on http://{address}"))?;
     tracing::info!(%address, data_dir = %location.dir.display(), "ready");
 
     let stop = async {

@@ -13,6 +13,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use crate::cli::TokenCheck;
+use crate::output::say;
 
 /// How much is read where a token is expected.
 const MAX_INPUT: u64 = 4096;
@@ -23,22 +24,32 @@ pub(crate) async fn run(check: TokenCheck) -> anyhow::Result<ExitCode> {
     let text = read(check.file.as_deref())?;
     let token: Token = text.trim().parse().map_err(|error| anyhow::anyhow!("not a token: {error}"))?;
     let Some(server) = check.server else {
-        println!("{} is well-formed; give --server to learn whose it is and when it expires", token.hint());
+        say(format_args!(
+            "{} is well-formed; give --server to learn whose it is and when it expires",
+            token.hint()
+        ))?;
         return Ok(ExitCode::SUCCESS);
     };
     let (email, expires_at) = ask(&server, &token).await?;
     let left = expires_at.duration_since(SystemClock.now());
-    println!(
+    say(format_args!(
         "{} belongs to {email} and expires at {expires_at} ({} days left)",
         token.hint(),
         left.as_hours() / 24
-    );
+    ))?;
     if left <= check.warn { Ok(ExitCode::from(EXPIRES_SOON)) } else { Ok(ExitCode::SUCCESS) }
 }
 
 fn read(file: Option<&Path>) -> anyhow::Result<Zeroizing<String>> {
     let mut text = Zeroizing::new(String::new());
     match file {
+        Some(path)
+            if path.as_os_str().as_encoded_bytes().starts_with(trustrelay_token::PREFIX.as_bytes()) =>
+        {
+            bail!(
+                "FILE is a token itself; others can see it there. Give it on standard input, or in TRUSTRELAY_TOKEN"
+            )
+        }
         Some(path) if path != Path::new("-") => {
             let file =
                 std::fs::File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::cli::{Place, TokenCreate, TokenList, TokenRevoke};
 use crate::open::{self, Missing};
+use crate::output::say;
 
 /// Makes a token and prints it, alone, on standard output.
 pub(crate) async fn create(place: &Place, create: TokenCreate) -> anyhow::Result<ExitCode> {
@@ -25,7 +26,7 @@ pub(crate) async fn create(place: &Place, create: TokenCreate) -> anyhow::Result
         .issue_for(&create.user, new)
         .await
         .with_context(|| format!("account `{}`", create.user))?;
-    println!("{}", issued.token.expose());
+    say(issued.token.expose())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -49,15 +50,15 @@ pub(crate) async fn list(place: &Place, list: TokenList) -> anyhow::Result<ExitC
                 })
             })
             .collect();
-        println!("{}", serde_json::to_string_pretty(&pats)?);
+        say(serde_json::to_string_pretty(&pats)?)?;
         return Ok(ExitCode::SUCCESS);
     }
     for pat in pats {
         let used = pat.last_used_at.map_or_else(|| "never used".to_owned(), |at| format!("used {at:.0}"));
-        println!(
+        say(format_args!(
             "{}\t{}\t{}\t{}\texpires {:.0}\t{used}",
             pat.pat_id, pat.hint, pat.name, pat.scopes, pat.expires_at
-        );
+        ))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -70,6 +71,6 @@ pub(crate) async fn revoke(place: &Place, revoke: TokenRevoke) -> anyhow::Result
     })?;
     let opened = open::data(place, Missing::Refuse).await?;
     let revoked = opened.authority.revoke_any(pat_id).await.with_context(|| format!("token {pat_id}"))?;
-    println!("revoked {pat_id} at {:.0}", revoked.revoked_at);
+    say(format_args!("revoked {pat_id} at {:.0}", revoked.revoked_at))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,25 +1,38 @@
 //! `trustrelay user`.
 
+use std::io::Read;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde_json::json;
 use trustrelay_authority::NewAccount;
 use zeroize::Zeroizing;
 
 use crate::cli::{Place, UserAdd, UserList};
 use crate::open::{self, Missing};
+use crate::output::say;
+
+/// How much is read where a password is expected.
+const MAX_INPUT: u64 = 4096;
 
 /// Adds an account, on a new data directory too.
 pub(crate) async fn add(place: &Place, add: UserAdd) -> anyhow::Result<ExitCode> {
+    if !add.password_stdin {
+        bail!("the password comes from standard input only; give --password-stdin");
+    }
     let mut password = Zeroizing::new(String::new());
-    std::io::stdin().read_line(&mut password).context("no password came on standard input")?;
-    let end = password.trim_end_matches(['\r', '\n']).len();
+    std::io::stdin()
+        .take(MAX_INPUT)
+        .read_to_string(&mut password)
+        .context("the password on standard input is not text")?;
+    let line = password.find('\n').unwrap_or(password.len());
+    password.truncate(line);
+    let end = password.trim_end_matches('\r').len();
     password.truncate(end);
     let opened = open::data(place, Missing::Create).await?;
     let user =
         opened.authority.add_account(NewAccount { email: add.email, password, is_admin: add.admin }).await?;
-    println!("added {}", user.email);
+    say(format_args!("added {}", user.email))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -40,13 +53,13 @@ pub(crate) async fn list(place: &Place, list: UserList) -> anyhow::Result<ExitCo
                 })
             })
             .collect();
-        println!("{}", serde_json::to_string_pretty(&users)?);
+        say(serde_json::to_string_pretty(&users)?)?;
         return Ok(ExitCode::SUCCESS);
     }
     for user in users {
         let role = if user.is_admin { "admin" } else { "user" };
         let state = if user.disabled_at.is_some() { "disabled" } else { "active" };
-        println!("{}\t{role}\t{state}", user.email);
+        say(format_args!("{}\t{role}\t{state}", user.email))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -55,6 +68,6 @@ pub(crate) async fn list(place: &Place, list: UserList) -> anyhow::Result<ExitCo
 pub(crate) async fn set_disabled(place: &Place, email: &str, disabled: bool) -> anyhow::Result<ExitCode> {
     let opened = open::data(place, Missing::Refuse).await?;
     opened.authority.set_disabled(email, disabled).await.with_context(|| format!("account `{email}`"))?;
-    println!("{} {email}", if disabled { "disabled" } else { "enabled" });
+    say(format_args!("{} {email}", if disabled { "disabled" } else { "enabled" }))?;
     Ok(ExitCode::SUCCESS)
 }
