@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Request, Response, StatusCode};
 use tower::{Layer, ServiceExt, service_fn};
-use trustrelay_guard::{GuardLayer, TOKEN_EXPIRATION};
+use trustrelay_guard::{BadAuthorization, GuardLayer, Refusal, TOKEN_EXPIRATION};
 use trustrelay_token::{Credential, Denied, Life, Principal, Token, Verification, Verifier};
 
 struct Fixed(Result<Arc<Principal>, Denied>);
@@ -88,6 +88,95 @@ async fn a_bad_token_is_told_why_and_never_repeated() {
     }
     let response = ask(Ok(ada()), Some("Bearer tr_pat_x")).await;
     assert!(header(&response, WWW_AUTHENTICATE).contains("45 characters"));
+}
+
+#[tokio::test]
+async fn several_authorization_headers_are_refused_though_each_is_good() {
+    let token = Token::generate().expect("random");
+    let inner = service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(String::new())) });
+    let mut request = Request::new(());
+    for _ in 0..2 {
+        request
+            .headers_mut()
+            .append(AUTHORIZATION, format!("Bearer {}", token.expose()).parse().expect("a value"));
+    }
+    let response =
+        GuardLayer::new(Arc::new(Fixed(Ok(ada())))).layer(inner).oneshot(request).await.expect("answers");
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    assert!(header(&response, WWW_AUTHENTICATE).contains("more than one Authorization header"));
+}
+
+#[tokio::test]
+async fn another_realm_is_named_in_the_challenge() {
+    let inner = service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(String::new())) });
+    let guard = GuardLayer::new(Arc::new(Fixed(Ok(ada())))).realm("ours").layer(inner);
+    let response = guard.oneshot(Request::new(())).await.expect("answers");
+    assert_eq!(header(&response, WWW_AUTHENTICATE), "Bearer realm=\"ours\"");
+}
+
+#[tokio::test]
+async fn what_the_service_behind_it_answers_is_left_alone_but_for_the_expiry() {
+    let token = Token::generate().expect("random");
+    let inner = service_fn(|_: Request<()>| async {
+        let answer = Response::builder().status(StatusCode::IM_A_TEAPOT).header("x-own", "kept");
+        Ok::<_, Infallible>(answer.body("short and stout".to_owned()).expect("an answer"))
+    });
+    let request = Request::builder().header(AUTHORIZATION, format!("Bearer {}", token.expose()));
+    let request = request.header("cookie", "session=x").body(()).expect("a request");
+    let response =
+        GuardLayer::new(Arc::new(Fixed(Ok(ada())))).layer(inner).oneshot(request).await.expect("answers");
+    assert_eq!(response.status(), StatusCode::IM_A_TEAPOT);
+    assert_eq!(response.headers()["x-own"], "kept");
+    assert_eq!(header(&response, TOKEN_EXPIRATION), "2027-04-07T00:00:00Z");
+    assert_eq!(response.body(), "short and stout");
+}
+
+#[test]
+fn each_refusal_is_a_whole_answer() {
+    let at = "2026-04-07T00:00:00Z".parse().expect("a time");
+    let mut answers = String::new();
+    for refusal in [
+        Refusal::Missing,
+        Refusal::Bad(BadAuthorization::Scheme),
+        Refusal::Denied(Denied::Expired(at)),
+        Refusal::InsufficientScope("mcp:github/search".into()),
+        Refusal::Denied(Denied::Unavailable { retry_after: Duration::from_secs(3) }),
+    ] {
+        let answer = refusal.response::<String>("trustrelay");
+        answers += &format!("{}\n", answer.status());
+        for name in [WWW_AUTHENTICATE, RETRY_AFTER] {
+            if answer.headers().contains_key(&name) {
+                answers += &format!("  {name}: {}\n", header(&answer, name.clone()));
+            }
+        }
+        answers += &format!("  {}\n", answer.body());
+    }
+    insta::assert_snapshot!(answers, @r#"
+    401 Unauthorized
+      www-authenticate: Bearer realm="trustrelay"
+      {"error":{"code":"unauthenticated","message":"this needs a personal access token: send `Authorization: Bearer tr_pat_…`"}}
+    401 Unauthorized
+      www-authenticate: Bearer realm="trustrelay", error="invalid_token", error_description="the Authorization header must be `Bearer tr_pat_...`"
+      {"error":{"code":"invalid_token","message":"the Authorization header must be `Bearer tr_pat_…`"}}
+    401 Unauthorized
+      www-authenticate: Bearer realm="trustrelay", error="invalid_token", error_description="the token expired at 2026-04-07T00:00:00Z"
+      {"error":{"code":"invalid_token","message":"the token expired at 2026-04-07T00:00:00Z"}}
+    403 Forbidden
+      www-authenticate: Bearer realm="trustrelay", error="insufficient_scope", error_description="the token does not have the scope `mcp:github/search`", scope="mcp:github/search"
+      {"error":{"code":"insufficient_scope","message":"the token does not have the scope `mcp:github/search`"}}
+    503 Service Unavailable
+      retry-after: 3
+      {"error":{"code":"unavailable","message":"tokens cannot be verified right now; try again in 3 s"}}
+    "#);
+}
+
+#[test]
+fn a_scope_that_no_header_and_no_json_can_carry_breaks_out_of_neither() {
+    let refusal = Refusal::InsufficientScope("a\"b\\c\r\nx-own: d\u{7f}é".into());
+    let answer = refusal.response::<String>("trustrelay");
+    let challenge = header(&answer, WWW_AUTHENTICATE);
+    assert!(challenge.ends_with("scope=\"a'b'c??x-own: d??\""), "{challenge}");
+    assert!(answer.body().ends_with("`a\\\"b\\\\c\\u000d\\u000ax-own: d\\u007fé`\"}}"), "{}", answer.body());
 }
 
 #[tokio::test]

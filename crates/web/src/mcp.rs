@@ -8,6 +8,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
+use http::HeaderValue;
 use http::header::COOKIE;
 use tracing::Instrument;
 use trustrelay_guard::{TOKEN_EXPIRATION, expiration};
@@ -19,7 +20,7 @@ use crate::state::AppState;
 
 /// `/mcp`: all upstreams.
 pub(crate) async fn all(State(state): State<AppState>, request: Request) -> Response {
-    let answer = named(&state, None, request).await;
+    let answer = named(request_id(request.headers()), relay(&state, None, request)).await;
     state.numbers.mcp.answered(answer.status());
     answer
 }
@@ -32,22 +33,21 @@ pub(crate) async fn one(
 ) -> Response {
     // What is not UTF-8 is no upstream's name, and neither is the empty one: the relay says so to who may ask.
     let name = name.map_or_else(|_| String::new(), |Path(name)| name);
-    let answer = named(&state, Some(&name), request).await;
+    let answer = named(request_id(request.headers()), relay(&state, Some(&name), request)).await;
     state.numbers.mcp_one.answered(answer.status());
     answer
 }
 
-/// Gives the request its id: what is logged on its way carries it, and so does the answer.
-async fn named(state: &AppState, upstream: Option<&str>, request: Request) -> Response {
-    let id = request_id(request.headers());
+/// Gives the work on a request its id: what is logged on its way carries it, and so does the answer, also if it panics.
+async fn named(id: HeaderValue, work: impl Future<Output = Response>) -> Response {
     let span = tracing::info_span!("mcp", id = id.to_str().unwrap_or_default());
-    let work = async {
-        AssertUnwindSafe(relay(state, upstream, request)).catch_unwind().await.unwrap_or_else(|_| {
+    let answered = async {
+        AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
             tracing::error!("the relay panicked");
             ApiError::internal().into_response()
         })
     };
-    let mut answer = work.instrument(span).await;
+    let mut answer = answered.instrument(span).await;
     answer.headers_mut().insert(REQUEST_ID, id);
     answer
 }
@@ -68,4 +68,21 @@ async fn relay(state: &AppState, upstream: Option<&str>, mut request: Request) -
         answer.headers_mut().insert(TOKEN_EXPIRATION, expires);
     }
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_panics_is_answered_for_under_its_id() {
+        let answer = named(HeaderValue::from_static("an-id"), async { panic!("on purpose") }).await;
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(answer.headers()[REQUEST_ID], "an-id");
+        let answer = named(HeaderValue::from_static("an-id"), async { StatusCode::OK.into_response() }).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(answer.headers()[REQUEST_ID], "an-id");
+    }
 }

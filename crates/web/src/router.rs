@@ -10,17 +10,13 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::envelope::envelope;
 use crate::error::ApiError;
 use crate::pages;
-use crate::routes::{Door, Route, routes};
+use crate::routes::{Door, routes};
 use crate::state::AppState;
 
 /// Everything that TrustRelay answers.
 pub fn router(state: AppState) -> Router {
-    assemble(state, routes())
-}
-
-fn assemble(state: AppState, routes: Vec<Route>) -> Router {
     let (mut rest, mut pages, mut mcp) = (Router::new(), Router::new(), Router::new());
-    for route in routes {
+    for route in routes() {
         let (door, path) = (route.door, route.path);
         // A path that has the method never comes to its fallback.
         let allow = route.allow();
@@ -40,7 +36,7 @@ fn assemble(state: AppState, routes: Vec<Route>) -> Router {
 }
 
 /// A handler that panics costs its own request, and is answered for.
-fn caught(router: Router<AppState>, door: Door) -> Router<AppState> {
+fn caught<S: Clone + Send + Sync + 'static>(router: Router<S>, door: Door) -> Router<S> {
     router.layer(CatchPanicLayer::custom(move |_: Box<dyn std::any::Any + Send>| {
         tracing::error!("a handler panicked");
         door.error(ApiError::internal())
@@ -63,4 +59,32 @@ async fn fallback(request: Request) -> Response {
 fn is_browser(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     accepted.flat_map(|value| value.split(',')).any(|kind| kind.trim().starts_with("text/html"))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::routing::get;
+    use http::header::CONTENT_TYPE;
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn panics() {
+        panic!("on purpose, with a secret in it: tr_pat_x");
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_panics_is_answered_for_in_the_shape_of_its_door() {
+        for (door, kind) in [(Door::Rest, "application/json"), (Door::Page, "text/html; charset=utf-8")] {
+            let router = caught(Router::new().route("/", get(panics)), door);
+            let answer = router.oneshot(Request::new(Body::empty())).await.expect("infallible");
+            assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            assert_eq!(answer.headers()[CONTENT_TYPE], kind);
+            let body = answer.into_body().collect().await.expect("a body").to_bytes();
+            let text = String::from_utf8_lossy(&body).into_owned();
+            assert!(text.contains("x-request-id") && !text.contains("on purpose"), "{text}");
+        }
+    }
 }

@@ -1,9 +1,12 @@
 //! What all answers share: headers, ids, limits; and what paths and methods that are not there are answered.
 
+use std::time::Duration;
+
 use http::{Method, StatusCode};
+use serde_json::json;
 use trustrelay_web::Door;
 
-use crate::support::World;
+use crate::support::{ADA, PASSWORD, Setting, World};
 
 /// Where a browser asks for a page.
 const HTML: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
@@ -146,4 +149,23 @@ async fn head_answers_wherever_get_does() {
         assert_eq!(head.kind(), got.kind(), "{path}");
         assert!(head.text.is_empty(), "{path}");
     }
+}
+
+#[tokio::test]
+async fn work_that_takes_too_long_is_given_up_in_the_shape_of_its_door() {
+    let world = World::with(Setting { time_limit: Duration::ZERO, ..Setting::default() }).await;
+    let body = json!({ "email": ADA, "password": PASSWORD });
+    insta::assert_snapshot!(world.post("/api/auth/login").json(body).send().await, @r#"
+    503 Service Unavailable
+    retry-after: 1
+    {
+      "error": {
+        "code": "timeout",
+        "message": "this took too long and was given up; try again"
+      }
+    }
+    "#);
+    let page = world.post("/login").form(&format!("email={ADA}&password={PASSWORD}")).send().await;
+    assert_eq!((page.status, page.kind()), (StatusCode::SERVICE_UNAVAILABLE, "text/html"));
+    assert_eq!(page.header("retry-after"), "1");
 }

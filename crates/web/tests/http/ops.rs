@@ -3,6 +3,7 @@
 use http::StatusCode;
 use serde_json::json;
 
+use crate::mcp::initialize;
 use crate::support::{ADA, DAY, PASSWORD, Setting, World, path_of, recorder};
 
 #[tokio::test]
@@ -64,7 +65,7 @@ async fn what_happened_is_counted() {
     world.post("/settings/developer").session(&session).form("pat_name=n&scope=mcp").send().await;
     let token = world.token("mcp").await;
     world.get("/api/user").bearer(&token).send().await;
-    world.post("/mcp").bearer(&token).send().await;
+    initialize(world.post("/mcp").bearer(&token)).send().await;
     world.get(&path_of(&token)).bearer(&token).send().await;
     world.delete(&path_of(&token)).session(&session).send().await;
     world.get("/api/user").bearer(&token).send().await;
@@ -106,7 +107,7 @@ async fn what_happened_is_counted() {
     trustrelay_http_requests_total{route="/api/user/personal-access-tokens/{pat_id}",status="200"} 2
     trustrelay_http_requests_total{route="/login",status="401"} 5
     trustrelay_http_requests_total{route="/login",status="429"} 1
-    trustrelay_http_requests_total{route="/mcp",status="406"} 1
+    trustrelay_http_requests_total{route="/mcp",status="200"} 1
     trustrelay_http_requests_total{route="/mcp/{name}",status="401"} 1
     trustrelay_http_requests_total{route="/metrics",status="200"} 3
     trustrelay_http_requests_total{route="/settings/developer",status="200"} 1

@@ -6,9 +6,14 @@ mod login;
 mod profile;
 mod setup;
 
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use futures_util::stream;
 use http::StatusCode;
 
-use crate::support::World;
+use crate::support::{Setting, World};
 
 /// Every page that takes a form, and a form that it takes.
 const FORMS: [(&str, &str); 7] = [
@@ -67,6 +72,18 @@ async fn a_form_that_is_wrong_is_refused_with_a_page() {
                 assert_eq!((answer.status, answer.kind()), (StatusCode::BAD_REQUEST, "text/html"), "{path}");
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn a_form_that_does_not_arrive_is_not_waited_for() {
+    let world = World::with(Setting { time_limit: Duration::from_millis(100), ..Setting::default() }).await;
+    let session = world.browser().await;
+    for (path, _) in &FORMS[..4] {
+        let stalled = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+        let call = world.post(path).session(&session);
+        let answer = call.body("application/x-www-form-urlencoded", stalled).send().await;
+        assert_eq!((answer.status, answer.kind()), (StatusCode::REQUEST_TIMEOUT, "text/html"), "{path}");
     }
 }
 
