@@ -1,6 +1,6 @@
 //! Standard input and output.
 
-use std::{borrow::Cow, io, sync::Arc, time::Duration};
+use std::{borrow::Cow, io, sync::Arc};
 
 use rmcp::{
     RoleServer, ServiceExt,
@@ -15,14 +15,11 @@ use crate::{era::Era, fixture::Fixture, world::World};
 /// Where the stateless era keeps its own things in a request.
 const STATELESS_META: &str = "io.modelcontextprotocol/";
 
-/// How long calls that are under way may still take when standard input has ended.
-const GRACE: Duration = Duration::from_secs(1);
-
-/// Serves until standard input ends, or `ended`.
+/// Serves until standard input ends and the calls under way have had five seconds (the SDK's time) to end, or `ended`.
 pub(crate) async fn serve(era: Era, ended: CancellationToken) -> anyhow::Result<()> {
     let (read, write) = stdio_pipes();
     let inner = AsyncRwTransport::new(read, write);
-    let transport = Gate { inner, era, opened: false, ended: ended.clone() };
+    let transport = Gate { inner, era, opened: false };
     let fixture = Fixture::new(Arc::new(World::new()), era);
     let served = async {
         match fixture.serve_with_ct(transport, ended.clone()).await {
@@ -45,7 +42,6 @@ struct Gate<T> {
     era: Era,
     /// Whether a request has opened the conversation. `server/discover` does not: it only asks.
     opened: bool,
-    ended: CancellationToken,
 }
 
 impl<T: Transport<RoleServer, Error = io::Error>> Transport<RoleServer> for Gate<T> {
@@ -64,15 +60,7 @@ impl<T: Transport<RoleServer, Error = io::Error>> Transport<RoleServer> for Gate
 
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
         loop {
-            let Some(mut message) = self.inner.receive().await else {
-                // The SDK waits for calls under way, however long they take.
-                let ended = self.ended.clone();
-                tokio::spawn(async move {
-                    tokio::time::sleep(GRACE).await;
-                    ended.cancel();
-                });
-                return None;
-            };
+            let mut message = self.inner.receive().await?;
             if let Some(refusal) = refusal(self.era, &mut message) {
                 self.inner.send(refusal).await.ok()?;
                 continue;
