@@ -91,12 +91,13 @@ fn written_key(line: &str) -> Option<&str> {
     is_key.then_some(key)
 }
 
-/// `invalid type: string "…", expected a map`: the value is left out.
+/// What TOML and its readers say, without the value that they say it of: that is what stands in double quotes.
 fn without_value(message: &str) -> String {
-    match (message.find("string \""), message.rfind("\", expected")) {
-        (Some(from), Some(to)) if from + 8 <= to => format!("{}…{}", &message[..from + 8], &message[to..]),
-        _ => message.replace('\n', " "),
+    match (message.find('"'), message.rfind('"')) {
+        (Some(from), Some(to)) if from < to => format!("{}…{}", &message[..=from], &message[to..]),
+        _ => message.to_owned(),
     }
+    .replace('\n', " ")
 }
 
 /// Where the data and its key are.

@@ -49,6 +49,9 @@ pub(crate) async fn data_at(
             dir.display()
         );
     }
+    if missing == Missing::Create {
+        make(dir)?;
+    }
     // The key is settled before the database is begun, so that a wrong one leaves no database behind.
     let secret = secret(location, fresh)?;
     let store = SqliteStore::open(dir, SqliteOptions::default())?;
@@ -107,7 +110,6 @@ fn read_key(path: &Path) -> anyhow::Result<Option<ServerSecret>> {
 /// Makes the key file, whole or not at all: a start that is killed half-way leaves none that the next one would refuse.
 fn begin_key(dir: &Path, path: &Path) -> anyhow::Result<ServerSecret> {
     let unwritable = || format!("the key file {} cannot be written", path.display());
-    make(dir)?;
     let secret = ServerSecret::generate()?;
     let draft = dir.join(format!("{KEY_FILE}.{}", std::process::id()));
     let mut file = std::fs::OpenOptions::new()

@@ -21,9 +21,7 @@ pub struct Api {
 const TOKENS: &str = "/api/user/personal-access-tokens";
 
 impl Api {
-    pub fn new(base: &str, token: &str) -> Self {
-        let redirect = reqwest::redirect::Policy::none();
-        let client = Client::builder().redirect(redirect).timeout(super::PATIENCE).build().expect("builds");
+    pub fn new(client: Client, base: &str, token: &str) -> Self {
         Self { client, base: base.to_owned(), token: token.to_owned() }
     }
 

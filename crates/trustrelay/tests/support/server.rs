@@ -11,6 +11,7 @@ use super::{Api, PATIENCE, Run, Running};
 pub struct Server {
     running: Running,
     pub base: String,
+    client: reqwest::Client,
     out: Lines,
     err: Lines,
     ended: mpsc::Receiver<()>,
@@ -39,12 +40,14 @@ impl Server {
         let base = listening
             .recv_timeout(PATIENCE)
             .unwrap_or_else(|_| panic!("the server does not listen: {:?}", err.lock().expect("whole")));
-        Self { running, base, out, err, ended }
+        let redirect = reqwest::redirect::Policy::none();
+        let client = reqwest::Client::builder().redirect(redirect).timeout(PATIENCE).build().expect("builds");
+        Self { running, base, client, out, err, ended }
     }
 
-    /// Its REST interface, for whoever holds this token.
+    /// Its REST interface, for whoever holds this token; for nobody, if it is empty.
     pub fn api(&self, token: &str) -> Api {
-        Api::new(&self.base, token)
+        Api::new(self.client.clone(), &self.base, token)
     }
 
     pub fn pid(&self) -> Pid {
