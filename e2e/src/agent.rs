@@ -1,6 +1,7 @@
 //! An agent: a program that uses an official MCP client library. It is told what to do line by line, so that the tests
 //! can do something else in between, such as revoking its token.
 
+use std::fmt;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
@@ -11,7 +12,7 @@ use tokio::process::Command;
 use url::Url;
 
 use crate::process::Process;
-use crate::tools;
+use crate::{PATIENCE, tools};
 
 /// The client libraries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +58,26 @@ impl Scripts {
         let path = self.0.path().join(name);
         std::fs::write(&path, text)?;
         Ok(path)
+    }
+}
+
+/// What the library told its agent when something was refused.
+#[derive(Debug)]
+struct Refused(String);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "refused: {}", self.0)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// The library's words where it was refused. An answer is an error here, and so is an agent that says nothing.
+pub fn refusal<T>(answer: Result<T>) -> Result<String> {
+    match answer {
+        Ok(_) => bail!("it was answered and should have been refused"),
+        Err(error) => error.downcast::<Refused>().map(|refused| refused.0),
     }
 }
 
@@ -122,13 +143,20 @@ impl Agent {
     }
 
     async fn answer(&mut self) -> Result<Value> {
+        // However much progress is told in between.
+        tokio::time::timeout(PATIENCE, self.heard())
+            .await
+            .context("there is neither an answer nor a refusal")?
+    }
+
+    async fn heard(&mut self) -> Result<Value> {
         loop {
             let mut said = self.said().await?;
             if let Some(value) = said.get_mut("ok") {
                 return Ok(value.take());
             }
             if let Some(error) = said.get("error") {
-                bail!("refused: {}", error.as_str().unwrap_or_default());
+                return Err(Refused(error.as_str().unwrap_or_default().to_owned()).into());
             }
         }
     }
