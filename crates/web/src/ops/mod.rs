@@ -27,12 +27,8 @@ pub(crate) async fn readyz(State(state): State<AppState>) -> Result<Value<serde_
 
 /// `GET /metrics`: Prometheus text.
 pub(crate) async fn metrics(State(state): State<AppState>) -> Response {
-    let open = state.relay.open();
     metrics::gauge!("trustrelay_index_entries").set(state.authority.indexed() as f64);
     metrics::gauge!("trustrelay_lease_held").set(if state.authority.holds_lease() { 1.0 } else { 0.0 });
-    metrics::gauge!("trustrelay_mcp_open_sessions").set(open.sessions as f64);
-    metrics::gauge!("trustrelay_mcp_open_streams").set(open.streams as f64);
-    metrics::gauge!("trustrelay_mcp_open_calls").set(open.calls as f64);
     let text = state.config.metrics.as_ref().map(|metrics| metrics.render()).unwrap_or_default();
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }

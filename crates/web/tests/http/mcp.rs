@@ -55,7 +55,7 @@ async fn an_answer_to_a_token_says_when_it_expires_and_which_request_it_was() {
 
 #[tokio::test]
 async fn what_is_logged_on_the_way_of_a_request_carries_its_id() {
-    let (logs, _guard) = Logs::keep();
+    let logs = Logs::keep();
     let world = World::new().await;
     let token = world.token("mcp").await;
     initialize(world.post("/mcp/github").bearer(&token).header("x-request-id", "agent-7.2")).send().await;

@@ -122,6 +122,13 @@ async fn a_stranger_is_sent_to_sign_in_and_comes_back() {
         assert_eq!(answer.status, StatusCode::SEE_OTHER);
         assert_eq!(answer.header("location"), format!("/login?next={}", path.replace('/', "%2F")));
     }
+    let late =
+        world.post("/settings/profile/password").form("current_password=a&new_password=b").send().await;
+    assert_eq!(
+        (late.status, late.header("location")),
+        (StatusCode::SEE_OTHER, "/login"),
+        "a form is not a page"
+    );
     let answer = world.get("/").send().await;
     assert_eq!(answer.header("location"), "/login");
     let answer = world.get("/").session(&world.browser().await).send().await;
