@@ -66,8 +66,9 @@ impl Authority {
         if self.index.begins_empty() {
             self.fence.applied.store(head, Ordering::SeqCst);
         }
+        self.renew_alone().await?;
         *is_node = true;
-        Ok(self.renew_alone().await?)
+        Ok(())
     }
 
     /// Brings the index up to the log's head and renews the lease. Does nothing where nobody verifies: in a command, or

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hashbrown::HashMap;
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
 use trustrelay_token::{Credential, Life, Principal, ScopeSet};
 use zeroize::Zeroizing;
 
@@ -52,9 +53,16 @@ const MAX_COUNTERS: usize = 50_000;
 
 #[derive(PartialEq, Eq, Hash, Clone)]
 enum Counter {
-    Pair(String, Option<IpAddr>),
+    Pair(Account, Option<IpAddr>),
     Address(IpAddr),
-    Account(String),
+    Account(Account),
+}
+
+/// An e-mail address, hashed: whoever guesses chooses its length, and not what a counter takes.
+type Account = [u8; 32];
+
+fn account(email: &str) -> Account {
+    Sha256::digest(email).into()
 }
 
 /// Counts failed sign-ins. An unknown account counts like a known one.
@@ -73,8 +81,8 @@ impl Throttle {
     fn counters(email: &str, from: Option<IpAddr>) -> Vec<(Counter, u32)> {
         let from = from.map(network);
         let mut counters = vec![
-            (Counter::Pair(email.to_owned(), from), PER_PAIR),
-            (Counter::Account(email.to_owned()), PER_ACCOUNT),
+            (Counter::Pair(account(email), from), PER_PAIR),
+            (Counter::Account(account(email)), PER_ACCOUNT),
         ];
         counters.extend(from.map(|address| (Counter::Address(address), PER_ADDRESS)));
         counters
@@ -121,7 +129,7 @@ impl Throttle {
     /// A success gives its attempt back and forgives the pair.
     fn forgive(&self, email: &str, from: Option<IpAddr>) {
         self.give_back(email, from);
-        self.0.lock().remove(&Counter::Pair(email.to_owned(), from.map(network)));
+        self.0.lock().remove(&Counter::Pair(account(email), from.map(network)));
     }
 }
 
@@ -134,8 +142,7 @@ impl Authority {
         from: Option<IpAddr>,
     ) -> Result<(SessionSecret, Timestamp), AuthorityError> {
         let password = Zeroizing::new(password);
-        // 254 characters: no address is longer, and the throttle keeps what it is given.
-        let email: String = email.trim().to_lowercase().chars().take(254).collect();
+        let email = email.trim().to_lowercase();
         self.throttle.take(&email, from, self.clock.since_boot())?;
         let outcome = self.sign_in(&email, password).await;
         match &outcome {

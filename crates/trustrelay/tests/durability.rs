@@ -1,6 +1,7 @@
 //! What was answered is true, whenever the server is killed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+#![allow(clippy::print_stdout, reason = "the seed, for who wants to see it again")]
 
 mod support;
 

@@ -208,6 +208,19 @@ async fn a_request_in_flight_ends_well_when_the_server_is_told_to_stop() {
 }
 
 #[tokio::test]
+async fn the_last_uses_are_written_down_at_the_end() {
+    let place = Place::with_account();
+    let made = place.token("api");
+    let server = place.serve(&[]);
+    assert_eq!(server.api(&made.token).whoami().await.0, 200);
+    server.signal(Signal::TERM);
+    assert_eq!(server.end().0, Some(0));
+    let list = place.run(&["token", "list", "--user", EMAIL, "--json"]).done().good();
+    let list: Value = serde_json::from_str(&list).expect("JSON");
+    assert!(list[0]["last_used_at"].is_string(), "{list}");
+}
+
+#[tokio::test]
 async fn an_open_stream_and_an_idle_connection_do_not_hold_the_end_up() {
     let place = Place::with_account();
     let made = place.token("mcp");

@@ -1,0 +1,63 @@
+//! Stories of the fence between processes: a revocation is answered when no server accepts the token any more, whatever state
+//! the servers are in.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::time::Instant;
+
+use rustix::process::Signal;
+use support::Place;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+#[tokio::test]
+async fn a_server_that_sleeps_delays_a_revocation_by_a_lease_and_wakes_up_to_it() {
+    let place = Place::with_account();
+    let (made, other) = (place.token("api"), place.token("api"));
+    let server = place.serve(&["--lease", "1s"]);
+    assert_eq!(server.api(&made.token).whoami().await.0, 200);
+    assert_eq!(server.api(&other.token).whoami().await.0, 200);
+    let address = server.base.strip_prefix("http://").expect("an address");
+    let mut stream = TcpStream::connect(address).await.expect("connects");
+    server.signal(Signal::STOP);
+    let begun = Instant::now();
+    place.run(&["token", "revoke", &made.id]).done().good();
+    let took = begun.elapsed();
+    assert!(took >= std::time::Duration::from_millis(100), "it was not waited for: {took:?}");
+    // This request starts after the revocation was answered; the server finds it when it wakes up, before all else.
+    let request = format!(
+        "GET /api/user HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",
+        made.token
+    );
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    server.signal(Signal::CONT);
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("answers");
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    assert!(answer.contains("revoked"), "{answer}");
+    assert_eq!(server.api(&other.token).whoami().await.0, 200, "and it goes on");
+}
+
+#[tokio::test]
+async fn a_server_that_died_delays_a_revocation_by_a_lease_and_one_that_ended_by_nothing() {
+    let place = Place::with_account();
+    let (one, two) = (place.token("api"), place.token("api"));
+    let server = place.serve(&["--lease", "60s"]);
+    assert_eq!(server.api(&one.token).whoami().await.0, 200);
+    server.signal(Signal::TERM);
+    server.end();
+    // It gave its lease of a minute up: else this would fail, for a command waits twice its own two seconds.
+    place.run(&["token", "revoke", &one.id]).done().good();
+
+    let server = place.serve(&["--lease", "1s"]);
+    assert_eq!(server.api(&two.token).whoami().await.0, 200);
+    server.signal(Signal::KILL);
+    server.end();
+    place.run(&["token", "revoke", &two.id]).done().good();
+    let again = place.serve(&[]);
+    for made in [one, two] {
+        assert_eq!(again.api(&made.token).whoami().await.0, 401);
+    }
+}
