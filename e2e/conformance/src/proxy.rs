@@ -156,7 +156,8 @@ mod tests {
         let proxy = Proxy::start(&behind, "Bearer x").await?;
         // The second piece is only made when the first has arrived.
         pieces.send(Ok("one".into())).await?;
-        let mut answer = reqwest::get(proxy.url.join("/stream")?).await?;
+        let client = reqwest::Client::builder().timeout(trustrelay_e2e::PATIENCE).build()?;
+        let mut answer = client.get(proxy.url.join("/stream")?).send().await?;
         assert_eq!(answer.chunk().await?.as_deref(), Some(&b"one"[..]));
         pieces.send(Ok("two".into())).await?;
         assert_eq!(answer.chunk().await?.as_deref(), Some(&b"two"[..]));

@@ -134,3 +134,24 @@ impl World {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_change_between_the_acknowledgement_and_the_listening_is_heard() {
+        let heard = tokio::spawn(async {
+            let world = World::new();
+            world.change(Change::Prompts);
+            world.keep_changes();
+            world.change(Change::Tools);
+            let mut changes = world.changes();
+            world.change(Change::Watched);
+            [changes.try_recv(), changes.try_recv(), changes.try_recv()]
+        });
+        let [first, second, third] = heard.await.unwrap();
+        assert_eq!((first, second), (Ok(Change::Tools), Ok(Change::Watched)));
+        assert!(third.is_err(), "what was before is not heard");
+    }
+}
