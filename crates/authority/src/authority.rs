@@ -46,7 +46,7 @@ impl Cut for NothingOpen {
 /// What can be set.
 #[derive(Debug, Clone)]
 pub struct AuthorityConfig {
-    /// How long a lease is: the longest that a dead node can delay a revocation.
+    /// How long a lease is, at most [`MAX_LEASE`](crate::MAX_LEASE): the longest that a dead node can delay a revocation.
     pub lease: Duration,
     /// How many tokens the index holds: at some 600 bytes each, 200,000 are 120 MB.
     pub index_entries: usize,

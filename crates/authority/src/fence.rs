@@ -17,6 +17,11 @@ use crate::store::{Lease, Renewal, StoreError};
 
 /// How often a revocation looks whether the other nodes have applied it.
 const ACKNOWLEDGEMENT_POLL: Duration = Duration::from_millis(10);
+/// Longest lease there may be, and so the longest that a node may hold a revocation up. What is waited for is another process's
+/// lease, which may be longer than one's own.
+pub const MAX_LEASE: Duration = Duration::from_secs(60);
+/// How seldom a lease is renewed at most: a revocation waits for it.
+const RENEW_WITHIN: Duration = Duration::from_millis(500);
 /// How many recent entries' cuts are remembered, for the answer of the revocation that made them.
 const REMEMBERED_CUTS: usize = 1024;
 
@@ -132,19 +137,19 @@ impl Authority {
 
     /// Waits until entry `seq` is applied here and on every node that holds a lease. How many sessions it cut here.
     pub(crate) async fn wait_for_fence(&self, seq: u64) -> Result<usize, AuthorityError> {
-        // A node that died holds the answer up for one lease at most; twice that means that the store does not answer.
-        let patience = self.clock.since_boot() + self.fence.length * 2 + Duration::from_secs(1);
-        let mut refused = None;
+        let begun = self.clock.since_boot();
         loop {
-            if self.clock.since_boot() > patience {
-                return Err(AuthorityError::Unavailable(refused.unwrap_or_else(|| {
-                    StoreError::Unavailable("a node has not confirmed the revocation; repeat it".into())
-                })));
-            }
+            let waited = self.clock.since_boot().saturating_sub(begun);
             match self.settled(seq).await {
                 Ok(true) => return Ok(self.fence.applying.lock().get(&seq).copied().unwrap_or(0)),
-                Ok(false) => {}
-                Err(error) => refused = Some(error),
+                // A node that died holds the answer up for its lease.
+                Ok(false) if waited > MAX_LEASE => {
+                    let why = "a node has not confirmed the revocation; repeat it";
+                    return Err(AuthorityError::Unavailable(StoreError::Unavailable(why.into())));
+                }
+                // The store may be back soon.
+                Err(error) if waited > self.fence.length * 2 => return Err(error.into()),
+                Ok(false) | Err(_) => {}
             }
             tokio::time::sleep(ACKNOWLEDGEMENT_POLL).await;
         }
@@ -157,13 +162,13 @@ impl Authority {
         Ok(self.store.nodes_behind(seq, Some(self.fence.node_id)).await? == 0)
     }
 
-    /// Renews the lease every quarter of it, until stopped.
+    /// Renews the lease every quarter of it or sooner, until stopped.
     pub(crate) async fn keep_lease(self: Arc<Self>) {
         let mut lost = false;
         loop {
             tokio::select! {
                 () = self.fence.stop.notified() => break,
-                () = tokio::time::sleep(self.fence.length / 4) => {}
+                () = tokio::time::sleep((self.fence.length / 4).min(RENEW_WITHIN)) => {}
             }
             match self.renew().await {
                 Ok(()) if lost => {

@@ -30,6 +30,7 @@ pub use accounts::{MIN_PASSWORD_CHARS, NewAccount};
 pub use authority::{Authority, AuthorityConfig, Cut, NothingOpen};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::AuthorityError;
+pub use fence::MAX_LEASE;
 pub use issue::{DEFAULT_DAYS, Expiry, Issued, MAX_DAYS, MAX_NAME_CHARS, MAX_TOKENS_PER_USER, NewPat};
 pub use judgment::judge;
 pub use record::{Change, LogEntry, PatRecord, RevokedPat, SessionRecord, Usage, UserRecord};

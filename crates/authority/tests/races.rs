@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use jiff::SignedDuration;
 use support::{EMAIL, PASSWORD, PATIENCE, World, config, new, until};
 use trustrelay_authority::*;
 use trustrelay_token::{Denied, Verifier};
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 const NEW_PASSWORD: &str = "another long password";
@@ -153,4 +155,45 @@ async fn the_expiry_that_is_answered_is_the_one_that_is_kept() {
     let kept = world.store.pat_by_id(issued.record.pat_id).await.expect("asks").expect("there");
     assert_eq!(issued.record.expires_at, kept.expires_at);
     assert_eq!(issued.record.expires_at.as_nanosecond() % 1000, 0, "a store keeps microseconds");
+}
+
+#[tokio::test]
+async fn a_revocation_waits_for_a_dead_nodes_lease_however_much_longer_than_its_own() {
+    let world = World::new().await;
+    let issued = world.token("mcp").await;
+    let dead = Lease { node_id: Uuid::now_v7(), applied_seq: 0, length: Duration::from_secs(2) };
+    assert_eq!(world.store.renew_lease(&dead).await.expect("asks"), Renewal::Held);
+    let secrets = std::slice::from_ref(&world.secret);
+    let own = AuthorityConfig { lease: Duration::from_millis(200), ..config() };
+    let command =
+        Authority::open(world.store.clone(), secrets, Arc::new(SystemClock), own).await.expect("opens");
+    command.revoke_any(issued.record.pat_id).await.expect("revoked, once the dead node's lease is over");
+    assert_eq!(world.store.nodes_behind(1, None).await.expect("asks"), 0);
+}
+
+#[tokio::test]
+async fn a_revocation_that_a_store_stops_to_answer_is_refused_and_holds_when_repeated() {
+    let world = World::new().await;
+    let issued = world.token("mcp").await;
+    world.verify(&issued.token).await.expect("warm");
+    let behind = Lease { node_id: Uuid::now_v7(), applied_seq: 0, length: Duration::from_secs(600) };
+    world.store.renew_lease(&behind).await.expect("asks");
+    let secrets = std::slice::from_ref(&world.secret);
+    let command =
+        Authority::open(world.store.clone(), secrets, Arc::new(SystemClock), config()).await.expect("opens");
+    let revoking = tokio::spawn(async move { (command.revoke_any(issued.record.pat_id).await, command) });
+    let mut committed = false;
+    while !committed {
+        committed = world.store.log_head().await.expect("asks") == 1;
+        tokio::task::yield_now().await;
+    }
+    world.store.broken.store(true, Ordering::SeqCst);
+    let (refused, command) = tokio::time::timeout(PATIENCE, revoking).await.expect("bounded").expect("joins");
+    assert!(matches!(refused, Err(AuthorityError::Unavailable(_))), "{refused:?}");
+    world.store.broken.store(false, Ordering::SeqCst);
+    world.store.end_lease(behind.node_id).await.expect("ended");
+    command.revoke_any(issued.record.pat_id).await.expect("the same promise");
+    // The node's own clock stood still meanwhile; now its lease is over, too.
+    world.clock.advance(Duration::from_secs(60));
+    assert!(matches!(world.verify(&issued.token).await, Err(Denied::Revoked(_))));
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
+use trustrelay_authority::MAX_LEASE;
 use trustrelay_relay::{UpstreamConfig, UpstreamTransport};
 use url::Url;
 
@@ -145,8 +146,8 @@ pub(crate) fn serve_config(serve: &Serve, file: File) -> anyhow::Result<ServeCon
         (None, None) => jiff::SignedDuration::from_secs(2),
     };
     let lease = std::time::Duration::try_from(lease).context("--lease is negative")?;
-    if !(std::time::Duration::from_millis(200)..=std::time::Duration::from_secs(60)).contains(&lease) {
-        bail!("--lease is {lease:?}; it must be between 200ms and 60s (the default is 2s)");
+    if !(std::time::Duration::from_millis(200)..=MAX_LEASE).contains(&lease) {
+        bail!("--lease is {lease:?}; it must be between 200ms and {MAX_LEASE:?} (the default is 2s)");
     }
     let listen = serve.listen.or(file.listen).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)));
     let dev = serve.dev.or(file.dev).unwrap_or(false);
