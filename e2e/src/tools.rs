@@ -43,7 +43,9 @@ fn on_path(program: &str, what: &str) -> Result<PathBuf> {
 
 fn present(path: PathBuf, what: &str) -> Result<PathBuf> {
     if !path.exists() {
-        bail!("{what} cannot be found: run `cargo xtask tools`, which installs it, or `cargo xtask test`");
+        bail!(
+            "{what} cannot be found: run `cargo xtask tools` (or `cargo xtask test`), which installs what is missing"
+        );
     }
     Ok(path)
 }
