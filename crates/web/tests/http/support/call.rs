@@ -71,6 +71,20 @@ impl<'w> Call<'w> {
         self
     }
 
+    /// More headers, whatever they are.
+    pub(crate) fn headers(mut self, headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>) -> Self {
+        for (name, value) in headers {
+            self.request.headers_mut().append(name, value);
+        }
+        self
+    }
+
+    /// A body of no said kind.
+    pub(crate) fn with(mut self, body: impl Into<Body>) -> Self {
+        *self.request.body_mut() = body.into();
+        self
+    }
+
     pub(crate) fn json(self, body: impl ToString) -> Self {
         self.body("application/json", body.to_string())
     }
