@@ -6,7 +6,9 @@
 //! `target/e2e/conformance` when it is first needed.
 
 pub mod install;
+pub mod programs;
 pub mod proxy;
+pub mod relay;
 pub mod report;
 pub mod requirements;
 pub mod suite;

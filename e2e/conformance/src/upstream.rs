@@ -1,15 +1,13 @@
 //! The MCP server that the suite passes on when it asks it directly.
 
 use std::path::PathBuf;
-use std::process::Command as BlockingCommand;
-use std::sync::OnceLock;
 
-use anyhow::{Context, Result, anyhow, bail};
-use serde_json::Value;
+use anyhow::{Context, Result};
 use tokio::process::Command;
 use trustrelay_e2e::process::Process;
-use trustrelay_e2e::tools::root;
 use url::Url;
+
+use crate::programs::built;
 
 /// The era of the protocol that the server speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +41,7 @@ pub struct Upstream {
 impl Upstream {
     /// Starts it on a free port.
     pub async fn start(era: Era) -> Result<Self> {
-        let mut command = Command::new(binary()?);
+        let mut command = Command::new(program()?);
         command.args(["http", "--listen", "127.0.0.1:0", "--era", era.as_str()]);
         let mut process = Process::start("the upstream", &mut command)?;
         let line = process.line().await?;
@@ -55,31 +53,10 @@ impl Upstream {
 
     /// The command line that runs it on standard input and output.
     pub fn command_line(era: Era) -> Result<String> {
-        Ok(format!("{} stdio --era {}", binary()?.display(), era.as_str()))
+        Ok(format!("{} stdio --era {}", program()?.display(), era.as_str()))
     }
 }
 
-/// The program, built once in a test run.
-fn binary() -> Result<&'static PathBuf> {
-    static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    BINARY
-        .get_or_init(|| build().map_err(|error| format!("{error:#}")))
-        .as_ref()
-        .map_err(|error| anyhow!("{error}"))
-}
-
-fn build() -> Result<PathBuf> {
-    let package = "trustrelay-e2e-upstream";
-    let built = BlockingCommand::new(env!("CARGO"))
-        .args(["build", "--locked", "--package", package, "--message-format=json-render-diagnostics"])
-        .current_dir(root())
-        .output()
-        .context("cargo does not start")?;
-    if !built.status.success() {
-        bail!("{package} does not build:\n{}", String::from_utf8_lossy(&built.stderr));
-    }
-    let messages = String::from_utf8_lossy(&built.stdout).into_owned();
-    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let path = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).next_back();
-    path.context("cargo names no executable")
+fn program() -> Result<PathBuf> {
+    built("trustrelay-e2e-upstream")
 }
