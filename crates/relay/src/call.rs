@@ -273,7 +273,7 @@ impl Call {
                     () = gone.cancelled() => return Ok(End::Cancelled),
                 },
             };
-            if exchange.is_stream() {
+            if exchange.is_stream() && self.conveyance == Conveyance::Raw {
                 outlet.begin();
             }
             let status = exchange.status();

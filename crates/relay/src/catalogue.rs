@@ -128,6 +128,8 @@ type Fetch = Shared<oneshot::Receiver<Result<Items, Fault>>>;
 struct Known {
     at: Instant,
     items: Items,
+    /// The upstream has said that it is another one now.
+    said_changed: bool,
 }
 
 /// How many changes are kept for a listener that is slow; it then takes all lists for changed.
@@ -201,20 +203,30 @@ impl Upstream {
         Ok(items.iter().find(|item| item.key == name).map(|item| item.reads_only))
     }
 
-    /// A tool's schema, if its list is known and some of its parameters are wanted as headers.
+    /// A tool's schema, if some of its parameters are wanted as headers.
+    pub(crate) async fn schema(self: &Arc<Self>, name: &str) -> Option<serde_json::Value> {
+        let items = self.list(List::Tools).await.ok()?;
+        items.iter().find(|item| item.key == name)?.mirrored.clone()
+    }
+
+    /// The same, only if the list is known already: a call does not wait for it.
     pub(crate) fn mirrored(&self, name: &str) -> Option<serde_json::Value> {
         let lists = self.catalogue.lists.lock();
         let known = lists.get(&List::Tools)?;
         known.items.iter().find(|item| item.key == name)?.mirrored.clone()
     }
 
-    /// The upstream said that a list has changed, or a session of it passed that on.
+    /// The upstream said that a list has changed, or a session of it passed that on. Clients are told when it is fetched, so that
+    /// their next list has the change in it.
     pub(crate) fn heard(self: &Arc<Self>, notification: &str) {
         for list in ALL.into_iter().filter(|list| list.notification() == notification) {
             // What was never asked for needs no fetching.
-            if self.catalogue.lists.lock().contains_key(&list) {
-                drop(self.fetch(list));
+            if let Some(known) = self.catalogue.lists.lock().get_mut(&list) {
+                known.said_changed = true;
+            } else {
+                continue;
             }
+            drop(self.fetch(list));
         }
     }
 
@@ -247,10 +259,11 @@ impl Upstream {
         let mut lists = self.catalogue.lists.lock();
         match fetched {
             Ok(items) => {
-                let known = Known { at: Instant::now(), items: Arc::clone(items) };
+                let known = Known { at: Instant::now(), items: Arc::clone(items), said_changed: false };
                 let before = lists.insert(list, known);
                 let same = |before: &Known| {
-                    before.items.len() == items.len()
+                    !before.said_changed
+                        && before.items.len() == items.len()
                         && before.items.iter().zip(items.iter()).all(|(a, b)| a.raw.get() == b.raw.get())
                 };
                 !before.as_ref().is_some_and(same)

@@ -63,8 +63,8 @@ pub(crate) struct Refused {
 }
 
 impl Refused {
-    fn new(code: i64, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), data: None }
+    fn mismatch(message: &str) -> Self {
+        Self { code: HEADER_MISMATCH, message: message.to_owned(), data: None }
     }
 }
 
@@ -82,18 +82,7 @@ pub(crate) struct Sender {
 /// Reads what every stateless request must say, and holds its headers against its body (MCP 2026-07-28, "Server
 /// Validation").
 pub(crate) fn sender(headers: &HeaderMap, message: &Message) -> Result<Sender, Refused> {
-    let mismatch = |text: &str| Refused::new(HEADER_MISMATCH, text);
-    let Some(version) = headers.get(VERSION) else {
-        return Err(mismatch("the header MCP-Protocol-Version is missing"));
-    };
-    let missing = |key: &str| {
-        Refused::new(INVALID_PARAMS, format!("`params._meta` must have `{key}` (MCP {STATELESS}, \"_meta\")"))
-    };
-    let meta = message.meta().unwrap_or_default();
-    let asked = meta.str(META_VERSION).ok_or_else(|| missing(META_VERSION))?;
-    if version.as_bytes() != asked.as_bytes() {
-        return Err(mismatch("the header MCP-Protocol-Version differs from `_meta`"));
-    }
+    let (sender, asked) = stated(headers, message)?;
     if asked != STATELESS {
         let supported: Vec<&str> = std::iter::once(STATELESS).chain(SESSION_VERSIONS).collect();
         return Err(Refused {
@@ -102,21 +91,72 @@ pub(crate) fn sender(headers: &HeaderMap, message: &Message) -> Result<Sender, R
             data: Some(serde_json::json!({ "supported": supported, "requested": asked })),
         });
     }
+    Ok(sender)
+}
+
+/// The same, and the version: whoever serves it says whether it is supported.
+pub(crate) fn stated(headers: &HeaderMap, message: &Message) -> Result<(Sender, String), Refused> {
+    let Some(version) = headers.get(VERSION) else {
+        return Err(Refused::mismatch("the header MCP-Protocol-Version is missing"));
+    };
+    let missing = |key: &str| {
+        let message = format!("`params._meta` must have `{key}` (MCP {STATELESS}, \"_meta\")");
+        Refused { code: INVALID_PARAMS, message, data: None }
+    };
+    let meta = message.meta().unwrap_or_default();
+    let asked = meta.str(META_VERSION).ok_or_else(|| missing(META_VERSION))?;
+    if version.as_bytes() != asked.as_bytes() {
+        return Err(Refused::mismatch("the header MCP-Protocol-Version differs from `_meta`"));
+    }
     let capabilities = meta.object(META_CAPABILITIES).ok_or_else(|| missing(META_CAPABILITIES))?;
     if !says(headers, &METHOD, message.method()) {
-        return Err(mismatch("the header Mcp-Method is missing or differs from `method`"));
+        return Err(Refused::mismatch("the header Mcp-Method is missing or differs from `method`"));
     }
     if let Some(named) = name_of(message) {
         let named: String = serde_json::from_str(named).unwrap_or_default();
         if !says(headers, &NAME, &named) {
-            return Err(mismatch("the header Mcp-Name is missing or differs from the body"));
+            return Err(Refused::mismatch("the header Mcp-Name is missing or differs from the body"));
         }
     }
-    Ok(Sender {
+    let sender = Sender {
         capabilities: capabilities.to_raw().get().to_owned(),
         client: meta.get(META_CLIENT).map(ToOwned::to_owned),
         log_level: meta.str(META_LOG_LEVEL),
-    })
+    };
+    Ok((sender, asked))
+}
+
+/// Holds the headers that a tool's schema asks for against the call's arguments (MCP 2026-07-28, "Server Behavior for Custom
+/// Headers").
+pub(crate) fn check_mirrored(
+    headers: &HeaderMap,
+    message: &Message,
+    schema: &serde_json::Value,
+) -> Result<(), Refused> {
+    let mut wanted = HeaderMap::new();
+    let arguments = message.param("arguments").and_then(|json| serde_json::from_str(json).ok());
+    mirror(schema, &arguments.unwrap_or_default(), &mut wanted, 0);
+    for (name, expected) in &wanted {
+        let given = headers.get(name).and_then(decoded);
+        let (Some(given), Some(expected)) = (given, decoded(expected)) else {
+            return Err(Refused::mismatch(&format!("the header {name} is missing or malformed")));
+        };
+        let number = |text: &str| text.parse::<f64>().ok();
+        let same = given == expected
+            || number(&given)
+                .is_some_and(|given| number(&expected).is_some_and(|expected| given == expected));
+        if !same {
+            return Err(Refused::mismatch(&format!("the header {name} differs from the argument")));
+        }
+    }
+    let mut known = HeaderMap::new();
+    names(schema, &mut known, 0);
+    match known.keys().find(|name| headers.contains_key(*name) && !wanted.contains_key(*name)) {
+        Some(name) => {
+            Err(Refused::mismatch(&format!("the header {name} is of an argument that is not there")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The parameter that `Mcp-Name` repeats, as JSON.
@@ -181,25 +221,40 @@ const MAX_DEPTH: usize = 16;
 
 /// `x-mcp-header`: parameters that the upstream wants to see as headers as well. Only `properties` are followed.
 fn mirror(schema: &serde_json::Value, given: &serde_json::Value, headers: &mut HeaderMap, depth: usize) {
-    let Some(properties) = schema.get("properties").and_then(|properties| properties.as_object()) else {
-        return;
-    };
-    for (key, property) in properties {
+    for (key, property) in properties(schema) {
         let Some(value) = given.get(key) else { continue };
-        if let Some(name) = property.get("x-mcp-header").and_then(|name| name.as_str()) {
+        if let Some(name) = header_of(property) {
             let text = match value {
                 serde_json::Value::String(text) => text.clone(),
                 serde_json::Value::Number(number) => number.to_string(),
                 serde_json::Value::Bool(truth) => truth.to_string(),
                 _ => continue,
             };
-            if let Ok(name) = HeaderName::try_from(format!("{PARAM_PREFIX}{}", name.to_ascii_lowercase())) {
-                headers.insert(name, encoded(&text));
-            }
+            headers.insert(name, encoded(&text));
         } else if depth < MAX_DEPTH {
             mirror(property, value, headers, depth + 1);
         }
     }
+}
+
+/// All headers that a schema asks for, whatever the arguments.
+fn names(schema: &serde_json::Value, headers: &mut HeaderMap, depth: usize) {
+    for (_, property) in properties(schema) {
+        match header_of(property) {
+            Some(name) => drop(headers.insert(name, HeaderValue::from_static(""))),
+            None if depth < MAX_DEPTH => names(property, headers, depth + 1),
+            None => {}
+        }
+    }
+}
+
+fn properties(schema: &serde_json::Value) -> impl Iterator<Item = (&String, &serde_json::Value)> {
+    schema.get("properties").and_then(|properties| properties.as_object()).into_iter().flatten()
+}
+
+fn header_of(property: &serde_json::Value) -> Option<HeaderName> {
+    let name = property.get("x-mcp-header")?.as_str()?;
+    HeaderName::try_from(format!("{PARAM_PREFIX}{}", name.to_ascii_lowercase())).ok()
 }
 
 /// The headers of a client that belong to the protocol and travel to the upstream as they came. Nothing else does.
@@ -327,6 +382,27 @@ mod tests {
         assert_eq!(decoded(&made["mcp-param-region"]).unwrap(), "eu\r\nX: 1");
         assert_eq!(made["mcp-param-deep"], "7");
         assert_eq!(made.len(), 5, "{made:?}");
+    }
+
+    #[test]
+    fn headers_of_arguments_are_held_against_them() {
+        let schema =
+            serde_json::json!({"properties": {"n": {"x-mcp-header": "N"}, "t": {"x-mcp-header": "T"}}});
+        let call = message(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t","arguments":{"n":42}}}"#,
+        );
+        for (given, good) in [
+            (headers(&[("mcp-param-n", "42")]), true),
+            (headers(&[("mcp-param-n", "42.0")]), true),
+            (headers(&[("mcp-param-n", "=?base64?NDI=?=")]), true),
+            (headers(&[("mcp-param-n", "42"), ("mcp-param-other", "x")]), true),
+            (headers(&[]), false),
+            (headers(&[("mcp-param-n", "43")]), false),
+            (headers(&[("mcp-param-n", "=?base64?N?=")]), false),
+            (headers(&[("mcp-param-n", "42"), ("mcp-param-t", "x")]), false),
+        ] {
+            assert_eq!(check_mirrored(&given, &call, &schema).is_ok(), good, "{given:?}");
+        }
     }
 
     #[test]

@@ -339,7 +339,7 @@ async fn stateless_post(context: &Context, headers: &HeaderMap, message: Message
         match upstream.stateless().await {
             Ok(Some(link)) => {
                 if upstream.is_stdio()
-                    && let Err(refused) = era::sender(headers, &message)
+                    && let Err(refused) = judged_for_a_pipe(upstream, headers, &message).await
                 {
                     return refused_stateless(&message, refused);
                 }
@@ -350,12 +350,28 @@ async fn stateless_post(context: &Context, headers: &HeaderMap, message: Message
         }
     }
     match era::sender(headers, &message) {
-        Ok(sender) => serve::stateless_request(context, sender, entry, message).await,
+        Ok(sender) => serve::stateless_request(context, sender, entry, headers, message).await,
         Err(refused) => refused_stateless(&message, refused),
     }
 }
 
-fn refused_stateless(message: &Message, refused: era::Refused) -> Reply {
+/// Holds a request's headers against its body where the upstream sees no headers.
+async fn judged_for_a_pipe(
+    upstream: &Arc<Upstream>,
+    headers: &HeaderMap,
+    message: &Message,
+) -> Result<(), era::Refused> {
+    era::stated(headers, message)?;
+    if message.method() == "tools/call"
+        && let Some(name) = message.param_str("name")
+        && let Some(schema) = upstream.schema(&name).await
+    {
+        era::check_mirrored(headers, message, &schema)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn refused_stateless(message: &Message, refused: era::Refused) -> Reply {
     let body = match refused.data {
         Some(data) => envelope::error_with(message.id(), refused.code, &refused.message, &data),
         None => envelope::error(message.id(), refused.code, &refused.message),

@@ -74,6 +74,24 @@ fn lacks(message: &Message, scope: &str) -> Target {
     Target::Refused(Box::new(reply::insufficient_scope(message.id(), scope)))
 }
 
+fn may_read(context: &Context, upstream: &Upstream) -> bool {
+    context.principal.scopes.reads_upstream(upstream.name.as_str())
+}
+
+/// A request that lacks the name it should have: on `/mcp/NAME` the upstream says what is wrong with it, if the scopes reach
+/// whatever it may name.
+fn unnamed(
+    context: &Context,
+    message: &Message,
+    why: &str,
+    reaches: impl Fn(&Context, &Upstream) -> bool,
+) -> Target {
+    match context.only.as_ref().filter(|upstream| reaches(context, upstream)) {
+        Some(upstream) => Target::upstream(Arc::clone(upstream), message.clone(), message.method()),
+        None => refused(message, INVALID_PARAMS, why),
+    }
+}
+
 /// The upstream and the name there of a name that a client uses.
 fn split<'a>(context: &Context, called: &'a str) -> Option<(Arc<Upstream>, &'a str)> {
     match &context.only {
@@ -94,7 +112,9 @@ fn renamed(context: &Context, message: &Message, name: &str) -> Option<Message> 
 
 async fn tool(context: &Context, message: &Message) -> Target {
     let Some(called) = message.param_str("name") else {
-        return refused(message, INVALID_PARAMS, "`params.name` is missing, or no string");
+        return unnamed(context, message, "`params.name` is missing, or no string", |context, upstream| {
+            context.may_call_all(upstream)
+        });
     };
     if let (None, Some((builtin::NAME, tool))) = (&context.only, called.split_once("__")) {
         return Target::Builtin(tool.to_owned());
@@ -120,7 +140,7 @@ async fn tool(context: &Context, message: &Message) -> Target {
 
 fn prompt(context: &Context, message: &Message) -> Target {
     let Some(called) = message.param_str("name") else {
-        return refused(message, INVALID_PARAMS, "`params.name` is missing, or no string");
+        return unnamed(context, message, "`params.name` is missing, or no string", may_read);
     };
     let Some((upstream, name)) = split(context, &called) else {
         return refused(message, INVALID_PARAMS, "there is no such prompt; see prompts/list");
@@ -137,7 +157,7 @@ fn prompt(context: &Context, message: &Message) -> Target {
 
 async fn resource(context: &Context, message: &Message, era: Era) -> Target {
     let Some(uri) = message.param_str("uri") else {
-        return refused(message, INVALID_PARAMS, "`params.uri` is missing, or no string");
+        return unnamed(context, message, "`params.uri` is missing, or no string", may_read);
     };
     match owner(context, &uri).await {
         Some(upstream) => Target::upstream(upstream, message.clone(), message.method()),

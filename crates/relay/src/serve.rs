@@ -158,6 +158,7 @@ pub(crate) async fn stateless_request(
     context: &Context,
     sender: Sender,
     entry: Entry,
+    headers: &HeaderMap,
     message: Message,
 ) -> Reply {
     let id = message.id().to_owned();
@@ -196,6 +197,12 @@ pub(crate) async fn stateless_request(
         Some(Target::Refused(reply)) => return *reply,
         None => return unknown(),
     };
+    if message.method() == "tools/call"
+        && let Some(schema) = upstream.schema(&what).await
+        && let Err(refused) = era::check_mirrored(headers, &message, &schema)
+    {
+        return crate::front::refused_stateless(&message, refused);
+    }
     if let Some(state) = message.param_str("requestState") {
         let waiting = context.relay.unpark(context, &state, upstream.name.as_str(), &what, &id);
         match waiting {

@@ -132,6 +132,7 @@ impl Listening {
         outlet.message(&text).await;
         for upstream in self.context.touched() {
             let changed = upstream.catalogue.changes();
+            know(&upstream, &self.filter.lists);
             tokio::spawn(lists_changed(changed, self.filter.lists.clone(), sender.clone(), stop.clone()));
         }
         // This one stays, so that a subscription to nothing is as quiet as any.
@@ -146,6 +147,16 @@ impl Listening {
                 () = tokio::time::sleep(every) => outlet.keep_alive().await,
             }
         }
+    }
+}
+
+/// Has these lists fetched if they are not known: of what is not known no change is heard.
+fn know(upstream: &Arc<Upstream>, lists: &[List]) {
+    for list in lists {
+        let (upstream, list) = (Arc::clone(upstream), *list);
+        tokio::spawn(async move {
+            let _ = upstream.list(list).await;
+        });
     }
 }
 
@@ -314,6 +325,7 @@ pub(crate) async fn for_session(
 pub(crate) fn tell_changes(context: &Context, frames: &mpsc::Sender<Bytes>) {
     for upstream in context.touched() {
         let mut changed = upstream.catalogue.changes();
+        know(&upstream, &[List::Tools, List::Prompts, List::Resources]);
         let frames = frames.clone();
         tokio::spawn(async move {
             loop {

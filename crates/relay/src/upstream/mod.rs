@@ -242,7 +242,13 @@ impl Upstream {
                 Ok(None)
             }
             // A pipe that stays silent is of the session era (MCP 2026-07-28, "stdio", "Backward Compatibility").
-            Err(Fault::Slow | Fault::Down) if self.is_stdio() => Ok(None),
+            Err(Fault::Slow | Fault::Down) if self.is_stdio() => {
+                let mut eras = self.eras.lock();
+                if eras.session == Some(true) {
+                    eras.stateless = Some(false);
+                }
+                Ok(None)
+            }
             Err(fault) => Err(fault),
         }
     }

@@ -5,7 +5,7 @@
 //! nobody for what he cannot do.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -82,6 +82,20 @@ fn is_idle(slot: &Slot) -> bool {
         && slot.try_lock().is_ok_and(|held| held.as_ref().is_none_or(|link| Arc::strong_count(link) == 1))
 }
 
+/// A process says on its own pipe that its lists have changed.
+async fn hear(upstream: Arc<Upstream>, link: Weak<Link>) {
+    let said = match link.upgrade() {
+        Some(link) => link.listen(None).await,
+        None => return,
+    };
+    let Ok(mut said) = said else { return };
+    while let Some(event) = said.next().await {
+        if let Some(message) = event.message {
+            upstream.heard(message.method());
+        }
+    }
+}
+
 async fn close(slot: Slot) {
     let link = slot.lock().await.take();
     if let Some(link) = link {
@@ -111,6 +125,9 @@ impl Upstream {
         let Some(link) = self.session(init).await? else { return Ok(None) };
         *held = Some(Arc::clone(&link));
         drop(held);
+        if self.is_stdio() {
+            tokio::spawn(hear(Arc::clone(self), Arc::downgrade(&link)));
+        }
         let (upstream, key, weak) = (Arc::clone(self), key.clone(), Arc::downgrade(&slot));
         let ending = Arc::downgrade(&link);
         tokio::spawn(async move {
