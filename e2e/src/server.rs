@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use url::Url;
 
-use crate::process::{Process, output, raw_output};
+use crate::process::{Process, output};
 use crate::tools::root;
 
 /// An account for tests that do not ask how accounts are made.
@@ -124,10 +124,5 @@ impl Server {
         let arguments =
             ["token", "create", "--user", EMAIL, "--name", name, "--scope", scope, "--expires-in"];
         Ok(self.run(&[&arguments[..], &[expires_in]].concat()).await?.trim().to_owned())
-    }
-
-    /// Runs another command of the program on the same data, however it ends.
-    pub async fn try_run(&self, arguments: &[&str]) -> Result<std::process::Output> {
-        raw_output("trustrelay", command(&self.data)?.args(arguments)).await
     }
 }

@@ -132,6 +132,10 @@ async fn a_token_is_made_copied_shown_once_used_and_revoked() -> Result<()> {
         page.wait_for_text("[role=status]", "The token is revoked").await?;
         page.see(".empty").await?;
         assert_eq!(status(&server, &token).await?, 401);
+
+        // The server has logged what happened, and not the secret.
+        let log = server.log()?;
+        assert!(log.contains("issued a token") && !log.contains(&token[7..39]), "{}", log.len());
         Ok(())
     })
     .await
