@@ -3,7 +3,7 @@
 //! A list that is known is answered at once, also when it is old: it is fetched anew behind it. Nobody waits for long for an upstream that
 //! was never heard; its list follows with `list_changed`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
@@ -138,6 +138,8 @@ const CHANGES: usize = 64;
 pub(crate) struct Catalogue {
     lists: Mutex<HashMap<List, Known>>,
     fetches: Mutex<HashMap<List, Fetch>>,
+    /// Lists that somebody asked for and did not get: they are told of when they are there.
+    owed: Mutex<HashSet<List>>,
     link: tokio::sync::Mutex<Option<Arc<Link>>>,
     changes: broadcast::Sender<List>,
 }
@@ -147,6 +149,7 @@ impl Default for Catalogue {
         Self {
             lists: Mutex::default(),
             fetches: Mutex::default(),
+            owed: Mutex::default(),
             link: tokio::sync::Mutex::default(),
             changes: broadcast::channel(CHANGES).0,
         }
@@ -174,6 +177,14 @@ impl Catalogue {
 impl Upstream {
     /// One of its lists.
     pub(crate) async fn list(self: &Arc<Self>, list: List) -> Result<Items, Fault> {
+        let found = self.found(list).await;
+        if found.is_err() {
+            self.catalogue.owed.lock().insert(list);
+        }
+        found
+    }
+
+    async fn found(self: &Arc<Self>, list: List) -> Result<Items, Fault> {
         let known = {
             let lists = self.catalogue.lists.lock();
             lists
@@ -266,7 +277,8 @@ impl Upstream {
                         && before.items.len() == items.len()
                         && before.items.iter().zip(items.iter()).all(|(a, b)| a.raw.get() == b.raw.get())
                 };
-                !before.as_ref().is_some_and(same)
+                let owed = self.catalogue.owed.lock().remove(&list);
+                before.as_ref().map_or(owed, |before| !same(before))
             }
             Err(fault) => {
                 self.note(Some(*fault));
