@@ -3,7 +3,7 @@
 use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, ORIGIN};
 use http::{HeaderName, HeaderValue, Uri};
 use proptest::prelude::*;
-use proptest::test_runner::TestRunner;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
 use crate::support::World;
 
@@ -67,7 +67,9 @@ fn whatever_is_asked_is_answered_as_promised_and_never_with_a_failure_of_ours() 
     let method = prop::sample::select(vec!["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "BREW"]);
     let request = (method, path(), prop::collection::vec(header(), 0..4), body(), 0..3u8);
     // The same requests each time: what fails here fails for everybody.
-    let mut runner = TestRunner::deterministic();
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    let mut runner = TestRunner::new_with_rng(config, rng);
     let outcome = runner.run(&request, |(method, path, headers, body, who)| {
         if path.parse::<Uri>().is_err() {
             return Ok(());
