@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::envelope::{self, ENDED, INTERNAL, INVALID_PARAMS, Message, RawObject, UPSTREAM, raw};
 use crate::era::{self, Era, Sender};
 use crate::outlet::Outlet;
-use crate::record::{self, CallRecord};
+use crate::record::CallRecord;
 use crate::registry::Entry;
 use crate::reply::{self, Reply};
 use crate::seal::Purpose;
@@ -161,7 +161,7 @@ impl Call {
             bytes_in,
             bytes_out: outlet.bytes,
         };
-        record::note(self.context.relay.0.recorder.as_deref(), call);
+        self.context.relay.0.records.note(call);
     }
 
     async fn tell_cancelled(&self, id: Option<&str>, reason: &str) {

@@ -93,6 +93,8 @@ pub struct Limits {
     pub page: usize,
     /// Pages of one upstream's list that are followed.
     pub pages: usize,
+    /// Time for a client's body to arrive.
+    pub receive: Duration,
     /// Time for connecting to an upstream.
     pub connect: Duration,
     /// Time for an upstream's `initialize`.
@@ -134,6 +136,7 @@ impl Default for Limits {
             processes: 16,
             page: 1000,
             pages: 64,
+            receive: Duration::from_secs(60),
             connect: Duration::from_secs(3),
             initialize: Duration::from_secs(10),
             start: Duration::from_secs(60),

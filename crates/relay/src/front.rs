@@ -238,7 +238,12 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let body = match Limited::new(body, context.relay.0.limits.body).collect().await {
+    let limits = &context.relay.0.limits;
+    let collected = tokio::time::timeout(limits.receive, Limited::new(body, limits.body).collect());
+    let Ok(collected) = collected.await else {
+        return reply::refused(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive");
+    };
+    let body = match collected {
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
             return reply::refused(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than the relay takes");

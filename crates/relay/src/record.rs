@@ -1,9 +1,13 @@
 //! The record of use: each call is known by time, token, upstream, tool, outcome, duration and bytes; never by arguments or
 //! results.
 
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use metrics::{Counter, Histogram};
+use parking_lot::RwLock;
 use uuid::Uuid;
 
 /// One call that went through the relay, or was refused by it.
@@ -39,31 +43,72 @@ pub trait Recorder: Send + Sync + 'static {
 /// Longest tool name that is kept, in bytes: a client can send any.
 const MAX_TOOL: usize = 128;
 
-/// Logs and counts a call, and hands it to the recorder.
-pub(crate) fn note(recorder: Option<&dyn Recorder>, mut call: CallRecord) {
-    if call.tool.len() > MAX_TOOL {
-        let mut end = MAX_TOOL;
-        while !call.tool.is_char_boundary(end) {
-            end -= 1;
+/// The numbers of one upstream's calls with one outcome: looked up once, kept.
+#[derive(Clone)]
+struct Numbers {
+    calls: Counter,
+    seconds: Histogram,
+}
+
+impl Numbers {
+    fn of(upstream: &str, outcome: &'static str) -> Self {
+        let labels = [("upstream", upstream.to_owned()), ("outcome", outcome.to_owned())];
+        Self {
+            calls: metrics::counter!("trustrelay_mcp_calls_total", &labels),
+            seconds: metrics::histogram!("trustrelay_mcp_call_seconds", &labels),
         }
-        call.tool.truncate(end);
     }
-    tracing::info!(
-        upstream = call.upstream,
-        tool = call.tool,
-        outcome = call.outcome,
-        duration_us = u64::try_from(call.duration.as_micros()).unwrap_or(u64::MAX),
-        bytes_in = call.bytes_in,
-        bytes_out = call.bytes_out,
-        pat_id = %call.pat_id,
-        "call"
-    );
-    let labels = [("upstream", call.upstream.clone()), ("outcome", call.outcome.to_owned())];
-    metrics::counter!("trustrelay_mcp_calls_total", &labels).increment(1);
-    metrics::histogram!("trustrelay_mcp_call_seconds", &labels).record(call.duration.as_secs_f64());
-    metrics::counter!("trustrelay_mcp_bytes_total", "direction" => "in").increment(call.bytes_in);
-    metrics::counter!("trustrelay_mcp_bytes_total", "direction" => "out").increment(call.bytes_out);
-    if let Some(recorder) = recorder {
-        recorder.record(call);
+}
+
+/// Where every call's end is noted.
+pub(crate) struct Records {
+    recorder: Option<Arc<dyn Recorder>>,
+    /// By upstream and outcome: both are few.
+    numbers: RwLock<HashMap<(String, &'static str), Numbers>>,
+    /// Bytes in and out. Made at the first call: the program may install what counts after it made the relay.
+    bytes: OnceLock<[Counter; 2]>,
+}
+
+impl Records {
+    pub(crate) fn new(recorder: Option<Arc<dyn Recorder>>) -> Self {
+        Self { recorder, numbers: RwLock::default(), bytes: OnceLock::new() }
+    }
+
+    fn numbers(&self, upstream: &str, outcome: &'static str) -> Numbers {
+        let key = (upstream.to_owned(), outcome);
+        if let Some(numbers) = self.numbers.read().get(&key) {
+            return numbers.clone();
+        }
+        let made = Numbers::of(upstream, outcome);
+        self.numbers.write().entry(key).or_insert(made).clone()
+    }
+
+    /// Logs and counts a call, and hands it to the recorder.
+    pub(crate) fn note(&self, mut call: CallRecord) {
+        if call.tool.len() > MAX_TOOL {
+            let end = call.tool.floor_char_boundary(MAX_TOOL);
+            call.tool.truncate(end);
+        }
+        tracing::info!(
+            upstream = call.upstream,
+            tool = call.tool,
+            outcome = call.outcome,
+            duration_us = u64::try_from(call.duration.as_micros()).unwrap_or(u64::MAX),
+            bytes_in = call.bytes_in,
+            bytes_out = call.bytes_out,
+            pat_id = %call.pat_id,
+            "call"
+        );
+        let numbers = self.numbers(&call.upstream, call.outcome);
+        numbers.calls.increment(1);
+        numbers.seconds.record(call.duration.as_secs_f64());
+        let [bytes_in, bytes_out] = self.bytes.get_or_init(|| {
+            ["in", "out"].map(|way| metrics::counter!("trustrelay_mcp_bytes_total", "direction" => way))
+        });
+        bytes_in.increment(call.bytes_in);
+        bytes_out.increment(call.bytes_out);
+        if let Some(recorder) = &self.recorder {
+            recorder.record(call);
+        }
     }
 }

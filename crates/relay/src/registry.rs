@@ -4,10 +4,11 @@
 //! cut finds the entry, or the question is answered with no.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use metrics::Gauge;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use trustrelay_token::Principal;
@@ -57,6 +58,7 @@ struct Held {
 pub(crate) struct Registry {
     tokens: Mutex<HashMap<Uuid, Held>>,
     next: AtomicU64,
+    gauges: OnceLock<[Gauge; 4]>,
 }
 
 /// The longest that a timer sleeps before it looks at the wall clock again: a suspended machine's sleep
@@ -150,12 +152,16 @@ impl Registry {
     }
 
     fn gauge(&self, kind: Kind, change: f64) {
-        match kind {
-            Kind::Session => metrics::gauge!("trustrelay_mcp_sessions_open").increment(change),
-            Kind::Stream => metrics::gauge!("trustrelay_mcp_streams_open").increment(change),
-            Kind::Call => metrics::gauge!("trustrelay_mcp_calls_open").increment(change),
-            Kind::Link => metrics::gauge!("trustrelay_mcp_links_open").increment(change),
-        }
+        // Made at the first use: the program may install what counts after it made the relay.
+        let gauges = self.gauges.get_or_init(|| {
+            [
+                metrics::gauge!("trustrelay_mcp_sessions_open"),
+                metrics::gauge!("trustrelay_mcp_streams_open"),
+                metrics::gauge!("trustrelay_mcp_calls_open"),
+                metrics::gauge!("trustrelay_mcp_links_open"),
+            ]
+        });
+        gauges[kind as usize].increment(change);
     }
 }
 

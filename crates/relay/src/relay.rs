@@ -18,7 +18,7 @@ use crate::catalogue::UpstreamStatus;
 use crate::config::{Limits, RelayConfig, RelayError};
 use crate::context::Context;
 use crate::envelope::{Message, RawObject};
-use crate::record::{self, CallRecord, Recorder};
+use crate::record::{CallRecord, Records};
 use crate::registry::{Cut, Kind, Registry};
 use crate::reply::{self, Reply};
 use crate::seal::Sealer;
@@ -70,7 +70,7 @@ pub(crate) struct Inner {
     pub(crate) limits: Limits,
     pub(crate) registry: Arc<Registry>,
     pub(crate) sealer: Sealer,
-    pub(crate) recorder: Option<Arc<dyn Recorder>>,
+    pub(crate) records: Records,
     pub(crate) parked: Mutex<HashMap<Uuid, Parked>>,
     sessions: Mutex<Sessions>,
     pub(crate) tasks: TaskTracker,
@@ -101,7 +101,7 @@ impl Relay {
             limits: config.limits,
             registry: Arc::default(),
             sealer: Sealer::new(&config.seal_keys).map_err(RelayError::Random)?,
-            recorder: config.recorder,
+            records: Records::new(config.recorder),
             parked: Mutex::default(),
             sessions: Mutex::default(),
             tasks: TaskTracker::new(),
@@ -269,7 +269,7 @@ impl Relay {
             bytes_in: message.text().len() as u64,
             bytes_out: 0,
         };
-        record::note(self.0.recorder.as_deref(), call);
+        self.0.records.note(call);
     }
 
     /// Lets go of what nobody has used for long: a session comes back by its id, a link is opened again.

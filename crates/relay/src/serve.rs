@@ -278,6 +278,6 @@ async fn built_in(
         bytes_in: message.text().len() as u64,
         bytes_out: body.len() as u64,
     };
-    crate::record::note(context.relay.0.recorder.as_deref(), call);
+    context.relay.0.records.note(call);
     reply::json(StatusCode::OK, body)
 }

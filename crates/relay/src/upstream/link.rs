@@ -109,7 +109,7 @@ impl Link {
                 (response, Wire::Http { session })
             }
             Transport::Stdio(launcher) => {
-                let process = Process::new(launcher.start()?, &upstream.limits);
+                let process = Process::new(launcher.start().await?, &upstream.limits);
                 let message = Message::parse(body).map_err(|_| Fault::Garbage)?;
                 let mut answer =
                     Exchange::Stdio(process.request(&message, upstream.limits.initialize).await?);
@@ -151,7 +151,7 @@ impl Link {
                 (Exchange::Stdio(process.request(&message, wait).await?), Wire::Stdio(Arc::clone(process)))
             }
             (Transport::Stdio(launcher), _) => {
-                let process = Process::new(launcher.start()?, &upstream.limits);
+                let process = Process::new(launcher.start().await?, &upstream.limits);
                 (Exchange::Stdio(process.request(&message, wait).await?), Wire::Stdio(process))
             }
         };

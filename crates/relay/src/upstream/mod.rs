@@ -263,9 +263,13 @@ impl Upstream {
                 self.eras.lock().session = Some(true);
                 Ok(Some(link))
             }
-            Err(fault @ (Fault::Refused(_) | Fault::Rejected | Fault::Garbage)) => {
+            // A command of the stateless era may end when it is spoken to otherwise.
+            Err(fault @ (Fault::Down | Fault::Slow)) if !self.is_stdio() || self.is_known() => Err(fault),
+            Err(Fault::Busy) => Err(Fault::Busy),
+            Err(fault) => {
                 // It may have become another program since it was asked.
                 self.eras.lock().stateless = None;
+                *self.health.lock() = Health::Unknown;
                 match self.stateless().await? {
                     Some(_) => {
                         self.eras.lock().session = Some(false);
@@ -274,8 +278,12 @@ impl Upstream {
                     None => Err(fault),
                 }
             }
-            Err(fault) => Err(fault),
         }
+    }
+
+    /// Whether it is known to speak the session era.
+    fn is_known(&self) -> bool {
+        self.eras.lock().session == Some(true)
     }
 
     /// Whether it is worth asking for a session.

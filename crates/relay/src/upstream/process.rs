@@ -69,10 +69,15 @@ impl Launcher {
         Self { name, command, env, cwd, places, backoff: Arc::default() }
     }
 
-    /// Starts the command. At once: waiting for a place or for a pause to end would hold up who asks.
-    pub(crate) fn start(&self) -> Result<Started, Fault> {
-        if self.backoff.lock().not_before.is_some_and(|time| time > Instant::now()) {
-            return Err(Fault::Down);
+    /// Starts the command. At once, or after the shortest of pauses: waiting for a place or for a longer pause to end would hold up
+    /// who asks.
+    pub(crate) async fn start(&self) -> Result<Started, Fault> {
+        let not_before = self.backoff.lock().not_before;
+        if let Some(time) = not_before.filter(|time| *time > Instant::now()) {
+            if time > Instant::now() + FIRST_PAUSE {
+                return Err(Fault::Down);
+            }
+            tokio::time::sleep_until(time).await;
         }
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Fault::Busy)?;
         let started = self.spawn(place);
