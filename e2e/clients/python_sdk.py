@@ -49,7 +49,8 @@ async def follow(client, command):
 async def main():
     headers = {"Authorization": f"Bearer {os.environ['TRUSTRELAY_TOKEN']}"}
     async with httpx2.AsyncClient(headers=headers, timeout=300, event_hooks={"response": [remember]}) as http:
-        async with Client(streamable_http_client(sys.argv[1], http_client=http)) as client:
+        transport = streamable_http_client(sys.argv[1], http_client=http)
+        async with Client(transport, mode=os.environ["TRUSTRELAY_E2E_MODE"]) as client:
             say(ok="connected")
             while line := await asyncio.to_thread(sys.stdin.readline):
                 try:

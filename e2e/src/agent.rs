@@ -17,8 +17,10 @@ use crate::{PATIENCE, tools};
 /// The client libraries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Library {
-    /// `mcp` of PyPI, 2.x.
+    /// `mcp` of PyPI, 2.x, in the newest era of the protocol that the server has: the stateless one.
     Python,
+    /// The same in the era of sessions.
+    PythonWithSessions,
     /// `@modelcontextprotocol/sdk` of npm, 1.x.
     TypeScriptV1,
     /// `@modelcontextprotocol/client` of npm, 2.x.
@@ -28,13 +30,19 @@ pub enum Library {
 impl Library {
     fn command(self, scripts: &Scripts) -> Result<Command> {
         let (program, script) = match self {
-            Self::Python => (tools::python()?, "python_sdk.py"),
+            Self::Python | Self::PythonWithSessions => (tools::python()?, "python_sdk.py"),
             Self::TypeScriptV1 => (tools::node()?, "typescript_v1.mjs"),
             Self::TypeScriptV2 => (tools::node()?, "typescript_v2.mjs"),
         };
         let mut command = Command::new(program);
-        command.arg(scripts.0.path().join(script));
+        let mode = if self == Self::PythonWithSessions { "legacy" } else { "auto" };
+        command.arg(scripts.0.path().join(script)).env("TRUSTRELAY_E2E_MODE", mode);
         Ok(command)
+    }
+
+    /// How many sessions an agent opens.
+    pub fn sessions(self) -> u64 {
+        if self == Self::Python { 0 } else { 1 }
     }
 }
 

@@ -13,6 +13,11 @@ async fn an_agent_on_the_python_sdk_works_until_its_token_is_revoked() -> Result
 }
 
 #[tokio::test]
+async fn an_agent_on_the_python_sdk_with_sessions_works_until_its_token_is_revoked() -> Result<()> {
+    works_until_its_token_is_revoked(Library::PythonWithSessions).await
+}
+
+#[tokio::test]
 async fn an_agent_on_the_typescript_sdk_v1_works_until_its_token_is_revoked() -> Result<()> {
     works_until_its_token_is_revoked(Library::TypeScriptV1).await
 }
@@ -44,11 +49,17 @@ async fn works_until_its_token_is_revoked(library: Library) -> Result<()> {
     let long = json!({ "duration": 60, "steps": 600 });
     agent.begin("everything__trigger-long-running-operation", long).await?;
     agent.progress().await?;
-    assert_eq!(api.revoke(&agents.id).await?, 1, "the agent had one session");
+    assert_eq!(
+        api.revoke(&agents.id).await?,
+        library.sessions(),
+        "the agent's sessions are ended, and counted"
+    );
     refusal(agent.end().await).context("the call in flight")?;
 
     // The open session is refused, and so is a new connection; nothing else has changed for the neighbour.
-    let open = refusal(agent.tools().await).context("the open session")?;
+    // (Its list of tools a client may keep for a while, without asking; a call asks.)
+    let open = refusal(agent.call("everything__echo", json!({ "message": "x" })).await)
+        .context("the open session")?;
     let new = refusal(Agent::connect(library, &mcp, &agents.token).await).context("a new connection")?;
     for refused in [open, new] {
         assert!(refused.contains("401") || refused.contains("revoked"), "{refused}");
