@@ -169,3 +169,19 @@ pub(crate) fn lock(dir: &Path) -> anyhow::Result<ServerLock> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_who_begin_at_once_the_later_takes_the_key_of_the_first() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join(KEY_FILE);
+        let first = begin_key(dir.path(), &path).expect("begun");
+        let second = begin_key(dir.path(), &path).expect("there already");
+        assert_eq!(*first.expose(), *second.expose());
+        assert_eq!(*read_key(&path).expect("reads").expect("there").expose(), *first.expose());
+        assert_eq!(std::fs::read_dir(dir.path()).expect("lists").count(), 1, "no draft is left");
+    }
+}
