@@ -48,6 +48,8 @@ impl Cut for NothingOpen {
 pub struct AuthorityConfig {
     /// How long a lease is, at most [`MAX_LEASE`](crate::MAX_LEASE): the longest that a dead node can delay a revocation.
     pub lease: Duration,
+    /// What people call this node, such as its host and port.
+    pub node_name: String,
     /// How many tokens the index holds: at some 600 bytes each, 200,000 are 120 MB.
     pub index_entries: usize,
     /// How long a browser session lasts.
@@ -64,6 +66,7 @@ impl Default for AuthorityConfig {
     fn default() -> Self {
         Self {
             lease: Duration::from_secs(2),
+            node_name: String::new(),
             index_entries: 200_000,
             session_length: Duration::from_secs(7 * 24 * 3600),
             usage_flush: Duration::from_secs(5),

@@ -17,6 +17,8 @@ use crate::store::{Lease, Renewal, StoreError};
 
 /// How often a revocation looks whether the other nodes have applied it.
 const ACKNOWLEDGEMENT_POLL: Duration = Duration::from_millis(10);
+/// The first such look comes so soon: nodes that were woken have applied the change by then.
+const FIRST_POLL: Duration = Duration::from_millis(1);
 /// Longest lease there may be, and so the longest that a node may hold a revocation up. What is waited for is another process's
 /// lease, which may be longer than one's own.
 pub const MAX_LEASE: Duration = Duration::from_secs(60);
@@ -34,6 +36,8 @@ pub(crate) struct Fence {
     applied: AtomicU64,
     /// Held while entries are applied, so that each is applied once and in order; never across an await.
     applying: Mutex<BTreeMap<u64, usize>>,
+    /// Cuts that the store has not been told of.
+    unreported: Mutex<Vec<(u64, u64)>>,
     /// One renewal at a time; whether this process is a node, which takes leases at all.
     renewing: tokio::sync::Mutex<bool>,
     pub(crate) stop: Notify,
@@ -47,6 +51,7 @@ impl Fence {
             valid_until: AtomicU64::new(0),
             applied: AtomicU64::new(0),
             applying: Mutex::new(BTreeMap::new()),
+            unreported: Mutex::default(),
             renewing: tokio::sync::Mutex::new(false),
             stop: Notify::new(),
         }
@@ -90,6 +95,8 @@ impl Authority {
                 node_id: self.fence.node_id,
                 applied_seq: self.fence.applied.load(Ordering::SeqCst),
                 length: self.fence.length,
+                name: self.config.node_name.clone(),
+                cuts: self.fence.unreported.lock().clone(),
             };
             match self.store.renew_lease(&lease).await? {
                 Renewal::Held => {
@@ -97,6 +104,8 @@ impl Authority {
                     let margin = self.fence.length / 10;
                     let until = asked_at + self.fence.length.saturating_sub(margin);
                     self.fence.valid_until.store(nanos(until), Ordering::SeqCst);
+                    // One renewal at a time: nothing was added meanwhile but behind these.
+                    self.fence.unreported.lock().drain(..lease.cuts.len());
                     return Ok(());
                 }
                 Renewal::Behind(entries) => {
@@ -127,6 +136,9 @@ impl Authority {
                 Change::UserEnabled(_) => 0,
             };
             cuts.insert(entry.seq, cut);
+            if cut > 0 {
+                self.fence.unreported.lock().push((entry.seq, cut as u64));
+            }
             while cuts.len() > REMEMBERED_CUTS {
                 cuts.pop_first();
             }
@@ -135,13 +147,18 @@ impl Authority {
         }
     }
 
-    /// Waits until entry `seq` is applied here and on every node that holds a lease. How many sessions it cut here.
+    /// Waits until entry `seq` is applied here and on every node that holds a lease. How many sessions it cut on all of them.
     pub(crate) async fn wait_for_fence(&self, seq: u64) -> Result<usize, AuthorityError> {
         let begun = self.clock.since_boot();
+        let mut pause = FIRST_POLL;
         loop {
             let waited = self.clock.since_boot().saturating_sub(begun);
             match self.settled(seq).await {
-                Ok(true) => return Ok(self.fence.applying.lock().get(&seq).copied().unwrap_or(0)),
+                Ok(true) => {
+                    let here = self.fence.applying.lock().get(&seq).copied().unwrap_or(0);
+                    let there = self.store.cuts(seq, Some(self.fence.node_id)).await?;
+                    return Ok(here.saturating_add(usize::try_from(there).unwrap_or(usize::MAX)));
+                }
                 // A node that died holds the answer up for its lease.
                 Ok(false) if waited > MAX_LEASE => {
                     let why = "a node has not confirmed the revocation; repeat it";
@@ -151,7 +168,8 @@ impl Authority {
                 Err(error) if waited > self.fence.length * 2 => return Err(error.into()),
                 Ok(false) | Err(_) => {}
             }
-            tokio::time::sleep(ACKNOWLEDGEMENT_POLL).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(ACKNOWLEDGEMENT_POLL);
         }
     }
 
@@ -169,6 +187,7 @@ impl Authority {
             tokio::select! {
                 () = self.fence.stop.notified() => break,
                 () = tokio::time::sleep((self.fence.length / 4).min(RENEW_WITHIN)) => {}
+                () = self.store.log_grew() => {}
             }
             match self.renew().await {
                 Ok(()) if lost => {

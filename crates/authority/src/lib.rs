@@ -37,4 +37,4 @@ pub use record::{Change, LogEntry, PatRecord, RevokedPat, SessionRecord, Usage, 
 pub use revoke::{PatRef, Revoked};
 pub use secret::{BadSecret, ServerSecret};
 pub use sessions::SessionSecret;
-pub use store::{Lease, Renewal, RevokeOutcome, Store, StoreError};
+pub use store::{Lease, NodeRecord, Renewal, RevokeOutcome, Store, StoreError};

@@ -53,6 +53,11 @@ impl ServerSecret {
         DigestKey::new(KeyId(u32::from_be_bytes([a, b, c, d])), &key)
     }
 
+    /// The key that MCP session ids are sealed with.
+    pub fn mcp_key(&self) -> [u8; 32] {
+        self.derive("trustrelay mcp seal v1")
+    }
+
     pub(crate) fn session_key(&self) -> SessionKey {
         let mut block = Zeroizing::new([0; 64]);
         block[..32].copy_from_slice(&self.derive::<32>("trustrelay browser session v1"));

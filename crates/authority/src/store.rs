@@ -42,6 +42,23 @@ pub struct Lease {
     pub applied_seq: u64,
     /// How long the claim holds, by the store's own clock.
     pub length: Duration,
+    /// What people call the node, such as its host and port.
+    pub name: String,
+    /// How many sessions each entry that the node has applied since the last claim has cut there.
+    pub cuts: Vec<(u64, u64)>,
+}
+
+/// A node, as the store knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeRecord {
+    /// The node.
+    pub node_id: Uuid,
+    /// What people call it.
+    pub name: String,
+    /// The last log entry that it has applied.
+    pub applied_seq: u64,
+    /// How long its lease still holds, by the store's own clock; `None` if it has run out.
+    pub lease_left: Option<Duration>,
 }
 
 /// The answer to a claim.
@@ -139,6 +156,15 @@ pub trait Store: Send + Sync + 'static {
     async fn renew_lease(&self, lease: &Lease) -> Result<Renewal, StoreError>;
     /// Gives a lease up.
     async fn end_lease(&self, node_id: Uuid) -> Result<(), StoreError>;
+    /// The nodes that the store knows of, by name and id: those that hold a lease, and those whose lease ran out not long ago.
+    async fn nodes(&self) -> Result<Vec<NodeRecord>, StoreError>;
+    /// How many sessions entry `seq` has cut on nodes other than `except`, as far as they have said so with a claim.
+    async fn cuts(&self, seq: u64, except: Option<Uuid>) -> Result<u64, StoreError>;
+    /// Ends when the log has grown, as far as the store hears of it: a wake-up, and nothing that may be relied on. A store that hears
+    /// nothing waits for ever.
+    async fn log_grew(&self) {
+        std::future::pending().await
+    }
     /// How many nodes other than `except` hold a lease by the store's clock and have not applied entry `seq`.
     async fn nodes_behind(&self, seq: u64, except: Option<Uuid>) -> Result<u64, StoreError>;
 

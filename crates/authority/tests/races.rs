@@ -161,7 +161,13 @@ async fn the_expiry_that_is_answered_is_the_one_that_is_kept() {
 async fn a_revocation_waits_for_a_dead_nodes_lease_however_much_longer_than_its_own() {
     let world = World::new().await;
     let issued = world.token("mcp").await;
-    let dead = Lease { node_id: Uuid::now_v7(), applied_seq: 0, length: Duration::from_secs(2) };
+    let dead = Lease {
+        node_id: Uuid::now_v7(),
+        applied_seq: 0,
+        length: Duration::from_secs(2),
+        name: String::new(),
+        cuts: Vec::new(),
+    };
     assert_eq!(world.store.renew_lease(&dead).await.expect("asks"), Renewal::Held);
     let secrets = std::slice::from_ref(&world.secret);
     let own = AuthorityConfig { lease: Duration::from_millis(200), ..config() };
@@ -176,7 +182,13 @@ async fn a_revocation_that_a_store_stops_to_answer_is_refused_and_holds_when_rep
     let world = World::new().await;
     let issued = world.token("mcp").await;
     world.verify(&issued.token).await.expect("warm");
-    let behind = Lease { node_id: Uuid::now_v7(), applied_seq: 0, length: Duration::from_secs(600) };
+    let behind = Lease {
+        node_id: Uuid::now_v7(),
+        applied_seq: 0,
+        length: Duration::from_secs(600),
+        name: String::new(),
+        cuts: Vec::new(),
+    };
     world.store.renew_lease(&behind).await.expect("asks");
     let secrets = std::slice::from_ref(&world.secret);
     let command =

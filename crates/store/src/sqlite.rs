@@ -7,13 +7,13 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use trustrelay_authority::{
-    Lease, PatRecord, Renewal, RevokeOutcome, SessionRecord, Store, StoreError, Usage, UserRecord,
+    Lease, NodeRecord, PatRecord, Renewal, RevokeOutcome, SessionRecord, Store, StoreError, Usage, UserRecord,
 };
 use trustrelay_token::TokenDigest;
 use uuid::Uuid;
 
 use crate::errors::OrStoreError;
-use crate::log::{append, head, renew_lease, since_boot};
+use crate::log::{self, append, head, renew_lease, since_boot};
 use crate::open::{OpenError, SqliteOptions, prepare};
 use crate::pats::{insert_pat, record_usage, revoke_pat};
 use crate::rows::{self, PAT, PAT_COLUMNS, USER};
@@ -356,6 +356,15 @@ impl Store for SqliteStore {
                     .or_store()
             })
             .await
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeRecord>, StoreError> {
+        let boot_id = self.boot_id.clone();
+        self.threads.read(move |connection| log::nodes(connection, &boot_id)).await
+    }
+
+    async fn cuts(&self, seq: u64, except: Option<Uuid>) -> Result<u64, StoreError> {
+        self.threads.read(move |connection| log::cuts(connection, seq, except)).await
     }
 
     async fn bind_secret(&self, fingerprint: &[u8; 16]) -> Result<bool, StoreError> {

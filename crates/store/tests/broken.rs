@@ -37,7 +37,13 @@ async fn while_another_holds_the_file_every_change_is_refused_and_nothing_is_don
     store.insert_user(&ada).await.expect("added");
     store.insert_pat(&pat, 9).await.expect("inserted");
     let held = Locked::by_another(&store);
-    let lease = Lease { node_id, applied_seq: 0, length: Duration::from_secs(600) };
+    let lease = Lease {
+        node_id,
+        applied_seq: 0,
+        length: Duration::from_secs(600),
+        name: String::new(),
+        cuts: Vec::new(),
+    };
     let use_of = Usage { pat_id: pat.pat_id, last_used_at: at, address: None, user_agent: None, count: 1 };
     let eve = user("eve@example.org");
     for why in [

@@ -198,7 +198,13 @@ async fn what_cannot_be_read_is_said_to_be_corrupt_and_costs_nothing_else() {
     assert!(matches!(store.pat_by_id(bad.pat_id).await, Err(StoreError::Corrupt(_))));
     assert!(matches!(store.pat_by_digest(&bad.digest).await, Err(StoreError::Corrupt(_))));
     assert!(store.pat_by_id(good.pat_id).await.expect("reads").is_some());
-    let lease = Lease { node_id: Uuid::now_v7(), applied_seq: 0, length: std::time::Duration::ZERO };
+    let lease = Lease {
+        node_id: Uuid::now_v7(),
+        applied_seq: 0,
+        length: std::time::Duration::ZERO,
+        name: String::new(),
+        cuts: Vec::new(),
+    };
     let refused = store.renew_lease(&lease).await;
     assert!(matches!(&refused, Err(StoreError::Corrupt(what)) if what.contains("odd")), "{refused:?}");
     let outcome = store.revoke_pat(bad.pat_id, ada.created_at).await.expect("asks").expect("there");

@@ -27,6 +27,8 @@ pub(crate) enum Missing {
 /// The opened data.
 pub(crate) struct Opened {
     pub(crate) authority: Arc<Authority>,
+    /// What MCP session ids are sealed with.
+    pub(crate) mcp_key: [u8; 32],
 }
 
 /// Opens the data for a command.
@@ -54,11 +56,12 @@ pub(crate) async fn data_at(
     }
     // The key is settled before the database is begun, so that a wrong one leaves no database behind.
     let secret = secret(location, fresh)?;
+    let mcp_key = secret.mcp_key();
     let store = SqliteStore::open(dir, SqliteOptions::default())?;
     let authority = Authority::open(Arc::new(store), &[secret], Arc::new(SystemClock), config)
         .await
         .with_context(|| format!("the data in {} does not open", dir.display()))?;
-    Ok(Opened { authority })
+    Ok(Opened { authority, mcp_key })
 }
 
 fn secret(location: &Location, fresh: bool) -> anyhow::Result<ServerSecret> {

@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
-use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::signal::unix::{SignalKind, signal};
 use trustrelay_authority::{AuthorityConfig, Cut};
 use trustrelay_relay::{Relay, RelayConfig};
@@ -30,6 +31,22 @@ impl Cut for CutRelay {
     }
 }
 
+/// What others call this node if nothing else is said: its host and port.
+fn node_name(address: std::net::SocketAddr) -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{host}:{}", address.port())
+}
+
+/// How often samples are folded into histograms: between two looks at `/metrics` they would pile up else.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+
+async fn keep_metrics(metrics: PrometheusHandle) {
+    loop {
+        tokio::time::sleep(METRICS_UPKEEP).await;
+        metrics.run_upkeep();
+    }
+}
+
 /// Runs the server until SIGTERM or SIGINT.
 pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode> {
     let file = config::read_file(place)?;
@@ -41,8 +58,6 @@ pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode>
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be handled")?;
 
     let public_origin = config.public_url.as_ref().map(|url| url.origin().ascii_serialization());
-    let relay =
-        Relay::new(RelayConfig { upstreams: config.upstreams, public_origin, ..RelayConfig::default() })?;
     // The port before the data: a second start on the same port changes nothing.
     let listener = listener::bind(config.listen).await?;
     let address = listener.local_addr().context("the listener has no address")?;
@@ -51,9 +66,15 @@ pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode>
     let opened = open::data_at(
         &location,
         Missing::Create,
-        AuthorityConfig { lease: config.lease, ..AuthorityConfig::default() },
+        AuthorityConfig { lease: config.lease, node_name: node_name(address), ..AuthorityConfig::default() },
     )
     .await?;
+    let relay = Relay::new(RelayConfig {
+        upstreams: config.upstreams,
+        public_origin,
+        seal_keys: vec![opened.mcp_key],
+        ..RelayConfig::default()
+    })?;
     let authority = opened.authority;
     authority.set_cut(Arc::new(CutRelay(relay.clone())));
     authority.start().await?;
@@ -71,6 +92,7 @@ pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode>
     }
     let secure_cookies = base.scheme() == "https";
     let metrics = PrometheusBuilder::new().install_recorder().context("metrics do not start")?;
+    tokio::spawn(keep_metrics(metrics.clone()));
     let web = WebConfig { public_url: config.public_url, secure_cookies, metrics: Some(metrics) };
     let router = trustrelay_web::router(AppState::new(authority.clone(), relay.clone(), web));
     say(format_args!("listening on http://{address}"))?;

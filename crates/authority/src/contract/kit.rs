@@ -108,7 +108,13 @@ pub(super) async fn log_after(store: &dyn Store, seq: u64) -> Vec<LogEntry> {
     loop {
         let applied_seq = seq + entries.len() as u64;
         // A claim of no length: it reads, and counts for nothing.
-        let lease = Lease { node_id, applied_seq, length: std::time::Duration::ZERO };
+        let lease = Lease {
+            node_id,
+            applied_seq,
+            length: std::time::Duration::ZERO,
+            name: String::new(),
+            cuts: Vec::new(),
+        };
         match store.renew_lease(&lease).await.expect("asks") {
             Renewal::Held => return entries,
             Renewal::Behind(more) => {

@@ -14,7 +14,10 @@ const LONG: Duration = Duration::from_secs(600);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn renew(store: &dyn Store, node_id: Uuid, applied_seq: u64, length: Duration) -> Renewal {
-    store.renew_lease(&Lease { node_id, applied_seq, length }).await.expect("asks")
+    store
+        .renew_lease(&Lease { node_id, applied_seq, length, name: String::new(), cuts: Vec::new() })
+        .await
+        .expect("asks")
 }
 
 async fn behind(store: &dyn Store, seq: u64) -> u64 {
@@ -72,6 +75,48 @@ pub async fn a_refused_renewal_leaves_the_lease_as_it_was(store: &dyn Store) {
     assert_eq!(behind(store, seq).await, 1);
     assert!(matches!(renew(store, node, 0, LONG).await, Renewal::Behind(_)));
     assert_eq!(behind(store, seq).await, 1, "reading an entry is not applying it");
+}
+
+/// Those who run it see who is there, and how far each is.
+pub async fn nodes_are_listed_with_what_is_left_of_their_lease(store: &dyn Store) {
+    let ada = added(store, "ada@example.org").await;
+    let lease = |name: &str, length| Lease {
+        node_id: Uuid::now_v7(),
+        applied_seq: 0,
+        length,
+        name: name.into(),
+        cuts: Vec::new(),
+    };
+    let (b, a) = (lease("b:8080", LONG), lease("a:8080", LONG));
+    for lease in [&b, &a] {
+        store.renew_lease(lease).await.expect("asks");
+    }
+    change(store, &ada).await;
+    let nodes = store.nodes().await.expect("asks");
+    assert_eq!(nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>(), ["a:8080", "b:8080"]);
+    assert_eq!(nodes[0].node_id, a.node_id);
+    assert!(nodes.iter().all(|node| node.applied_seq == 0));
+    assert!(nodes.iter().all(|node| node.lease_left.is_some_and(|left| left > LONG / 2 && left <= LONG)));
+    store.end_lease(a.node_id).await.expect("ends");
+    assert_eq!(store.nodes().await.expect("asks").len(), 1);
+}
+
+/// What a revocation has cut on other nodes is in its answer.
+pub async fn cuts_are_added_up_over_the_other_nodes(store: &dyn Store) {
+    let lease = |cuts: &[(u64, u64)]| Lease {
+        node_id: Uuid::now_v7(),
+        applied_seq: 0,
+        length: LONG,
+        name: String::new(),
+        cuts: cuts.to_vec(),
+    };
+    let (one, two) = (lease(&[(1, 3), (2, 5)]), lease(&[(1, 4)]));
+    for lease in [&one, &two, &one] {
+        assert_eq!(store.renew_lease(lease).await.expect("asks"), Renewal::Held);
+    }
+    let cuts = async |seq, except| store.cuts(seq, except).await.expect("asks");
+    assert_eq!((cuts(1, None).await, cuts(2, None).await, cuts(3, None).await), (7, 5, 0));
+    assert_eq!(cuts(1, Some(one.node_id)).await, 4);
 }
 
 /// A server that stops holds nobody up.

@@ -94,7 +94,13 @@ pub async fn a_thousand_entries_come_at_a_time(store: &dyn Store) {
     let node_id = Uuid::now_v7();
     let mut applied_seq = 0;
     for expected in [AT_A_TIME, AT_A_TIME, 1] {
-        let lease = Lease { node_id, applied_seq, length: Duration::from_secs(60) };
+        let lease = Lease {
+            node_id,
+            applied_seq,
+            length: Duration::from_secs(60),
+            name: String::new(),
+            cuts: Vec::new(),
+        };
         let Renewal::Behind(more) = store.renew_lease(&lease).await.expect("asks") else {
             panic!("held at {applied_seq} of {entries}");
         };
@@ -103,6 +109,12 @@ pub async fn a_thousand_entries_come_at_a_time(store: &dyn Store) {
         assert_eq!(store.nodes_behind(entries, None).await.expect("asks"), 0, "it holds no lease yet");
         applied_seq += expected;
     }
-    let lease = Lease { node_id, applied_seq, length: Duration::from_secs(60) };
+    let lease = Lease {
+        node_id,
+        applied_seq,
+        length: Duration::from_secs(60),
+        name: String::new(),
+        cuts: Vec::new(),
+    };
     assert_eq!(store.renew_lease(&lease).await.expect("asks"), Renewal::Held);
 }

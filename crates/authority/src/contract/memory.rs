@@ -13,7 +13,7 @@ use trustrelay_token::TokenDigest;
 use uuid::Uuid;
 
 use crate::record::{Change, LogEntry, PatRecord, RevokedPat, SessionRecord, Usage, UserRecord};
-use crate::store::{Lease, Renewal, RevokeOutcome, Store, StoreError};
+use crate::store::{Lease, NodeRecord, Renewal, RevokeOutcome, Store, StoreError};
 
 #[derive(Default)]
 struct Data {
@@ -23,7 +23,8 @@ struct Data {
     revoked_seq: HashMap<Uuid, u64>,
     sessions: HashMap<[u8; 32], SessionRecord>,
     log: Vec<LogEntry>,
-    nodes: BTreeMap<Uuid, (Instant, u64)>,
+    nodes: BTreeMap<Uuid, (Instant, u64, String)>,
+    cuts: BTreeMap<(u64, Uuid), u64>,
     fingerprint: Option<[u8; 16]>,
 }
 
@@ -329,7 +330,9 @@ impl Store for MemoryStore {
         if !behind.is_empty() {
             return Ok(Renewal::Behind(behind));
         }
-        data.nodes.insert(lease.node_id, (Instant::now() + lease.length, lease.applied_seq));
+        let node = (Instant::now() + lease.length, lease.applied_seq, lease.name.clone());
+        data.nodes.insert(lease.node_id, node);
+        data.cuts.extend(lease.cuts.iter().map(|(seq, sessions)| ((*seq, lease.node_id), *sessions)));
         Ok(Renewal::Held)
     }
 
@@ -340,10 +343,29 @@ impl Store for MemoryStore {
 
     async fn nodes_behind(&self, seq: u64, except: Option<Uuid>) -> Result<u64, StoreError> {
         let now = Instant::now();
-        let behind = |(id, (until, applied)): &(&Uuid, &(Instant, u64))| {
+        let behind = |(id, (until, applied, _)): &(&Uuid, &(Instant, u64, String))| {
             Some(**id) != except && *until > now && *applied < seq
         };
         Ok(self.data()?.nodes.iter().filter(behind).count() as u64)
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeRecord>, StoreError> {
+        let now = Instant::now();
+        let record = |(id, (until, applied_seq, name)): (&Uuid, &(Instant, u64, String))| NodeRecord {
+            node_id: *id,
+            name: name.clone(),
+            applied_seq: *applied_seq,
+            lease_left: until.checked_duration_since(now).filter(|left| !left.is_zero()),
+        };
+        let mut nodes: Vec<_> = self.data()?.nodes.iter().map(record).collect();
+        nodes.sort_by(|a, b| (&a.name, a.node_id).cmp(&(&b.name, b.node_id)));
+        Ok(nodes)
+    }
+
+    async fn cuts(&self, seq: u64, except: Option<Uuid>) -> Result<u64, StoreError> {
+        let data = self.data()?;
+        let of_others = data.cuts.range((seq, Uuid::nil())..=(seq, Uuid::max()));
+        Ok(of_others.filter(|((_, node), _)| Some(*node) != except).map(|(_, sessions)| sessions).sum())
     }
 
     async fn bind_secret(&self, fingerprint: &[u8; 16]) -> Result<bool, StoreError> {

@@ -80,6 +80,8 @@ macro_rules! store_contract {
                 a_lease_is_held_at_the_head_alone
                 whoever_holds_a_lease_and_lacks_the_entry_is_behind
                 a_refused_renewal_leaves_the_lease_as_it_was
+                nodes_are_listed_with_what_is_left_of_their_lease
+                cuts_are_added_up_over_the_other_nodes
                 a_lease_that_is_given_up_counts_no_more
                 a_lease_runs_out_by_itself
                 a_renewal_lengthens_and_a_shorter_one_shortens

@@ -272,7 +272,13 @@ impl Known {
                 let length = if self.random.chance(70) { Duration::from_secs(3600) } else { Duration::ZERO };
                 let node_id = self.nodes[self.random.below(FEW)];
                 let lacks = self.random.next() % 3;
-                Call::RenewLease(Lease { node_id, applied_seq: head.saturating_sub(lacks), length })
+                Call::RenewLease(Lease {
+                    node_id,
+                    applied_seq: head.saturating_sub(lacks),
+                    length,
+                    name: String::new(),
+                    cuts: Vec::new(),
+                })
             }
             26 => match self.random.below(3) {
                 0 => Call::EndLease(self.nodes[self.random.below(FEW)]),
@@ -294,7 +300,13 @@ impl Known {
         calls.extend(self.pats.iter().map(|pat| Call::PatById(pat.pat_id)));
         calls.extend(self.sessions.iter().map(|digest| Call::SessionByDigest(*digest)));
         calls.extend((0..=head + 1).map(|seq| Call::NodesBehind(seq, None)));
-        let reader = Lease { node_id: Uuid::nil(), applied_seq: 0, length: Duration::ZERO };
+        let reader = Lease {
+            node_id: Uuid::nil(),
+            applied_seq: 0,
+            length: Duration::ZERO,
+            name: String::new(),
+            cuts: Vec::new(),
+        };
         calls.push(Call::RenewLease(reader));
         calls
     }

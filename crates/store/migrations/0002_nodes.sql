@@ -1,0 +1,8 @@
+-- What people call a node, and how many sessions each entry has cut on it.
+ALTER TABLE nodes ADD COLUMN name TEXT NOT NULL DEFAULT '';
+CREATE TABLE cuts (
+  seq      INTEGER NOT NULL,
+  node_id  BLOB NOT NULL,
+  sessions INTEGER NOT NULL,
+  PRIMARY KEY (seq, node_id)
+) STRICT, WITHOUT ROWID;
