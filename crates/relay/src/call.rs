@@ -485,9 +485,9 @@ impl Call {
             waiting.push((key, method, response));
         }
         let mut responses = RawObject::default();
-        for (key, method, response) in waiting {
+        for (key, method, mut asked) in waiting {
             let patience = self.link.upstream.limits.input;
-            let wait = timeout(patience, response);
+            let wait = timeout(patience, asked.response());
             tokio::pin!(wait);
             let response = loop {
                 tokio::select! {
@@ -495,7 +495,7 @@ impl Call {
                     () = sleep(self.link.upstream.limits.keep_alive) => outlet.keep_alive().await,
                 }
             };
-            let Ok(Ok(response)) = response else { return Ok(None) };
+            let Ok(Some(response)) = response else { return Ok(None) };
             let result = match response.result() {
                 Some(result) => result.to_owned(),
                 // The stateless era has no error for this, but a way to say no.

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::Shared;
@@ -123,7 +124,15 @@ impl Item {
 }
 
 pub(crate) type Items = Arc<Vec<Item>>;
-type Fetch = Shared<oneshot::Receiver<Result<Items, Fault>>>;
+
+/// A fetch on its way.
+#[derive(Clone)]
+struct Fetch {
+    since: Instant,
+    /// It follows one that failed: nobody waits for it.
+    again: bool,
+    answer: Shared<oneshot::Receiver<Result<Items, Fault>>>,
+}
 
 struct Known {
     at: Instant,
@@ -140,6 +149,8 @@ pub(crate) struct Catalogue {
     fetches: Mutex<HashMap<List, Fetch>>,
     /// Lists that somebody asked for and did not get: they are told of when they are there.
     owed: Mutex<HashSet<List>>,
+    /// Lists whose last fetch failed.
+    failed: Mutex<HashSet<List>>,
     link: tokio::sync::Mutex<Option<Arc<Link>>>,
     changes: broadcast::Sender<List>,
 }
@@ -150,6 +161,7 @@ impl Default for Catalogue {
             lists: Mutex::default(),
             fetches: Mutex::default(),
             owed: Mutex::default(),
+            failed: Mutex::default(),
             link: tokio::sync::Mutex::default(),
             changes: broadcast::channel(CHANGES).0,
         }
@@ -201,7 +213,8 @@ impl Upstream {
             None => {}
         }
         let fetch = self.fetch(list);
-        match timeout(self.limits.list_patience, fetch).await {
+        let patience = if fetch.again { Duration::ZERO } else { self.limits.list_patience };
+        match timeout(patience.saturating_sub(fetch.since.elapsed()), fetch.answer).await {
             Ok(fetched) => fetched.unwrap_or(Err(Fault::Down)),
             // It goes on, and is told of when it is there.
             Err(_) => Err(Fault::Slow),
@@ -247,8 +260,9 @@ impl Upstream {
         if let Some(fetch) = fetches.get(&list) {
             return fetch.clone();
         }
-        let (answer, fetch) = oneshot::channel();
-        let fetch = fetch.shared();
+        let (answer, received) = oneshot::channel();
+        let again = self.catalogue.failed.lock().contains(&list);
+        let fetch = Fetch { since: Instant::now(), again, answer: received.shared() };
         fetches.insert(list, fetch.clone());
         let upstream = Arc::clone(self);
         tokio::spawn(async move {
@@ -270,6 +284,7 @@ impl Upstream {
         let mut lists = self.catalogue.lists.lock();
         match fetched {
             Ok(items) => {
+                self.catalogue.failed.lock().remove(&list);
                 let known = Known { at: Instant::now(), items: Arc::clone(items), said_changed: false };
                 let before = lists.insert(list, known);
                 let same = |before: &Known| {
@@ -282,6 +297,7 @@ impl Upstream {
             }
             Err(fault) => {
                 self.note(Some(*fault));
+                self.catalogue.failed.lock().insert(list);
                 tracing::warn!(upstream = %self.name, list = list.method(), fault = fault.outcome(), "list failed");
                 // Its tools cannot be called either.
                 lists.remove(&list).is_some_and(|before| !before.items.is_empty())

@@ -46,8 +46,9 @@ pub(crate) fn of(headers: &HeaderMap, message: &Message) -> Era {
     }
     match headers.get(VERSION) {
         Some(version) if SESSION_VERSIONS.iter().any(|known| version == known) => Era::Session,
+        Some(version) if version == STATELESS => Era::Stateless,
+        _ if headers.contains_key(SESSION) => Era::Session,
         Some(_) => Era::Stateless,
-        None if headers.contains_key(SESSION) => Era::Session,
         None if headers.contains_key(METHOD) => Era::Stateless,
         None => Era::Session,
     }
@@ -325,6 +326,7 @@ mod tests {
             (headers(&[("mcp-protocol-version", "2025-06-18")]), Era::Session),
             (headers(&[("mcp-protocol-version", "2026-07-28"), ("mcp-session-id", "x")]), Era::Stateless),
             (headers(&[("mcp-protocol-version", "1900-01-01")]), Era::Stateless),
+            (headers(&[("mcp-protocol-version", "1900-01-01"), ("mcp-session-id", "x")]), Era::Session),
             (headers(&[("mcp-method", "ping")]), Era::Stateless),
         ] {
             assert_eq!(of(&given, &ping), era, "{given:?}");

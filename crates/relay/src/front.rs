@@ -18,7 +18,7 @@ use crate::registry::{Entry, Kind};
 use crate::relay::Relay;
 use crate::reply::{self, Reply};
 use crate::session::{Session, keep_alive};
-use crate::upstream::Upstream;
+use crate::upstream::{Link, Upstream};
 use crate::{clock, serve, single, subscribe};
 
 pub(crate) async fn handle<B>(
@@ -132,10 +132,14 @@ async fn get(context: &Context, headers: &HeaderMap) -> Reply {
         Ok(entry) => entry,
         Err(refusal) => return refusal,
     };
-    if let Some(upstream) = &context.only
-        && let Some(answer) = upstream_stream(context, upstream, &session, headers, &entry).await
-    {
-        return answer;
+    if let Some(upstream) = &context.only {
+        let link = match session.link(upstream, &context.relay.0.registry, &context.principal).await {
+            Ok(link) => link,
+            Err(fault) => return crate::routes::faulty("null", upstream, fault),
+        };
+        if link.era == Era::Session && !upstream.is_stdio() {
+            return upstream_stream(context, &link, &session, headers, entry).await;
+        }
     }
     // One sender goes to those who tell, through an inner channel whose end is held here: when the stream is cut,
     // no clone of the outer sender may keep the client's stream open.
@@ -172,39 +176,30 @@ async fn get(context: &Context, headers: &HeaderMap) -> Reply {
     reply::stream(frames)
 }
 
-/// On `/mcp/NAME` over HTTP the client's stream is the upstream's own, byte for byte; `None` where the relay tells what there is.
+/// On `/mcp/NAME` over HTTP the client's stream is the upstream's own, byte for byte.
 async fn upstream_stream(
     context: &Context,
-    upstream: &Arc<Upstream>,
+    link: &Link,
     session: &Arc<Session>,
     headers: &HeaderMap,
-    entry: &Entry,
-) -> Option<Reply> {
-    let link = session.link(upstream, &context.relay.0.registry, &context.principal).await;
-    let link = match link {
-        Ok(link) => link,
-        Err(fault) => return Some(crate::routes::faulty("null", upstream, fault)),
-    };
-    if link.era == Era::Stateless || upstream.is_stdio() {
-        return None;
-    }
-    let mut exchange = match single::stream(&link, headers).await {
+    entry: Entry,
+) -> Reply {
+    let upstream = Arc::clone(&link.upstream);
+    let mut exchange = match single::stream(link, headers).await {
         Ok(exchange) => exchange,
         Err(crate::upstream::Fault::Refused(StatusCode::METHOD_NOT_ALLOWED)) => {
-            return Some(reply::method_not_allowed("POST, DELETE", "the upstream has no stream of its own"));
+            return reply::method_not_allowed("POST, DELETE", "the upstream has no stream of its own");
         }
         Err(fault) => {
             let why = fault.message(upstream.name.as_str());
-            return Some(reply::refused(StatusCode::BAD_GATEWAY, &why));
+            return reply::refused(StatusCode::BAD_GATEWAY, &why);
         }
     };
     let (mut outlet, waiting) = Outlet::new();
     outlet.begin();
     let (cut, gone) = (entry.cancel.clone(), session.entry.cancel.clone());
-    let held = context.relay.0.registry.register(&context.principal, context.pat_id, Kind::Link);
-    let (upstream, every) = (Arc::clone(upstream), context.relay.0.limits.keep_alive);
-    let session = Arc::clone(session);
-    session.clone().tasks.spawn(async move {
+    let every = context.relay.0.limits.keep_alive;
+    session.tasks.spawn(async move {
         let reader = outlet.gone.clone();
         let carry = async {
             loop {
@@ -228,9 +223,9 @@ async fn upstream_stream(
             () = reader.cancelled() => {}
             () = carry => {}
         }
-        drop(held);
+        drop(entry);
     });
-    Some(waiting.reply(|| reply::ended("null")).await)
+    waiting.reply(|| reply::ended("null")).await
 }
 
 async fn post<B>(context: &Context, headers: &HeaderMap, body: B) -> Reply
@@ -304,6 +299,12 @@ async fn session_post(context: &Context, headers: &HeaderMap, message: Message) 
             Some(upstream) => single::initialize(context, upstream, headers, &message).await,
         };
         return opened.unwrap_or_else(|refusal| refusal);
+    }
+    if let Some(version) = headers.get(VERSION)
+        && !era::SESSION_VERSIONS.iter().any(|known| version == known)
+    {
+        let why = format!("unknown MCP-Protocol-Version; a session has {}", era::SESSION_VERSIONS.join(", "));
+        return reply::refused(StatusCode::BAD_REQUEST, &why);
     }
     let session = match session(context, headers) {
         Ok(session) => session,

@@ -325,12 +325,13 @@ impl Session {
     }
 
     /// A request of the relay's own for the client: its text, and the response to wait for.
-    pub(crate) fn ask(&self, method: &str, params: &RawValue) -> (String, oneshot::Receiver<Message>) {
+    pub(crate) fn ask(self: &Arc<Self>, method: &str, params: &RawValue) -> (String, Asked) {
         let number = self.next_asked.fetch_add(1, Ordering::Relaxed);
         let (sender, response) = oneshot::channel();
         self.asked.lock().insert(number, sender);
         let id = raw(&format!("{ASKED}{number}"));
-        (envelope::request(id.get(), method, params.get()), response)
+        let asked = Asked { session: Arc::clone(self), number, response };
+        (envelope::request(id.get(), method, params.get()), asked)
     }
 
     /// Takes a response of the client's: to a request of the relay's own, or to an upstream's. Whether it was expected.
@@ -370,6 +371,26 @@ impl Session {
         self.links.lock().clear();
         let own = held.iter().filter(|(_, closes)| *closes);
         futures_util::future::join_all(own.map(|(link, _)| link.close())).await;
+    }
+}
+
+/// A request of the relay's own that waits for its response; not any more when it is dropped.
+pub(crate) struct Asked {
+    session: Arc<Session>,
+    number: u64,
+    response: oneshot::Receiver<Message>,
+}
+
+impl Asked {
+    /// The response; `None` if the session has ended.
+    pub(crate) async fn response(&mut self) -> Option<Message> {
+        (&mut self.response).await.ok()
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.session.asked.lock().remove(&self.number);
     }
 }
 
