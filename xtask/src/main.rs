@@ -3,6 +3,7 @@
 // What a task says goes to the terminal: there is no log to write to.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod bench;
 mod run;
 mod test;
 mod tidy;
@@ -19,6 +20,8 @@ Usage: cargo xtask TASK
   test          everything that a change must pass: format, tidy, clippy, tools, tests
   tidy          the checks of the repository itself: direction of dependency, names, sizes, links
   tools         install what the end-to-end tests need (test does it too)
+  bench relay   tool calls through the relay and asked directly, side by side; the memory of open streams
+                  bench relay --help   what can be set
   screenshots   take the README's picture from the running program
                   screenshots DIR   every page in every state, for looking at";
 
@@ -41,6 +44,7 @@ fn task(arguments: &[&str]) -> Result<()> {
         ["test"] => test::everything(&root)?,
         ["tidy"] => tidy::check(&root)?,
         ["tools"] => tools::install(&root)?,
+        ["bench", "relay", options @ ..] => bench::run(&root, "relay", options)?,
         ["screenshots"] => screenshots(&root, &[])?,
         ["screenshots", dir] => screenshots(&root, &[dir])?,
         other => bail!("there is no task `{}`; `cargo xtask` alone lists the tasks", other.join(" ")),

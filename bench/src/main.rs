@@ -1,0 +1,87 @@
+//! Measures the built program side by side with what it is compared to: interleaved rounds in one run, ratios with their
+//! spread. `cargo xtask bench` builds and runs it.
+//!
+//! Everything runs on loopback, is started here and ends with the run. A figure is worth what its spread says: on a busy
+//! machine compare ratios, never the absolute numbers of two runs.
+
+mod http;
+mod load;
+mod mcp;
+mod measure;
+mod program;
+mod relay;
+mod server;
+mod streams;
+mod upstream;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+
+/// How many files the bench and what it starts may have open: two ends of 10,000 streams, and what else there is.
+const OPEN_FILES: u64 = 65_536;
+
+/// Measures TrustRelay. `cargo xtask bench` builds everything and runs it.
+#[derive(Parser)]
+#[command(after_help = "Example: cargo xtask bench relay --rounds 5 --seconds 2")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Tool calls through the relay against the same calls asked directly, and the memory of open streams.
+    Relay(relay::Options),
+    /// The MCP server that is asked: as fast as one can be. Prints its address.
+    #[command(hide = true)]
+    Upstream,
+}
+
+fn main() -> ExitCode {
+    // One thread: the load generator and the upstream each leave the rest of the machine to what is measured.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = runtime.context("the async runtime does not start").and_then(|runtime| {
+        raise_limit()?;
+        runtime.block_on(async {
+            match Cli::parse().command {
+                Command::Relay(options) => relay::run(&options).await,
+                Command::Upstream => upstream::serve().await,
+            }
+        })
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[allow(clippy::print_stderr, reason = "the end of a command that failed")]
+fn complain(error: &anyhow::Error) {
+    eprintln!("trustrelay-bench: {error:#}");
+}
+
+/// Raises the limit of open files as far as it is allowed and needed; what is started inherits it.
+fn raise_limit() -> anyhow::Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.map_or(OPEN_FILES, |most| most.min(OPEN_FILES));
+    if current.is_some_and(|current| current < wanted) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum })
+            .context("the limit of open files cannot be raised")?;
+    }
+    Ok(())
+}
+
+/// The program that is measured: built beside this one.
+fn trustrelay() -> anyhow::Result<PathBuf> {
+    let path =
+        std::env::current_exe().context("this program's own path is not known")?.with_file_name("trustrelay");
+    anyhow::ensure!(path.exists(), "there is no trustrelay beside the bench; run `cargo xtask bench relay`");
+    Ok(path)
+}

@@ -1,0 +1,70 @@
+//! The programs that are measured, started here: they end with the run, whatever becomes of it.
+
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::param::clock_ticks_per_second;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+/// How long a program may take to listen, and to end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running program that listens. Dropping it kills it.
+pub(crate) struct Program {
+    child: Child,
+    pid: u32,
+    pub(crate) address: SocketAddr,
+}
+
+impl Program {
+    /// Starts it and waits until it says where it listens.
+    pub(crate) async fn start(name: &str, command: &mut Command) -> Result<Self> {
+        let command = command.kill_on_drop(true).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("{name} does not start"))?;
+        let pid = child.id().with_context(|| format!("{name} ended at once"))?;
+        let mut lines = BufReader::new(child.stdout.take().context("no output")?).lines();
+        let address = loop {
+            let line = timeout(PATIENCE, lines.next_line()).await;
+            match line.with_context(|| format!("{name} does not listen"))?? {
+                None => bail!("{name} ended"),
+                Some(line) => {
+                    if let Some(address) = line.strip_prefix("listening on http://") {
+                        break address.parse()?;
+                    }
+                }
+            }
+        };
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        Ok(Self { child, pid, address })
+    }
+
+    /// The processor time that it has taken so far, on all cores.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
+        // The name, in parentheses, may have spaces; utime and stime are the 12th and 13th field after it.
+        let fields = stat.rsplit_once(')').context("no name")?.1;
+        let ticks: Vec<u64> = fields.split(' ').skip(12).take(2).map(str::parse).collect::<Result<_, _>>()?;
+        Ok(Duration::from_secs_f64(ticks.iter().sum::<u64>() as f64 / clock_ticks_per_second() as f64))
+    }
+
+    /// Its resident memory, in bytes.
+    pub(crate) fn resident(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+        Ok(kib * 1024)
+    }
+
+    /// Asks it to end, and waits for that.
+    pub(crate) async fn stop(mut self) -> Result<()> {
+        let pid = Pid::from_raw(self.pid.cast_signed()).context("no process")?;
+        kill_process(pid, Signal::TERM)?;
+        timeout(PATIENCE, self.child.wait()).await.context("it does not end")??;
+        Ok(())
+    }
+}
