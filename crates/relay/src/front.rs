@@ -7,6 +7,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, ORIGIN};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
 use trustrelay_token::Principal;
 
 use crate::body::BoxError;
@@ -18,7 +19,7 @@ use crate::registry::{Entry, Kind};
 use crate::relay::Relay;
 use crate::reply::{self, Reply};
 use crate::session::{Session, keep_alive};
-use crate::upstream::{Link, Upstream};
+use crate::upstream::{Fault, Link, Upstream};
 use crate::{clock, serve, single, subscribe};
 
 pub(crate) async fn handle<B>(
@@ -56,11 +57,14 @@ where
     };
     let context = Context { relay: relay.clone(), principal, pat_id, only };
     match parts.method {
-        Method::POST => post(&context, &parts.headers, body).await,
+        Method::POST => post(context, parts.headers, body).await,
         Method::GET | Method::DELETE if is_stateless(&context, &parts.headers) => {
             reply::method_not_allowed("POST", "this version of the protocol has POST alone")
         }
-        Method::GET => get(&context, &parts.headers).await,
+        Method::GET => {
+            let tasks = context.relay.0.tasks.clone();
+            whole(&tasks, async move { get(&context, &parts.headers).await }).await
+        }
         Method::DELETE => match session(&context, &parts.headers) {
             Ok(session) => {
                 relay.end(&session);
@@ -138,14 +142,17 @@ async fn get(context: &Context, headers: &HeaderMap) -> Reply {
             Err(fault) => return crate::routes::faulty("null", upstream, fault),
         };
         if link.era == Era::Session && !upstream.is_stdio() {
-            return upstream_stream(context, &link, &session, headers, entry).await;
+            return upstream_stream(context, link, &session, headers, entry).await;
         }
     }
     // One sender goes to those who tell, through an inner channel whose end is held here: when the stream is cut,
     // no clone of the outer sender may keep the client's stream open.
     let (inner, mut told) = mpsc::channel::<Bytes>(16);
     let (outer, frames) = mpsc::channel::<Bytes>(16);
-    subscribe::tell_changes(context, &inner);
+    // A pipe of the session era says itself what changes: its own words pass.
+    if !context.only.as_ref().is_some_and(|upstream| upstream.is_stdio() && upstream.may_speak_session()) {
+        subscribe::tell_changes(context, &inner);
+    }
     session.listen(inner, entry.cancel.clone());
     let every = context.relay.0.limits.keep_alive;
     let gone = session.entry.cancel.clone();
@@ -179,15 +186,26 @@ async fn get(context: &Context, headers: &HeaderMap) -> Reply {
 /// On `/mcp/NAME` over HTTP the client's stream is the upstream's own, byte for byte.
 async fn upstream_stream(
     context: &Context,
-    link: &Link,
+    link: Arc<Link>,
     session: &Arc<Session>,
     headers: &HeaderMap,
     entry: Entry,
 ) -> Reply {
     let upstream = Arc::clone(&link.upstream);
-    let mut exchange = match single::stream(link, headers).await {
+    let streamed = match single::stream(&link, headers).await {
+        // The upstream has lost the session: once more on a new one.
+        Err(Fault::SessionGone) => {
+            session.drop_link(&link).await;
+            match session.link(&upstream, &context.relay.0.registry, &context.principal).await {
+                Ok(link) => single::stream(&link, headers).await,
+                Err(fault) => Err(fault),
+            }
+        }
+        streamed => streamed,
+    };
+    let mut exchange = match streamed {
         Ok(exchange) => exchange,
-        Err(crate::upstream::Fault::Refused(StatusCode::METHOD_NOT_ALLOWED)) => {
+        Err(Fault::Refused(StatusCode::METHOD_NOT_ALLOWED)) => {
             return reply::method_not_allowed("POST, DELETE", "the upstream has no stream of its own");
         }
         Err(fault) => {
@@ -199,6 +217,7 @@ async fn upstream_stream(
     outlet.begin();
     let (cut, gone) = (entry.cancel.clone(), session.entry.cancel.clone());
     let every = context.relay.0.limits.keep_alive;
+    let open = session.streams();
     session.tasks.spawn(async move {
         let reader = outlet.gone.clone();
         let carry = async {
@@ -223,12 +242,12 @@ async fn upstream_stream(
             () = reader.cancelled() => {}
             () = carry => {}
         }
-        drop(entry);
+        drop((entry, open));
     });
     waiting.reply(|| reply::ended("null")).await
 }
 
-async fn post<B>(context: &Context, headers: &HeaderMap, body: B) -> Reply
+async fn post<B>(context: Context, headers: HeaderMap, body: B) -> Reply
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
@@ -253,7 +272,7 @@ where
         }
     };
     // What both eras ask of a request's headers comes before what is wrong with its body.
-    if let Err(refusal) = takes_both(context, headers) {
+    if let Err(refusal) = takes_both(&context, &headers) {
         return *refusal;
     }
     let message = match parsed {
@@ -263,9 +282,25 @@ where
             return reply::json(StatusCode::BAD_REQUEST, error);
         }
     };
-    match era::of(headers, &message) {
-        Era::Session => session_post(context, headers, message).await,
-        Era::Stateless => stateless_post(context, headers, message).await,
+    let tasks = context.relay.0.tasks.clone();
+    let answered = async move {
+        match era::of(&headers, &message) {
+            Era::Session => session_post(&context, &headers, message).await,
+            Era::Stateless => stateless_post(&context, &headers, message).await,
+        }
+    };
+    whole(&tasks, answered).await
+}
+
+/// Runs in a task of its own: a client that goes away must not leave half a session with an upstream behind.
+async fn whole(tasks: &TaskTracker, answered: impl Future<Output = Reply> + Send + 'static) -> Reply {
+    match tasks.spawn(tracing::Instrument::in_current_span(answered)).await {
+        Ok(reply) => reply,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime ends.
+            Err(_) => reply::refused(StatusCode::SERVICE_UNAVAILABLE, "the relay is ending; try again"),
+        },
     }
 }
 

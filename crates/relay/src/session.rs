@@ -123,6 +123,8 @@ pub(crate) struct Session {
     /// Resources that the client has subscribed to where the relay has to listen for it.
     pub(crate) subscribed: Mutex<HashMap<String, Subscribed>>,
     used: Mutex<Instant>,
+    /// Streams that are the upstream's own: one `Arc` each, and this one.
+    streams: Arc<()>,
 }
 
 /// One upstream's resources that a session has subscribed to.
@@ -154,6 +156,7 @@ impl Session {
             next_asked: AtomicU64::new(0),
             subscribed: Mutex::default(),
             used: Mutex::new(Instant::now()),
+            streams: Arc::default(),
         })
     }
 
@@ -246,6 +249,12 @@ impl Session {
     pub(crate) fn is_idle(&self) -> bool {
         self.listener.lock().as_ref().is_none_or(|listener| listener.frames.is_closed())
             && self.calls.lock().is_empty()
+            && Arc::strong_count(&self.streams) == 1
+    }
+
+    /// Keeps the session from being idle while a stream of the upstream's own is open.
+    pub(crate) fn streams(&self) -> Arc<()> {
+        Arc::clone(&self.streams)
     }
 
     /// Takes the newest GET stream; the one before it ends.
@@ -302,7 +311,7 @@ impl Session {
         if method.ends_with("/list_changed") {
             // The catalogue says it, when its own list has changed: then the client's next list has the change in it.
             link.upstream.heard(method);
-            return None;
+            return self.only.as_ref().map(|_| message.text().to_owned());
         }
         if method == "notifications/resources/updated" && link.upstream.is_stdio() {
             // The pipe is the token's other sessions' as well.

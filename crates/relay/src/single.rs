@@ -132,6 +132,11 @@ pub(crate) async fn session_said(
     }
     match link.notify(message.into_text()).await {
         Ok(()) => reply::empty(StatusCode::ACCEPTED),
+        // What it was about is gone with the upstream's session; the next request begins a new one.
+        Err(Fault::SessionGone) => {
+            session.drop_link(&link).await;
+            reply::empty(StatusCode::ACCEPTED)
+        }
         Err(Fault::Refused(status)) if matches!(status.as_u16(), 400 | 404..=406 | 409..) => {
             reply::refused(status, &Fault::Refused(status).message(upstream.name.as_str()))
         }

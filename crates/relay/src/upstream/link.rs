@@ -332,10 +332,12 @@ impl Link {
                 }
                 let (wait, limit) = (self.upstream.limits.initialize, self.upstream.limits.answer);
                 let answer = http.send(Method::GET, session.as_ref(), headers, None, wait, limit).await?;
-                if answer.status.is_success() && answer.is_stream {
-                    Ok(Unsolicited::Http(Box::new(answer)))
-                } else {
-                    Err(Fault::Refused(answer.status))
+                match answer.status {
+                    status if status.is_success() && answer.is_stream => {
+                        Ok(Unsolicited::Http(Box::new(answer)))
+                    }
+                    StatusCode::NOT_FOUND if session.is_some() => Err(Fault::SessionGone),
+                    status => Err(Fault::Refused(status)),
                 }
             }
             _ => Err(Fault::Down),

@@ -139,8 +139,9 @@ impl Upstream {
             };
             tokio::select! {
                 () = entry.cancel.cancelled() => {
+                    let slot = weak.upgrade();
                     upstream.pool.0.lock().remove(&key);
-                    if let Some(slot) = weak.upgrade() {
+                    if let Some(slot) = slot {
                         close(slot).await;
                     }
                 }

@@ -1,0 +1,312 @@
+//! What goes on within a call, everywhere: progress, logging, questions, cancellation; and what is heard without having been asked.
+
+use serde_json::{Value, json};
+
+use crate::kit::child::is_gone;
+use crate::kit::{Client, Era, Eras, Live, Place, Transport, is_quiet};
+
+#[tokio::test]
+async fn progress_comes_under_the_clients_own_token_everywhere() {
+    for place in Place::all() {
+        let world = place.begin().await;
+        for token in [json!("mine"), json!(41)] {
+            let params = json!({"name": world.client.tool("progress"), "arguments": {"tag": "t"}, "_meta": {"progressToken": token}});
+            let answer = world.client.ask("tools/call", params).await;
+            assert_eq!(answer.done(), r#"done "t""#, "{place:?}");
+            let steps: Vec<_> =
+                answer.messages.iter().filter(|m| m["method"] == "notifications/progress").collect();
+            assert_eq!(steps.len(), 2, "{place:?}: {}", answer.text);
+            assert!(
+                steps.iter().all(|step| step["params"]["progressToken"] == token),
+                "{place:?}: {}",
+                answer.text
+            );
+        }
+        world.relay.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn log_messages_come_to_a_client_that_asks_for_them_and_to_no_stateless_one_that_does_not() {
+    for place in Place::all() {
+        let mut world = place.begin().await;
+        if place.client == Era::Stateless {
+            let silent = world.client.call("log", json!({"tag": "unasked"})).await;
+            assert!(
+                !silent.text.contains("unasked") && silent.text.contains("logged"),
+                "{place:?}: {}",
+                silent.text
+            );
+            world.client.log_level = Some("info");
+        } else {
+            let set = world.client.ask("logging/setLevel", json!({"level": "info"})).await.last();
+            assert_eq!(set["result"], json!({}), "{place:?}");
+        }
+        let logged = world.client.call("log", json!({"tag": "asked"})).await;
+        let note = logged.messages.iter().find(|m| m["method"] == "notifications/message");
+        assert_eq!(note.unwrap_or_else(|| panic!("{place:?}: {}", logged.text))["params"]["data"], "asked");
+        world.relay.shutdown().await;
+    }
+}
+
+/// A question of the upstream's, and the client's answer to it, in the way of the client's era.
+async fn answered(client: &Client, method: &str, answer: &Value) -> String {
+    let arguments = json!({"method": method, "params": {"message": "why?"}, "tag": "q"});
+    let mut live = client.open_call("ask", arguments.clone()).await;
+    let asked = live.message().await;
+    if client.era == Era::Session {
+        assert_eq!(
+            (&asked["method"], &asked["params"]["message"]),
+            (&json!(method), &json!("why?")),
+            "{asked}"
+        );
+        assert_eq!(client.respond(&asked["id"], "result", answer.clone()).await, 202);
+        return live.whole().await.done();
+    }
+    let result = &asked["result"];
+    assert_eq!(result["resultType"], "input_required", "{asked}");
+    let (key, request) = result["inputRequests"].as_object().unwrap().iter().next().unwrap();
+    assert_eq!((&request["method"], &request["params"]["message"]), (&json!(method), &json!("why?")));
+    let retry = json!({"name": client.tool("ask"), "arguments": arguments, "requestState": result["requestState"],
+        "inputResponses": {key: answer}});
+    client.ask("tools/call", retry).await.done()
+}
+
+#[tokio::test]
+async fn an_upstreams_questions_reach_the_client_and_its_answers_the_upstream_everywhere() {
+    for place in Place::all() {
+        let world = place.begin().await;
+        for (method, answer) in [
+            (
+                "sampling/createMessage",
+                json!({"role": "assistant", "content": {"type": "text", "text": "42"}, "model": "m"}),
+            ),
+            ("elicitation/create", json!({"action": "accept", "content": {"n": 1}})),
+            ("roots/list", json!({"roots": [{"uri": "file:///r"}]})),
+        ] {
+            let done = answered(&world.client, method, &answer).await;
+            assert!(done.starts_with(&format!("answered {answer}")), "{place:?}: {done}");
+        }
+        world.relay.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_session_client_that_refuses_is_heard_as_far_as_the_upstreams_era_can_say_it() {
+    for place in Place::all().into_iter().filter(|place| place.client == Era::Session) {
+        let world = place.begin().await;
+        for (method, word) in [("elicitation/create", "cancel"), ("sampling/createMessage", "")] {
+            let mut live =
+                world.client.open_call("ask", json!({"method": method, "params": {}, "tag": "q"})).await;
+            let asked = live.message().await;
+            let no = json!({"code": -1, "message": "no"});
+            assert_eq!(world.client.respond(&asked["id"], "error", no).await, 202);
+            let answer = live.whole().await;
+            match (place.asks_statelessly(), word) {
+                (false, _) => assert_eq!(answer.done(), "refused -1", "{place:?}"),
+                (true, "") => assert_eq!(answer.code(), -32603, "{place:?}"),
+                (true, word) => assert!(answer.done().contains(word), "{place:?}: {}", answer.text),
+            }
+        }
+        world.relay.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_cancels_is_heard_upstream_everywhere() {
+    for place in Place::all() {
+        let world = place.begin().await;
+        let live = begun(&world.client, "wait", "w").await;
+        world.log.saw(r#"WAITS "w""#).await;
+        match (place.client, live) {
+            (Era::Stateless, live) => drop(live),
+            (Era::Session, live) => {
+                let other = world.client.note("notifications/cancelled", json!({"requestId": 99})).await;
+                assert!(other.is_success(), "{place:?}");
+                assert!(!world.log.has(r#"GONE "w""#), "{place:?}");
+                world.client.note("notifications/cancelled", json!({"requestId": 7})).await;
+                drop(live);
+            }
+        }
+        world.log.saw(r#"GONE "w""#).await;
+        let calls = crate::kit::eventually(|| (world.relay.open().calls == 0).then_some(())).await;
+        assert!(calls.is_some(), "{place:?}: {:?}", world.relay.open());
+        world.relay.shutdown().await;
+    }
+}
+
+/// A call that streams already, so that its client can go away.
+async fn begun(client: &Client, tool: &str, tag: &str) -> Live {
+    let params = json!({"name": client.tool(tool), "arguments": {"tag": tag, "stream": true}, "_meta": {"progressToken": 1}});
+    let mut live = client.open("tools/call", params).await;
+    assert_eq!(live.message().await["method"], "notifications/progress");
+    live
+}
+
+#[tokio::test]
+async fn a_session_client_that_only_goes_away_has_not_cancelled() {
+    for place in Place::all().into_iter().filter(|place| place.client == Era::Session) {
+        let world = place.begin().await;
+        drop(begun(&world.client, "wait", "w").await);
+        // What is asked afterwards is answered, and still nothing was cancelled.
+        assert_eq!(world.client.call("echo", json!({})).await.done(), "done {}", "{place:?}");
+        assert!(!world.log.has(r#"GONE "w""#) && !world.log.has("notifications/cancelled"), "{place:?}");
+        assert_eq!(world.relay.open().calls, 1, "{place:?}");
+        world.client.revoke();
+        if place.transport == Transport::Stdio && !place.asks_statelessly() {
+            // The token's own process ends with it, and the call with the process.
+            is_gone(world.log.started()[0]).await;
+        } else {
+            world.log.saw(r#"GONE "w""#).await;
+        }
+        world.relay.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn list_changes_come_to_those_who_listen_everywhere() {
+    for place in Place::all() {
+        let world = place.begin().await;
+        world.client.names("tools/list").await;
+        world.client.call("echo", json!({})).await;
+        let mut heard = world.client.listen(&[]).await;
+        listening(&place, &world.log).await;
+        world.client.call("grow", json!({})).await;
+        assert_eq!(heard.message().await["method"], "notifications/tools/list_changed", "{place:?}");
+        // A process of the session era knows of its own growth only: the list is of another.
+        let same = place.transport == Transport::Http || place.upstream == Eras::Stateless;
+        if place.at.is_none() && same {
+            assert!(world.client.names("tools/list").await.contains(&"up__grown0".to_owned()), "{place:?}");
+        }
+        world.relay.shutdown().await;
+    }
+}
+
+/// Waits until the relay listens to the upstream.
+async fn listening(place: &Place, log: &crate::kit::Log) {
+    let raw = place.client == Era::Session && place.at.is_some() && place.upstream != Eras::Stateless;
+    match (place.transport, place.upstream) {
+        (Transport::Http, Eras::Session) => log.saw("HEARS").await,
+        (Transport::Http, _) if raw => log.saw("HEARS").await,
+        (Transport::Http, _) | (_, Eras::Stateless) => log.saw("LISTENS").await,
+        (Transport::Stdio, _) => {}
+    }
+}
+
+#[tokio::test]
+async fn a_stateless_listener_hears_nothing_that_it_did_not_ask_for() {
+    for place in Place::all().into_iter().filter(|place| place.client == Era::Stateless) {
+        let world = place.begin().await;
+        let filter = json!({"resourceSubscriptions": ["test://one"]});
+        let mut heard = world.client.open("subscriptions/listen", json!({ "notifications": filter })).await;
+        let acknowledged = heard.message().await;
+        assert_eq!(acknowledged["params"]["notifications"], filter, "{place:?}");
+        world.client.names("tools/list").await;
+        world.client.call("grow", json!({})).await;
+        world.client.call("touch", json!({"uri": "test://each/9"})).await;
+        world.client.call("touch", json!({"uri": "test://one"})).await;
+        let first = heard.message().await;
+        assert_eq!(
+            (&first["method"], &first["params"]["uri"]),
+            (&json!("notifications/resources/updated"), &json!("test://one")),
+            "{place:?}"
+        );
+        world.relay.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_resources_updates_come_to_its_subscribers_and_stop_when_asked_everywhere() {
+    for place in Place::all() {
+        let world = place.begin().await;
+        let client = &world.client;
+        let other = Client::of(&world.relay, &world.principal, place.at, place.client).await;
+        let mut heard = client.listen(&["test://one"]).await;
+        let mut other_heard = other.listen(&["test://each/2"]).await;
+        if place.client == Era::Session {
+            for (client, uri) in [(client, "test://one"), (&other, "test://each/2")] {
+                let subscribed = client.ask("resources/subscribe", json!({ "uri": uri })).await.last();
+                assert_eq!(subscribed["result"], json!({}), "{place:?}: {subscribed}");
+            }
+            if place.transport == Transport::Http && !place.asks_statelessly() {
+                world.log.saw_times("HEARS", 2).await;
+            }
+        }
+        let mut uris = vec!["test://one", "test://each/2"];
+        for uri in &uris {
+            client.call("touch", json!({ "uri": uri })).await;
+        }
+        for (heard, uri) in [(&mut heard, uris[0]), (&mut other_heard, uris[1])] {
+            let mut update = heard.message().await;
+            while update["method"] == "notifications/tools/list_changed" {
+                update = heard.message().await;
+            }
+            assert_eq!(
+                (&update["method"], &update["params"]["uri"]),
+                (&json!("notifications/resources/updated"), &json!(uri)),
+                "{place:?}"
+            );
+        }
+        if place.client == Era::Session {
+            uris.push("test://each/3");
+            for (method, uri) in [("resources/unsubscribe", uris[0]), ("resources/subscribe", uris[2])] {
+                assert_eq!(
+                    client.ask(method, json!({ "uri": uri })).await.last()["result"],
+                    json!({}),
+                    "{place:?}"
+                );
+            }
+            for uri in [uris[0], uris[2]] {
+                client.call("touch", json!({ "uri": uri })).await;
+            }
+            assert_eq!(heard.message().await["params"]["uri"], uris[2], "{place:?}");
+        }
+        drop((heard, other_heard));
+        world.client.revoke();
+        is_quiet(&world.relay).await;
+        world.relay.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn two_clients_with_the_same_ids_at_the_same_time_get_each_their_own() {
+    for place in Place::all() {
+        let world = place.begin().await;
+        let (one, two) =
+            (&world.client, Client::of(&world.relay, &world.principal, place.at, place.client).await);
+        let waiting = begun(one, "wait", "w").await;
+        let calls = (0..20).map(|n| {
+            let (client, tag) = (if n % 2 == 0 { one } else { &two }, format!("t{n}"));
+            async move {
+                let params = json!({"name": client.tool("progress"), "arguments": {"tag": tag}, "_meta": {"progressToken": 1}});
+                let live = Live::of(client.post(&client.message(&json!("same"), "tools/call", &params)).await);
+                (live.whole().await, tag)
+            }
+        });
+        // In the session era an id is used once in a session: there only the two clients share theirs.
+        let answers = match place.client {
+            Era::Stateless => futures_util::future::join_all(calls).await,
+            Era::Session => {
+                let mut calls: Vec<_> = calls.collect();
+                let last = calls.pop().unwrap();
+                let (a, b) = tokio::join!(calls.pop().unwrap(), last);
+                vec![a, b]
+            }
+        };
+        for (answer, tag) in answers {
+            assert_eq!(answer.done(), format!("done {:?}", tag), "{place:?}");
+            assert_eq!(answer.last()["id"], "same", "{place:?}");
+            let steps = &answer.messages[..answer.messages.len() - 1];
+            assert_eq!(steps.len(), 2, "{place:?}: {}", answer.text);
+            assert!(
+                steps
+                    .iter()
+                    .all(|step| step["params"]["message"] == *tag && step["params"]["progressToken"] == 1),
+                "{place:?}: {}",
+                answer.text
+            );
+        }
+        drop(waiting);
+        world.relay.shutdown().await;
+    }
+}

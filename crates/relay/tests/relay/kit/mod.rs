@@ -1,0 +1,185 @@
+//! Scripted upstreams over HTTP and pipes, and clients in process.
+#![allow(dead_code, unreachable_pub)]
+
+pub mod child;
+pub mod client;
+pub mod fake;
+pub mod peer;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+pub use child::Children;
+pub use client::{Client, Era, Live};
+pub use fake::{Fake, Log};
+pub use peer::Eras;
+use trustrelay_relay::{CallRecord, Limits, Recorder, Relay, RelayConfig, UpstreamConfig, UpstreamTransport};
+use trustrelay_token::{Credential, Life, Principal};
+use uuid::Uuid;
+
+/// The stateless era's version.
+pub const STATELESS: &str = "2026-07-28";
+/// What the keys of the protocol's own `_meta` begin with.
+pub const META: &str = "io.modelcontextprotocol/";
+pub const HOUR: Duration = Duration::from_secs(3600);
+
+pub fn http(name: &str, fake: &Fake) -> UpstreamConfig {
+    at(name, fake.url.clone())
+}
+
+pub fn at(name: &str, url: url::Url) -> UpstreamConfig {
+    let headers = vec![("x-upstream-key".to_owned(), "its-own".to_owned())];
+    UpstreamConfig { name: name.parse().unwrap(), transport: UpstreamTransport::Http { url, headers } }
+}
+
+pub fn relay(upstreams: Vec<UpstreamConfig>) -> Relay {
+    relay_with(upstreams, |_| {})
+}
+
+pub fn relay_with(upstreams: Vec<UpstreamConfig>, change: impl FnOnce(&mut RelayConfig)) -> Relay {
+    let mut config = RelayConfig { upstreams, limits: limits(), ..RelayConfig::default() };
+    change(&mut config);
+    Relay::new(config).unwrap()
+}
+
+/// As they are, but for what a test would wait for.
+pub fn limits() -> Limits {
+    // Lists are believed for long: tests that change them say so.
+    Limits { list_fresh: HOUR, keep_alive: HOUR, ..Limits::default() }
+}
+
+pub fn principal(scopes: &str) -> Arc<Principal> {
+    principal_for(scopes, HOUR)
+}
+
+#[allow(clippy::disallowed_methods, reason = "tests of expiry sleep in real time")]
+pub fn principal_for(scopes: &str, lives: Duration) -> Arc<Principal> {
+    let now = jiff::Timestamp::now();
+    Arc::new(Principal {
+        user_id: Uuid::from_u128(1),
+        email: "a@example.com".into(),
+        is_admin: false,
+        scopes: scopes.parse().unwrap(),
+        credential: Credential::Pat {
+            pat_id: Uuid::now_v7(),
+            pat_name: "agent".into(),
+            pat_hint: "...abcd".into(),
+            created_at: now,
+            expires_at: now + jiff::SignedDuration::try_from(lives).unwrap(),
+        },
+        life: Life::default(),
+    })
+}
+
+/// Keeps every record.
+#[derive(Default)]
+pub struct Kept(Mutex<Vec<CallRecord>>);
+
+impl Kept {
+    pub fn all(&self) -> Vec<CallRecord> {
+        self.0.lock().unwrap().clone()
+    }
+
+    /// Waits for the record of a tool, and gives its outcome.
+    pub async fn outcome(&self, tool: &str) -> &'static str {
+        let found =
+            eventually(|| self.all().iter().rev().find(|call| call.tool == tool).map(|call| call.outcome))
+                .await;
+        found.unwrap_or_else(|| panic!("no record of {tool}, but {:?}", self.all()))
+    }
+}
+
+impl Recorder for Kept {
+    fn record(&self, call: CallRecord) {
+        self.0.lock().unwrap().push(call);
+    }
+}
+
+/// Looks until it is there, for ten seconds at most.
+pub async fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    for _ in 0..2000 {
+        if let Some(found) = look() {
+            return Some(found);
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    None
+}
+
+/// Waits until the relay holds nothing open.
+pub async fn is_quiet(relay: &Relay) {
+    let quiet = eventually(|| (relay.open() == trustrelay_relay::Cut::default()).then_some(())).await;
+    assert!(quiet.is_some(), "still open: {:?}", relay.open());
+}
+
+/// How an upstream is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    Http,
+    Stdio,
+}
+
+/// One combination of a client, an upstream, and how they meet.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    pub client: Era,
+    pub upstream: Eras,
+    pub transport: Transport,
+    pub at: Option<&'static str>,
+}
+
+impl Place {
+    pub fn all() -> Vec<Self> {
+        let mut all = Vec::new();
+        for client in [Era::Session, Era::Stateless] {
+            for upstream in Eras::ALL {
+                for transport in [Transport::Http, Transport::Stdio] {
+                    for at in [None, Some("up")] {
+                        all.push(Self { client, upstream, transport, at });
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    /// Whether the upstream is spoken to in the stateless era.
+    pub fn asks_statelessly(&self) -> bool {
+        match self.upstream {
+            Eras::Session => false,
+            Eras::Stateless => true,
+            Eras::Both => self.client == Era::Stateless,
+        }
+    }
+
+    pub async fn begin(&self) -> World {
+        // Shown when the test fails.
+        println!("{self:?}");
+        let (upstream, log, held): (_, _, Box<dyn std::any::Any + Send>) = match self.transport {
+            Transport::Http => {
+                let fake = Fake::start(self.upstream).await;
+                (http("up", &fake), fake.log.clone(), Box::new(fake))
+            }
+            Transport::Stdio => {
+                let children = Children::new(self.upstream).await;
+                (children.config("up"), children.log.clone(), Box::new(children))
+            }
+        };
+        let kept = Arc::new(Kept::default());
+        let recorder: Arc<dyn Recorder> = Arc::clone(&kept) as _;
+        let relay = relay_with(vec![upstream], |config| config.recorder = Some(recorder));
+        let principal = principal("mcp");
+        let client = Client::of(&relay, &principal, self.at, self.client).await;
+        World { relay, client, principal, log, kept, _held: held }
+    }
+}
+
+/// What a [`Place`] is made of.
+pub struct World {
+    pub relay: Relay,
+    pub client: Client,
+    pub principal: Arc<Principal>,
+    pub log: Log,
+    pub kept: Arc<Kept>,
+    _held: Box<dyn std::any::Any + Send>,
+}

@@ -1,0 +1,7 @@
+//! The relay's stories, each with its negative beside it: clients in process, upstreams over loopback and pipes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod conversation;
+mod kit;
+mod matrix;
+mod sessions;

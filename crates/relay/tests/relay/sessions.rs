@@ -1,0 +1,367 @@
+//! Sessions of the session era: whose they are, how long they last, and what is done when the upstream loses its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use serde_json::json;
+use trustrelay_relay::{Cut, RelayConfig};
+
+use crate::kit::{
+    Children, Client, Era, Eras, Fake, Live, eventually, http, is_quiet, principal, principal_for, relay,
+    relay_with,
+};
+
+#[tokio::test]
+async fn a_session_belongs_to_its_token_and_its_endpoint() {
+    let fake = Fake::start(Eras::Session).await;
+    let relay = relay(vec![http("up", &fake), http("other", &fake)]);
+    let all = principal("mcp");
+    for at in [None, Some("up")] {
+        let mine = Client::new(&relay, &all, at).await;
+        assert_eq!(mine.ask("ping", json!({})).await.status, 200);
+        let mut theirs = Client::silent(&relay, &principal("mcp"), at, Era::Session);
+        assert_eq!(theirs.ask("ping", json!({})).await.status, 400);
+        theirs.session = mine.session.clone();
+        assert_eq!(theirs.ask("ping", json!({})).await.status, 404);
+        assert_eq!(theirs.send(theirs.request(Method::DELETE, "")).await.status(), 404);
+        assert_eq!(theirs.send(theirs.request(Method::GET, "")).await.status(), 404);
+        for elsewhere in [None, Some("up"), Some("other")].into_iter().filter(|elsewhere| *elsewhere != at) {
+            let mut there = Client::silent(&relay, &all, elsewhere, Era::Session);
+            there.session = mine.session.clone();
+            assert_eq!(there.ask("ping", json!({})).await.status, 404, "{at:?} {elsewhere:?}");
+        }
+        assert_eq!(mine.ask("ping", json!({})).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_session_id_opens_nothing() {
+    let relay = relay(vec![]);
+    let mut client = Client::new(&relay, &principal("mcp"), None).await;
+    let good = client.session.clone().unwrap();
+    let flipped = |at: usize| {
+        let mut bytes = good.clone().into_bytes();
+        bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+        String::from_utf8(bytes).unwrap()
+    };
+    let forged = [
+        String::new(),
+        "a".into(),
+        "../../etc".into(),
+        good[..good.len() - 4].into(),
+        format!("{good}AAAA"),
+        flipped(0),
+        flipped(40),
+        flipped(good.len() / 2),
+        good.repeat(30),
+        "A".repeat(7000),
+        good.to_uppercase(),
+    ];
+    for id in forged {
+        client.session = Some(id.clone());
+        assert_eq!(client.ask("ping", json!({})).await.status, 404, "{id}");
+        assert_eq!(client.send(client.request(Method::GET, "")).await.status(), 404, "{id}");
+    }
+    client.session = Some(good);
+    assert_eq!(client.ask("ping", json!({})).await.status, 200);
+}
+
+fn keyed(keys: Vec<[u8; 32]>) -> impl FnOnce(&mut RelayConfig) {
+    move |config| config.seal_keys = keys
+}
+
+#[tokio::test]
+async fn a_session_outlives_a_restart_under_the_same_key_and_under_no_other() {
+    let fake = Fake::start(Eras::Session).await;
+    let principal = principal("mcp");
+    for at in [None, Some("up")] {
+        let before = relay_with(vec![http("up", &fake)], keyed(vec![[1; 32]]));
+        let mut client = Client::new(&before, &principal, at).await;
+        assert_eq!(client.call("echo", json!({})).await.done(), "done {}");
+        client.relay = relay_with(vec![http("up", &fake)], keyed(vec![[2; 32], [1; 32]]));
+        assert_eq!(client.call("echo", json!({})).await.done(), "done {}", "{at:?}");
+        client.relay = relay_with(vec![http("up", &fake)], keyed(vec![[2; 32]]));
+        assert_eq!(client.call("echo", json!({})).await.status, 404);
+        client.relay = relay_with(vec![http("up", &fake)], keyed(vec![]));
+        assert_eq!(client.call("echo", json!({})).await.status, 404);
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_outlives_both_is_taken_up_by_its_stream_first_as_well() {
+    let fake = Fake::start(Eras::Session).await;
+    let before = relay_with(vec![http("up", &fake)], keyed(vec![[1; 32]]));
+    let mut client = Client::new(&before, &principal("mcp"), Some("up")).await;
+    // The upstream has been started anew as well.
+    fake.forget_sessions();
+    client.relay = relay_with(vec![http("up", &fake)], keyed(vec![[1; 32]]));
+    let mut heard = client.listen(&[]).await;
+    assert_eq!(heard.status, 200);
+    client.call("grow", json!({})).await;
+    assert_eq!(heard.message().await["method"], "notifications/tools/list_changed");
+    // What is only said has nobody to be said to, and is no failure.
+    fake.forget_sessions();
+    assert_eq!(client.note("notifications/roots/list_changed", json!({})).await, 202);
+    assert_eq!(client.call("echo", json!({})).await.done(), "done {}");
+}
+
+#[tokio::test]
+async fn an_ended_session_stays_ended() {
+    let fake = Fake::start(Eras::Session).await;
+    let relay = relay(vec![http("up", &fake)]);
+    for at in [None, Some("up")] {
+        let client = Client::new(&relay, &principal("mcp"), at).await;
+        client.call("echo", json!({})).await;
+        let heard = client.listen(&[]).await;
+        assert_eq!(client.send(client.request(Method::DELETE, "")).await.status(), 204);
+        assert_eq!(heard.whole().await.messages.len(), 0);
+        for _ in 0..2 {
+            assert_eq!(client.call("echo", json!({})).await.status, 404);
+            assert_eq!(client.send(client.request(Method::DELETE, "")).await.status(), 404);
+        }
+        fake.log.saw("DELETE").await;
+        is_quiet(&relay).await;
+    }
+}
+
+#[tokio::test]
+async fn sessions_of_a_token_are_bounded_and_the_one_that_made_room_comes_back_when_used() {
+    let fake = Fake::start(Eras::Session).await;
+    for at in [None, Some("up")] {
+        let relay = relay_with(vec![http("up", &fake)], |config| config.limits.sessions_per_token = 2);
+        let mine = principal("mcp");
+        let one = Client::new(&relay, &mine, at).await;
+        one.call("echo", json!({})).await;
+        let two = Client::new(&relay, &mine, at).await;
+        let three = Client::new(&relay, &mine, at).await;
+        let bounded = eventually(|| (relay.open().sessions == 2).then_some(())).await;
+        assert!(bounded.is_some(), "{:?}", relay.open());
+        for client in [&one, &two, &three] {
+            assert_eq!(client.call("echo", json!({})).await.done(), "done {}", "{at:?}");
+        }
+        // Whoever is in use makes no room.
+        let (_a, _b) = (two.listen(&[]).await, three.listen(&[]).await);
+        let full = Client::silent(&relay, &mine, at, Era::Session);
+        assert_eq!(full.initialize().await.status(), 429);
+        assert_eq!(
+            Client::silent(&relay, &principal("mcp"), at, Era::Session).initialize().await.status(),
+            200
+        );
+        relay.cut_token(one.pat_id());
+        is_quiet_of(&relay, 0).await;
+    }
+}
+
+async fn is_quiet_of(relay: &trustrelay_relay::Relay, streams: usize) {
+    let quiet = eventually(|| (relay.open().streams == streams).then_some(())).await;
+    assert!(quiet.is_some(), "{:?}", relay.open());
+}
+
+#[tokio::test]
+async fn an_idle_session_is_let_go_with_its_upstreams_and_comes_back_when_used() {
+    let fake = Fake::start(Eras::Session).await;
+    let children = Children::new(Eras::Session).await;
+    let relay = relay_with(vec![http("up", &fake), children.config("pipe")], |config| {
+        config.limits.idle = Duration::from_millis(200);
+    });
+    let client = Client::new(&relay, &principal("mcp"), None).await;
+    assert_eq!(client.call("echo", json!({})).await.done(), "done {}");
+    let pid = client.ask("tools/call", json!({"name": "pipe__pid"})).await.done();
+    is_quiet(&relay).await;
+    fake.log.saw("DELETE").await;
+    crate::kit::child::is_gone(pid.parse().unwrap()).await;
+    assert_eq!(client.call("echo", json!({})).await.done(), "done {}");
+    assert_ne!(client.ask("tools/call", json!({"name": "pipe__pid"})).await.done(), pid);
+}
+
+#[tokio::test]
+async fn a_call_is_made_again_once_when_the_upstream_has_lost_the_session_and_never_otherwise() {
+    let fake = Fake::start(Eras::Session).await;
+    let relay = relay(vec![http("up", &fake)]);
+    let principal = principal("mcp");
+    for (at, era) in [
+        (None, Era::Session),
+        (Some("up"), Era::Session),
+        (None, Era::Stateless),
+        (Some("up"), Era::Stateless),
+    ] {
+        let client = Client::of(&relay, &principal, at, era).await;
+        client.call("echo", json!({"before": 1})).await;
+        fake.forget_sessions();
+        let seen = fake.log.times("tools/call");
+        assert_eq!(
+            client.call("echo", json!({"after": 1})).await.done(),
+            r#"done {"after":1}"#,
+            "{at:?} {era:?}"
+        );
+        assert_eq!(fake.log.times("tools/call"), seen + 2);
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_may_have_been_looked_at_is_not_made_again() {
+    for status in [500, 502, 404] {
+        let fake = Fake::gated(Eras::Session, move |seen| async move {
+            let refused = http::StatusCode::from_u16(status).unwrap();
+            seen.body.contains("refuse-me").then(|| axum::response::IntoResponse::into_response(refused))
+        })
+        .await;
+        let relay = relay(vec![http("up", &fake)]);
+        let client = Client::new(&relay, &principal("mcp"), None).await;
+        let answer = client.call("echo", json!({"refuse-me": 1})).await;
+        assert_eq!(answer.code(), -32000, "{answer:?}");
+        assert_eq!(fake.log.times("refuse-me"), if status == 404 { 2 } else { 1 });
+    }
+}
+
+#[tokio::test]
+async fn expiry_cuts_what_is_open() {
+    let relay = relay(vec![]);
+    let client = Client::new(&relay, &principal_for("mcp", Duration::from_secs(2)), None).await;
+    let heard = client.listen(&[]).await;
+    assert_eq!(heard.status, 200);
+    assert_eq!(heard.whole().await.text, "");
+    assert_eq!(client.ask("ping", json!({})).await.status, 401);
+    assert_eq!(relay.open(), Cut::default());
+}
+
+#[tokio::test]
+async fn a_token_revoked_between_the_door_and_the_registry_opens_nothing() {
+    let fake = Fake::start(Eras::Both).await;
+    let relay = relay(vec![http("up", &fake)]);
+    for (at, era) in [
+        (None, Era::Session),
+        (Some("up"), Era::Session),
+        (None, Era::Stateless),
+        (Some("up"), Era::Stateless),
+    ] {
+        let client = Client::silent(&relay, &principal("mcp"), at, era);
+        let body = match era {
+            Era::Session => r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}"#.to_owned(),
+            Era::Stateless => client.message(&json!(1), "tools/call", &json!({"name": client.tool("echo")})),
+        };
+        let (cutter, life, pat_id) = (relay.clone(), client.principal.life.clone(), client.pat_id());
+        // The body is read after the door has judged: the revocation falls exactly there.
+        let late = body.clone();
+        let request = client.request(Method::POST, &body).map(|_| {
+            Box::pin(http_body_util::StreamBody::new(futures_util::stream::once(async move {
+                life.token.end();
+                cutter.cut_token(pat_id);
+                Ok::<_, std::io::Error>(http_body::Frame::data(bytes::Bytes::from(late)))
+            })))
+        });
+        assert_eq!(
+            relay.handle(Arc::clone(&client.principal), at, request).await.status(),
+            401,
+            "{at:?} {era:?}"
+        );
+        is_quiet(&relay).await;
+        let left = eventually(|| (fake.sessions() == 0).then_some(())).await;
+        assert!(left.is_some() && !fake.log.has("tools/call"), "{at:?} {era:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_cut_ends_the_streams_and_the_calls_and_tells_the_upstream() {
+    let fake = Fake::start(Eras::Session).await;
+    let relay = relay(vec![http("up", &fake)]);
+    let client = Arc::new(Client::new(&relay, &principal("mcp"), None).await);
+    let other = Client::new(&relay, &principal("mcp"), None).await;
+    let heard = client.listen(&[]).await;
+    let caller = Arc::clone(&client);
+    let call = tokio::spawn(async move { caller.call("wait", json!({"tag": "w"})).await });
+    fake.log.saw(r#"WAITS "w""#).await;
+    assert_eq!(client.revoke(), Cut { sessions: 1, streams: 1, calls: 1 });
+    assert_eq!(relay.cut_token(client.pat_id()), Cut::default());
+    assert_eq!(heard.whole().await.messages.len(), 0);
+    assert!(call.await.unwrap().text.contains("revoked"));
+    fake.log.saw("notifications/cancelled").await;
+    fake.log.saw("DELETE").await;
+    assert_eq!(client.ask("ping", json!({})).await.status, 401);
+    assert_eq!(other.ask("ping", json!({})).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_cut_while_the_upstreams_session_opens_leaves_nothing_open() {
+    for era in [Era::Session, Era::Stateless] {
+        let (open, held) = tokio::sync::watch::channel(false);
+        let fake = Fake::gated(Eras::Session, move |seen| {
+            let mut held = held.clone();
+            async move {
+                if seen.body.contains("\"initialize\"") && seen.body.contains("sampling") {
+                    let _ = held.wait_for(|open| *open).await;
+                }
+                None
+            }
+        })
+        .await;
+        let relay = relay(vec![http("up", &fake)]);
+        let client = Arc::new(Client::of(&relay, &principal("mcp"), None, era).await);
+        let caller = Arc::clone(&client);
+        let call = tokio::spawn(async move { caller.call("echo", json!({})).await });
+        fake.log.saw("sampling").await;
+        client.revoke();
+        open.send(true).unwrap();
+        assert!(call.await.unwrap().done_or_error().is_none(), "{era:?}");
+        fake.log.saw("DELETE").await;
+        is_quiet(&relay).await;
+        let left = eventually(|| (fake.sessions() <= 1).then_some(())).await;
+        assert!(left.is_some(), "{era:?}: {:#?}", fake.log.bodies());
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_while_its_session_opens_leaves_no_upstream_session_behind() {
+    for (at, era) in [
+        (None, Era::Session),
+        (None, Era::Stateless),
+        (Some("up"), Era::Stateless),
+        (Some("up"), Era::Session),
+    ] {
+        let (open, held) = tokio::sync::watch::channel(false);
+        let fake = Fake::gated(Eras::Session, move |seen| {
+            let mut held = held.clone();
+            async move {
+                if seen.body.contains("\"initialize\"") && seen.body.contains("sampling") {
+                    let _ = held.wait_for(|open| *open).await;
+                }
+                None
+            }
+        })
+        .await;
+        let relay =
+            relay_with(vec![http("up", &fake)], |config| config.limits.idle = Duration::from_millis(300));
+        let principal = principal("mcp");
+        let client = Client::silent(&relay, &principal, at, era);
+        let asked = async {
+            match (at, era) {
+                (Some(_), Era::Session) => drop(client.initialize().await),
+                (None, Era::Session) => {
+                    drop(Client::new(&relay, &principal, at).await.call("echo", json!({})).await)
+                }
+                _ => drop(client.call("echo", json!({})).await),
+            }
+        };
+        tokio::select! {
+            () = asked => panic!("answered before the gate opened"),
+            () = fake.log.saw("sampling") => {}
+        }
+        open.send(true).unwrap();
+        // What it opened is closed when nobody has used it for a while.
+        fake.log.saw("DELETE").await;
+        is_quiet(&relay).await;
+    }
+}
+
+#[tokio::test]
+async fn a_second_stream_of_a_session_takes_the_place_of_the_first() {
+    let relay = relay(vec![]);
+    let client = Client::new(&relay, &principal("mcp"), None).await;
+    let first = client.listen(&[]).await;
+    let second: Live = client.listen(&[]).await;
+    assert_eq!(first.whole().await.messages.len(), 0);
+    assert_eq!(relay.open().streams, 1);
+    drop(second);
+    is_quiet_of(&relay, 0).await;
+}
