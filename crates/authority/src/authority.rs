@@ -10,10 +10,12 @@ use trustrelay_token::DigestKey;
 use uuid::Uuid;
 
 use crate::accounts::Setup;
+use crate::activity::CallLog;
 use crate::clock::Clock;
 use crate::error::AuthorityError;
 use crate::fence::Fence;
 use crate::index::Index;
+use crate::numbers::Numbers;
 use crate::password::Passwords;
 use crate::secret::{ServerSecret, SessionKey};
 use crate::sessions::Throttle;
@@ -54,7 +56,7 @@ pub struct AuthorityConfig {
     pub index_entries: usize,
     /// How long a browser session lasts.
     pub session_length: Duration,
-    /// How often noted uses are written down.
+    /// How often noted uses and calls are written down.
     pub usage_flush: Duration,
     /// How many misses may ask the store at a time.
     pub store_lookups: usize,
@@ -90,6 +92,8 @@ pub struct Authority {
     pub(crate) flights: Flights,
     pub(crate) lookups: Arc<Semaphore>,
     pub(crate) usage: UsageLog,
+    pub(crate) numbers: Numbers,
+    pub(crate) calls: CallLog,
     pub(crate) passwords: Passwords,
     pub(crate) throttle: Throttle,
     pub(crate) setup: Mutex<Option<Setup>>,
@@ -130,6 +134,8 @@ impl Authority {
             flights: Flights::default(),
             lookups: Arc::new(Semaphore::new(config.store_lookups)),
             usage: UsageLog::default(),
+            numbers: Numbers::default(),
+            calls: CallLog::default(),
             passwords,
             throttle: Throttle::default(),
             setup: Mutex::new(None),
@@ -155,7 +161,7 @@ impl Authority {
         Ok(())
     }
 
-    /// Gives the lease up and writes the last uses down.
+    /// Gives the lease up and writes the last uses and calls down.
     pub async fn stop(&self) {
         let tasks = std::mem::take(&mut *self.tasks.lock());
         self.fence.stop.notify_one();

@@ -27,6 +27,9 @@ pub enum AuthorityError {
         /// The scope that is missing.
         scope: String,
     },
+    /// The credential is good, and this is for administrators.
+    #[error("this is for administrators; ask one of them")]
+    NotAdministrator,
     /// It is there already.
     #[error("{0}")]
     Conflict(String),

@@ -75,6 +75,7 @@ impl Authority {
         // Whatever is in the index already, from before there was a lease, is brought up to date entry by entry.
         if self.index.begins_empty() {
             self.fence.applied.store(head, Ordering::SeqCst);
+            self.numbers.applied(head);
         }
         self.renew_alone().await?;
         *is_node = true;
@@ -143,6 +144,7 @@ impl Authority {
                 cuts.pop_first();
             }
             self.fence.applied.store(entry.seq, Ordering::SeqCst);
+            self.numbers.applied(entry.seq);
             tracing::info!(seq = entry.seq, cut, "applied a change that takes power away");
         }
     }
@@ -155,6 +157,7 @@ impl Authority {
             let waited = self.clock.since_boot().saturating_sub(begun);
             match self.settled(seq).await {
                 Ok(true) => {
+                    self.numbers.settled(self.clock.since_boot().saturating_sub(begun));
                     let here = self.fence.applying.lock().get(&seq).copied().unwrap_or(0);
                     let there = self.store.cuts(seq, Some(self.fence.node_id)).await?;
                     return Ok(here.saturating_add(usize::try_from(there).unwrap_or(usize::MAX)));
@@ -198,6 +201,7 @@ impl Authority {
                 Err(error) => {
                     if !lost && !self.fence.holds(self.clock.since_boot()) {
                         lost = true;
+                        self.numbers.lost_lease();
                         tracing::warn!(%error, "the lease ran out: every token is verified in the store until it is renewed");
                     }
                 }

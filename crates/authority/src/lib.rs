@@ -7,6 +7,7 @@
 //! - the fence (module `fence`) makes a revocation true everywhere before it is answered.
 
 mod accounts;
+mod activity;
 mod authority;
 mod clock;
 #[cfg(feature = "contract")]
@@ -17,6 +18,8 @@ mod index;
 mod issue;
 mod judgment;
 mod list;
+mod nodes;
+mod numbers;
 mod password;
 mod record;
 mod revoke;
@@ -27,14 +30,21 @@ mod usage;
 mod verify;
 
 pub use accounts::{MIN_PASSWORD_CHARS, NewAccount};
+pub use activity::{ACTIVITY_DAYS, Activity, ToolDay};
 pub use authority::{Authority, AuthorityConfig, Cut, NothingOpen};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::AuthorityError;
 pub use fence::MAX_LEASE;
 pub use issue::{DEFAULT_DAYS, Expiry, Issued, MAX_DAYS, MAX_NAME_CHARS, MAX_TOKENS_PER_USER, NewPat};
 pub use judgment::judge;
-pub use record::{Change, LogEntry, PatRecord, RevokedPat, SessionRecord, Usage, UserRecord};
+pub use nodes::Nodes;
+pub use record::{
+    Call, Change, DayCalls, KeptActivity, LogEntry, PatRecord, RevokedPat, SessionRecord, TokenCalls, Usage,
+    UserRecord,
+};
 pub use revoke::{PatRef, Revoked};
 pub use secret::{BadSecret, ServerSecret};
 pub use sessions::SessionSecret;
-pub use store::{Lease, NodeRecord, Renewal, RevokeOutcome, Store, StoreError};
+pub use store::{
+    LATEST_CALLS, Lease, NodeRecord, OTHER_TOOL, Renewal, RevokeOutcome, Store, StoreError, TOOLS_A_DAY,
+};

@@ -1,8 +1,11 @@
 //! What a store keeps. No record holds a secret: only digests and hints.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use trustrelay_token::{KeyId, ScopeSet, TokenDigest};
 use uuid::Uuid;
 
@@ -88,6 +91,70 @@ pub struct Usage {
     pub user_agent: Option<String>,
     /// How many uses.
     pub count: u64,
+}
+
+/// One call that a token made, as it is remembered: never its arguments or its result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// When it began.
+    pub at: Timestamp,
+    /// The upstream's name.
+    pub upstream: String,
+    /// The tool, by the upstream's own name for it; for what is no tool the method. Clients choose it: it may be anything.
+    pub tool: String,
+    /// `ok`, or in one word what became of it instead.
+    pub outcome: Cow<'static, str>,
+    /// How long it took, in whole microseconds.
+    pub duration: Duration,
+    /// Bytes of the request's body.
+    pub bytes_in: u64,
+    /// Bytes of the answer's body.
+    pub bytes_out: u64,
+}
+
+/// A token's calls of one day, tool and outcome, added up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DayCalls {
+    /// The day (UTC) on which they began.
+    pub day: Date,
+    /// The upstream's name.
+    pub upstream: String,
+    /// The tool, as in [`Call`]; or [`OTHER_TOOL`](crate::OTHER_TOOL).
+    pub tool: String,
+    /// The outcome, as in [`Call`].
+    pub outcome: Cow<'static, str>,
+    /// How many calls.
+    pub calls: u64,
+    /// How long they took together, in whole microseconds.
+    pub duration: Duration,
+    /// Bytes of the requests' bodies.
+    pub bytes_in: u64,
+    /// Bytes of the answers' bodies.
+    pub bytes_out: u64,
+}
+
+/// What a token has called since that was last written down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenCalls {
+    /// The token.
+    pub pat_id: Uuid,
+    /// All calls, added up: each day, upstream, tool and outcome at most once.
+    pub days: Vec<DayCalls>,
+    /// The last of them one by one, oldest first: at most [`LATEST_CALLS`](crate::LATEST_CALLS).
+    pub latest: Vec<Call>,
+}
+
+/// What a store knows of a token's use.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeptActivity {
+    /// Where it was last used from, as far as that was ever known.
+    pub address: Option<IpAddr>,
+    /// What the client called itself then.
+    pub user_agent: Option<String>,
+    /// The calls by day, newest day first, then by upstream, tool and outcome (as bytes).
+    pub days: Vec<DayCalls>,
+    /// The latest calls, newest first; of the same time, what was written down later comes first.
+    pub latest: Vec<Call>,
 }
 
 /// A token that a log entry revokes.

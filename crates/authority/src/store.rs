@@ -4,10 +4,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use jiff::civil::Date;
 use trustrelay_token::TokenDigest;
 use uuid::Uuid;
 
-use crate::record::{LogEntry, PatRecord, SessionRecord, Usage, UserRecord};
+use crate::record::{KeptActivity, LogEntry, PatRecord, SessionRecord, TokenCalls, Usage, UserRecord};
+
+/// How many of a token's calls are kept one by one: at some 150 bytes each, 15 KB a token.
+pub const LATEST_CALLS: usize = 100;
+/// How many tools of one token have a place of their own on one day; the others share [`OTHER_TOOL`], since clients choose the
+/// names. With ten outcomes, 35 days and some 100 bytes a row that is at most 2.2 MB a token; a usual one has a few KB.
+pub const TOOLS_A_DAY: usize = 64;
+/// What stands for the tools beyond [`TOOLS_A_DAY`].
+pub const OTHER_TOOL: &str = "(other)";
 
 /// Why a store could not do as asked.
 #[derive(Debug, thiserror::Error)]
@@ -132,8 +141,21 @@ pub trait Store: Send + Sync + 'static {
     async fn active_pats(&self, user_id: Uuid, now: Timestamp) -> Result<Vec<PatRecord>, StoreError>;
     /// Revokes a token and all that descend from it, in one log entry; `None` if there is no such token. Again: the first outcome.
     async fn revoke_pat(&self, pat_id: Uuid, at: Timestamp) -> Result<Option<RevokeOutcome>, StoreError>;
-    /// Adds up uses; `last_used_at` never goes back. Unknown tokens are passed over.
+    /// Adds up uses; `last_used_at` never goes back, and an address or a user agent that is not known leaves the last that was.
+    /// Unknown tokens are passed over.
     async fn record_usage(&self, notes: &[Usage]) -> Result<(), StoreError>;
+
+    /// Writes down what tokens have called. What comes in `days` is added to what is kept for the same token, day, upstream, tool and
+    /// outcome. Of a token's tools of one day (pairs of upstream and tool, [`OTHER_TOOL`] not counted) the first [`TOOLS_A_DAY`]
+    /// that come, in the order of `days`, are kept under their names; others are added to [`OTHER_TOOL`] of their upstream. `latest` is
+    /// put to the token's calls, of which the [`LATEST_CALLS`] newest stay: by time, and of the same time those that came later.
+    /// Unknown tokens are passed over.
+    async fn record_calls(&self, notes: &[TokenCalls]) -> Result<(), StoreError>;
+    /// What is known of a token's use: by day from `since` on, and the latest calls from the beginning of `since` (UTC) on. Nothing, of a
+    /// token that is not known.
+    async fn activity(&self, pat_id: Uuid, since: Date) -> Result<KeptActivity, StoreError>;
+    /// Forgets calls from before `before` (UTC), at most `limit` sums and `limit` single ones, whichever; how many that were.
+    async fn forget_calls(&self, before: Date, limit: u64) -> Result<u64, StoreError>;
 
     /// Adds a browser session. [`StoreError::UserGone`] if its account is not there or disabled.
     async fn insert_session(&self, session: &SessionRecord) -> Result<(), StoreError>;

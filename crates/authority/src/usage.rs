@@ -60,6 +60,13 @@ impl Authority {
         pat
     }
 
+    /// Where a token was last used from, and by what, as far as that has not reached the store yet.
+    pub(crate) fn latest_origin(&self, pat_id: Uuid) -> Option<(Option<IpAddr>, Option<String>)> {
+        let waiting = self.usage.waiting.lock();
+        waiting.get(&pat_id).map(|note| (note.address, note.user_agent.clone()))
+    }
+
+    /// Writes uses and calls down, now and then.
     pub(crate) async fn keep_usage(self: Arc<Self>) {
         loop {
             let stopped = tokio::select! {
@@ -67,6 +74,7 @@ impl Authority {
                 () = tokio::time::sleep(self.config.usage_flush) => false,
             };
             self.flush_usage().await;
+            self.flush_calls().await;
             if stopped {
                 return;
             }

@@ -38,6 +38,7 @@ impl Verifier for Authority {
         if self.fence.holds(self.clock.since_boot())
             && let Some(entry) = self.index.get(&digest)
         {
+            self.numbers.from_index();
             return Verification::Ready(entry.judge(self.clock.now()));
         }
         // While secrets rotate, a token may be kept under an older one.
@@ -58,15 +59,17 @@ impl Authority {
             let epoch = self.index.epoch();
             let trusted = self.fence.holds(self.clock.since_boot());
             if trusted && let Some(entry) = digests.iter().find_map(|digest| self.index.get(digest)) {
+                self.numbers.from_index();
                 return entry.judge(self.clock.now());
             }
             let found = if trusted {
-                self.look_up_together(&digests, epoch).await?
+                self.look_up_together(&digests, epoch).await
             } else {
                 // Without a lease the epoch says nothing about what other nodes did: each asks for itself.
-                self.look_up(&digests).await?
+                self.look_up(&digests).await
             };
-            let Some(found) = found else {
+            self.numbers.from_store(found.is_ok());
+            let Some(found) = found? else {
                 return Err(Denied::Unknown);
             };
             let (pat, owner) = &*found;

@@ -3,6 +3,7 @@
 //! Changes go through one writer thread that puts those which wait into one commit; reads go to threads of their own.
 //! Several processes may have the file open: a server and the commands.
 
+mod activity;
 mod errors;
 mod log;
 mod open;

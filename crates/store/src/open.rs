@@ -11,8 +11,11 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 pub const DATABASE_FILE: &str = "trustrelay.db";
 
 /// Each migration once, in order; a database's `user_version` is how many it has had. Never change one that was released.
-const MIGRATIONS: &[&str] =
-    &[include_str!("../migrations/0001_initial.sql"), include_str!("../migrations/0002_nodes.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_initial.sql"),
+    include_str!("../migrations/0002_nodes.sql"),
+    include_str!("../migrations/0003_activity.sql"),
+];
 
 /// Smallest database there can be: one page of 512 bytes (sqlite.org/fileformat2.html, "Pages").
 const SMALLEST: u64 = 512;

@@ -5,13 +5,16 @@ use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use jiff::civil::Date;
 use rusqlite::{Connection, OptionalExtension, params};
 use trustrelay_authority::{
-    Lease, NodeRecord, PatRecord, Renewal, RevokeOutcome, SessionRecord, Store, StoreError, Usage, UserRecord,
+    KeptActivity, Lease, NodeRecord, PatRecord, Renewal, RevokeOutcome, SessionRecord, Store, StoreError,
+    TokenCalls, Usage, UserRecord,
 };
 use trustrelay_token::TokenDigest;
 use uuid::Uuid;
 
+use crate::activity::{activity, forget_calls, record_calls};
 use crate::errors::OrStoreError;
 use crate::log::{self, append, head, renew_lease, since_boot};
 use crate::open::{OpenError, SqliteOptions, prepare};
@@ -254,6 +257,19 @@ impl Store for SqliteStore {
     async fn record_usage(&self, notes: &[Usage]) -> Result<(), StoreError> {
         let notes = notes.to_vec();
         self.threads.write(move |connection| record_usage(connection, &notes)).await
+    }
+
+    async fn record_calls(&self, notes: &[TokenCalls]) -> Result<(), StoreError> {
+        let notes = notes.to_vec();
+        self.threads.write(move |connection| record_calls(connection, &notes)).await
+    }
+
+    async fn activity(&self, pat_id: Uuid, since: Date) -> Result<KeptActivity, StoreError> {
+        self.threads.read(move |connection| activity(connection, pat_id, since)).await
+    }
+
+    async fn forget_calls(&self, before: Date, limit: u64) -> Result<u64, StoreError> {
+        self.threads.write(move |connection| forget_calls(connection, before, limit)).await
     }
 
     async fn insert_session(&self, session: &SessionRecord) -> Result<(), StoreError> {

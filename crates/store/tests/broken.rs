@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use support::{Fresh, Locked, pat, session, user};
-use trustrelay_authority::{Lease, Renewal, Store, StoreError, Usage};
+use trustrelay_authority::{DayCalls, KeptActivity, Lease, Renewal, Store, StoreError, TokenCalls, Usage};
 use trustrelay_store::{SqliteOptions, SqliteStore};
 use uuid::Uuid;
 
@@ -45,6 +45,20 @@ async fn while_another_holds_the_file_every_change_is_refused_and_nothing_is_don
         cuts: Vec::new(),
     };
     let use_of = Usage { pat_id: pat.pat_id, last_used_at: at, address: None, user_agent: None, count: 1 };
+    let called = TokenCalls {
+        pat_id: pat.pat_id,
+        days: vec![DayCalls {
+            day: jiff::civil::date(2026, 4, 7),
+            upstream: "github".to_owned(),
+            tool: "search".to_owned(),
+            outcome: "ok".into(),
+            calls: 1,
+            duration: Duration::ZERO,
+            bytes_in: 0,
+            bytes_out: 0,
+        }],
+        latest: Vec::new(),
+    };
     let eve = user("eve@example.org");
     for why in [
         unavailable(store.insert_user(&eve).await),
@@ -54,6 +68,8 @@ async fn while_another_holds_the_file_every_change_is_refused_and_nothing_is_don
         unavailable(store.insert_pat(&other, 9).await),
         unavailable(store.revoke_pat(pat.pat_id, at).await),
         unavailable(store.record_usage(&[use_of]).await),
+        unavailable(store.record_calls(std::slice::from_ref(&called)).await),
+        unavailable(store.forget_calls(called.days[0].day, 9).await),
         unavailable(store.insert_session(&session).await),
         unavailable(store.delete_session(&session.digest).await),
         unavailable(store.delete_sessions_of(ada.user_id, None).await),
@@ -69,6 +85,8 @@ async fn while_another_holds_the_file_every_change_is_refused_and_nothing_is_don
     assert_eq!(store.list_users().await.expect("reads"), std::slice::from_ref(&ada));
     assert_eq!(store.active_pats(ada.user_id, at).await.expect("reads"), std::slice::from_ref(&pat));
     assert_eq!(store.pat_by_id(other.pat_id).await.expect("reads"), None);
+    let day = called.days[0].day;
+    assert_eq!(store.activity(pat.pat_id, day).await.expect("reads"), KeptActivity::default());
     assert_eq!(store.log_head().await.expect("reads"), 0);
     assert_eq!(store.nodes_behind(1, None).await.expect("reads"), 0);
 

@@ -1,19 +1,27 @@
 //! A store in memory: the plain model of what a store does, with places where a test can hold it up or break it.
 //! It looks through everything for everything, so that it can be checked by reading.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use trustrelay_token::TokenDigest;
 use uuid::Uuid;
 
-use crate::record::{Change, LogEntry, PatRecord, RevokedPat, SessionRecord, Usage, UserRecord};
-use crate::store::{Lease, NodeRecord, Renewal, RevokeOutcome, Store, StoreError};
+use crate::record::{
+    Call, Change, DayCalls, KeptActivity, LogEntry, PatRecord, RevokedPat, SessionRecord, TokenCalls, Usage,
+    UserRecord,
+};
+use crate::store::{
+    LATEST_CALLS, Lease, NodeRecord, OTHER_TOOL, Renewal, RevokeOutcome, Store, StoreError, TOOLS_A_DAY,
+};
 
 #[derive(Default)]
 struct Data {
@@ -21,6 +29,11 @@ struct Data {
     user_seq: HashMap<Uuid, u64>,
     pats: Vec<PatRecord>,
     revoked_seq: HashMap<Uuid, u64>,
+    origins: HashMap<Uuid, (Option<IpAddr>, Option<String>)>,
+    /// In no order.
+    days: Vec<(Uuid, DayCalls)>,
+    /// In the order in which they were written down.
+    calls: Vec<(Uuid, Call)>,
     sessions: HashMap<[u8; 32], SessionRecord>,
     log: Vec<LogEntry>,
     nodes: BTreeMap<Uuid, (Instant, u64, String)>,
@@ -81,6 +94,8 @@ pub struct MemoryStore {
     pub before_session: Gate,
     /// Uses wait here before they are added up.
     pub before_usage: Gate,
+    /// Calls wait here before they are written down.
+    pub before_calls: Gate,
 }
 
 impl MemoryStore {
@@ -129,6 +144,43 @@ fn revoke(data: &mut Data, pat_id: Uuid, at: Timestamp) -> Option<RevokeOutcome>
     }
     data.log.push(LogEntry { seq, at, change: Change::PatsRevoked(revoked) });
     Some(RevokeOutcome { revoked_at: at, seq, newly: true })
+}
+
+fn day_of(at: Timestamp) -> Date {
+    TimeZone::UTC.to_datetime(at).date()
+}
+
+fn of<T>(all: &[(Uuid, T)], pat_id: Uuid) -> impl DoubleEndedIterator<Item = &T> {
+    all.iter().filter(move |(of, _)| *of == pat_id).map(|(_, one)| one)
+}
+
+fn newest_first(calls: &[(Uuid, Call)], pat_id: Uuid) -> Vec<Call> {
+    let mut calls: Vec<_> = of(calls, pat_id).rev().cloned().collect();
+    calls.sort_by_key(|call| std::cmp::Reverse(call.at));
+    calls
+}
+
+fn add_up(days: &mut Vec<(Uuid, DayCalls)>, pat_id: Uuid, mut more: DayCalls) {
+    let tools: HashSet<_> = of(days, pat_id)
+        .filter(|calls| calls.day == more.day && calls.tool != OTHER_TOOL)
+        .map(|calls| (&calls.upstream, &calls.tool))
+        .collect();
+    if !tools.contains(&(&more.upstream, &more.tool)) && tools.len() >= TOOLS_A_DAY {
+        OTHER_TOOL.clone_into(&mut more.tool);
+    }
+    let same = |calls: &DayCalls| {
+        (calls.day, &calls.upstream, &calls.tool, &calls.outcome)
+            == (more.day, &more.upstream, &more.tool, &more.outcome)
+    };
+    match days.iter_mut().find(|(of, calls)| *of == pat_id && same(calls)) {
+        Some((_, sum)) => {
+            sum.calls += more.calls;
+            sum.duration += more.duration;
+            sum.bytes_in += more.bytes_in;
+            sum.bytes_out += more.bytes_out;
+        }
+        None => days.push((pat_id, more)),
+    }
 }
 
 fn is_active(pat: &PatRecord, now: Timestamp) -> bool {
@@ -272,12 +324,65 @@ impl Store for MemoryStore {
     async fn record_usage(&self, notes: &[Usage]) -> Result<(), StoreError> {
         self.before_usage.pass().await;
         let mut data = self.data()?;
+        let data = &mut *data;
         for note in notes {
             if let Some(pat) = data.pats.iter_mut().find(|pat| pat.pat_id == note.pat_id) {
                 pat.last_used_at = pat.last_used_at.max(Some(note.last_used_at));
+                let (address, user_agent) = data.origins.entry(note.pat_id).or_default();
+                *address = note.address.or(*address);
+                *user_agent = note.user_agent.clone().or(user_agent.take());
             }
         }
         Ok(())
+    }
+
+    async fn record_calls(&self, notes: &[TokenCalls]) -> Result<(), StoreError> {
+        self.before_calls.pass().await;
+        let mut data = self.data()?;
+        for note in notes {
+            if !data.pats.iter().any(|pat| pat.pat_id == note.pat_id) {
+                continue;
+            }
+            for calls in &note.days {
+                add_up(&mut data.days, note.pat_id, calls.clone());
+            }
+            data.calls.extend(note.latest.iter().map(|call| (note.pat_id, call.clone())));
+            let stay = newest_first(&data.calls, note.pat_id);
+            data.calls.retain(|(pat_id, _)| *pat_id != note.pat_id);
+            data.calls.extend(stay.into_iter().take(LATEST_CALLS).rev().map(|call| (note.pat_id, call)));
+        }
+        Ok(())
+    }
+
+    async fn activity(&self, pat_id: Uuid, since: Date) -> Result<KeptActivity, StoreError> {
+        let data = self.data()?;
+        let (address, user_agent) = data.origins.get(&pat_id).cloned().unwrap_or_default();
+        let mut days: Vec<_> = of(&data.days, pat_id).filter(|calls| calls.day >= since).cloned().collect();
+        days.sort_by(|a, b| {
+            let rest = |calls: &DayCalls| (calls.upstream.clone(), calls.tool.clone(), calls.outcome.clone());
+            b.day.cmp(&a.day).then_with(|| rest(a).cmp(&rest(b)))
+        });
+        let mut latest = newest_first(&data.calls, pat_id);
+        latest.retain(|call| day_of(call.at) >= since);
+        Ok(KeptActivity { address, user_agent, days, latest })
+    }
+
+    async fn forget_calls(&self, before: Date, limit: u64) -> Result<u64, StoreError> {
+        let mut data = self.data()?;
+        let (mut sums, mut single) = (0, 0);
+        data.days.retain(|(_, calls)| {
+            !(calls.day < before && sums < limit && {
+                sums += 1;
+                true
+            })
+        });
+        data.calls.retain(|(_, call)| {
+            !(day_of(call.at) < before && single < limit && {
+                single += 1;
+                true
+            })
+        });
+        Ok(sums + single)
     }
 
     async fn insert_session(&self, session: &SessionRecord) -> Result<(), StoreError> {

@@ -11,6 +11,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a story that cannot go on fails")]
 
 pub mod accounts;
+pub mod activity;
 mod kit;
 pub mod leases;
 pub mod log;
@@ -61,6 +62,17 @@ macro_rules! store_contract {
                 no_child_escapes_a_revocation_that_comes_at_the_same_time
                 the_last_use_never_goes_back
                 unknown_tokens_uses_are_passed_over
+            }
+            activity {
+                calls_read_back_newest_first
+                sums_of_the_same_day_tool_and_outcome_are_added_up
+                past_the_tools_that_have_a_place_a_day_s_others_are_one
+                of_the_single_calls_the_newest_stay
+                who_looks_from_a_day_on_sees_nothing_earlier
+                what_is_old_is_forgotten_and_nothing_else
+                calls_of_unknown_tokens_are_passed_over
+                notes_that_come_at_once_are_all_counted
+                where_a_token_was_last_used_from_is_kept_until_it_is_known_better
             }
             sessions {
                 a_session_reads_back_with_its_account
@@ -126,6 +138,7 @@ mod tests {
         let mut stories = 0;
         for text in [
             include_str!("accounts.rs"),
+            include_str!("activity.rs"),
             include_str!("tokens.rs"),
             include_str!("sessions.rs"),
             include_str!("log.rs"),

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::civil::{Date, date};
 use trustrelay_token::{KeyId, TokenDigest};
 use uuid::Uuid;
 
 use super::kit::at;
 use super::memory::MemoryStore;
-use crate::record::{Change, PatRecord, SessionRecord, Usage, UserRecord};
+use crate::record::{
+    self, Change, DayCalls, KeptActivity, PatRecord, SessionRecord, TokenCalls, Usage, UserRecord,
+};
 use crate::store::{Lease, Renewal, RevokeOutcome, Store, StoreError};
 
 /// How many sequences a store is put through. Each is made from its number alone, so a failure comes again.
@@ -63,6 +66,9 @@ enum Call {
     ActivePats(Uuid, Timestamp),
     RevokePat(Uuid, Timestamp),
     RecordUsage(Vec<Usage>),
+    RecordCalls(Vec<TokenCalls>),
+    Activity(Uuid, Date),
+    ForgetCalls(Date),
     InsertSession(SessionRecord),
     SessionByDigest([u8; 32]),
     DeleteSession([u8; 32]),
@@ -86,6 +92,7 @@ enum Answer {
     Pat(Option<PatRecord>),
     PatOf(Option<(PatRecord, UserRecord)>),
     Pats(Vec<PatRecord>),
+    Activity(KeptActivity),
     Session(Option<(SessionRecord, UserRecord)>),
     Revoked(Option<RevokeOutcome>),
     Renewal(Renewal),
@@ -111,6 +118,9 @@ async fn ask(store: &dyn Store, call: Call) -> Result<Answer, StoreError> {
         Call::ActivePats(id, now) => Answer::Pats(store.active_pats(id, now).await?),
         Call::RevokePat(id, now) => Answer::Revoked(store.revoke_pat(id, now).await?),
         Call::RecordUsage(notes) => store.record_usage(&notes).await.map(|()| Answer::Done)?,
+        Call::RecordCalls(notes) => store.record_calls(&notes).await.map(|()| Answer::Done)?,
+        Call::Activity(id, since) => Answer::Activity(store.activity(id, since).await?),
+        Call::ForgetCalls(before) => Answer::Count(store.forget_calls(before, 1000).await?),
         Call::InsertSession(session) => store.insert_session(&session).await.map(|()| Answer::Done)?,
         Call::SessionByDigest(digest) => Answer::Session(store.session_by_digest(&digest).await?),
         Call::DeleteSession(digest) => Answer::Is(store.delete_session(&digest).await?),
@@ -212,9 +222,43 @@ impl Known {
         pat
     }
 
+    /// One of a few days around the beginning.
+    fn day(&mut self) -> Date {
+        date(2026, 4, 6 + i8::try_from(self.random.below(4)).expect("small"))
+    }
+
+    fn calls(&mut self) -> TokenCalls {
+        let pat_id = self.pat();
+        let tool = |known: &mut Self| ["search", "echo", "sum"][known.random.below(3)].to_owned();
+        let days = (0..self.random.below(4)).map(|_| DayCalls {
+            day: self.day(),
+            upstream: ["github", "files"][self.random.below(2)].to_owned(),
+            tool: tool(self),
+            outcome: ["ok", "error"][self.random.below(2)].into(),
+            calls: self.random.next() % 5 + 1,
+            duration: Duration::from_micros(self.random.next() % 1000),
+            bytes_in: self.random.next() % 100,
+            bytes_out: self.random.next() % 100,
+        });
+        let days = days.collect();
+        let latest = (0..self.random.below(60)).map(|_| {
+            let later = Duration::from_secs(86_400) * u32::from(self.random.chance(20));
+            record::Call {
+                at: self.near().checked_add(later).expect("in range"),
+                upstream: "github".to_owned(),
+                tool: tool(self),
+                outcome: "ok".into(),
+                duration: Duration::from_micros(self.random.next() % 1000),
+                bytes_in: self.random.next() % 100,
+                bytes_out: self.random.next() % 100,
+            }
+        });
+        TokenCalls { pat_id, days, latest: latest.collect() }
+    }
+
     fn call(&mut self, head: u64) -> Call {
         self.now += i64::try_from(self.random.below(4)).expect("small");
-        match self.random.below(28) {
+        match self.random.below(31) {
             0 | 1 => Call::InsertUser(self.new_user()),
             2 => Call::InsertFirstUser(self.new_user()),
             3 => Call::UserById(self.user()),
@@ -244,8 +288,8 @@ impl Known {
                 let notes = (0..self.random.below(4)).map(|_| Usage {
                     pat_id: self.pat(),
                     last_used_at: self.near(),
-                    address: None,
-                    user_agent: None,
+                    address: self.random.chance(50).then(|| [192, 0, 2, self.random.bytes::<1>()[0]].into()),
+                    user_agent: self.random.chance(50).then(|| "agent/1".to_owned()),
                     count: 1,
                 });
                 Call::RecordUsage(notes.collect())
@@ -285,6 +329,9 @@ impl Known {
                 1 => Call::LogHead,
                 _ => Call::BindSecret([u8::from(self.random.chance(50)); 16]),
             },
+            27 => Call::RecordCalls((0..self.random.below(3)).map(|_| self.calls()).collect()),
+            28 => Call::Activity(self.pat(), self.day()),
+            29 if self.random.chance(30) => Call::ForgetCalls(self.day()),
             _ => {
                 let except = self.random.chance(50).then(|| self.nodes[self.random.below(FEW)]);
                 Call::NodesBehind(self.random.next() % (head + 2), except)
@@ -298,6 +345,7 @@ impl Known {
         let mut calls = vec![Call::ListUsers, Call::LogHead];
         calls.extend(self.users.iter().map(|id| Call::ActivePats(*id, far)));
         calls.extend(self.pats.iter().map(|pat| Call::PatById(pat.pat_id)));
+        calls.extend(self.pats.iter().map(|pat| Call::Activity(pat.pat_id, date(2026, 4, 1))));
         calls.extend(self.sessions.iter().map(|digest| Call::SessionByDigest(*digest)));
         calls.extend((0..=head + 1).map(|seq| Call::NodesBehind(seq, None)));
         let reader = Lease {

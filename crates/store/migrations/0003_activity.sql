@@ -1,0 +1,29 @@
+-- What tokens have called. day: of UTC, as YYYY-MM-DD; durations are microseconds.
+CREATE TABLE call_days (
+  pat_id    BLOB NOT NULL REFERENCES pats (pat_id),
+  day       TEXT NOT NULL,
+  upstream  TEXT NOT NULL,
+  tool      TEXT NOT NULL,
+  outcome   TEXT NOT NULL,
+  calls     INTEGER NOT NULL,
+  duration  INTEGER NOT NULL,
+  bytes_in  INTEGER NOT NULL,
+  bytes_out INTEGER NOT NULL,
+  PRIMARY KEY (pat_id, day, upstream, tool, outcome)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX call_days_by_day ON call_days (day);
+
+-- Each token's latest calls, one by one; of the same time, the one with the larger id came later.
+CREATE TABLE latest_calls (
+  call_id   INTEGER PRIMARY KEY,
+  pat_id    BLOB NOT NULL REFERENCES pats (pat_id),
+  at        INTEGER NOT NULL,
+  upstream  TEXT NOT NULL,
+  tool      TEXT NOT NULL,
+  outcome   TEXT NOT NULL,
+  duration  INTEGER NOT NULL,
+  bytes_in  INTEGER NOT NULL,
+  bytes_out INTEGER NOT NULL
+) STRICT;
+CREATE INDEX latest_calls_of_pat ON latest_calls (pat_id, at DESC, call_id DESC);
+CREATE INDEX latest_calls_by_time ON latest_calls (at);
