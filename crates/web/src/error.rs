@@ -89,6 +89,7 @@ impl From<AuthorityError> for ApiError {
             AuthorityError::Invalid { .. } => Self::bad_request(message),
             AuthorityError::NotFound(_) => Self::new(StatusCode::NOT_FOUND, "not_found", message),
             AuthorityError::InsufficientScope { scope } => Refusal::InsufficientScope(scope).into(),
+            AuthorityError::NotAdministrator => Self::new(StatusCode::FORBIDDEN, "forbidden", message),
             AuthorityError::Conflict(_) => Self::new(StatusCode::CONFLICT, "conflict", message),
             AuthorityError::WrongCredentials => {
                 Self::new(StatusCode::UNAUTHORIZED, "wrong_credentials", message)

@@ -1,5 +1,6 @@
 //! The REST API: one verb, one file.
 
 pub(crate) mod auth;
+pub(crate) mod nodes;
 pub(crate) mod pats;
 pub(crate) mod user;

@@ -1,5 +1,7 @@
 //! For those who run it: `/healthz`, `/readyz`, `/metrics`.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
@@ -29,6 +31,21 @@ pub(crate) async fn readyz(State(state): State<AppState>) -> Result<Value<serde_
 pub(crate) async fn metrics(State(state): State<AppState>) -> Response {
     metrics::gauge!("trustrelay_index_entries").set(state.authority.indexed() as f64);
     metrics::gauge!("trustrelay_lease_held").set(if state.authority.holds_lease() { 1.0 } else { 0.0 });
+    count_nodes(&state).await;
     let text = state.config.metrics.as_ref().map(|metrics| metrics.render()).unwrap_or_default();
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}
+
+/// How long the numbers of the nodes may hold the others up.
+const NODES_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The nodes and the log, as the store has them; left as they were if it does not answer.
+async fn count_nodes(state: &AppState) {
+    let Ok(Ok(found)) = tokio::time::timeout(NODES_PATIENCE, state.authority.all_nodes()).await else {
+        return;
+    };
+    let held = found.nodes.iter().filter(|node| node.lease_left.is_some()).count();
+    metrics::gauge!("trustrelay_log_head").set(found.log_head as f64);
+    metrics::gauge!("trustrelay_nodes", "lease" => "held").set(held as f64);
+    metrics::gauge!("trustrelay_nodes", "lease" => "expired").set((found.nodes.len() - held) as f64);
 }

@@ -1,4 +1,5 @@
 mod auth;
 mod bodies;
+mod nodes;
 mod openapi;
 mod user;
