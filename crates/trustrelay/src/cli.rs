@@ -73,6 +73,9 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: TokenCommand,
     },
+    /// List the nodes that share the data, their leases, and how far each has applied the log of revocations
+    #[command(after_help = "Example: trustrelay nodes --json")]
+    Nodes(NodesList),
     /// The server secret
     #[command(after_help = "Example: trustrelay secret generate > secret.key")]
     Secret {
@@ -144,6 +147,13 @@ pub(crate) struct UserAdd {
 
 #[derive(Debug, Args)]
 pub(crate) struct UserList {
+    /// As JSON
+    #[arg(long, env = "TRUSTRELAY_JSON", value_parser = BoolishValueParser::new())]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodesList {
     /// As JSON
     #[arg(long, env = "TRUSTRELAY_JSON", value_parser = BoolishValueParser::new())]
     pub(crate) json: bool,

@@ -75,6 +75,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             TokenCommand::Revoke(revoke) => commands::token::revoke(place, revoke).await,
             TokenCommand::Check(check) => commands::check::run(check).await,
         },
+        Command::Nodes(list) => commands::nodes::list(place, list).await,
         Command::Secret { command: SecretCommand::Generate } => commands::secret::generate(),
     }
 }

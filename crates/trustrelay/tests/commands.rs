@@ -271,7 +271,8 @@ fn what_is_refused_is_named_in_one_line() {
 fn on_a_directory_without_data_commands_say_so_and_make_none() {
     let place = Place::new();
     for args in [
-        &["user", "list"][..],
+        &["nodes"][..],
+        &["user", "list"],
         &["user", "disable", EMAIL],
         &["token", "list", "--user", EMAIL],
         &["token", "create", "--user", EMAIL, "--name", "n", "--scope", "mcp"],

@@ -74,3 +74,21 @@ async fn a_long_lease_costs_a_revocation_nothing_while_the_server_lives() {
     assert!(begun.elapsed() < Duration::from_secs(15), "a quarter of the lease would be too long");
     assert_eq!(server.api(&made.token).whoami().await.0, 401);
 }
+
+#[tokio::test]
+async fn those_who_run_it_see_the_nodes_and_how_far_they_are() {
+    let place = Place::with_account();
+    let server = place.serve(&["--lease", "30s"]);
+    let port = server.base.rsplit(':').next().expect("a port").to_owned();
+    let made = place.token("api");
+    place.run(&["token", "revoke", &made.id]).done().good();
+    let listed = place.run(&["nodes"]).done().good();
+    assert!(listed.starts_with("log\t1 entries\n"), "{listed}");
+    assert!(listed.contains(&format!(":{port}\tapplied 1\tlease ")), "{listed}");
+    let json: serde_json::Value =
+        serde_json::from_str(&place.run(&["nodes", "--json"]).done().good()).expect("JSON");
+    assert_eq!(json["nodes"].as_array().map(Vec::len), Some(1), "{json}");
+    server.signal(Signal::TERM);
+    server.end();
+    assert_eq!(place.run(&["nodes"]).done().good(), "log\t1 entries\n");
+}

@@ -1,6 +1,7 @@
 //! The commands but `serve`, one file a noun.
 
 pub(crate) mod check;
+pub(crate) mod nodes;
 pub(crate) mod secret;
 pub(crate) mod token;
 pub(crate) mod user;
