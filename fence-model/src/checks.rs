@@ -1,0 +1,48 @@
+//! What must hold in every state, and what must be seen to happen.
+
+use stateright::Property;
+
+use crate::safeguard::Safeguard;
+use crate::state::{Node, REVOCATIONS, State};
+use crate::steps::Fence;
+
+/// The promise: no verification that starts after a revocation's answer is accepted, anywhere.
+pub const NEVER_ACCEPTED_AFTER_THE_ANSWER: &str = "a token is never accepted after its revocation's answer";
+/// All revocations are answered.
+pub const ANSWERED: &str = "the revocations are answered";
+/// A revocation goes on although a node that still has the token in its index has not heard of it: its lease is over.
+pub const ANSWERED_WITHOUT_A_LAPSED_NODE: &str =
+    "a revocation is answered without a node whose lease is over";
+/// Every node answers from its index, and accepts.
+pub const EVERYONE_ANSWERED_FROM_MEMORY: &str = "every node accepts a token from its index";
+
+/// Whether a verification of `token` that starts now at this node can be accepted.
+fn accepts(fence: &Fence, state: &State, at: usize, token: usize) -> bool {
+    let node = &state.nodes[at];
+    let trusts = node.trusts > 0;
+    let from_the_index = (trusts || !fence.has(Safeguard::LapsedAskTheStore)) && node.index[token];
+    // One that joins a look-up which others began; that one may come back at once.
+    let joins = trusts || !fence.has(Safeguard::LapsedAskAlone);
+    let on_its_way = state.look_up.is_some_and(|look_up| look_up.node == at && look_up.token == token);
+    from_the_index || (joins && on_its_way) || !state.is_revoked(token)
+}
+
+pub(crate) fn properties() -> Vec<Property<Fence>> {
+    vec![
+        Property::always(NEVER_ACCEPTED_AFTER_THE_ANSWER, |fence: &Fence, state: &State| {
+            (0..REVOCATIONS)
+                .filter(|token| state.is_answered(*token))
+                .all(|token| (0..fence.nodes).all(|at| !accepts(fence, state, at, token)))
+        }),
+        Property::sometimes(ANSWERED, |fence: &Fence, state: &State| {
+            (0..fence.revocations).all(|token| state.is_answered(token))
+        }),
+        Property::sometimes(ANSWERED_WITHOUT_A_LAPSED_NODE, |_: &Fence, state: &State| {
+            let unaware = |node: &Node| node.joined && node.left == 0 && node.index[0];
+            state.is_answered(0) && state.nodes.iter().any(unaware)
+        }),
+        Property::sometimes(EVERYONE_ANSWERED_FROM_MEMORY, |fence: &Fence, state: &State| {
+            state.nodes[..fence.nodes].iter().all(|node| node.trusts > 0 && node.index[0])
+        }),
+    ]
+}
