@@ -1,14 +1,14 @@
 //! `trustrelay serve`.
 
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::Context;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::signal::unix::{SignalKind, signal};
-use trustrelay_authority::{AuthorityConfig, Cut};
-use trustrelay_relay::{Relay, RelayConfig};
+use trustrelay_authority::{Authority, AuthorityConfig, Call, Cut};
+use trustrelay_relay::{CallRecord, Recorder, Relay, RelayConfig};
 use trustrelay_web::{AppState, WebConfig};
 use url::Url;
 use uuid::Uuid;
@@ -28,6 +28,21 @@ impl Cut for CutRelay {
 
     fn cut_user(&self, user_id: Uuid) -> usize {
         self.0.cut_user(user_id).sessions
+    }
+}
+
+/// Hands what the relay records to the authority. Weak, since the authority holds what cuts the relay.
+struct NoteCalls(Weak<Authority>);
+
+impl Recorder for NoteCalls {
+    fn record(&self, call: CallRecord) {
+        let Some(authority) = self.0.upgrade() else {
+            return;
+        };
+        let CallRecord { at, pat_id, upstream, tool, outcome, duration, bytes_in, bytes_out, user_id: _ } =
+            call;
+        let outcome = outcome.into();
+        authority.note_call(pat_id, Call { at, upstream, tool, outcome, duration, bytes_in, bytes_out });
     }
 }
 
@@ -73,6 +88,7 @@ pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode>
         upstreams: config.upstreams,
         public_origin,
         seal_keys: vec![opened.mcp_key],
+        recorder: Some(Arc::new(NoteCalls(Arc::downgrade(&opened.authority)))),
         ..RelayConfig::default()
     })?;
     let authority = opened.authority;

@@ -125,8 +125,16 @@ fn paths() -> Value {
                 &[BODY[0], FORBIDDEN, ("404", "The account is not active"), ("409", "The account has too many tokens"), BODY[1], BODY[2], BODY[3]],
             ), "CreateToken"),
         },
+        "/api/user/personal-access-tokens/{pat_id}/activity": {
+            "parameters": &id,
+            "get": operation(
+                "getTokenActivity", "What one of the caller's tokens has called in the last 30 days", BOTH,
+                ("200", value("Its calls by day and tool, and the latest 100", reference("Activity"))),
+                &[("400", "`self` with a browser session, or an id that is not UTF-8"), FORBIDDEN, UNKNOWN],
+            ),
+        },
         "/api/user/personal-access-tokens/{pat_id}": {
-            "parameters": id,
+            "parameters": &id,
             "get": operation(
                 "getToken", "One of the caller's tokens", BOTH, ("200", value("The token", reference("Token"))),
                 &[("400", "`self` with a browser session, or an id that is not UTF-8"), FORBIDDEN, UNKNOWN],
@@ -148,6 +156,41 @@ fn paths() -> Value {
 
 fn object(required: &[&str], properties: Value) -> Value {
     json!({ "type": "object", "required": required, "additionalProperties": false, "properties": properties })
+}
+
+fn activity() -> Value {
+    let amount = |description: &str| json!({ "type": "integer", "minimum": 0, "description": description });
+    let mut call = json!({
+        "upstream": { "type": "string", "description": "`trustrelay` for the built-in tools" },
+        "tool": {
+            "type": "string",
+            "description": "By the upstream's own name for it; what is no tool by its method; `(other)` for those past 64 a day",
+        },
+        "duration_us": amount("Microseconds"),
+        "bytes_in": amount("Bytes of the requests' bodies"),
+        "bytes_out": amount("Bytes of the answers' bodies"),
+    });
+    let mut tool = call.clone();
+    tool["outcomes"] = json!({
+        "type": "object", "additionalProperties": { "type": "integer", "minimum": 1 },
+        "description": "How many calls ended how: `ok`, or what became of them instead",
+    });
+    call["at"] = reference("Time");
+    call["outcome"] = json!({ "type": "string" });
+    let day = json!({ "type": "string", "format": "date", "description": "UTC" });
+    object(
+        &["pat_id", "since", "days", "latest"],
+        json!({
+            "pat_id": { "type": "string", "format": "uuid" },
+            "since": &day,
+            "days": { "type": "array", "description": "Newest first; only days with calls", "items": object(&["day", "tools"], json!({
+                "day": &day,
+                "tools": { "type": "array", "items": object(&["upstream", "tool", "outcomes", "duration_us", "bytes_in", "bytes_out"], tool) },
+            })) },
+            "latest": { "type": "array", "maxItems": 100, "description": "Newest first", "items":
+                object(&["at", "upstream", "tool", "outcome", "duration_us", "bytes_in", "bytes_out"], call) },
+        }),
+    )
 }
 
 fn schemas() -> Value {
@@ -191,6 +234,7 @@ fn schemas() -> Value {
         })),
         "Token": object(&["pat_id", "pat_name", "pat_hint", "pat_scope", "created_at", "expires_at", "last_used_at"], listed),
         "CreatedToken": object(&["pat_id", "pat_name", "pat_hint", "pat_scope", "created_at", "expires_at", "pat_token"], created),
+        "Activity": activity(),
         "Revoked": object(&["pat_id", "revoked_at", "sessions_terminated"], json!({
             "pat_id": { "type": "string", "format": "uuid" },
             "revoked_at": reference("Time"),

@@ -8,7 +8,7 @@ use http::Method;
 
 use crate::api::{auth, pats, user};
 use crate::error::ApiError;
-use crate::pages::{self, assets, developer, login, profile, revoke, setup};
+use crate::pages::{self, assets, developer, login, profile, revoke, setup, token};
 use crate::state::AppState;
 use crate::{mcp, openapi, ops};
 
@@ -96,6 +96,7 @@ pub fn routes() -> Vec<Route> {
         rest("/api/user").get(user::handle),
         rest("/api/user/personal-access-tokens").get(pats::list::handle).post(pats::create::handle),
         rest("/api/user/personal-access-tokens/{pat_id}").get(pats::get::handle).delete(pats::revoke::handle),
+        rest("/api/user/personal-access-tokens/{pat_id}/activity").get(pats::activity::handle),
         rest("/api/openapi.json").get(openapi::handle),
         rest("/healthz").get(ops::healthz),
         rest("/readyz").get(ops::readyz),
@@ -112,6 +113,7 @@ pub fn routes() -> Vec<Route> {
         page("/settings/profile/password").post(profile::change_password),
         page("/settings/profile/sign-out-everywhere").post(profile::sign_out_everywhere),
         page("/settings/developer").get(developer::show).post(developer::create),
+        page("/settings/developer/{pat_id}").get(token::show),
         page("/settings/developer/{pat_id}/revoke").get(revoke::show).post(revoke::submit),
         page("/assets/{name}").get(assets::serve),
     ]

@@ -184,7 +184,8 @@ fn new_token(issued: &Issued, base: &str) -> Markup {
     }
 }
 
-fn badge(expires_at: Timestamp, now: Timestamp) -> Markup {
+/// How near an expiry is, if it is near.
+pub(crate) fn badge(expires_at: Timestamp, now: Timestamp) -> Markup {
     let left = days_left(expires_at, now);
     let text = match left {
         0 => "today".to_owned(),
@@ -212,7 +213,7 @@ fn list(pats: &[PatRecord], now: Timestamp) -> Markup {
                     th scope="col" { "Last used" } th scope="col" { "Expires" } th scope="col" { span.sr { "Actions" } }
                 } }
                 tbody { @for pat in pats { tr {
-                    th scope="row" { span.name { (pat.name) } code.hint { (pat.hint) } }
+                    th scope="row" { a.name href={ "/settings/developer/" (pat.pat_id) } { (pat.name) } code.hint { (pat.hint) } }
                     td data-label="Scopes" { (chips(&pat.scopes)) }
                     td.when data-label="Created" { (day(pat.created_at)) }
                     td.when data-label="Last used" { (ago(pat.last_used_at, now)) }

@@ -1,6 +1,9 @@
 //! The pages: server-rendered, and working without JavaScript. One file a page.
 
+mod activity;
+mod amounts;
 pub(crate) mod assets;
+mod chart;
 pub(crate) mod developer;
 mod layout;
 pub(crate) mod login;
@@ -9,6 +12,7 @@ pub(crate) mod revoke;
 pub(crate) mod setup;
 mod snippets;
 mod time;
+pub(crate) mod token;
 
 use axum::extract::{FromRequestParts, State};
 use axum::response::{IntoResponse, Redirect, Response};

@@ -1,5 +1,6 @@
 //! `/api/user/personal-access-tokens`.
 
+pub(crate) mod activity;
 pub(crate) mod create;
 pub(crate) mod get;
 pub(crate) mod list;

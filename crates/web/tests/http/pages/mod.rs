@@ -5,6 +5,7 @@ mod developer;
 mod login;
 mod profile;
 mod setup;
+mod token;
 
 use std::convert::Infallible;
 use std::time::Duration;

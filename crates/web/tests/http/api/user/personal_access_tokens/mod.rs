@@ -1,5 +1,6 @@
 //! `/api/user/personal-access-tokens`
 
+mod activity;
 mod children;
 mod create;
 mod get;
