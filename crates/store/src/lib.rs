@@ -1,16 +1,20 @@
-//! SQLite behind the authority's [`Store`](trustrelay_authority::Store): one file, durable, in write-ahead mode.
+//! What is behind the authority's [`Store`](trustrelay_authority::Store).
 //!
-//! Changes go through one writer thread that puts those which wait into one commit; reads go to threads of their own.
-//! Several processes may have the file open: a server and the commands.
+//! [`SqliteStore`]: one file, durable, in write-ahead mode. Changes go through one writer thread that puts those which wait into one
+//! commit; reads go to threads of their own. Several processes may have the file open: a server and the commands.
+//!
+//! [`PostgresStore`]: one database for any number of nodes.
 
 mod activity;
 mod errors;
 mod log;
 mod open;
 mod pats;
+mod postgres;
 mod rows;
 mod sqlite;
 mod threads;
 
 pub use open::{DATABASE_FILE, OpenError, SqliteOptions};
+pub use postgres::{PostgresOpenError, PostgresStore};
 pub use sqlite::SqliteStore;

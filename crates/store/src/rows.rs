@@ -13,7 +13,10 @@ pub(crate) const USER: &str = "u.user_id, u.email, u.password_hash, u.is_admin, 
 /// How many columns [`PAT`] has.
 pub(crate) const PAT_COLUMNS: usize = 12;
 
-pub(crate) fn unreadable(at: usize, cause: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+pub(crate) fn unreadable(
+    at: usize,
+    cause: impl std::error::Error + Send + Sync + 'static,
+) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(at, Type::Blob, Box::new(cause))
 }
 

@@ -1,0 +1,217 @@
+//! What PostgreSQL says, in the store's words. No message holds a value of a row, or a password.
+
+use tokio_postgres::error::SqlState;
+use trustrelay_authority::StoreError;
+
+/// Why the database does not open: one line, with what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PostgresOpenError {
+    /// The URL cannot be understood. It is not repeated: it holds a password.
+    #[error("--database-url is no PostgreSQL URL: {0}; write postgres://USER:PASSWORD@HOST:5432/DATABASE")]
+    Url(String),
+    /// The certificates to check the server by cannot be read.
+    #[error("the certificates of `sslrootcert` cannot be used: {0}; name a PEM file, or `system`")]
+    Certificates(String),
+    /// Nobody answers, or not as a PostgreSQL would.
+    #[error(
+        "the database at {at} cannot be reached: {cause}; check --database-url and that the database runs"
+    )]
+    Unreachable {
+        /// Its host and name.
+        at: String,
+        /// What the system said.
+        cause: String,
+    },
+    /// User or password are wrong, or the server lets nobody in from here.
+    #[error("the database at {at} lets nobody in: {cause}; check user and password in --database-url")]
+    Refused {
+        /// Its host and name.
+        at: String,
+        /// What the server said.
+        cause: String,
+    },
+    /// There is no such database.
+    #[error(
+        "there is no such database at {at}; make it with `createdb`, or name the right one in --database-url"
+    )]
+    NoDatabase {
+        /// Its host and name.
+        at: String,
+    },
+    /// A standby, or a database that was set to be read only.
+    #[error("the database at {at} is read only, such as a standby; name the primary in --database-url")]
+    ReadOnly {
+        /// Its host and name.
+        at: String,
+    },
+    /// The user may not do what is needed.
+    #[error(
+        "the user of the database at {at} has not the rights that are needed: {cause}; make it the database's owner"
+    )]
+    NoRights {
+        /// Its host and name.
+        at: String,
+        /// What the server said.
+        cause: String,
+    },
+    /// Another program's tables are there.
+    #[error(
+        "the database at {at} holds another program's data: {cause}; give TrustRelay a database of its own"
+    )]
+    Foreign {
+        /// Its host and name.
+        at: String,
+        /// What the server said.
+        cause: String,
+    },
+    /// The database was written by a newer program.
+    #[error(
+        "the database at {at} has schema {found} and this program knows up to {known}; run the newer TrustRelay that wrote it"
+    )]
+    NewerSchema {
+        /// Its host and name.
+        at: String,
+        /// Its schema.
+        found: usize,
+        /// The newest that is known here.
+        known: usize,
+    },
+    /// It cannot keep all characters.
+    #[error(
+        "the database at {at} keeps text as {encoding}; make one with `createdb --encoding UTF8 --template template0`"
+    )]
+    Encoding {
+        /// Its host and name.
+        at: String,
+        /// What it keeps text as.
+        encoding: String,
+    },
+    /// Anything else that the server said.
+    #[error("the database at {at} does not open: {cause}")]
+    Database {
+        /// Its host and name.
+        at: String,
+        /// What the server said.
+        cause: String,
+    },
+}
+
+impl PostgresOpenError {
+    pub(super) fn new(at: &str, failure: &Failure) -> Self {
+        let (at, cause) = (at.to_owned(), failure.to_string());
+        let Failure::Database(error) = failure else { return Self::Unreachable { at, cause } };
+        let Some(code) = error.code() else {
+            return if says(error, "does not allow writes") {
+                Self::ReadOnly { at }
+            } else if says(error, "password missing") {
+                Self::Refused { at, cause: "it wants a password".into() }
+            } else {
+                Self::Unreachable { at, cause }
+            };
+        };
+        match *code {
+            SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
+                Self::Refused { at, cause }
+            }
+            SqlState::INVALID_CATALOG_NAME => Self::NoDatabase { at },
+            SqlState::READ_ONLY_SQL_TRANSACTION => Self::ReadOnly { at },
+            SqlState::INSUFFICIENT_PRIVILEGE | SqlState::INVALID_SCHEMA_NAME => Self::NoRights { at, cause },
+            SqlState::DUPLICATE_TABLE | SqlState::UNDEFINED_COLUMN | SqlState::UNDEFINED_TABLE => {
+                Self::Foreign { at, cause }
+            }
+            SqlState::CANNOT_CONNECT_NOW | SqlState::TOO_MANY_CONNECTIONS => Self::Unreachable { at, cause },
+            _ => Self::Database { at, cause },
+        }
+    }
+}
+
+fn says(error: &tokio_postgres::Error, what: &str) -> bool {
+    described(error).contains(what)
+}
+
+/// Why one transaction was not done.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The store's own answer.
+    Answer(StoreError),
+    Database(tokio_postgres::Error),
+    /// No connection, or no answer in time.
+    NoAnswer(String),
+}
+
+impl Failure {
+    /// Whether the same again may well work: two who waited for each other, of whom this one was given up. Nothing of it is done.
+    pub(super) fn is_transient(&self) -> bool {
+        matches!(self, Self::Database(error) if error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED))
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Answer(error) => error.fmt(f),
+            Self::Database(error) => f.write_str(&described(error)),
+            Self::NoAnswer(why) => f.write_str(why),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Answer(error)
+    }
+}
+
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<deadpool_postgres::PoolError> for Failure {
+    fn from(error: deadpool_postgres::PoolError) -> Self {
+        use deadpool_postgres::{HookError, PoolError};
+        match error {
+            PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => {
+                Self::Database(error)
+            }
+            other => Self::NoAnswer(other.to_string()),
+        }
+    }
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Answer(error) => error,
+            // What the server did not say is about what it sent: a column's type, or its content.
+            Failure::Database(error) if error.code().is_none() && is_unreadable(&error) => {
+                Self::Corrupt(described(&error))
+            }
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+}
+
+fn is_unreadable(error: &tokio_postgres::Error) -> bool {
+    let text = error.to_string();
+    text.starts_with("error deserializing column") || text.starts_with("invalid column")
+}
+
+/// What it says, with its cause. Of what the server says, neither detail nor hint: they may hold values.
+fn described(error: &tokio_postgres::Error) -> String {
+    if let Some(said) = error.as_db_error() {
+        return format!("{} (SQLSTATE {})", said.message(), said.code().code());
+    }
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}

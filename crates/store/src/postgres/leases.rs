@@ -1,0 +1,184 @@
+//! The fence's side of the database: who may answer from memory, and whom a revocation has to wait for.
+//!
+//! A renewal and a revocation meet on the node's row. Either the renewal has locked it first: then the revocation waits for its
+//! commit, and sees the lease that it gave. Or the revocation has: then the renewal reads the log after that, and finds the
+//! revocation's entry in it. Three things make this so, and none of them can be left out:
+//!
+//! - the renewal reads the log in a statement that begins *after* it has the lock (READ COMMITTED looks anew in each statement);
+//! - the revocation locks *all* nodes' rows, those as well whose lease looks run out, as it may be in the middle of being renewed,
+//!   and judges by a statement that begins after it has the locks;
+//! - a node's row is there, committed, before the node first renews: nobody can wait for a row that they cannot see.
+//!
+//! Leases are measured by this one clock, the database's. It is assumed to go at an even pace within the node's margin, a tenth of
+//! the lease: whoever sets it by hand, or fails over to a machine whose clock is ahead by more, ends leases early.
+//!
+//! Each is one round trip in which the database has all statements from the beginning. A node that is stopped in the middle
+//! of it holds no lock: the database carries it through without the node.
+
+use std::time::Duration;
+
+use futures_util::future::{try_join, try_join3, try_join4, try_join5};
+use trustrelay_authority::{Lease, MAX_LEASE, NodeRecord, Renewal};
+use uuid::Uuid;
+
+use super::errors::Failure;
+use super::link::Links;
+use super::log;
+use super::rows::{corrupt, get, number, whole};
+
+/// The database's clock in microseconds: of this moment, not of the transaction's beginning.
+const NOW: &str = "(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint";
+
+/// For how long the row of a node whose lease ran out is kept: people want to see it, and it may come back.
+const REMEMBERED: Duration = MAX_LEASE.saturating_mul(10);
+
+/// Of how many recent entries the cuts are kept: their revocations have long been answered.
+const REMEMBERED_CUTS: i64 = 1000;
+
+pub(super) async fn renew(links: &Links, lease: &Lease) -> Result<Renewal, Failure> {
+    loop {
+        if let Some(renewal) = renew_known(links, lease).await? {
+            return Ok(renewal);
+        }
+        register(links, lease).await?;
+    }
+}
+
+/// Makes the node's row, with a lease that has run out, in a transaction of its own: see the module.
+async fn register(links: &Links, lease: &Lease) -> Result<(), Failure> {
+    let link = links.link().await?;
+    let insert = link
+        .prepare(&format!(
+            "INSERT INTO nodes (node_id, name, lease_until, applied_seq) VALUES ($1, $2, {NOW}, 0) ON CONFLICT DO NOTHING"
+        ))
+        .await?;
+    link.count(&insert, &[&lease.node_id, &lease.name]).await?;
+    link.keep(Ok(()))
+}
+
+/// Renews the lease of a node that has a row; `None` if it has none.
+async fn renew_known(links: &Links, lease: &Lease) -> Result<Option<Renewal>, Failure> {
+    let link = links.link().await?;
+    let lock = link.prepare("SELECT 1 FROM nodes WHERE node_id = $1 FOR UPDATE").await?;
+    // Not without the lock before it: an UPDATE that has to wait for a row would go on with the head that it read before.
+    let extend = link
+        .prepare(&format!(
+            "UPDATE nodes SET lease_until = {NOW} + $3, applied_seq = $2, name = $4 \
+             WHERE node_id = $1 AND (SELECT seq FROM log_head) = $2"
+        ))
+        .await?;
+    let after = log::after(&link).await?;
+    let report = link
+        .prepare(
+            "INSERT INTO cuts (seq, node_id, sessions) SELECT c.seq, n.node_id, c.sessions \
+             FROM nodes n, unnest($2::bigint[], $3::bigint[]) AS c (seq, sessions) WHERE n.node_id = $1 ON CONFLICT DO NOTHING",
+        )
+        .await?;
+    let forget = link
+        .prepare(&format!("DELETE FROM cuts WHERE seq < (SELECT seq FROM log_head) - {REMEMBERED_CUTS}"))
+        .await?;
+    // A row that somebody has locked is of a node that is coming back, or is being looked at: it is passed over, and nobody waits.
+    let prune = link
+        .prepare(&format!(
+            "DELETE FROM nodes WHERE node_id IN (SELECT node_id FROM nodes WHERE lease_until < {NOW} - $1 FOR UPDATE SKIP LOCKED)"
+        ))
+        .await?;
+    let (applied, length) = (whole(lease.applied_seq), micros(lease.length));
+    let (seqs, sessions): (Vec<i64>, Vec<i64>) =
+        lease.cuts.iter().map(|(seq, sessions)| (whole(*seq), whole(*sessions))).unzip();
+    let report = async {
+        if !lease.cuts.is_empty() {
+            try_join(link.count(&report, &[&lease.node_id, &seqs, &sessions]), link.count(&forget, &[]))
+                .await?;
+        }
+        Ok(())
+    };
+    let ((), known, extended, missing, ((), _, ())) = try_join5(
+        link.batch("BEGIN"),
+        link.row(&lock, &[&lease.node_id]),
+        link.count(&extend, &[&lease.node_id, &applied, &length, &lease.name]),
+        link.rows(&after, &[&applied]),
+        try_join3(report, link.count(&prune, &[&micros(REMEMBERED)]), link.batch("COMMIT")),
+    )
+    .await?;
+    let (known, extended, missing) = link.keep((known, extended, missing));
+    if known.is_none() {
+        return Ok(None);
+    }
+    if extended == 1 {
+        return Ok(Some(Renewal::Held));
+    }
+    let entries = log::entries(&missing)?;
+    if entries.first().is_none_or(|first| first.seq != lease.applied_seq + 1) {
+        // Such as after a failover to a standby that had not received all of it.
+        return Err(corrupt(format!(
+            "the log does not go on after entry {}, which this node has applied",
+            lease.applied_seq
+        )));
+    }
+    Ok(Some(Renewal::Behind(entries)))
+}
+
+fn micros(length: Duration) -> i64 {
+    i64::try_from(length.as_micros()).unwrap_or(i64::MAX / 4)
+}
+
+pub(super) async fn end(links: &Links, node_id: Uuid) -> Result<(), Failure> {
+    let link = links.link().await?;
+    let delete = link.prepare("DELETE FROM nodes WHERE node_id = $1").await?;
+    link.count(&delete, &[&node_id]).await?;
+    link.keep(Ok(()))
+}
+
+pub(super) async fn behind(links: &Links, seq: u64, except: Option<Uuid>) -> Result<u64, Failure> {
+    let link = links.link().await?;
+    // In one order for all who come, and only their own row is what nodes lock: nobody waits in a circle.
+    let lock = link
+        .prepare("SELECT 1 FROM nodes WHERE node_id IS DISTINCT FROM $1 ORDER BY node_id FOR SHARE")
+        .await?;
+    let count = link
+        .prepare(&format!(
+            "SELECT COUNT(*) FROM nodes WHERE node_id IS DISTINCT FROM $1 AND lease_until > {NOW} AND applied_seq < $2"
+        ))
+        .await?;
+    // Nothing of it need be kept, so its end waits for no disk.
+    let ((), _, behind, ()) = try_join4(
+        link.batch("BEGIN; SET LOCAL synchronous_commit = off"),
+        link.rows(&lock, &[&except]),
+        link.row(&count, &[&except, &whole(seq)]),
+        link.batch("COMMIT"),
+    )
+    .await?;
+    let behind = number(&behind.ok_or_else(|| corrupt("a count has no row"))?, 0)?;
+    Ok(link.keep(behind))
+}
+
+pub(super) async fn list(links: &Links) -> Result<Vec<NodeRecord>, Failure> {
+    let link = links.link().await?;
+    let select = link
+        .prepare(&format!(
+            "SELECT node_id, name, applied_seq, lease_until - {NOW} FROM nodes ORDER BY name COLLATE \"C\", node_id"
+        ))
+        .await?;
+    let rows = link.rows(&select, &[]).await?;
+    let nodes = rows.iter().map(|row| {
+        let left = u64::try_from(get::<i64>(row, 3)?).ok().filter(|left| *left > 0);
+        Ok(NodeRecord {
+            node_id: get(row, 0)?,
+            name: get(row, 1)?,
+            applied_seq: number(row, 2)?,
+            lease_left: left.map(Duration::from_micros),
+        })
+    });
+    link.keep(nodes.collect())
+}
+
+pub(super) async fn cuts(links: &Links, seq: u64, except: Option<Uuid>) -> Result<u64, Failure> {
+    let link = links.link().await?;
+    let select = link
+        .prepare("SELECT COALESCE(SUM(sessions), 0)::bigint FROM cuts WHERE seq = $1 AND node_id IS DISTINCT FROM $2")
+        .await?;
+    let sum = link.row(&select, &[&whole(seq), &except]).await?;
+    let sum = number(&sum.ok_or_else(|| corrupt("a sum has no row"))?, 0)?;
+    Ok(link.keep(sum))
+}

@@ -1,0 +1,73 @@
+//! The log of changes that take power away.
+
+use tokio_postgres::{Row, Statement};
+use trustrelay_authority::{Change, LogEntry, RevokedPat};
+use trustrelay_token::TokenDigest;
+
+use super::errors::Failure;
+use super::link::{Link, Links};
+use super::rows::{bytes, corrupt, get, number, time};
+
+/// Most log entries in one answer.
+const MAX_BEHIND: i64 = 1000;
+
+/// Asks to be told when the log has grown.
+pub(super) const LISTEN: &str = "LISTEN trustrelay_log";
+
+/// Ends a transaction that has appended. The notification is sent when the commit is done, and not at all without it.
+pub(super) const TELL_AND_COMMIT: &str = "NOTIFY trustrelay_log; COMMIT";
+
+/// Takes the next number and writes the entry: when, kind, account. The head's row stays locked until the commit: so numbers are
+/// committed in their order, and one that is not committed is taken again.
+pub(super) async fn append(link: &Link) -> Result<Statement, Failure> {
+    link.prepare(
+        "WITH next AS (UPDATE log_head SET seq = seq + 1 RETURNING seq) \
+         INSERT INTO log (seq, at, kind, user_id) SELECT seq, $1, $2, $3 FROM next RETURNING seq",
+    )
+    .await
+}
+
+/// The number that [`append`] has taken.
+pub(super) fn numbered(row: Option<Row>) -> Result<u64, Failure> {
+    number(&row.ok_or_else(|| corrupt("the log has no head"))?, 0)
+}
+
+pub(super) async fn head(links: &Links) -> Result<u64, Failure> {
+    let link = links.link().await?;
+    let select = link.prepare("SELECT seq FROM log_head").await?;
+    let found = link.row(&select, &[]).await?;
+    Ok(link.keep(numbered(found)?))
+}
+
+/// The entries after `$1`, each with the tokens that it names, one a row.
+pub(super) async fn after(link: &Link) -> Result<Statement, Failure> {
+    link.prepare(&format!(
+        "SELECT l.seq, l.at, l.kind, l.user_id, p.pat_id, p.digest \
+         FROM (SELECT seq, at, kind, user_id FROM log WHERE seq > $1 ORDER BY seq LIMIT {MAX_BEHIND}) l \
+         LEFT JOIN log_pats p USING (seq) ORDER BY l.seq, p.pat_id"
+    ))
+    .await
+}
+
+/// The entries of [`after`]'s rows.
+pub(super) fn entries(rows: &[Row]) -> Result<Vec<LogEntry>, Failure> {
+    let mut entries: Vec<LogEntry> = Vec::new();
+    for row in rows {
+        let seq = number(row, 0)?;
+        if entries.last().is_none_or(|last| last.seq != seq) {
+            let change = match get::<&str>(row, 2)? {
+                "revoked" => Change::PatsRevoked(Vec::new()),
+                "disabled" => Change::UserDisabled(get(row, 3)?),
+                "enabled" => Change::UserEnabled(get(row, 3)?),
+                other => return Err(corrupt(format!("log entry {seq} is of the unknown kind `{other}`"))),
+            };
+            entries.push(LogEntry { seq, at: time(row, 1)?, change });
+        }
+        if let (Some(LogEntry { change: Change::PatsRevoked(pats), .. }), Some(pat_id)) =
+            (entries.last_mut(), get(row, 4)?)
+        {
+            pats.push(RevokedPat { pat_id, digest: TokenDigest::from_bytes(bytes(row, 5)?) });
+        }
+    }
+    Ok(entries)
+}

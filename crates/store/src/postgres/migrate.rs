@@ -1,0 +1,71 @@
+//! Brings the schema up to date. Several nodes may begin at the same time: one does it, and the others find it done.
+
+use super::errors::{Failure, PostgresOpenError};
+use super::link::{Link, Links};
+use super::rows::{corrupt, get, number};
+
+/// Each migration once, in order. Never change one that was released.
+const MIGRATIONS: &[&str] = &[include_str!("../../migrations/postgres/0001_initial.sql")];
+
+/// Anything, as long as it stays the same: what the nodes that begin at the same time wait for each other by ("tr_relay").
+const LOCK: i64 = 0x7472_5f72_656c_6179;
+
+pub(super) async fn bring_up_to_date(links: &Links, at: &str) -> Result<(), PostgresOpenError> {
+    let failed = |failure| PostgresOpenError::new(at, &failure);
+    let link = links.link().await.map_err(failed)?;
+    let encoding = encoding(&link).await.map_err(failed)?;
+    if encoding != "UTF8" {
+        return Err(PostgresOpenError::Encoding { at: at.to_owned(), encoding });
+    }
+    // Most of the time there is nothing to do, and nobody waits.
+    if missing(&link, at).await?.is_empty() {
+        return Ok(link.keep(()));
+    }
+    let begin = format!("BEGIN; SET LOCAL lock_timeout = '60s'; SELECT pg_advisory_xact_lock({LOCK})");
+    link.batch(&begin).await.map_err(failed)?;
+    // Again, now that nobody else can: another one may have done it meanwhile.
+    let missing = missing(&link, at).await?;
+    for migration in missing {
+        link.batch(migration).await.map_err(failed)?;
+    }
+    link.batch(&format!("UPDATE trustrelay_schema SET version = {}; COMMIT", MIGRATIONS.len()))
+        .await
+        .map_err(failed)?;
+    Ok(link.keep(()))
+}
+
+async fn encoding(link: &Link) -> Result<String, Failure> {
+    let show = link.prepare("SELECT current_setting('server_encoding')").await?;
+    let row = link.row(&show, &[]).await?.ok_or_else(|| corrupt("a setting has no row"))?;
+    get(&row, 0)
+}
+
+/// The migrations that the database has not had.
+async fn missing(link: &Link, at: &str) -> Result<&'static [&'static str], PostgresOpenError> {
+    let found = version(link).await.map_err(|failure| PostgresOpenError::new(at, &failure))?;
+    let found = usize::try_from(found).unwrap_or(usize::MAX);
+    let known = MIGRATIONS.len();
+    MIGRATIONS.get(found..).ok_or_else(|| PostgresOpenError::NewerSchema { at: at.to_owned(), found, known })
+}
+
+async fn version(link: &Link) -> Result<u64, Failure> {
+    let is_there = link.prepare("SELECT to_regclass('trustrelay_schema') IS NOT NULL").await?;
+    let row = link.row(&is_there, &[]).await?.ok_or_else(|| corrupt("a question has no answer"))?;
+    if !get::<bool>(&row, 0)? {
+        return Ok(0);
+    }
+    let select = link.prepare("SELECT version FROM trustrelay_schema").await?;
+    let row = link.row(&select, &[]).await?;
+    number(&row.ok_or_else(|| corrupt("the schema has no version"))?, 0)
+}
+
+/// Whether the database answers, and has the schema that is known here.
+pub(super) async fn is_current(links: &Links) -> Result<(), Failure> {
+    let link = links.link().await?;
+    let version = version(&link).await?;
+    link.keep(if version == MIGRATIONS.len() as u64 {
+        Ok(())
+    } else {
+        Err(corrupt(format!("the database has schema {version} and this program {}", MIGRATIONS.len())))
+    })
+}

@@ -1,0 +1,22 @@
+//! PostgreSQL behind the authority's [`Store`](trustrelay_authority::Store): any number of nodes share one database.
+//!
+//! Each method is one transaction, at READ COMMITTED, and ends in bounded time: what does not answer is unavailable. A connection
+//! on which something went wrong is closed; the next one finds the database again, wherever it is by then.
+
+mod activity;
+mod errors;
+mod leases;
+mod link;
+mod listen;
+mod log;
+mod migrate;
+mod pats;
+mod rows;
+mod sessions;
+mod store;
+mod tls;
+mod url;
+mod users;
+
+pub use errors::PostgresOpenError;
+pub use store::PostgresStore;

@@ -1,0 +1,206 @@
+//! Tokens. Whoever adds or revokes tokens of an account locks the account's row first: so no token comes in beside a count,
+//! and no child beside a revocation of its parent.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::{try_join, try_join3, try_join4, try_join5};
+use jiff::Timestamp;
+use trustrelay_authority::{PatRecord, RevokeOutcome, StoreError, Usage, UserRecord};
+use trustrelay_token::TokenDigest;
+use uuid::Uuid;
+
+use super::errors::Failure;
+use super::link::Links;
+use super::log;
+use super::rows::{self, PAT, PAT_COLUMNS, USER, corrupt, get, number, optional_time, whole};
+
+/// `$1` and all that descend from it.
+const TREE: &str = "WITH RECURSIVE tree (pat_id) AS (SELECT $1::uuid UNION SELECT p.pat_id FROM pats p JOIN tree t ON p.parent_id = t.pat_id)";
+
+pub(super) async fn insert(links: &Links, pat: &PatRecord, limit: u64) -> Result<(), Failure> {
+    let link = links.link().await?;
+    let lock = link
+        .prepare("SELECT 1 FROM users WHERE user_id = $1 AND disabled_at IS NULL FOR NO KEY UPDATE")
+        .await?;
+    // In a statement of its own: it sees what those who held the lock before have committed.
+    let look = link
+        .prepare(
+            "SELECT $2::uuid IS NULL OR EXISTS (SELECT 1 FROM pats WHERE pat_id = $2 AND user_id = $1 AND revoked_at IS NULL AND expires_at > $3), \
+             (SELECT COUNT(*) FROM pats WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $3)",
+        )
+        .await?;
+    let insert = link
+        .prepare(
+            "INSERT INTO pats (pat_id, user_id, name, hint, scopes, digest, key_id, parent_id, created_at, expires_at, revoked_at, \
+             last_used_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        )
+        .await?;
+    let now = pat.created_at.as_microsecond();
+    let ((), owner, found) = try_join3(
+        link.batch("BEGIN"),
+        link.row(&lock, &[&pat.user_id]),
+        link.row(&look, &[&pat.user_id, &pat.parent_id, &now]),
+    )
+    .await?;
+    if owner.is_none() {
+        return link.undo(Err(StoreError::UserGone.into())).await?;
+    }
+    let found = found.ok_or_else(|| corrupt("a count has no row"))?;
+    if !get::<bool>(&found, 0)? {
+        return link.undo(Err(StoreError::ParentGone.into())).await?;
+    }
+    let active = number(&found, 1)?;
+    if active >= limit {
+        return link.undo(Err(StoreError::TooManyPats(active).into())).await?;
+    }
+    let _ = try_join(
+        link.count(
+            &insert,
+            &[
+                &pat.pat_id,
+                &pat.user_id,
+                &pat.name,
+                &pat.hint,
+                &pat.scopes.to_string(),
+                &&pat.digest.as_bytes()[..],
+                &i64::from(pat.key_id.0),
+                &pat.parent_id,
+                &now,
+                &pat.expires_at.as_microsecond(),
+                &pat.revoked_at.map(Timestamp::as_microsecond),
+                &pat.last_used_at.map(Timestamp::as_microsecond),
+            ],
+        ),
+        link.batch("COMMIT"),
+    )
+    .await?;
+    link.keep(Ok(()))
+}
+
+pub(super) async fn by_digest(
+    links: &Links,
+    digest: &TokenDigest,
+) -> Result<Option<(PatRecord, UserRecord)>, Failure> {
+    let link = links.link().await?;
+    let sql = format!("SELECT {PAT}, {USER} FROM pats p JOIN users u USING (user_id) WHERE p.digest = $1");
+    let select = link.prepare(&sql).await?;
+    let found = link.row(&select, &[&&digest.as_bytes()[..]]).await?;
+    link.keep(found.map(|row| Ok((rows::pat(&row)?, rows::user(&row, PAT_COLUMNS)?))).transpose())
+}
+
+pub(super) async fn by_id(links: &Links, pat_id: Uuid) -> Result<Option<PatRecord>, Failure> {
+    let link = links.link().await?;
+    let select = link.prepare(&format!("SELECT {PAT} FROM pats p WHERE p.pat_id = $1")).await?;
+    let found = link.row(&select, &[&pat_id]).await?;
+    link.keep(found.map(|row| rows::pat(&row)).transpose())
+}
+
+pub(super) async fn active(links: &Links, user_id: Uuid, now: Timestamp) -> Result<Vec<PatRecord>, Failure> {
+    let link = links.link().await?;
+    let sql = format!(
+        "SELECT {PAT} FROM pats p WHERE p.user_id = $1 AND p.revoked_at IS NULL AND p.expires_at > $2 \
+         ORDER BY p.created_at DESC, p.pat_id DESC"
+    );
+    let select = link.prepare(&sql).await?;
+    let found = link.rows(&select, &[&user_id, &now.as_microsecond()]).await?;
+    link.keep(found.iter().map(rows::pat).collect())
+}
+
+pub(super) async fn revoke(
+    links: &Links,
+    pat_id: Uuid,
+    at: Timestamp,
+) -> Result<Option<RevokeOutcome>, Failure> {
+    let link = links.link().await?;
+    let lock = link
+        .prepare("SELECT 1 FROM users WHERE user_id = (SELECT user_id FROM pats WHERE pat_id = $1) FOR NO KEY UPDATE")
+        .await?;
+    let look = link.prepare("SELECT revoked_at, revoked_seq FROM pats WHERE pat_id = $1").await?;
+    // Uses are written down in the same order of rows, so the two never wait for each other in a circle.
+    let lock_tree = link
+        .prepare(&format!(
+            "{TREE} SELECT 1 FROM pats WHERE pat_id IN (SELECT pat_id FROM tree) ORDER BY pat_id FOR NO KEY UPDATE"
+        ))
+        .await?;
+    let append = log::append(&link).await?;
+    let update = link
+        .prepare(&format!(
+            "{TREE} UPDATE pats SET revoked_at = $2, revoked_seq = (SELECT seq FROM log_head) \
+             WHERE pat_id IN (SELECT pat_id FROM tree) AND revoked_at IS NULL"
+        ))
+        .await?;
+    let name = link
+        .prepare(&format!(
+            "{TREE} INSERT INTO log_pats (seq, pat_id, digest) SELECT h.seq, p.pat_id, p.digest FROM pats p, log_head h \
+             WHERE p.pat_id IN (SELECT pat_id FROM tree) AND p.revoked_seq = h.seq"
+        ))
+        .await?;
+
+    let ((), _, found) =
+        try_join3(link.batch("BEGIN"), link.row(&lock, &[&pat_id]), link.row(&look, &[&pat_id])).await?;
+    let Some(found) = found else { return link.undo(None).await };
+    if let Some(revoked_at) = optional_time(&found, 0)? {
+        let outcome = RevokeOutcome { revoked_at, seq: number(&found, 1)?, newly: false };
+        return link.undo(Some(outcome)).await;
+    }
+    let micros = at.as_microsecond();
+    // All at once: the log's head, for which every other revocation waits, is not held while this node thinks, or is stopped.
+    let (_, seq, _, _, ()) = try_join5(
+        link.rows(&lock_tree, &[&pat_id]),
+        link.row(&append, &[&micros, &"revoked", &None::<Uuid>]),
+        link.count(&update, &[&pat_id, &micros]),
+        link.count(&name, &[&pat_id]),
+        link.batch(log::TELL_AND_COMMIT),
+    )
+    .await?;
+    let seq = log::numbered(seq)?;
+    Ok(link.keep(Some(RevokeOutcome { revoked_at: at, seq, newly: true })))
+}
+
+pub(super) async fn record_usage(links: &Links, notes: &[Usage]) -> Result<(), Failure> {
+    // One row is changed once, and rows are locked in the order of their ids: see `revoke`.
+    let mut uses: BTreeMap<Uuid, Usage> = BTreeMap::new();
+    for note in notes {
+        match uses.get_mut(&note.pat_id) {
+            None => {
+                uses.insert(note.pat_id, note.clone());
+            }
+            Some(sum) => {
+                sum.count = sum.count.saturating_add(note.count);
+                sum.last_used_at = sum.last_used_at.max(note.last_used_at);
+                sum.address = note.address.or(sum.address);
+                sum.user_agent = note.user_agent.clone().or(sum.user_agent.take());
+            }
+        }
+    }
+    if uses.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = uses.keys().copied().collect();
+    let counts: Vec<i64> = uses.values().map(|note| whole(note.count)).collect();
+    let times: Vec<i64> = uses.values().map(|note| note.last_used_at.as_microsecond()).collect();
+    let addresses: Vec<Option<String>> =
+        uses.values().map(|note| note.address.map(|address| address.to_string())).collect();
+    let agents: Vec<Option<String>> =
+        uses.values().map(|note| note.user_agent.as_ref().map(|agent| agent.replace('\0', ""))).collect();
+
+    let link = links.link().await?;
+    let lock =
+        link.prepare("SELECT 1 FROM pats WHERE pat_id = ANY ($1) ORDER BY pat_id FOR NO KEY UPDATE").await?;
+    let update = link
+        .prepare(
+            "UPDATE pats p SET use_count = p.use_count + n.uses, last_used_at = GREATEST(p.last_used_at, n.at), \
+             last_used_address = COALESCE(n.address, p.last_used_address), last_used_agent = COALESCE(n.agent, p.last_used_agent) \
+             FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::text[]) AS n (pat_id, uses, at, address, agent) \
+             WHERE p.pat_id = n.pat_id",
+        )
+        .await?;
+    let _ = try_join4(
+        link.batch("BEGIN"),
+        link.rows(&lock, &[&ids]),
+        link.count(&update, &[&ids, &counts, &times, &addresses, &agents]),
+        link.batch("COMMIT"),
+    )
+    .await?;
+    link.keep(Ok(()))
+}

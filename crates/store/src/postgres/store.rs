@@ -1,0 +1,201 @@
+//! The store's methods, each one transaction.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use trustrelay_authority::{
+    KeptActivity, Lease, NodeRecord, PatRecord, Renewal, RevokeOutcome, SessionRecord, Store, StoreError,
+    TokenCalls, Usage, UserRecord,
+};
+use trustrelay_token::TokenDigest;
+use uuid::Uuid;
+
+use super::errors::{Failure, PostgresOpenError};
+use super::link::Links;
+use super::listen::Ear;
+use super::rows::{corrupt, get};
+use super::url::Target;
+use super::{activity, leases, log, migrate, pats, sessions, tls, users};
+
+/// A store in a PostgreSQL database.
+pub struct PostgresStore {
+    links: Links,
+    ear: Ear,
+    at: String,
+}
+
+impl PostgresStore {
+    /// Opens the database that a `postgres://` URL names, and brings its schema up to date. In the URL, `sslmode` and `sslrootcert`
+    /// mean what they mean to libpq; of several hosts, the first that can be written to is used.
+    pub async fn open(url: &str) -> Result<Self, PostgresOpenError> {
+        let target = Target::parse(url)?;
+        let tls = tls::connector(target.check, &target.roots)?;
+        let links = Links::new(&target, tls.clone())?;
+        migrate::bring_up_to_date(&links, &target.at).await?;
+        Ok(Self { links, ear: Ear::open(target.config, tls), at: target.at })
+    }
+
+    /// The database's host, port and name: what may be shown of its URL.
+    pub fn place(&self) -> &str {
+        &self.at
+    }
+}
+
+async fn bind_secret(links: &Links, fingerprint: &[u8; 16]) -> Result<bool, Failure> {
+    let link = links.link().await?;
+    let insert = link
+        .prepare(
+            "INSERT INTO meta (key, value) VALUES ('secret_fingerprint', $1) ON CONFLICT (key) DO NOTHING",
+        )
+        .await?;
+    // In a statement after it: what another one has bound at the same time is committed by then.
+    let same = link.prepare("SELECT value = $1 FROM meta WHERE key = 'secret_fingerprint'").await?;
+    let fingerprint = &fingerprint[..];
+    link.count(&insert, &[&fingerprint]).await?;
+    let row = link.row(&same, &[&fingerprint]).await?;
+    let same = get(&row.ok_or_else(|| corrupt("the secret was not bound"))?, 0)?;
+    Ok(link.keep(same))
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn insert_user(&self, user: &UserRecord) -> Result<(), StoreError> {
+        self.links.run(|| users::insert(&self.links, user)).await
+    }
+
+    async fn insert_first_user(&self, user: &UserRecord) -> Result<bool, StoreError> {
+        self.links.run(|| users::insert_first(&self.links, user)).await
+    }
+
+    async fn user_by_id(&self, user_id: Uuid) -> Result<Option<UserRecord>, StoreError> {
+        self.links.run(|| users::by_id(&self.links, user_id)).await
+    }
+
+    async fn user_by_email(&self, email: &str) -> Result<Option<UserRecord>, StoreError> {
+        self.links.run(|| users::by_email(&self.links, email)).await
+    }
+
+    async fn list_users(&self) -> Result<Vec<UserRecord>, StoreError> {
+        self.links.run(|| users::list(&self.links)).await
+    }
+
+    async fn has_users(&self) -> Result<bool, StoreError> {
+        self.links.run(|| users::exist(&self.links)).await
+    }
+
+    async fn set_user_disabled(
+        &self,
+        user_id: Uuid,
+        at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Option<u64>, StoreError> {
+        self.links.run(|| users::set_disabled(&self.links, user_id, at, now)).await
+    }
+
+    async fn set_password(
+        &self,
+        user_id: Uuid,
+        password_hash: &str,
+        keep: Option<[u8; 32]>,
+    ) -> Result<(), StoreError> {
+        self.links.run(|| users::set_password(&self.links, user_id, password_hash, keep)).await
+    }
+
+    async fn insert_pat(&self, pat: &PatRecord, limit: u64) -> Result<(), StoreError> {
+        self.links.run(|| pats::insert(&self.links, pat, limit)).await
+    }
+
+    async fn pat_by_digest(
+        &self,
+        digest: &TokenDigest,
+    ) -> Result<Option<(PatRecord, UserRecord)>, StoreError> {
+        self.links.run(|| pats::by_digest(&self.links, digest)).await
+    }
+
+    async fn pat_by_id(&self, pat_id: Uuid) -> Result<Option<PatRecord>, StoreError> {
+        self.links.run(|| pats::by_id(&self.links, pat_id)).await
+    }
+
+    async fn active_pats(&self, user_id: Uuid, now: Timestamp) -> Result<Vec<PatRecord>, StoreError> {
+        self.links.run(|| pats::active(&self.links, user_id, now)).await
+    }
+
+    async fn revoke_pat(&self, pat_id: Uuid, at: Timestamp) -> Result<Option<RevokeOutcome>, StoreError> {
+        self.links.run(|| pats::revoke(&self.links, pat_id, at)).await
+    }
+
+    async fn record_usage(&self, notes: &[Usage]) -> Result<(), StoreError> {
+        self.links.run(|| pats::record_usage(&self.links, notes)).await
+    }
+
+    async fn record_calls(&self, notes: &[TokenCalls]) -> Result<(), StoreError> {
+        self.links.run(|| activity::record(&self.links, notes)).await
+    }
+
+    async fn activity(&self, pat_id: Uuid, since: Date) -> Result<KeptActivity, StoreError> {
+        self.links.run(|| activity::read(&self.links, pat_id, since)).await
+    }
+
+    async fn forget_calls(&self, before: Date, limit: u64) -> Result<u64, StoreError> {
+        self.links.run(|| activity::forget(&self.links, before, limit)).await
+    }
+
+    async fn insert_session(&self, session: &SessionRecord) -> Result<(), StoreError> {
+        self.links.run(|| sessions::insert(&self.links, session)).await
+    }
+
+    async fn session_by_digest(
+        &self,
+        digest: &[u8; 32],
+    ) -> Result<Option<(SessionRecord, UserRecord)>, StoreError> {
+        self.links.run(|| sessions::by_digest(&self.links, digest)).await
+    }
+
+    async fn delete_session(&self, digest: &[u8; 32]) -> Result<bool, StoreError> {
+        self.links.run(|| sessions::delete(&self.links, digest)).await
+    }
+
+    async fn delete_sessions_of(&self, user_id: Uuid, keep: Option<[u8; 32]>) -> Result<u64, StoreError> {
+        self.links.run(|| sessions::delete_of(&self.links, user_id, keep)).await
+    }
+
+    async fn delete_expired_sessions(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.links.run(|| sessions::delete_expired(&self.links, now)).await
+    }
+
+    async fn log_head(&self) -> Result<u64, StoreError> {
+        self.links.run(|| log::head(&self.links)).await
+    }
+
+    async fn renew_lease(&self, lease: &Lease) -> Result<Renewal, StoreError> {
+        self.links.run(|| leases::renew(&self.links, lease)).await
+    }
+
+    async fn end_lease(&self, node_id: Uuid) -> Result<(), StoreError> {
+        self.links.run(|| leases::end(&self.links, node_id)).await
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeRecord>, StoreError> {
+        self.links.run(|| leases::list(&self.links)).await
+    }
+
+    async fn cuts(&self, seq: u64, except: Option<Uuid>) -> Result<u64, StoreError> {
+        self.links.run(|| leases::cuts(&self.links, seq, except)).await
+    }
+
+    async fn log_grew(&self) {
+        self.ear.hear().await;
+    }
+
+    async fn nodes_behind(&self, seq: u64, except: Option<Uuid>) -> Result<u64, StoreError> {
+        self.links.run(|| leases::behind(&self.links, seq, except)).await
+    }
+
+    async fn bind_secret(&self, fingerprint: &[u8; 16]) -> Result<bool, StoreError> {
+        self.links.run(|| bind_secret(&self.links, fingerprint)).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.links.run(|| migrate::is_current(&self.links)).await
+    }
+}

@@ -1,0 +1,145 @@
+//! Accounts. An account's row is also the lock that orders the changes to its tokens (`pats`).
+
+use futures_util::future::{try_join, try_join3, try_join4};
+use jiff::Timestamp;
+use tokio_postgres::types::ToSql;
+use trustrelay_authority::{StoreError, UserRecord};
+use uuid::Uuid;
+
+use super::errors::Failure;
+use super::link::Links;
+use super::log;
+use super::rows::{self, USER, get, number};
+
+pub(super) async fn insert(links: &Links, user: &UserRecord) -> Result<(), Failure> {
+    let link = links.link().await?;
+    let insert = link
+        .prepare(
+            "INSERT INTO users (user_id, email, password_hash, is_admin, created_at, disabled_at) VALUES ($1, $2, $3, $4, $5, $6) \
+             ON CONFLICT (email) DO NOTHING",
+        )
+        .await?;
+    let (created, disabled) =
+        (user.created_at.as_microsecond(), user.disabled_at.map(Timestamp::as_microsecond));
+    let values: [&(dyn ToSql + Sync); 6] =
+        [&user.user_id, &user.email, &user.password_hash, &user.is_admin, &created, &disabled];
+    let inserted = link.count(&insert, &values).await?;
+    link.keep(if inserted == 0 { Err(StoreError::EmailTaken.into()) } else { Ok(()) })
+}
+
+pub(super) async fn insert_first(links: &Links, user: &UserRecord) -> Result<bool, Failure> {
+    let link = links.link().await?;
+    let insert = link
+        .prepare(
+            "INSERT INTO users (user_id, email, password_hash, is_admin, created_at, disabled_at) SELECT $1, $2, $3, $4, $5, $6 \
+             WHERE NOT EXISTS (SELECT 1 FROM users)",
+        )
+        .await?;
+    let (created, disabled) =
+        (user.created_at.as_microsecond(), user.disabled_at.map(Timestamp::as_microsecond));
+    let values: [&(dyn ToSql + Sync); 6] =
+        [&user.user_id, &user.email, &user.password_hash, &user.is_admin, &created, &disabled];
+    // The lock keeps out everyone who adds an account: there is no row yet that could be locked instead.
+    let ((), inserted, ()) = try_join3(
+        link.batch("BEGIN; LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE"),
+        link.count(&insert, &values),
+        link.batch("COMMIT"),
+    )
+    .await?;
+    Ok(link.keep(inserted == 1))
+}
+
+pub(super) async fn by_id(links: &Links, user_id: Uuid) -> Result<Option<UserRecord>, Failure> {
+    one(links, &format!("SELECT {USER} FROM users u WHERE u.user_id = $1"), &user_id).await
+}
+
+pub(super) async fn by_email(links: &Links, email: &str) -> Result<Option<UserRecord>, Failure> {
+    // No text that PostgreSQL keeps has such a character, and to ask for it is an error.
+    if email.contains('\0') {
+        return Ok(None);
+    }
+    one(links, &format!("SELECT {USER} FROM users u WHERE u.email = $1"), &email).await
+}
+
+async fn one(links: &Links, sql: &str, key: &(dyn ToSql + Sync)) -> Result<Option<UserRecord>, Failure> {
+    let link = links.link().await?;
+    let select = link.prepare(sql).await?;
+    let found = link.row(&select, &[key]).await?;
+    link.keep(found.map(|row| rows::user(&row, 0)).transpose())
+}
+
+pub(super) async fn list(links: &Links) -> Result<Vec<UserRecord>, Failure> {
+    let link = links.link().await?;
+    let select =
+        link.prepare(&format!("SELECT {USER} FROM users u ORDER BY u.created_at, u.user_id")).await?;
+    let found = link.rows(&select, &[]).await?;
+    link.keep(found.iter().map(|row| rows::user(row, 0)).collect())
+}
+
+pub(super) async fn exist(links: &Links) -> Result<bool, Failure> {
+    let link = links.link().await?;
+    let select = link.prepare("SELECT 1 FROM users LIMIT 1").await?;
+    let found = link.row(&select, &[]).await?;
+    Ok(link.keep(found.is_some()))
+}
+
+pub(super) async fn set_disabled(
+    links: &Links,
+    user_id: Uuid,
+    at: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<Option<u64>, Failure> {
+    let link = links.link().await?;
+    let lock = link
+        .prepare(
+            "SELECT disabled_at IS NOT NULL, changed_seq FROM users WHERE user_id = $1 FOR NO KEY UPDATE",
+        )
+        .await?;
+    let append = log::append(&link).await?;
+    let update = link
+        .prepare(
+            "UPDATE users SET disabled_at = $2, changed_seq = (SELECT seq FROM log_head) WHERE user_id = $1",
+        )
+        .await?;
+    let sign_out = link.prepare("DELETE FROM browser_sessions WHERE user_id = $1 AND $2").await?;
+
+    let ((), found) = try_join(link.batch("BEGIN"), link.row(&lock, &[&user_id])).await?;
+    let Some(found) = found else { return link.undo(None).await };
+    if get::<bool>(&found, 0)? == at.is_some() {
+        let seq = number(&found, 1)?;
+        return link.undo(Some(seq)).await;
+    }
+    let kind = if at.is_some() { "disabled" } else { "enabled" };
+    // All at once: the log's head is not held while this node thinks.
+    let (seq, _, _, ()) = try_join4(
+        link.row(&append, &[&now.as_microsecond(), &kind, &Some(user_id)]),
+        link.count(&update, &[&user_id, &at.map(Timestamp::as_microsecond)]),
+        link.count(&sign_out, &[&user_id, &at.is_some()]),
+        link.batch(log::TELL_AND_COMMIT),
+    )
+    .await?;
+    let seq = log::numbered(seq)?;
+    Ok(link.keep(Some(seq)))
+}
+
+pub(super) async fn set_password(
+    links: &Links,
+    user_id: Uuid,
+    password_hash: &str,
+    keep: Option<[u8; 32]>,
+) -> Result<(), Failure> {
+    let link = links.link().await?;
+    let update = link.prepare("UPDATE users SET password_hash = $2 WHERE user_id = $1").await?;
+    let sign_out = link
+        .prepare("DELETE FROM browser_sessions WHERE user_id = $1 AND digest IS DISTINCT FROM $2")
+        .await?;
+    let keep = keep.as_ref().map(|digest| &digest[..]);
+    let ((), updated, _, ()) = try_join4(
+        link.batch("BEGIN"),
+        link.count(&update, &[&user_id, &password_hash]),
+        link.count(&sign_out, &[&user_id, &keep]),
+        link.batch("COMMIT"),
+    )
+    .await?;
+    link.keep(if updated == 0 { Err(StoreError::UserGone.into()) } else { Ok(()) })
+}

@@ -1,0 +1,73 @@
+//! Stores in databases of the shared cluster.
+#![allow(dead_code, missing_docs, unreachable_pub)]
+
+use std::ops::Deref;
+use std::sync::Mutex;
+
+use tokio_postgres::{Client, NoTls};
+use trustrelay_store::PostgresStore;
+
+use crate::cluster::Cluster;
+
+/// Databases that are used no more: emptying one is quicker than making one.
+static USED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+const EMPTY: &str = "DELETE FROM log_pats; DELETE FROM log; DELETE FROM call_days; DELETE FROM latest_calls; DELETE FROM browser_sessions; \
+     DELETE FROM pats; DELETE FROM users; DELETE FROM nodes; DELETE FROM cuts; DELETE FROM meta; UPDATE log_head SET seq = 0";
+
+/// An empty store in a database of its own.
+pub struct Fresh {
+    pub store: PostgresStore,
+    pub database: String,
+}
+
+impl Fresh {
+    pub async fn open() -> Self {
+        let used = USED.lock().expect("whole").pop();
+        let database = match used {
+            Some(database) => {
+                client(&database).await.batch_execute(EMPTY).await.expect("emptied");
+                database
+            }
+            None => Cluster::shared().database(),
+        };
+        let store = PostgresStore::open(&Cluster::shared().url(&database)).await.expect("opens");
+        Self { store, database }
+    }
+
+    /// Another node on the same database.
+    pub async fn again(&self) -> PostgresStore {
+        PostgresStore::open(&Cluster::shared().url(&self.database)).await.expect("opens")
+    }
+
+    /// A connection to do as one likes with.
+    pub async fn client(&self) -> Client {
+        client(&self.database).await
+    }
+}
+
+impl Deref for Fresh {
+    type Target = PostgresStore;
+
+    fn deref(&self) -> &PostgresStore {
+        &self.store
+    }
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        // What a failed test leaves behind is not used again.
+        if !std::thread::panicking()
+            && let Ok(mut used) = USED.lock()
+        {
+            used.push(std::mem::take(&mut self.database));
+        }
+    }
+}
+
+pub async fn client(database: &str) -> Client {
+    let (client, connection) =
+        tokio_postgres::connect(&Cluster::shared().url(database), NoTls).await.expect("connects");
+    tokio::spawn(connection);
+    client
+}
