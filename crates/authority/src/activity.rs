@@ -225,8 +225,9 @@ impl Authority {
     /// Notes a call that a token has made. Quick, and never waits.
     pub fn note_call(&self, pat_id: Uuid, call: Call) {
         // A store keeps whole microseconds.
+        let at = Timestamp::from_microsecond(call.at.as_microsecond()).unwrap_or(call.at);
         let duration = Duration::from_micros(u64::try_from(call.duration.as_micros()).unwrap_or(u64::MAX));
-        let call = Call { duration, ..call };
+        let call = Call { at, duration, ..call };
         let sum = DayCalls {
             day: day_of(call.at),
             upstream: call.upstream.clone(),

@@ -15,7 +15,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 fn call(world: &World, tool: &str, outcome: &'static str) -> Call {
     Call {
-        at: world.clock.now(),
+        // Finer than a store keeps it, as is how long it took.
+        at: world.clock.now().checked_add(Duration::from_nanos(999)).expect("in range"),
         upstream: "github".into(),
         tool: tool.into(),
         outcome: outcome.into(),
@@ -52,6 +53,8 @@ async fn calls_are_seen_at_once_and_stay_the_same_when_they_are_written_down() {
     assert_eq!((search.duration, search.bytes_in, search.bytes_out), (Duration::from_micros(4500), 30, 300));
     let latest: Vec<_> = noted.latest.iter().map(|call| (call.tool.as_str(), &*call.outcome)).collect();
     assert_eq!(latest, [("echo", "cut"), ("search", "error"), ("search", "ok"), ("search", "ok")]);
+
+    assert_eq!(noted.latest[0].at, world.clock.now().checked_sub(Duration::from_secs(1)).expect("in range"));
 
     world.authority.flush_calls().await;
     assert_eq!(activity(&world, pat_id).await, noted);
