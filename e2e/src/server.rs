@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, anyhow, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -117,6 +117,23 @@ impl Server {
     /// Runs another command of the program on the same data; it has to end well.
     pub async fn run(&self, arguments: &[&str]) -> Result<String> {
         output("trustrelay", command(&self.data)?.args(arguments)).await
+    }
+
+    /// Calls a tool once, with no arguments, as a client of the stateless era; whether it ended well.
+    pub async fn call(&self, token: &str, tool: &str) -> Result<bool> {
+        const VERSION: &str = "2026-07-28";
+        let meta = json!({
+            "io.modelcontextprotocol/protocolVersion": VERSION,
+            "io.modelcontextprotocol/clientCapabilities": {},
+            "io.modelcontextprotocol/clientInfo": { "name": "e2e", "version": "1" },
+        });
+        let params = json!({ "name": tool, "arguments": {}, "_meta": meta });
+        let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
+        let request = reqwest::Client::new().post(self.at("/mcp")?).bearer_auth(token).json(&call);
+        let request = request.header("accept", "application/json, text/event-stream");
+        let request = request.header("mcp-protocol-version", VERSION);
+        let request = request.header("mcp-method", "tools/call").header("mcp-name", tool);
+        Ok(request.send().await?.text().await?.contains("\"result\""))
     }
 
     /// Makes a token by command, which does it for any account; answers the token.

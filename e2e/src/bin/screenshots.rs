@@ -104,6 +104,15 @@ async fn every_page(folder: &Path) -> Result<()> {
         shoot("developer-new-token").await?;
 
         page.open(&server.at("/settings/developer")?).await?;
+        page.click(".tokens tr:first-child a.name").await?;
+        page.see(".empty, .chart").await?;
+        shoot("token-idle").await?;
+        page.open(&server.at("/settings/developer")?).await?;
+        page.click(".tokens tr:nth-child(2) a.name").await?;
+        page.see(".chart").await?;
+        shoot("token").await?;
+
+        page.open(&server.at("/settings/developer")?).await?;
         page.click("a[aria-label='Revoke claude-code']").await?;
         page.see("button.danger").await?;
         shoot("revoke").await?;
@@ -139,7 +148,13 @@ async fn every_page(folder: &Path) -> Result<()> {
 async fn make(server: &Server, name: &str, scope: &str, expires_in: &str, used: bool) -> Result<()> {
     let token = server.token(name, scope, expires_in).await?;
     if used {
-        Client::new().get(server.at("/api/user")?).bearer_auth(token).send().await?.error_for_status()?;
+        Client::new().get(server.at("/api/user")?).bearer_auth(&token).send().await?.error_for_status()?;
+        // Whether they end well or not: both are shown.
+        for tool in
+            ["everything__echo", "everything__get-env", "trustrelay__whoami", "everything__no-such-tool"]
+        {
+            server.call(&token, tool).await?;
+        }
     }
     Ok(())
 }

@@ -47,6 +47,11 @@ async fn visit(page: &Page, server: &Server, look: impl AsyncFn(&str) -> Result<
     page.click("main button").await?;
     page.see(".tokens").await?;
     look("the list").await?;
+    page.click(".tokens tr:last-child a.name").await?;
+    page.see(".chart").await?;
+    page.click(".numbers summary").await?;
+    look("a token and its calls").await?;
+    page.open(&server.at("/settings/developer")?).await?;
     page.fill("[name=pat_name]", "n").await?;
     page.fill("[name=scope_more]", "launch-rockets").await?;
     page.click("main form button").await?;
@@ -69,9 +74,9 @@ async fn visit(page: &Page, server: &Server, look: impl AsyncFn(&str) -> Result<
 
 async fn with_tokens() -> Result<Server> {
     let server = Server::start(&[]).await?;
-    server
-        .token(LONG_NAME, "mcp:github mcp:github/search mcp:github/create-an-issue api tokens", "5d")
-        .await?;
+    let scope = "mcp:github mcp:github/search mcp:github/create-an-issue api tokens";
+    let token = server.token(LONG_NAME, scope, "5d").await?;
+    assert!(server.call(&token, "trustrelay__whoami").await?, "a token may always ask who it is");
     server.token("soon", "mcp", "20d").await?;
     Ok(server)
 }

@@ -88,7 +88,7 @@ pub(crate) fn sections(activity: &Activity, now: Timestamp) -> Markup {
         return html! {
             section.card.empty {
                 h2 { "No calls in the last 30 days" }
-                p { "What the token calls through MCP is counted here: which tools, when, and how it ended. Never with what." }
+                p { "What the token calls through MCP is counted here: which tools, when, and how it ended. Arguments and results are never kept." }
             }
         };
     }
@@ -131,7 +131,8 @@ fn tools(totals: &[Total<'_>]) -> Markup {
                     @let failures = total.failures();
                     @if failures.is_empty() { span.faint { "none" } }
                     @for (at, (outcome, calls)) in failures.iter().enumerate() {
-                        @if at > 0 { ", " } (count(*calls)) " " (words(outcome))
+                        @if at > 0 { ", " }
+                        span.one { (count(*calls)) " " (words(outcome)) }
                     }
                 }
                 td.number data-label="On average" { (took(total.average())) }
@@ -217,7 +218,7 @@ pub(crate) mod tests {
         let page = sections(&shown, now).into_string();
         let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("no `{text}` in {page}"));
         assert!(at("</span>search</span>") < at("</span>rare</span>"));
-        assert!(page.contains("2 upstream down, 1 cut"), "{page}");
+        assert!(page.contains("2 upstream down</span>, <span class=\"one\">1 cut<"), "{page}");
         assert!(
             page.contains("<strong>7</strong> calls") && page.contains("<strong>3</strong> failed"),
             "{page}"
