@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use tokio::sync::broadcast;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::envelope::{self, Message, RawObject, raw};
 use crate::era::{self, Era, META_SERVER, STATELESS, VERSION};
@@ -41,6 +42,8 @@ pub(crate) struct Link {
     pub(crate) server: Server,
     wire: Wire,
     next: AtomicU64,
+    /// The calls on it.
+    pub(crate) calls: TaskTracker,
     /// The log level that the upstream was last asked for.
     pub(crate) level: Mutex<Option<String>>,
     /// How many subscribers of the relay's each resource has on this session.
@@ -75,6 +78,7 @@ impl Link {
             server,
             wire,
             next: AtomicU64::new(1),
+            calls: TaskTracker::new(),
             level: Mutex::default(),
             subscribers: Mutex::default(),
         })
@@ -155,6 +159,24 @@ impl Link {
                 (Exchange::Stdio(process.request(&message, wait).await?), Wire::Stdio(process))
             }
         };
+        let started = match (&wire, &reuse) {
+            (Wire::Stdio(process), None) => Some(Arc::clone(process)),
+            _ => None,
+        };
+        let found = Self::discovered(upstream, &mut exchange, wire).await;
+        if let Some(process) = started.filter(|_| !matches!(found, Ok(Some(_)))) {
+            // Its place is needed by the session that is opened instead.
+            process.stop();
+            let _ = timeout(upstream.limits.farewell, process.gone.cancelled()).await;
+        }
+        found
+    }
+
+    async fn discovered(
+        upstream: &Arc<Upstream>,
+        exchange: &mut Exchange,
+        wire: Wire,
+    ) -> Result<Option<Arc<Self>>, Fault> {
         let status = exchange.status();
         let response = match exchange.response().await {
             Ok(response) => response,
@@ -353,6 +375,13 @@ impl Link {
                 let _ = http.send(Method::DELETE, Some(session), self.headers(), None, wait, limit).await;
             }
             _ => {}
+        }
+    }
+
+    /// Waits until its process has ended, if it has one.
+    pub(crate) async fn closed(&self) {
+        if let Wire::Stdio(process) = &self.wire {
+            process.gone.cancelled().await;
         }
     }
 

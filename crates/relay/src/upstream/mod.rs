@@ -227,10 +227,13 @@ impl Upstream {
         if self.is_resting() {
             return Err(Fault::Down);
         }
-        let wait = self.limits.handshake(self.is_stdio());
+        // A pipe that is silent is waited for no longer than one that may have to fetch itself is in the session era.
+        let wait = self.limits.initialize.min(self.limits.handshake(self.is_stdio()));
         let reuse = slot.take().map(|(_, link)| link).filter(|link| link.is_alive());
         let found = timeout(wait, Link::discover(self, reuse)).await.unwrap_or(Err(Fault::Slow));
-        self.note(found.as_ref().err().copied());
+        if found.is_ok() || !self.is_stdio() {
+            self.note(found.as_ref().err().copied());
+        }
         match found {
             Ok(Some(link)) => {
                 self.eras.lock().stateless = Some(true);
@@ -241,12 +244,10 @@ impl Upstream {
                 self.eras.lock().stateless = Some(false);
                 Ok(None)
             }
-            // A pipe that stays silent is of the session era (MCP 2026-07-28, "stdio", "Backward Compatibility").
+            // A pipe that stays silent, or ends, is of the session era (MCP 2026-07-28, "stdio", "Backward Compatibility"), until it
+            // opens no session.
             Err(Fault::Slow | Fault::Down) if self.is_stdio() => {
-                let mut eras = self.eras.lock();
-                if eras.session == Some(true) {
-                    eras.stateless = Some(false);
-                }
+                self.eras.lock().stateless = Some(false);
                 Ok(None)
             }
             Err(fault) => Err(fault),
@@ -275,7 +276,10 @@ impl Upstream {
                         self.eras.lock().session = Some(false);
                         Ok(None)
                     }
-                    None => Err(fault),
+                    None => {
+                        self.note(Some(fault));
+                        Err(fault)
+                    }
                 }
             }
         }

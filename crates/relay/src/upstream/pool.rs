@@ -59,6 +59,21 @@ impl Pool {
         }
     }
 
+    /// Ends the session that nobody has used for longest, if there is one that nobody uses. Whether it did, in this time.
+    async fn make_room(&self, wait: std::time::Duration) -> bool {
+        let slot = {
+            let mut slots = self.0.lock();
+            let idle =
+                slots.iter().filter(|(_, (_, slot))| holds_idle(slot)).min_by_key(|(_, (used, _))| *used);
+            let Some(key) = idle.map(|(key, _)| key.clone()) else { return false };
+            slots.remove(&key).map(|(_, slot)| slot)
+        };
+        let Some(slot) = slot else { return false };
+        let Some(link) = slot.lock().await.take() else { return false };
+        link.close().await;
+        tokio::time::timeout(wait, link.closed()).await.is_ok()
+    }
+
     /// Forgets a session that the upstream has ended.
     pub(crate) async fn forget(&self, key: &Key, link: &Arc<Link>) {
         let slot = self.0.lock().get(key).map(|(_, slot)| Arc::clone(slot));
@@ -80,6 +95,11 @@ impl Pool {
 fn is_idle(slot: &Slot) -> bool {
     Arc::strong_count(slot) == 1
         && slot.try_lock().is_ok_and(|held| held.as_ref().is_none_or(|link| Arc::strong_count(link) == 1))
+}
+
+/// Whether it is idle, and there is a session in it.
+fn holds_idle(slot: &Slot) -> bool {
+    is_idle(slot) && slot.try_lock().is_ok_and(|held| held.is_some())
 }
 
 /// A process says on its own pipe that its lists have changed.
@@ -122,7 +142,11 @@ impl Upstream {
         if !principal.stands() {
             return Err(Fault::SessionGone);
         }
-        let Some(link) = self.session(init).await? else { return Ok(None) };
+        let opened = match self.session(init).await {
+            Err(Fault::Busy) if self.pool.make_room(self.limits.farewell).await => self.session(init).await,
+            opened => opened,
+        };
+        let Some(link) = opened? else { return Ok(None) };
         *held = Some(Arc::clone(&link));
         drop(held);
         if self.is_stdio() {
@@ -141,6 +165,11 @@ impl Upstream {
                 () = entry.cancel.cancelled() => {
                     let slot = weak.upgrade();
                     upstream.pool.0.lock().remove(&key);
+                    if let Some(link) = ending.upgrade() {
+                        // The calls have their own farewells to say on it.
+                        link.calls.close();
+                        let _ = tokio::time::timeout(upstream.limits.farewell, link.calls.wait()).await;
+                    }
                     if let Some(slot) = slot {
                         close(slot).await;
                     }

@@ -15,13 +15,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Limits;
 use crate::envelope::{self, Message, RawObject, raw};
-use crate::era::{META_LOG_LEVEL, META_SUBSCRIPTION};
+use crate::era::{META_LOG_LEVEL, META_SUBSCRIPTION, META_VERSION};
 use crate::upstream::lines::Lines;
 use crate::upstream::process::Started;
 use crate::upstream::{Event, Fault};
 
 /// How many lines wait to be written; past that, callers wait.
 const WAITING_LINES: usize = 64;
+/// How long the output of a child that has ended is read on: what it wrote is in the pipe already.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How many messages that belong to no call are kept for a listener that is slow; past that it misses some.
 const UNSOLICITED: usize = 256;
 
@@ -30,6 +32,9 @@ pub(crate) struct Process {
     lines: mpsc::Sender<String>,
     shared: Arc<Shared>,
     stop: CancellationToken,
+    /// Cancelled when the process and its group are no more.
+    pub(crate) gone: CancellationToken,
+    /// Cancelled when all that it will ever say has been taken.
     pub(crate) ended: CancellationToken,
 }
 
@@ -50,6 +55,8 @@ struct Route {
     progress_token: Option<String>,
     wants_log: bool,
     listens: bool,
+    /// Of the stateless era: the process is everybody's.
+    stateless: bool,
 }
 
 impl Process {
@@ -61,9 +68,20 @@ impl Process {
             unsolicited: broadcast::channel(UNSOLICITED).0,
             limit: limits.answer,
         });
+        let ended = CancellationToken::new();
         tokio::spawn(write(started.stdin, waiting, started.stop.clone()));
-        tokio::spawn(read(started.stdout, Arc::clone(&shared), started.ended.clone()));
-        Arc::new(Self { lines, shared, stop: started.stop, ended: started.ended })
+        let (stop, over) = (started.stop.clone(), ended.clone());
+        let gone = started.ended;
+        let end = gone.clone();
+        let reading = read(started.stdout, Arc::clone(&shared), gone.clone());
+        tokio::spawn(async move {
+            reading.await;
+            // Whoever says nothing any more answers nothing any more. That it has ended by itself is noticed first.
+            let _ = timeout(LAST_WORDS, end.cancelled()).await;
+            over.cancel();
+            stop.cancel();
+        });
+        Arc::new(Self { lines, shared, stop: started.stop, gone, ended })
     }
 
     pub(crate) fn is_alive(&self) -> bool {
@@ -83,6 +101,7 @@ impl Process {
             id: message.id().to_owned(),
             wants_log: meta.as_ref().is_some_and(|meta| meta.get(META_LOG_LEVEL).is_some()),
             listens: message.method() == "subscriptions/listen",
+            stateless: meta.as_ref().is_some_and(|meta| meta.get(META_VERSION).is_some()),
             progress_token,
         };
         let id = key.to_string();
@@ -208,11 +227,17 @@ async fn write(mut stdin: ChildStdin, mut waiting: mpsc::Receiver<String>, stop:
 async fn read(stdout: ChildStdout, shared: Arc<Shared>, ended: CancellationToken) {
     // One byte more than is taken: a line that is too long is noticed by it.
     let mut lines = Lines::new(stdout, shared.limit + 1);
+    let left = async {
+        ended.cancelled().await;
+        tokio::time::sleep(LAST_WORDS).await;
+    };
+    tokio::pin!(left);
     loop {
         let line = tokio::select! {
+            biased;
             line = lines.next() => line,
             // What it started may hold the pipe open.
-            () = ended.cancelled() => return,
+            () = &mut left => return,
         };
         let Ok(Some(line)) = line else { return };
         if line.len() <= shared.limit {
@@ -244,7 +269,8 @@ impl Shared {
         if message.is_request() {
             // Pipes don't say which call a request of the server's belongs to: the newest is the best guess, and the
             // process belongs to one token.
-            if let Some((_, route)) = calls.last_key_value() {
+            // In the stateless era servers have none.
+            if let Some((_, route)) = calls.last_key_value().filter(|(_, route)| !route.stateless) {
                 deliver(route, message.into_text(), self.limit);
             }
             return;
@@ -280,7 +306,11 @@ impl Shared {
                     (Some(only), None) => Some(only),
                     // Whose it is can't be told, and it may hold what is another's.
                     (Some(_), Some(_)) => return,
-                    (None, _) => calls.last_key_value().map(|(key, _)| *key),
+                    // Where it is everybody's pipe, a message that nobody asked for is nobody's.
+                    (None, _) => match calls.last_key_value().filter(|(_, route)| !route.stateless) {
+                        Some((key, _)) => Some(*key),
+                        None => return,
+                    },
                 };
                 (key, None)
             }

@@ -166,6 +166,11 @@ async fn a_session_client_that_only_goes_away_has_not_cancelled() {
 #[tokio::test]
 async fn list_changes_come_to_those_who_listen_everywhere() {
     for place in Place::all() {
+        let own_process = place.transport == Transport::Stdio && place.upstream == Eras::Both;
+        if own_process && place.client == Era::Stateless && place.at.is_none() {
+            // A command of both eras runs once for each: the catalogue hears the other one.
+            continue;
+        }
         let world = place.begin().await;
         world.client.names("tools/list").await;
         world.client.call("echo", json!({})).await;

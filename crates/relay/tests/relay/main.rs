@@ -4,4 +4,6 @@
 mod conversation;
 mod kit;
 mod matrix;
+mod parked;
 mod sessions;
+mod stdio;

@@ -21,6 +21,9 @@ const MOOD: &str = "PEER_MOOD";
 /// The test of the binary that is the child's program.
 const PROGRAM: &str = "kit::child::is_the_program_of_the_children";
 
+/// After this the child says nothing more, and ends.
+const LAST: &str = "last";
+
 /// What is configured to start children, and what they report.
 pub struct Children {
     pub log: Log,
@@ -134,6 +137,9 @@ async fn run(report: &str) {
     tokio::spawn(async move {
         let mut stdout = tokio::io::stdout();
         while let Some(text) = said.recv().await {
+            if text == LAST {
+                std::process::exit(0);
+            }
             let noise = if noisy { "\n{} [1, nonsense\n\u{0}\n\"\n" } else { "" };
             let _ = stdout.write_all(format!("{noise}{text}\n").as_bytes()).await;
             let _ = stdout.flush().await;
@@ -159,9 +165,7 @@ async fn run(report: &str) {
                 let _ = say.send(answer);
             }
             if message["params"]["arguments"]["last"] == true {
-                // What was said is said, and nothing follows.
-                tokio::task::yield_now().await;
-                std::process::exit(0);
+                let _ = say.send(LAST.into());
             }
         });
     }

@@ -183,3 +183,39 @@ pub struct World {
     pub kept: Arc<Kept>,
     _held: Box<dyn std::any::Any + Send>,
 }
+
+/// What this thread logs, until the guard is dropped.
+pub fn logged() -> (Arc<Mutex<String>>, tracing::subscriber::DefaultGuard) {
+    let text = Arc::new(Mutex::new(String::new()));
+    let guard = tracing::subscriber::set_default(Lines(Arc::clone(&text)));
+    (text, guard)
+}
+
+/// Writes events down, one a line.
+struct Lines(Arc<Mutex<String>>);
+
+impl tracing::Subscriber for Lines {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut line = self.0.lock().unwrap();
+        event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+            let _ = std::fmt::Write::write_fmt(&mut *line, format_args!("{}={value:?} ", field.name()));
+        });
+        line.push('\n');
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
