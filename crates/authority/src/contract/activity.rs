@@ -78,7 +78,8 @@ pub async fn sums_of_the_same_day_tool_and_outcome_are_added_up(store: &dyn Stor
     let (pat, other) = (issued(store, &ada).await, issued(store, &ada).await);
     let good = sum(TODAY, "github", "search", "ok");
     let failed = sum(TODAY, "github", "search", "error");
-    let notes = [note(&pat, &[good.clone(), failed.clone()], &[]), note(&other, &[good.clone()], &[])];
+    let notes =
+        [note(&pat, &[good.clone(), failed.clone()], &[]), note(&other, std::slice::from_ref(&good), &[])];
     store.record_calls(&notes).await.expect("recorded");
     let more =
         DayCalls { calls: 41, duration: Duration::from_secs(9), bytes_in: 0, bytes_out: 1, ..good.clone() };
@@ -136,15 +137,15 @@ pub async fn of_the_single_calls_the_newest_stay(store: &dyn Store) {
     let old = call(at(-1), "old");
     store.record_calls(&[note(&other, &[], std::slice::from_ref(&old))]).await.expect("recorded");
     store.record_calls(&[note(&pat, &[], &latest)]).await.expect("recorded");
-    store.record_calls(&[note(&pat, &[], &[old.clone()])]).await.expect("recorded");
+    store.record_calls(&[note(&pat, &[], std::slice::from_ref(&old))]).await.expect("recorded");
     let mut expected: Vec<_> = latest.into_iter().rev().collect();
     assert_eq!(kept(store, &pat).await.latest, expected, "what is older than all of them is not kept");
     let same = call(at(0), "at the same time");
-    store.record_calls(&[note(&pat, &[], &[same.clone()])]).await.expect("recorded");
+    store.record_calls(&[note(&pat, &[], std::slice::from_ref(&same))]).await.expect("recorded");
     expected[LATEST_CALLS - 1] = same;
     assert_eq!(kept(store, &pat).await.latest, expected, "of the same time, what came later");
     let new = call(at(1000), "new");
-    store.record_calls(&[note(&pat, &[], &[new.clone()])]).await.expect("recorded");
+    store.record_calls(&[note(&pat, &[], std::slice::from_ref(&new))]).await.expect("recorded");
     expected.insert(0, new);
     expected.truncate(LATEST_CALLS);
     assert_eq!(kept(store, &pat).await.latest, expected);
