@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::context::Context;
@@ -88,16 +89,25 @@ enum Made {
 }
 
 impl Call {
-    /// Runs in a task of its own: in the session era a client that goes away has not cancelled.
+    /// Runs where it is awaited, and in a task of its own once the answer has become a stream.
     pub(crate) async fn run(self) -> Reply {
-        let (outlet, waiting) = Outlet::new();
+        let (outlet, waiting) = Outlet::new(self.context.gone.clone());
         let id = self.message.id().to_owned();
         let tasks = match &self.client {
             Client::Session(session) => session.tasks.clone(),
             Client::Stateless(_) => self.context.relay.0.tasks.clone(),
         };
-        tasks.spawn(tracing::Instrument::in_current_span(self.drive(outlet)));
-        waiting.reply(|| reply::ended(&id)).await
+        let mut driven = Box::pin(tasks.track_future(self.drive(outlet).in_current_span()));
+        let reply = waiting.reply(|| reply::ended(&id));
+        tokio::pin!(reply);
+        tokio::select! {
+            biased;
+            () = &mut driven => reply.await,
+            reply = &mut reply => {
+                tokio::spawn(driven);
+                reply
+            }
+        }
     }
 
     async fn drive(mut self, mut outlet: Outlet) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
+use tokio_util::sync::CancellationToken;
 use trustrelay_token::{Principal, Reach};
 use uuid::Uuid;
 
@@ -18,6 +19,8 @@ pub(crate) struct Context {
     pub(crate) pat_id: Uuid,
     /// `Some` on `/mcp/NAME`.
     pub(crate) only: Option<Arc<Upstream>>,
+    /// Cancelled when the client has gone away, or has read its answer.
+    pub(crate) gone: CancellationToken,
 }
 
 impl Context {

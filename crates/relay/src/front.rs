@@ -7,7 +7,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, ORIGIN};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use tokio::sync::mpsc;
-use tokio_util::task::TaskTracker;
+use tokio_util::sync::CancellationToken;
 use trustrelay_token::Principal;
 
 use crate::body::BoxError;
@@ -20,6 +20,7 @@ use crate::relay::Relay;
 use crate::reply::{self, Reply};
 use crate::session::{Session, keep_alive};
 use crate::upstream::{Fault, Link, Upstream};
+use crate::whole::Whole;
 use crate::{clock, serve, single, subscribe};
 
 pub(crate) async fn handle<B>(
@@ -55,15 +56,16 @@ where
             Some(upstream) => Some(Arc::clone(upstream)),
         },
     };
-    let context = Context { relay: relay.clone(), principal, pat_id, only };
+    let gone = CancellationToken::new();
+    let context = Context { relay: relay.clone(), principal, pat_id, only, gone };
     match parts.method {
         Method::POST => post(context, parts.headers, body).await,
         Method::GET | Method::DELETE if is_stateless(&context, &parts.headers) => {
             reply::method_not_allowed("POST", "this version of the protocol has POST alone")
         }
         Method::GET => {
-            let tasks = context.relay.0.tasks.clone();
-            whole(&tasks, async move { get(&context, &parts.headers).await }).await
+            let (tasks, gone) = (relay.0.tasks.clone(), context.gone.clone());
+            Whole::new(&tasks, gone, async move { get(&context, &parts.headers).await }).await
         }
         Method::DELETE => match session(&context, &parts.headers) {
             Ok(session) => {
@@ -213,7 +215,7 @@ async fn upstream_stream(
             return reply::refused(StatusCode::BAD_GATEWAY, &why);
         }
     };
-    let (mut outlet, waiting) = Outlet::new();
+    let (mut outlet, waiting) = Outlet::new(context.gone.clone());
     outlet.begin();
     let (cut, gone) = (entry.cancel.clone(), session.entry.cancel.clone());
     let every = context.relay.0.limits.keep_alive;
@@ -282,26 +284,14 @@ where
             return reply::json(StatusCode::BAD_REQUEST, error);
         }
     };
-    let tasks = context.relay.0.tasks.clone();
+    let (tasks, gone) = (context.relay.0.tasks.clone(), context.gone.clone());
     let answered = async move {
         match era::of(&headers, &message) {
             Era::Session => session_post(&context, &headers, message).await,
             Era::Stateless => stateless_post(&context, &headers, message).await,
         }
     };
-    whole(&tasks, answered).await
-}
-
-/// Runs in a task of its own: a client that goes away must not leave half a session with an upstream behind.
-async fn whole(tasks: &TaskTracker, answered: impl Future<Output = Reply> + Send + 'static) -> Reply {
-    match tasks.spawn(tracing::Instrument::in_current_span(answered)).await {
-        Ok(reply) => reply,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime ends.
-            Err(_) => reply::refused(StatusCode::SERVICE_UNAVAILABLE, "the relay is ending; try again"),
-        },
-    }
+    Whole::new(&tasks, gone, answered).await
 }
 
 /// On `/mcp/NAME` the upstream judges what is accepted.

@@ -34,6 +34,7 @@ mod sse;
 mod subscribe;
 mod translate;
 mod upstream;
+mod whole;
 
 pub use body::{BoxError, RelayBody};
 pub use catalogue::UpstreamStatus;

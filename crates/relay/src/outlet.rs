@@ -28,9 +28,9 @@ pub(crate) struct Waiting {
 }
 
 impl Outlet {
-    pub(crate) fn new() -> (Self, Waiting) {
+    /// `gone`: the request's own; cancelled by whoever notices first that the client is.
+    pub(crate) fn new(gone: CancellationToken) -> (Self, Waiting) {
         let (sender, head) = oneshot::channel();
-        let gone = CancellationToken::new();
         let waiting = Waiting { head, gone: gone.clone() };
         (Self { head: Some(sender), events: None, gone, bytes: 0 }, waiting)
     }

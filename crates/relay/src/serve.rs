@@ -207,7 +207,7 @@ pub(crate) async fn stateless_request(
         let waiting = context.relay.unpark(context, &state, upstream.name.as_str(), &what, &id);
         match waiting {
             Some(Ok(resume)) => {
-                let (outlet, waiting) = Outlet::new();
+                let (outlet, waiting) = Outlet::new(context.gone.clone());
                 let responses = message.param("inputResponses").and_then(|json| RawObject::parse(json).ok());
                 let responses = responses.unwrap_or_default();
                 let resumed = Resumed { outlet, id: id.clone(), responses, entry };

@@ -78,7 +78,7 @@ pub(crate) async fn listen(context: &Context, sender: &Sender, entry: Entry, mes
         let why = "`params.notifications` must be an object; `resourceSubscriptions` in it a list of at most 1000 URIs";
         return reply::json(http::StatusCode::OK, envelope::error(message.id(), INVALID_PARAMS, why));
     };
-    let (outlet, waiting) = Outlet::new();
+    let (outlet, waiting) = Outlet::new(context.gone.clone());
     let id = message.id().to_owned();
     let listening = Listening { context: context.clone(), sender: sender.clone(), filter, id };
     context.relay.0.tasks.spawn(listening.run(outlet, entry));
