@@ -145,6 +145,11 @@ fn paths() -> Value {
                 &[("400", "`self` with a browser session, or an id that is not UTF-8"), FORBIDDEN, UNKNOWN],
             ),
         },
+        "/api/admin/nodes": { "get": operation(
+            "listNodes", "The nodes, and how far each has applied the log (an administrator's; a token needs the scope `api:read`)", BOTH,
+            ("200", value("The nodes", reference("Nodes"))),
+            &[("403", "The token lacks the scope `api:read`, or the account is no administrator's")],
+        ) },
         "/api/openapi.json": { "get": operation("openapi", "This document", &[], ("200", answer("OpenAPI 3.1", json!({ "type": "object" }))), &[]) },
         "/healthz": { "get": operation("healthz", "Does the process answer?", &[], ("200", value("It does", json!({ "type": "object" }))), &[]) },
         "/readyz": { "get": operation("readyz", "Can it judge tokens?", &[], ("200", value("It can", json!({ "type": "object" }))), &[]) },
@@ -234,6 +239,16 @@ fn schemas() -> Value {
         })),
         "Token": object(&["pat_id", "pat_name", "pat_hint", "pat_scope", "created_at", "expires_at", "last_used_at"], listed),
         "CreatedToken": object(&["pat_id", "pat_name", "pat_hint", "pat_scope", "created_at", "expires_at", "pat_token"], created),
+        "Nodes": object(&["log_head", "nodes"], json!({
+            "log_head": { "type": "integer", "minimum": 0, "description": "The number of the latest entry of the log" },
+            "nodes": { "type": "array", "items": object(&["node_id", "name", "is_this", "applied_seq", "lease_left_ms"], json!({
+                "node_id": { "type": "string", "format": "uuid" },
+                "name": { "type": "string" },
+                "is_this": { "type": "boolean", "description": "Whether this node answers" },
+                "applied_seq": { "type": "integer", "minimum": 0 },
+                "lease_left_ms": { "type": ["integer", "null"], "minimum": 0, "description": "null if the lease has run out" },
+            })) },
+        })),
         "Activity": activity(),
         "Revoked": object(&["pat_id", "revoked_at", "sessions_terminated"], json!({
             "pat_id": { "type": "string", "format": "uuid" },

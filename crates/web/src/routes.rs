@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{self, MethodRouter};
 use http::Method;
 
-use crate::api::{auth, pats, user};
+use crate::api::{auth, nodes, pats, user};
 use crate::error::ApiError;
 use crate::pages::{self, assets, developer, login, profile, revoke, setup, token};
 use crate::state::AppState;
@@ -97,6 +97,7 @@ pub fn routes() -> Vec<Route> {
         rest("/api/user/personal-access-tokens").get(pats::list::handle).post(pats::create::handle),
         rest("/api/user/personal-access-tokens/{pat_id}").get(pats::get::handle).delete(pats::revoke::handle),
         rest("/api/user/personal-access-tokens/{pat_id}/activity").get(pats::activity::handle),
+        rest("/api/admin/nodes").get(nodes::handle),
         rest("/api/openapi.json").get(openapi::handle),
         rest("/healthz").get(ops::healthz),
         rest("/readyz").get(ops::readyz),

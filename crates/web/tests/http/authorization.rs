@@ -23,6 +23,7 @@ POST   /api/user/personal-access-tokens                   401   201   201   403 
 GET    /api/user/personal-access-tokens/{pat_id}          401   200   404   403   403   403   403   403   200   200   404
 DELETE /api/user/personal-access-tokens/{pat_id}          401   200   404   403   403   403   403   403   200   200   404
 GET    /api/user/personal-access-tokens/{pat_id}/activity 401   200   404   403   403   403   403   403   200   200   404
+GET    /api/admin/nodes                                   401   200   403   403   403   403   200   200   403   200   403
 GET    /api/openapi.json                                  200   200   200   200   200   200   200   200   200   200   200
 GET    /healthz                                           200   200   200   200   200   200   200   200   200   200   200
 GET    /readyz                                            200   200   200   200   200   200   200   200   200   200   200
@@ -200,8 +201,17 @@ async fn a_refusal_for_want_of_a_scope_names_it() {
                 path.replace("{pat_id}", &subject.record.pat_id.to_string()).replace("{name}", "github");
             let answer = Caller::of(&world, caller).await.sends(request(&world, &name, &path)).send().await;
             let challenge = answer.header("www-authenticate");
-            // A token with `tokens` alone may make tokens, but none with a scope that it does not hold.
-            let missing = if path.contains("mcp") || *caller == "tokens" { "mcp" } else { "tokens" };
+            let missing = match path.as_str() {
+                // Eve holds the scope and is no administrator.
+                "/api/admin/nodes" if caller.starts_with("eve") => {
+                    assert_eq!(challenge, "", "{name} {caller}");
+                    continue;
+                }
+                "/api/admin/nodes" => "api:read",
+                // A token with `tokens` alone may make tokens, but none with a scope that it does not hold.
+                path if path.contains("mcp") || *caller == "tokens" => "mcp",
+                _ => "tokens",
+            };
             assert!(challenge.contains("error=\"insufficient_scope\""), "{name} {caller}: {challenge}");
             assert!(challenge.contains(&format!("scope=\"{missing}")), "{name} {caller}: {challenge}");
         }
