@@ -78,7 +78,7 @@ async fn a_form_that_is_wrong_is_refused_with_a_page() {
 
 #[tokio::test]
 async fn a_form_that_does_not_arrive_is_not_waited_for() {
-    let world = World::with(Setting { time_limit: Duration::from_millis(100), ..Setting::default() }).await;
+    let world = World::with(Setting { time_limit: Duration::from_secs(1), ..Setting::default() }).await;
     let session = world.browser().await;
     for (path, _) in &FORMS[..4] {
         let stalled = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
