@@ -98,7 +98,7 @@ async fn a_body_of_more_than_64_kib_is_refused() {
 
 #[tokio::test]
 async fn a_body_that_does_not_arrive_is_not_waited_for() {
-    let world = World::with(Setting { time_limit: Duration::from_millis(100), ..Setting::default() }).await;
+    let world = World::with(Setting { time_limit: Duration::from_secs(1), ..Setting::default() }).await;
     let stalled = || Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
     let answer = to_all(&world, async |call| call.body("application/json", stalled()).send().await).await;
     insta::assert_snapshot!(answer, @r#"
