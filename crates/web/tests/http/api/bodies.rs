@@ -106,7 +106,7 @@ async fn a_body_that_does_not_arrive_is_not_waited_for() {
     {
       "error": {
         "code": "body_too_slow",
-        "message": "the body did not arrive within 50ms; send it again, faster"
+        "message": "the body did not arrive within 500ms; send it again, faster"
       }
     }
     "#);
