@@ -10,7 +10,7 @@ mod database;
 use database::Fresh;
 
 async fn fresh() -> Fresh {
-    Fresh::open().await
+    Fresh::emptied().await
 }
 
 trustrelay_authority::store_contract!(fresh);

@@ -39,6 +39,14 @@ pub enum PostgresOpenError {
         /// Its host and name.
         at: String,
     },
+    /// Nothing of TrustRelay is there.
+    #[error(
+        "there is no TrustRelay data in the database at {at}; name the right one in --database-url, or add an account first"
+    )]
+    Empty {
+        /// Its host and name.
+        at: String,
+    },
     /// A standby, or a database that was set to be read only.
     #[error("the database at {at} is read only, such as a standby; name the primary in --database-url")]
     ReadOnly {

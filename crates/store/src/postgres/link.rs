@@ -54,7 +54,14 @@ impl Links {
 
     /// A connection, for one transaction.
     pub(super) async fn link(&self) -> Result<Link, Failure> {
-        Ok(Link(Some(self.pool.get().await?)))
+        match tokio::time::timeout(self.patience, self.pool.get()).await {
+            Ok(object) => Ok(Link(Some(object?))),
+            Err(_) => Err(self.no_answer()),
+        }
+    }
+
+    fn no_answer(&self) -> Failure {
+        Failure::NoAnswer(format!("it did not answer within {} s", self.patience.as_secs()))
     }
 
     /// Does a transaction within the time that one may take, and again if it was given up for another one's sake.
@@ -72,9 +79,7 @@ impl Links {
             }
         };
         let outcome = tokio::time::timeout(self.patience, tried).await;
-        let late =
-            || Failure::NoAnswer(format!("the database did not answer within {} s", self.patience.as_secs()));
-        Ok(outcome.unwrap_or_else(|_| Err(late()))?)
+        Ok(outcome.unwrap_or_else(|_| Err(self.no_answer()))?)
     }
 }
 

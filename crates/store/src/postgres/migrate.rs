@@ -10,7 +10,7 @@ const MIGRATIONS: &[&str] = &[include_str!("../../migrations/postgres/0001_initi
 /// Anything, as long as it stays the same: what the nodes that begin at the same time wait for each other by ("tr_relay").
 const LOCK: i64 = 0x7472_5f72_656c_6179;
 
-pub(super) async fn bring_up_to_date(links: &Links, at: &str) -> Result<(), PostgresOpenError> {
+pub(super) async fn bring_up_to_date(links: &Links, at: &str, begin: bool) -> Result<(), PostgresOpenError> {
     let failed = |failure| PostgresOpenError::new(at, &failure);
     let link = links.link().await.map_err(failed)?;
     let encoding = encoding(&link).await.map_err(failed)?;
@@ -18,20 +18,26 @@ pub(super) async fn bring_up_to_date(links: &Links, at: &str) -> Result<(), Post
         return Err(PostgresOpenError::Encoding { at: at.to_owned(), encoding });
     }
     // Most of the time there is nothing to do, and nobody waits.
-    if missing(&link, at).await?.is_empty() {
-        return Ok(link.keep(()));
+    match missing(&link, at).await?.len() {
+        0 => return Ok(link.keep(())),
+        all if all == MIGRATIONS.len() && !begin => {
+            return Err(PostgresOpenError::Empty { at: at.to_owned() });
+        }
+        _ => {}
     }
-    let begin = format!("BEGIN; SET LOCAL lock_timeout = '60s'; SELECT pg_advisory_xact_lock({LOCK})");
-    link.batch(&begin).await.map_err(failed)?;
-    // Again, now that nobody else can: another one may have done it meanwhile.
-    let missing = missing(&link, at).await?;
-    for migration in missing {
-        link.batch(migration).await.map_err(failed)?;
-    }
-    link.batch(&format!("UPDATE trustrelay_schema SET version = {}; COMMIT", MIGRATIONS.len()))
+    // Not a lock of the transaction: one that begins before it has the lock may take the tables for missing that another node has
+    // just made.
+    link.batch(&format!("SET lock_timeout = '60s'; SELECT pg_advisory_lock({LOCK})"))
         .await
         .map_err(failed)?;
-    Ok(link.keep(()))
+    link.batch("BEGIN").await.map_err(failed)?;
+    // Again, now that nobody else can: another one may have done it meanwhile.
+    for migration in missing(&link, at).await? {
+        link.batch(migration).await.map_err(failed)?;
+    }
+    let known = MIGRATIONS.len();
+    link.batch(&format!("UPDATE trustrelay_schema SET version = {known}; COMMIT")).await.map_err(failed)
+    // The connection is not kept: closing it gives up the lock.
 }
 
 async fn encoding(link: &Link) -> Result<String, Failure> {

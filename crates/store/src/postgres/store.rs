@@ -1,5 +1,7 @@
 //! The store's methods, each one transaction.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -17,6 +19,9 @@ use super::rows::{corrupt, get};
 use super::url::Target;
 use super::{activity, leases, log, migrate, pats, sessions, tls, users};
 
+/// How long opening may take: another node may be in the middle of a migration.
+const OPENING: Duration = Duration::from_secs(90);
+
 /// A store in a PostgreSQL database.
 pub struct PostgresStore {
     links: Links,
@@ -28,10 +33,23 @@ impl PostgresStore {
     /// Opens the database that a `postgres://` URL names, and brings its schema up to date. In the URL, `sslmode` and `sslrootcert`
     /// mean what they mean to libpq; of several hosts, the first that can be written to is used.
     pub async fn open(url: &str) -> Result<Self, PostgresOpenError> {
+        Self::open_at(url, true).await
+    }
+
+    /// The same, but [`PostgresOpenError::Empty`] if there is nothing of TrustRelay in the database yet.
+    pub async fn open_begun(url: &str) -> Result<Self, PostgresOpenError> {
+        Self::open_at(url, false).await
+    }
+
+    async fn open_at(url: &str, begin: bool) -> Result<Self, PostgresOpenError> {
         let target = Target::parse(url)?;
         let tls = tls::connector(target.check, &target.roots)?;
         let links = Links::new(&target, tls.clone())?;
-        migrate::bring_up_to_date(&links, &target.at).await?;
+        let ready = migrate::bring_up_to_date(&links, &target.at, begin);
+        tokio::time::timeout(OPENING, ready).await.map_err(|_| PostgresOpenError::Unreachable {
+            at: target.at.clone(),
+            cause: format!("it did not answer within {} s", OPENING.as_secs()),
+        })??;
         Ok(Self { links, ear: Ear::open(target.config, tls), at: target.at })
     }
 

@@ -2,6 +2,7 @@
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -46,14 +47,7 @@ impl Cluster {
 
     /// One of a test's own, to be restarted and broken.
     pub fn start() -> Self {
-        let programs = programs();
-        let parent = if Path::new("/dev/shm").is_dir() { "/dev/shm".into() } else { std::env::temp_dir() };
-        let dir = tempfile::Builder::new().prefix("pg").tempdir_in(parent).expect("a folder");
-        let mut cluster =
-            Self { dir, programs, port: free_port(), running: None, databases: AtomicU64::new(0) };
-        if let Some((uid, gid)) = unprivileged() {
-            std::os::unix::fs::chown(cluster.dir.path(), Some(uid), Some(gid)).expect("given away");
-        }
+        let mut cluster = Self::empty();
         let data = cluster.data();
         let mut initdb = cluster.program("initdb");
         initdb.args([
@@ -65,18 +59,75 @@ impl Cluster {
             "-D",
         ]);
         finish(initdb.arg(&data));
-        let settings = format!(
-            "listen_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = '{}'\nfsync = off\ndynamic_shared_memory_type = mmap\nmax_connections = 200\n",
-            cluster.port,
-            cluster.dir.path().display()
-        );
-        cluster.append("postgresql.conf", &settings);
+        cluster.settle();
         let access =
             "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\nlocal replication all trust\n";
         std::fs::write(data.join("pg_hba.conf"), access).expect("written");
         cluster.begin();
         cluster.sql(&format!("CREATE ROLE {ROLE} LOGIN PASSWORD '{PASSWORD}'"));
         cluster
+    }
+
+    /// A standby of another one, that follows it.
+    pub fn standby_of(primary: &Self) -> Self {
+        let mut cluster = Self::empty();
+        let mut copy = cluster.program("pg_basebackup");
+        let port = primary.port.to_string();
+        copy.args([
+            "--no-sync",
+            "--checkpoint=fast",
+            "--write-recovery-conf",
+            "-U",
+            "postgres",
+            "-p",
+            &port,
+            "-h",
+        ]);
+        finish(copy.arg(primary.dir.path()).arg("-D").arg(cluster.data()));
+        cluster.settle();
+        cluster.begin();
+        cluster
+    }
+
+    /// Makes a standby a primary.
+    pub fn promote(&mut self) {
+        assert_eq!(self.sql("SELECT pg_promote()"), "t");
+    }
+
+    fn empty() -> Self {
+        let programs = programs();
+        let parent = if Path::new("/dev/shm").is_dir() { "/dev/shm".into() } else { std::env::temp_dir() };
+        let dir = tempfile::Builder::new().prefix("pg").tempdir_in(parent).expect("a folder");
+        if let Some((uid, gid)) = unprivileged() {
+            std::os::unix::fs::chown(dir.path(), Some(uid), Some(gid)).expect("given away");
+        }
+        Self { dir, programs, port: free_port(), running: None, databases: AtomicU64::new(0) }
+    }
+
+    /// Sets what every one of them is set to.
+    fn settle(&self) {
+        let settings = format!(
+            "listen_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = '{}'\nfsync = off\nmax_connections = 200\n\
+             dynamic_shared_memory_type = mmap\n",
+            self.port,
+            self.socket()
+        );
+        self.append("postgresql.conf", &settings);
+    }
+
+    /// The folder of its socket.
+    pub fn socket(&self) -> String {
+        self.dir.path().display().to_string()
+    }
+
+    /// Puts a file into its data, for it alone to read.
+    pub fn put(&self, file: &str, text: &str) {
+        let path = self.data().join(file);
+        std::fs::write(&path, text).expect("written");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("set");
+        if let Some((uid, gid)) = unprivileged() {
+            std::os::unix::fs::chown(&path, Some(uid), Some(gid)).expect("given away");
+        }
     }
 
     pub fn data(&self) -> PathBuf {
@@ -134,7 +185,7 @@ impl Cluster {
 
     /// Through the socket, where nobody is asked for a password.
     pub fn url(&self, database: &str) -> String {
-        let socket = self.dir.path().display().to_string().replace('/', "%2F");
+        let socket = self.socket().replace('/', "%2F");
         format!("postgres://{ROLE}@{socket}:{}/{database}", self.port)
     }
 

@@ -9,30 +9,41 @@ use trustrelay_store::PostgresStore;
 
 use crate::cluster::Cluster;
 
-/// Databases that are used no more: emptying one is quicker than making one.
-static USED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// Stores that are used no more: emptying one is quicker than making one.
+static USED: Mutex<Vec<(PostgresStore, String)>> = Mutex::new(Vec::new());
 
 const EMPTY: &str = "DELETE FROM log_pats; DELETE FROM log; DELETE FROM call_days; DELETE FROM latest_calls; DELETE FROM browser_sessions; \
      DELETE FROM pats; DELETE FROM users; DELETE FROM nodes; DELETE FROM cuts; DELETE FROM meta; UPDATE log_head SET seq = 0";
 
 /// An empty store in a database of its own.
 pub struct Fresh {
-    pub store: PostgresStore,
+    store: Option<PostgresStore>,
     pub database: String,
+    /// Whether it may be used again.
+    lasts: bool,
 }
 
 impl Fresh {
     pub async fn open() -> Self {
-        let used = USED.lock().expect("whole").pop();
-        let database = match used {
-            Some(database) => {
-                client(&database).await.batch_execute(EMPTY).await.expect("emptied");
-                database
-            }
-            None => Cluster::shared().database(),
-        };
+        let database = Cluster::shared().database();
         let store = PostgresStore::open(&Cluster::shared().url(&database)).await.expect("opens");
-        Self { store, database }
+        Self { store: Some(store), database, lasts: false }
+    }
+
+    /// One that may have been used and emptied: it works as ever, but has lost its ear if that was in another test.
+    pub async fn emptied() -> Self {
+        let used = USED.lock().expect("whole").pop();
+        match used {
+            Some((store, database)) => {
+                client(&database).await.batch_execute(EMPTY).await.expect("emptied");
+                Self { store: Some(store), database, lasts: true }
+            }
+            None => {
+                let mut fresh = Self::open().await;
+                fresh.lasts = true;
+                fresh
+            }
+        }
     }
 
     /// Another node on the same database.
@@ -50,17 +61,18 @@ impl Deref for Fresh {
     type Target = PostgresStore;
 
     fn deref(&self) -> &PostgresStore {
-        &self.store
+        self.store.as_ref().expect("until it is dropped")
     }
 }
 
 impl Drop for Fresh {
     fn drop(&mut self) {
         // What a failed test leaves behind is not used again.
-        if !std::thread::panicking()
-            && let Ok(mut used) = USED.lock()
+        if self.lasts
+            && !std::thread::panicking()
+            && let (Some(store), Ok(mut used)) = (self.store.take(), USED.lock())
         {
-            used.push(std::mem::take(&mut self.database));
+            used.push((store, std::mem::take(&mut self.database)));
         }
     }
 }

@@ -1,0 +1,171 @@
+//! Stories of the row on which a renewal and a revocation meet: each would be wrong if one of the locks were left out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use trustrelay_authority::{Renewal, Store};
+use uuid::Uuid;
+
+use crate::database::Fresh;
+use crate::kit::{LONG, change, held, issued, lease, until_waiting};
+
+/// The lease looks run out while it is being renewed: the one who waits must not go by that.
+#[tokio::test]
+async fn a_renewal_that_is_on_its_way_is_waited_for() {
+    let fresh = Fresh::open().await;
+    let node = Uuid::now_v7();
+    held(&fresh, node, 0, Duration::ZERO).await;
+    let seq = change(&fresh).await;
+    for (end, expected) in [("COMMIT", 1), ("ROLLBACK", 0)] {
+        let renewing = fresh.client().await;
+        renewing.batch_execute("BEGIN").await.expect("begins");
+        let sql = "UPDATE nodes SET lease_until = 9e18 WHERE node_id = $1";
+        assert_eq!(renewing.execute(sql, &[&node]).await.expect("renews"), 1);
+        let release = async {
+            until_waiting(1, &renewing).await;
+            renewing.batch_execute(end).await.expect("ends");
+        };
+        let (behind, ()) = tokio::join!(fresh.nodes_behind(seq, None), release);
+        assert_eq!(behind.expect("asks"), expected, "{end}");
+        held(&fresh, node, seq, Duration::ZERO).await;
+        fresh.client().await.execute("UPDATE nodes SET applied_seq = 0", &[]).await.expect("set back");
+    }
+}
+
+/// It waits for the one who looks, and reads the log after that: what was committed meanwhile is in it.
+#[tokio::test]
+async fn a_renewal_that_had_to_wait_reads_the_log_anew() {
+    let fresh = Fresh::open().await;
+    let node = Uuid::now_v7();
+    held(&fresh, node, 0, LONG).await;
+    let looking = fresh.client().await;
+    looking.batch_execute("BEGIN; SELECT 1 FROM nodes FOR SHARE").await.expect("locks");
+    let meanwhile = async {
+        until_waiting(1, &looking).await;
+        let seq = change(&fresh).await;
+        looking.batch_execute("COMMIT").await.expect("ends");
+        seq
+    };
+    let claim = lease(node, 0, LONG);
+    let (renewal, seq) = tokio::join!(fresh.renew_lease(&claim), meanwhile);
+    let Renewal::Behind(missing) = renewal.expect("asks") else { panic!("held behind the head") };
+    assert_eq!(missing.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [seq]);
+}
+
+/// Nobody can wait for a row that they do not see; so it is there before the node takes its first lease.
+#[tokio::test]
+async fn a_new_node_can_be_waited_for_before_it_has_its_first_lease() {
+    let fresh = Fresh::open().await;
+    let holder = fresh.client().await;
+    // A renewal is held up in the middle, before it commits.
+    holder
+        .batch_execute(
+            "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(7); RETURN NEW; END $$; \
+             CREATE TRIGGER hold BEFORE UPDATE ON nodes FOR EACH ROW EXECUTE FUNCTION hold(); SELECT pg_advisory_lock(7)",
+        )
+        .await
+        .expect("holds");
+    let node = Uuid::now_v7();
+    let claim = lease(node, 0, LONG);
+    let other = fresh.again().await;
+    let revocation = async {
+        until_waiting(1, &holder).await;
+        let seq = change(&other).await;
+        let release = async {
+            until_waiting(2, &holder).await;
+            holder.batch_execute("SELECT pg_advisory_unlock(7)").await.expect("lets go");
+        };
+        let (behind, ()) = tokio::join!(other.nodes_behind(seq, None), release);
+        behind.expect("asks")
+    };
+    let (renewal, behind) = tokio::join!(fresh.renew_lease(&claim), revocation);
+    assert_eq!((renewal.expect("asks"), behind), (Renewal::Held, 1));
+}
+
+/// Its row may be gone by then; and it is brought up to date before it gets a lease.
+#[tokio::test]
+async fn a_node_whose_row_was_removed_comes_back() {
+    let fresh = Fresh::open().await;
+    let (dead, alive) = (Uuid::now_v7(), Uuid::now_v7());
+    held(&fresh, dead, 0, Duration::ZERO).await;
+    held(&fresh, alive, 0, LONG).await;
+    assert_eq!(fresh.nodes().await.expect("asks").len(), 2, "it is remembered for a while");
+    let client = fresh.client().await;
+    client.execute("UPDATE nodes SET lease_until = 0 WHERE node_id = $1", &[&dead]).await.expect("long ago");
+    // Whoever looks at it keeps it, and holds nobody up.
+    client.batch_execute("BEGIN; SELECT 1 FROM nodes WHERE lease_until = 0 FOR SHARE").await.expect("locks");
+    held(&fresh, alive, 0, LONG).await;
+    assert_eq!(fresh.nodes().await.expect("asks").len(), 2);
+    client.batch_execute("COMMIT").await.expect("ends");
+    held(&fresh, alive, 0, LONG).await;
+    assert_eq!(fresh.nodes().await.expect("asks").len(), 1, "then it is forgotten");
+
+    let seq = change(&fresh).await;
+    assert!(matches!(fresh.renew_lease(&lease(dead, 0, LONG)).await.expect("asks"), Renewal::Behind(_)));
+    held(&fresh, dead, seq, LONG).await;
+    assert_eq!(fresh.nodes_behind(seq, None).await.expect("asks"), 1, "the other one has not read it");
+}
+
+/// Such as after a failover to a standby that had not received all: no lease, rather than one on a log that is another.
+#[tokio::test]
+async fn a_log_that_went_back_gives_nobody_a_lease() {
+    let fresh = Fresh::open().await;
+    let seq = change(&fresh).await;
+    let node = Uuid::now_v7();
+    held(&fresh, node, seq, Duration::ZERO).await;
+    for applied in [seq + 1, seq + 7] {
+        let error = fresh.renew_lease(&lease(node, applied, LONG)).await.expect_err("refused");
+        assert!(error.to_string().contains("does not go on"), "{error}");
+    }
+    assert_eq!(fresh.nodes_behind(seq + 1, None).await.expect("asks"), 0);
+}
+
+/// The log's numbers are committed in their order: the second waits for the first, and a number that was given up is used again.
+#[tokio::test]
+async fn a_number_is_held_until_its_commit() {
+    let fresh = Fresh::open().await;
+    let first = fresh.client().await;
+    let take = "BEGIN; UPDATE log_head SET seq = seq + 1";
+    first.batch_execute(take).await.expect("takes 1");
+    let release = async {
+        until_waiting(1, &first).await;
+        assert_eq!(fresh.log_head().await.expect("asks"), 0, "nobody sees a number that is not committed");
+        first.batch_execute("ROLLBACK").await.expect("gives it up");
+    };
+    let (seq, ()) = tokio::join!(change(&fresh), release);
+    assert_eq!(seq, 1);
+}
+
+/// Two that revoke and write uses down of the same tokens, in different orders, do not wait for each other in a circle.
+#[tokio::test]
+async fn uses_and_revocations_of_the_same_tokens_get_along() {
+    let fresh = Arc::new(Fresh::open().await);
+    let mut pats = Vec::new();
+    for _ in 0..20 {
+        pats.push(issued(&fresh).await);
+    }
+    let note = |pat: &trustrelay_authority::PatRecord| trustrelay_authority::Usage {
+        pat_id: pat.pat_id,
+        last_used_at: pat.created_at,
+        address: None,
+        user_agent: None,
+        count: 1,
+    };
+    let forward: Vec<_> = pats.iter().map(note).collect();
+    let backward: Vec<_> = pats.iter().rev().map(note).collect();
+    let revocations =
+        futures_util::future::join_all(pats.iter().map(|pat| fresh.revoke_pat(pat.pat_id, pat.created_at)));
+    let uses = futures_util::future::join_all(
+        (0..20).map(|n| fresh.record_usage(if n % 2 == 0 { &forward } else { &backward })),
+    );
+    let (revocations, uses) = tokio::join!(revocations, uses);
+    assert!(uses.iter().all(Result::is_ok) && revocations.iter().all(Result::is_ok));
+    let client = fresh.client().await;
+    let counts = client
+        .query("SELECT DISTINCT use_count, revoked_seq IS NOT NULL FROM pats", &[])
+        .await
+        .expect("asks");
+    assert_eq!(counts.iter().map(|row| (row.get(0), row.get(1))).collect::<Vec<(i64, bool)>>(), [(20, true)]);
+    let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    assert_eq!(client.query_one(deadlocks, &[]).await.expect("asks").get::<_, i64>(0), 0);
+}

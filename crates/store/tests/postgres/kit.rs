@@ -1,0 +1,152 @@
+//! What the stories are told with.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio_postgres::Client;
+use trustrelay_authority::{
+    Authority, AuthorityConfig, Cut, Expiry, Issued, Lease, NewAccount, NewPat, PatRecord, Renewal,
+    ServerSecret, Store, SystemClock, UserRecord,
+};
+use trustrelay_store::PostgresStore;
+use trustrelay_token::{KeyId, TokenDigest};
+use uuid::Uuid;
+
+pub use crate::cluster::PATIENCE;
+
+/// Longer than any story takes.
+pub const LONG: Duration = Duration::from_secs(50);
+pub const EMAIL: &str = "ada@example.org";
+
+/// A node's claim.
+pub fn lease(node_id: Uuid, applied_seq: u64, length: Duration) -> Lease {
+    Lease { node_id, applied_seq, length, name: "node".into(), cuts: Vec::new() }
+}
+
+pub async fn held(store: &PostgresStore, node_id: Uuid, applied_seq: u64, length: Duration) {
+    let renewal = store.renew_lease(&lease(node_id, applied_seq, length)).await.expect("asks");
+    assert_eq!(renewal, Renewal::Held);
+}
+
+/// A change that makes an entry; its number.
+pub async fn change(store: &PostgresStore) -> u64 {
+    let at = jiff::Timestamp::UNIX_EPOCH;
+    let user_id = Uuid::now_v7();
+    let email = format!("{user_id}@example.org");
+    let user = UserRecord {
+        user_id,
+        email,
+        password_hash: String::new(),
+        is_admin: false,
+        created_at: at,
+        disabled_at: None,
+    };
+    store.insert_user(&user).await.expect("added");
+    store.set_user_disabled(user_id, Some(at), at).await.expect("disabled").expect("there")
+}
+
+/// An account with a token.
+pub async fn issued(store: &PostgresStore) -> PatRecord {
+    let at = jiff::Timestamp::UNIX_EPOCH;
+    let (user_id, pat_id) = (Uuid::now_v7(), Uuid::now_v7());
+    let email = format!("{user_id}@example.org");
+    let user = UserRecord {
+        user_id,
+        email,
+        password_hash: String::new(),
+        is_admin: false,
+        created_at: at,
+        disabled_at: None,
+    };
+    store.insert_user(&user).await.expect("added");
+    let mut digest = [0; 32];
+    digest[..16].copy_from_slice(pat_id.as_bytes());
+    let pat = PatRecord {
+        pat_id,
+        user_id,
+        name: "ci".into(),
+        hint: "...wxyz".into(),
+        scopes: "mcp".parse().expect("a scope"),
+        digest: TokenDigest::from_bytes(digest),
+        key_id: KeyId(1),
+        parent_id: None,
+        created_at: at,
+        expires_at: jiff::Timestamp::from_second(4_000_000_000).expect("in range"),
+        revoked_at: None,
+        last_used_at: None,
+    };
+    store.insert_pat(&pat, 10).await.expect("inserted");
+    pat
+}
+
+/// Waits until `done` says so, and fails if that takes far too long.
+pub async fn until(what: &str, done: impl AsyncFn() -> bool) {
+    let waited = async {
+        while !done().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, waited).await.is_ok(), "waited in vain: {what}");
+}
+
+/// Waits until `n` wait for a lock in this database.
+pub async fn until_waiting(n: i64, client: &Client) {
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let waiting = async || {
+        // A transaction sees the same of others' activity for as long as it lasts, unless told otherwise.
+        client.batch_execute("SELECT pg_stat_clear_snapshot()").await.expect("asks");
+        client.query_one(sql, &[]).await.expect("asks").get::<_, i64>(0) >= n
+    };
+    until("somebody waits for a lock", waiting).await;
+}
+
+/// Counts what it was told to cut: one session a token.
+#[derive(Default)]
+pub struct Counting(AtomicUsize);
+
+impl Cut for Counting {
+    fn cut_token(&self, _: Uuid) -> usize {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        1
+    }
+
+    fn cut_user(&self, _: Uuid) -> usize {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        1
+    }
+}
+
+/// A node that is not started yet.
+pub async fn node(url: &str, secret: &ServerSecret, name: &str, lease: Duration) -> Arc<Authority> {
+    let store = PostgresStore::open(url).await.expect("opens");
+    let config = AuthorityConfig {
+        password_memory_kib: 8,
+        lease,
+        node_name: name.to_owned(),
+        ..AuthorityConfig::default()
+    };
+    let authority =
+        Authority::open(Arc::new(store), std::slice::from_ref(secret), Arc::new(SystemClock), config)
+            .await
+            .expect("opens");
+    authority.set_cut(Arc::new(Counting::default()));
+    authority
+}
+
+/// A node that runs.
+pub async fn started(url: &str, secret: &ServerSecret, name: &str, lease: Duration) -> Arc<Authority> {
+    let node = node(url, secret, name, lease).await;
+    node.start().await.expect("starts");
+    node
+}
+
+pub async fn account(node: &Authority) {
+    let password = "correct horse battery".to_owned().into();
+    node.add_account(NewAccount { email: EMAIL.into(), password, is_admin: true }).await.expect("added");
+}
+
+pub async fn token(node: &Authority) -> Issued {
+    let new = NewPat { name: "n".into(), scope: "mcp".into(), expiry: Expiry::Default };
+    node.issue_for(EMAIL, new).await.expect("issued")
+}

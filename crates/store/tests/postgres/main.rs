@@ -1,0 +1,14 @@
+//! What only PostgreSQL promises: nodes that share it, and what it does when the database fails, or is the wrong one.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+#[path = "../support/cluster.rs"]
+mod cluster;
+#[path = "../support/database.rs"]
+mod database;
+mod failures;
+mod fence;
+mod kit;
+mod nodes;
+mod opening;
+mod tls;

@@ -1,0 +1,134 @@
+//! Stories of several nodes on one database.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+use trustrelay_authority::{AuthorityError, ServerSecret, Store};
+use trustrelay_token::{Denied, Verifier};
+
+use crate::cluster::Cluster;
+use crate::database::Fresh;
+use crate::kit::{LONG, PATIENCE, account, change, node, started, token, until};
+
+const LISTENERS: &str = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%' AND state = 'idle'";
+
+#[tokio::test]
+async fn a_revocation_on_one_node_is_honoured_by_the_others_before_its_answer() {
+    let fresh = Fresh::open().await;
+    let url = Cluster::shared().url(&fresh.database);
+    let secret = ServerSecret::generate().expect("random");
+    let a = started(&url, &secret, "a", Duration::from_secs(5)).await;
+    let b = started(&url, &secret, "b", Duration::from_secs(5)).await;
+    account(&a).await;
+    let (gone, stays) = (token(&a).await, token(&b).await);
+    for issued in [&gone, &stays] {
+        for node in [&a, &b] {
+            node.verify(issued.token.clone()).wait().await.expect("good on both");
+        }
+    }
+    let revoked = a.revoke_any(gone.record.pat_id).await.expect("revoked");
+    assert!(matches!(b.verify(gone.token.clone()).wait().await, Err(Denied::Revoked(_))));
+    assert!(matches!(a.verify(gone.token.clone()).wait().await, Err(Denied::Revoked(_))));
+    assert_eq!(revoked.sessions_terminated, 2, "one on each node");
+    b.verify(stays.token.clone()).wait().await.expect("the other one stands");
+
+    b.set_disabled(crate::kit::EMAIL, true).await.expect("disabled");
+    assert_eq!(a.verify(stays.token.clone()).wait().await.expect_err("disabled"), Denied::OwnerDisabled);
+    let names: Vec<_> = a.all_nodes().await.expect("asks").nodes.into_iter().map(|node| node.name).collect();
+    assert_eq!(names, ["a", "b"]);
+    a.stop().await;
+    b.stop().await;
+    assert!(fresh.nodes().await.expect("asks").is_empty(), "who stops gives its lease up");
+}
+
+/// Nobody waits for their turn to renew: the one who changes the log wakes them.
+#[tokio::test]
+async fn a_change_wakes_whoever_waits_for_the_log_to_grow() {
+    let (fresh, since) = (Fresh::open().await, std::time::Duration::ZERO);
+    let other = fresh.again().await;
+    let client = fresh.client().await;
+    until("both listen", async || client.query(LISTENERS, &[]).await.expect("asks").len() == 2).await;
+    // That each has begun to listen counts as something heard.
+    timeout(PATIENCE, async { tokio::join!(fresh.log_grew(), other.log_grew()) }).await.expect("heard");
+    assert!(timeout(since, other.log_grew()).await.is_err(), "nothing has grown");
+    let (_, ()) =
+        timeout(PATIENCE, async { tokio::join!(change(&fresh), other.log_grew()) }).await.expect("heard");
+    timeout(PATIENCE, fresh.log_grew()).await.expect("who made it hears it too, also if nobody was waiting");
+    let (seq, (), ()) =
+        timeout(PATIENCE, async { tokio::join!(change(&other), other.log_grew(), other.log_grew()) })
+            .await
+            .expect("all who wait are woken");
+    assert_eq!(seq, 2);
+}
+
+/// And hears what comes after that; what it missed meanwhile, it looks for.
+#[tokio::test]
+async fn an_ear_that_was_cut_off_listens_again() {
+    let fresh = Fresh::open().await;
+    let client = fresh.client().await;
+    until("it listens", async || client.query(LISTENERS, &[]).await.expect("asks").len() == 1).await;
+    timeout(PATIENCE, fresh.log_grew()).await.expect("it began to listen");
+    let kill = format!("SELECT pg_terminate_backend(pid) FROM ({LISTENERS}) l");
+    client.query(&kill, &[]).await.expect("killed");
+    timeout(PATIENCE, fresh.log_grew())
+        .await
+        .expect("it listens again, and says that it may have missed something");
+    let (_, ()) =
+        timeout(PATIENCE, async { tokio::join!(change(&fresh), fresh.log_grew()) }).await.expect("heard");
+}
+
+/// Without a wake-up the other node finds it when it renews, and the answer waits for that.
+#[tokio::test]
+async fn a_revocation_that_nobody_hears_of_is_honoured_all_the_same() {
+    let fresh = Fresh::open().await;
+    let url = Cluster::shared().url(&fresh.database);
+    let secret = ServerSecret::generate().expect("random");
+    let a = started(&url, &secret, "a", LONG).await;
+    let b = started(&url, &secret, "b", LONG).await;
+    account(&a).await;
+    let issued = token(&a).await;
+    b.verify(issued.token.clone()).wait().await.expect("good");
+    // Nobody may connect from here on, so an ear that is cut off stays deaf; connections that are open go on.
+    let admin = fresh.client().await;
+    until("all listen", async || admin.query(LISTENERS, &[]).await.expect("asks").len() == 3).await;
+    Cluster::shared().sql(&format!("ALTER DATABASE {} CONNECTION LIMIT 0", fresh.database));
+    admin
+        .query(&format!("SELECT pg_terminate_backend(pid) FROM ({LISTENERS}) l"), &[])
+        .await
+        .expect("killed");
+    until("nobody listens", async || admin.query(LISTENERS, &[]).await.expect("asks").is_empty()).await;
+    a.revoke_any(issued.record.pat_id).await.expect("revoked");
+    assert!(matches!(b.verify(issued.token.clone()).wait().await, Err(Denied::Revoked(_))));
+    assert!(admin.query(LISTENERS, &[]).await.expect("asks").is_empty(), "it was not heard");
+}
+
+/// A node that is stopped without a word holds nobody up for longer than its lease.
+#[tokio::test]
+async fn a_node_that_died_is_waited_for_until_its_lease_is_over() {
+    let fresh = Fresh::open().await;
+    let url = Cluster::shared().url(&fresh.database);
+    let secret = ServerSecret::generate().expect("random");
+    let a = started(&url, &secret, "a", Duration::from_secs(2)).await;
+    account(&a).await;
+    let issued = token(&a).await;
+    crate::kit::held(&fresh, uuid::Uuid::now_v7(), 0, Duration::from_secs(2)).await;
+    let seq = fresh.log_head().await.expect("asks") + 1;
+    a.revoke_any(issued.record.pat_id).await.expect("revoked");
+    assert_eq!(fresh.nodes_behind(seq, None).await.expect("asks"), 0, "its lease is over");
+    let nodes = fresh.nodes().await.expect("asks");
+    assert!(nodes.iter().any(|node| node.applied_seq < seq && node.lease_left.is_none()), "{nodes:?}");
+}
+
+#[tokio::test]
+async fn a_node_with_another_secret_is_refused() {
+    let fresh = Fresh::open().await;
+    let url = Cluster::shared().url(&fresh.database);
+    let secret = ServerSecret::generate().expect("random");
+    node(&url, &secret, "a", LONG).await;
+    let other = ServerSecret::generate().expect("random");
+    let store = std::sync::Arc::new(fresh.again().await);
+    let clock = std::sync::Arc::new(trustrelay_authority::SystemClock);
+    let opened = trustrelay_authority::Authority::open(store, &[other], clock, Default::default()).await;
+    assert!(matches!(opened.err(), Some(AuthorityError::Conflict(_))));
+    node(&url, &secret, "b", LONG).await;
+}
