@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use jiff::SignedDuration;
 use url::Url;
 
+use crate::database_url::DatabaseUrl;
 use crate::duration::parse_duration;
 
 /// Personal access tokens for agents, scripts and services, and the MCP servers behind them.
@@ -41,6 +42,16 @@ pub(crate) struct Place {
     /// The directory of the database and the key file [default: trustrelay-data]
     #[arg(long, global = true, env = "TRUSTRELAY_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// A PostgreSQL that several nodes share, instead of the data directory. It holds a password: the environment or the
+    /// configuration file is a better place for it than the command line, which others can see
+    #[arg(
+        long,
+        global = true,
+        env = "TRUSTRELAY_DATABASE_URL",
+        hide_env_values = true,
+        value_name = "postgres://USER:PASSWORD@HOST/DATABASE"
+    )]
+    pub(crate) database_url: Option<DatabaseUrl>,
     /// The file that holds the server secret [default: secret.key in the data directory]. TRUSTRELAY_SECRET_KEY holds the
     /// secret itself instead
     #[arg(long, global = true, env = "TRUSTRELAY_SECRET_KEY_FILE", value_name = "FILE")]

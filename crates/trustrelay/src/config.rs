@@ -11,6 +11,7 @@ use trustrelay_relay::{UpstreamConfig, UpstreamTransport};
 use url::Url;
 
 use crate::cli::{Place, Serve};
+use crate::database_url::DatabaseUrl;
 use crate::duration::parse_duration;
 
 const DEFAULT_FILE: &str = "trustrelay.toml";
@@ -22,6 +23,8 @@ const DEFAULT_DATA_DIR: &str = "trustrelay-data";
 pub(crate) struct File {
     #[serde(alias = "data_dir")]
     data_dir: Option<PathBuf>,
+    #[serde(alias = "database_url")]
+    database_url: Option<DatabaseUrl>,
     #[serde(alias = "secret_key_file")]
     secret_key_file: Option<PathBuf>,
     listen: Option<SocketAddr>,
@@ -103,8 +106,17 @@ fn without_value(message: &str) -> String {
 
 /// Where the data and its key are.
 #[derive(Debug)]
+/// Where the data is.
+#[derive(Debug)]
+pub(crate) enum Data {
+    /// A SQLite file in this directory.
+    Directory(PathBuf),
+    /// A PostgreSQL.
+    Database(DatabaseUrl),
+}
+
 pub(crate) struct Location {
-    pub(crate) dir: PathBuf,
+    pub(crate) data: Data,
     /// The key file, if one was named.
     pub(crate) key_file: Option<PathBuf>,
     /// Whether that was by a flag, which outweighs the environment's secret.
@@ -112,16 +124,20 @@ pub(crate) struct Location {
 }
 
 /// Merges flags, environment and file.
-pub(crate) fn location(place: &Place, file: &File) -> Location {
-    Location {
-        dir: place
-            .data_dir
-            .clone()
-            .or_else(|| file.data_dir.clone())
-            .unwrap_or_else(|| DEFAULT_DATA_DIR.into()),
-        key_file: place.secret_key_file.clone().or_else(|| file.secret_key_file.clone()),
-        key_file_by_flag: place.key_file_by_flag,
-    }
+pub(crate) fn location(place: &Place, file: &File) -> anyhow::Result<Location> {
+    let dir = place.data_dir.as_ref().or(file.data_dir.as_ref());
+    let url = place.database_url.as_ref().or(file.database_url.as_ref());
+    let data = match (dir, url) {
+        (Some(dir), Some(_)) => bail!(
+            "the data is either in the data directory {} or in the database of --database-url; leave one of them out",
+            dir.display()
+        ),
+        (None, Some(url)) => Data::Database(url.clone()),
+        (Some(dir), None) => Data::Directory(dir.clone()),
+        (None, None) => Data::Directory(DEFAULT_DATA_DIR.into()),
+    };
+    let key_file = place.secret_key_file.clone().or_else(|| file.secret_key_file.clone());
+    Ok(Location { data, key_file, key_file_by_flag: place.key_file_by_flag })
 }
 
 /// What the server runs with.

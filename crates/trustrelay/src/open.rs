@@ -2,16 +2,17 @@
 
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use trustrelay_authority::{Authority, AuthorityConfig, ServerSecret, SystemClock};
-use trustrelay_store::{DATABASE_FILE, SqliteOptions, SqliteStore};
+use trustrelay_authority::{Authority, AuthorityConfig, ServerSecret, Store, SystemClock};
+use trustrelay_store::{DATABASE_FILE, PostgresStore, SqliteOptions, SqliteStore};
 use zeroize::Zeroizing;
 
 use crate::cli::Place;
-use crate::config::{self, Location};
+use crate::config::{self, Data, Location};
+use crate::database_url::DatabaseUrl;
 
 const KEY_FILE: &str = "secret.key";
 
@@ -29,11 +30,13 @@ pub(crate) struct Opened {
     pub(crate) authority: Arc<Authority>,
     /// What MCP session ids are sealed with.
     pub(crate) mcp_key: [u8; 32],
+    /// Where the data is, as it may be shown.
+    pub(crate) place: String,
 }
 
 /// Opens the data for a command.
 pub(crate) async fn data(place: &Place, missing: Missing) -> anyhow::Result<Opened> {
-    let location = config::location(place, &config::read_file(place)?);
+    let location = config::location(place, &config::read_file(place)?)?;
     data_at(&location, missing, AuthorityConfig::default()).await
 }
 
@@ -43,7 +46,25 @@ pub(crate) async fn data_at(
     missing: Missing,
     config: AuthorityConfig,
 ) -> anyhow::Result<Opened> {
-    let dir = &location.dir;
+    let stored = match &location.data {
+        Data::Directory(dir) => in_directory(location, dir, missing)?,
+        Data::Database(url) => in_database(location, url, missing).await?,
+    };
+    let mcp_key = stored.secret.mcp_key();
+    let authority = Authority::open(stored.store, &[stored.secret], Arc::new(SystemClock), config)
+        .await
+        .with_context(|| format!("the data in {} does not open", stored.place))?;
+    Ok(Opened { authority, mcp_key, place: stored.place })
+}
+
+/// A store, the secret that it is used with, and where it is.
+struct Stored {
+    store: Arc<dyn Store>,
+    secret: ServerSecret,
+    place: String,
+}
+
+fn in_directory(location: &Location, dir: &Path, missing: Missing) -> anyhow::Result<Stored> {
     let fresh = !dir.join(DATABASE_FILE).exists();
     if fresh && missing == Missing::Refuse {
         bail!(
@@ -55,32 +76,52 @@ pub(crate) async fn data_at(
         make(dir)?;
     }
     // The key is settled before the database is begun, so that a wrong one leaves no database behind.
-    let secret = secret(location, fresh)?;
-    let mcp_key = secret.mcp_key();
+    let secret = directory_secret(location, dir, fresh)?;
     let store = SqliteStore::open(dir, SqliteOptions::default())?;
-    let authority = Authority::open(Arc::new(store), &[secret], Arc::new(SystemClock), config)
-        .await
-        .with_context(|| format!("the data in {} does not open", dir.display()))?;
-    Ok(Opened { authority, mcp_key })
+    Ok(Stored { store: Arc::new(store), secret, place: dir.display().to_string() })
 }
 
-fn secret(location: &Location, fresh: bool) -> anyhow::Result<ServerSecret> {
+async fn in_database(location: &Location, url: &DatabaseUrl, missing: Missing) -> anyhow::Result<Stored> {
+    let secret = match given_secret(location)? {
+        Some(secret) => secret,
+        None => bail!(
+            "with --database-url all nodes share one secret: give it with --secret-key-file or in TRUSTRELAY_SECRET_KEY; \
+             `trustrelay secret generate` makes one"
+        ),
+    };
+    let store = match missing {
+        Missing::Create => PostgresStore::open(url.expose()).await?,
+        Missing::Refuse => PostgresStore::open_begun(url.expose()).await?,
+    };
+    let place = store.place().to_owned();
+    Ok(Stored { store: Arc::new(store), secret, place })
+}
+
+/// The secret of the environment, or of the key file that was named.
+fn given_secret(location: &Location) -> anyhow::Result<Option<ServerSecret>> {
     if !location.key_file_by_flag
         && let Some(text) = std::env::var_os("TRUSTRELAY_SECRET_KEY")
     {
-        let text = text.into_string().unwrap_or_default();
-        return Zeroizing::new(text)
-            .parse()
-            .map_err(|error| anyhow::anyhow!("TRUSTRELAY_SECRET_KEY: {error}"));
+        let text = Zeroizing::new(text.into_string().unwrap_or_default());
+        return text.parse().map(Some).map_err(|error| anyhow::anyhow!("TRUSTRELAY_SECRET_KEY: {error}"));
     }
-    let dir = &location.dir;
-    let is_named = location.key_file.is_some();
-    let path = location.key_file.as_ref().map_or_else(|| dir.join(KEY_FILE), PathBuf::clone);
-    match read_key(&path)? {
-        Some(secret) => Ok(secret),
-        None if is_named => {
+    let Some(path) = &location.key_file else { return Ok(None) };
+    match read_key(path)? {
+        Some(secret) => Ok(Some(secret)),
+        None => {
             bail!("the key file {} is not there; name the right one with --secret-key-file", path.display())
         }
+    }
+}
+
+/// The secret that was given, or the data directory's own.
+fn directory_secret(location: &Location, dir: &Path, fresh: bool) -> anyhow::Result<ServerSecret> {
+    if let Some(secret) = given_secret(location)? {
+        return Ok(secret);
+    }
+    let path = dir.join(KEY_FILE);
+    match read_key(&path)? {
+        Some(secret) => Ok(secret),
         None if fresh => begin_key(dir, &path),
         None => bail!(
             "the data in {} has no key file {}; restore it from your backup: without it no token can be verified",

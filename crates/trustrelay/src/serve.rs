@@ -14,6 +14,7 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::cli::{Place, Serve};
+use crate::config::Data;
 use crate::open::Missing;
 use crate::output::say;
 use crate::{config, dev, listener, logging, open};
@@ -65,7 +66,7 @@ async fn keep_metrics(metrics: PrometheusHandle) {
 /// Runs the server until SIGTERM or SIGINT.
 pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode> {
     let file = config::read_file(place)?;
-    let location = config::location(place, &file);
+    let location = config::location(place, &file)?;
     let config = config::serve_config(&serve, file)?;
     logging::start(&config.log)?;
     // Signals that come while starting are kept.
@@ -77,7 +78,10 @@ pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode>
     let listener = listener::bind(config.listen).await?;
     let address = listener.local_addr().context("the listener has no address")?;
     // The lock before the data: a newer program must not migrate it beneath a running server.
-    let _lock = open::lock(&location.dir)?;
+    let _lock = match &location.data {
+        Data::Directory(dir) => Some(open::lock(dir)?),
+        Data::Database(_) => None,
+    };
     let opened = open::data_at(
         &location,
         Missing::Create,
@@ -112,7 +116,7 @@ pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode>
     let web = WebConfig { public_url: config.public_url, secure_cookies, metrics: Some(metrics) };
     let router = trustrelay_web::router(AppState::new(authority.clone(), relay.clone(), web));
     say(format_args!("listening on http://{address}"))?;
-    tracing::info!(%address, data_dir = %location.dir.display(), "ready");
+    tracing::info!(%address, data = opened.place, "ready");
 
     let stop = async {
         tokio::select! {
