@@ -29,6 +29,11 @@ impl Process {
         Ok(Self { name: name.to_owned(), group, child, lines })
     }
 
+    /// Its process, until it has been waited for.
+    pub fn pid(&self) -> Option<Pid> {
+        self.group
+    }
+
     /// The next line of its standard output.
     pub async fn line(&mut self) -> Result<String> {
         let name = &self.name;
