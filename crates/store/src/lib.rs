@@ -6,6 +6,7 @@
 //! [`PostgresStore`]: one database for any number of nodes.
 
 mod activity;
+mod archive;
 mod errors;
 mod log;
 mod open;
@@ -15,6 +16,7 @@ mod rows;
 mod sqlite;
 mod threads;
 
+pub use archive::{Archive, Archived, BadArchive, NotImported};
 pub use open::{DATABASE_FILE, OpenError, SqliteOptions};
 pub use postgres::{PostgresOpenError, PostgresStore};
 pub use sqlite::SqliteStore;

@@ -38,6 +38,10 @@ impl SqliteStore {
         Ok(Self { threads: Threads::start(&path, &options)?, boot_id })
     }
 
+    pub(crate) fn threads(&self) -> &Threads {
+        &self.threads
+    }
+
     /// How many commits reached the disk: fewer than changes, where changes came together.
     pub fn commits(&self) -> u64 {
         self.threads.commits.load(Ordering::Relaxed)

@@ -42,15 +42,9 @@ pub(crate) struct Place {
     /// The directory of the database and the key file [default: trustrelay-data]
     #[arg(long, global = true, env = "TRUSTRELAY_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// A PostgreSQL that several nodes share, instead of the data directory. It holds a password: the environment or the
+    /// A PostgreSQL that several nodes share (postgres://…), instead of the data directory. The URL holds a password: the environment or the
     /// configuration file is a better place for it than the command line, which others can see
-    #[arg(
-        long,
-        global = true,
-        env = "TRUSTRELAY_DATABASE_URL",
-        hide_env_values = true,
-        value_name = "postgres://USER:PASSWORD@HOST/DATABASE"
-    )]
+    #[arg(long, global = true, env = "TRUSTRELAY_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub(crate) database_url: Option<DatabaseUrl>,
     /// The file that holds the server secret [default: secret.key in the data directory]. TRUSTRELAY_SECRET_KEY holds the
     /// secret itself instead
@@ -87,6 +81,14 @@ pub(crate) enum Command {
     /// List the nodes that share the data, their leases, and how far each has applied the log of revocations
     #[command(after_help = "Example: trustrelay nodes --json")]
     Nodes(NodesList),
+    /// Write all data into a file: accounts and tokens, and what they have done; no browser sessions
+    #[command(after_help = "Example: trustrelay export backup.jsonl")]
+    Export(ArchiveFile),
+    /// Read all data from such a file, into a data directory or database that is empty. The secret must be the same
+    #[command(
+        after_help = "Example: TRUSTRELAY_DATABASE_URL=postgres://… trustrelay import backup.jsonl --secret-key-file secret.key"
+    )]
+    Import(ArchiveFile),
     /// The server secret
     #[command(after_help = "Example: trustrelay secret generate > secret.key")]
     Secret {
@@ -129,6 +131,12 @@ pub(crate) struct Serve {
 #[derive(Debug, Subcommand)]
 pub(crate) enum UserCommand {
     /// Add an account; its password comes from standard input
+#[derive(Debug, Args)]
+pub(crate) struct ArchiveFile {
+    /// The file. It holds password hashes and the digests of tokens, so it is for its owner alone
+    pub(crate) file: PathBuf,
+}
+
     #[command(
         after_help = "Example: echo \"$PASSWORD\" | trustrelay user add ada@example.org --password-stdin"
     )]

@@ -61,6 +61,11 @@ fn misused(error: &clap::Error) -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    if !error.use_stderr() {
+        // Help, in which an environment variable's value was shown.
+        let _ = write!(std::io::stdout(), "{shown}");
+        return ExitCode::SUCCESS;
+    }
     let place = &cli.place;
     match cli.command {
         Command::Serve(serve) => serve::run(place, *serve).await,
@@ -80,3 +85,5 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Secret { command: SecretCommand::Generate } => commands::secret::generate(),
     }
 }
+        Command::Export(to) => commands::archive::export(place, &to.file).await,
+        Command::Import(from) => commands::archive::import(place, &from.file).await,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use trustrelay_authority::{Authority, AuthorityConfig, ServerSecret, Store, SystemClock};
-use trustrelay_store::{DATABASE_FILE, PostgresStore, SqliteOptions, SqliteStore};
+use trustrelay_store::{Archived, DATABASE_FILE, PostgresStore, SqliteOptions, SqliteStore};
 use zeroize::Zeroizing;
 
 use crate::cli::Place;
@@ -21,6 +21,8 @@ const KEY_FILE: &str = "secret.key";
 pub(crate) enum Missing {
     /// Begin it.
     Create,
+    /// Begin it, but not its secret: what comes in was written under another.
+    Receive,
     /// Say so: a command on the wrong directory would seem to work else.
     Refuse,
 }
@@ -32,6 +34,7 @@ pub(crate) struct Opened {
     pub(crate) mcp_key: [u8; 32],
     /// Where the data is, as it may be shown.
     pub(crate) place: String,
+    pub(crate) archived: Arc<dyn Archived>,
 }
 
 /// Opens the data for a command.
@@ -54,12 +57,13 @@ pub(crate) async fn data_at(
     let authority = Authority::open(stored.store, &[stored.secret], Arc::new(SystemClock), config)
         .await
         .with_context(|| format!("the data in {} does not open", stored.place))?;
-    Ok(Opened { authority, mcp_key, place: stored.place })
+    Ok(Opened { authority, mcp_key, place: stored.place, archived: stored.archived })
 }
 
 /// A store, the secret that it is used with, and where it is.
 struct Stored {
     store: Arc<dyn Store>,
+    archived: Arc<dyn Archived>,
     secret: ServerSecret,
     place: String,
 }
@@ -72,13 +76,13 @@ fn in_directory(location: &Location, dir: &Path, missing: Missing) -> anyhow::Re
             dir.display()
         );
     }
-    if missing == Missing::Create {
+    if missing != Missing::Refuse {
         make(dir)?;
     }
     // The key is settled before the database is begun, so that a wrong one leaves no database behind.
-    let secret = directory_secret(location, dir, fresh)?;
-    let store = SqliteStore::open(dir, SqliteOptions::default())?;
-    Ok(Stored { store: Arc::new(store), secret, place: dir.display().to_string() })
+    let secret = directory_secret(location, dir, fresh && missing == Missing::Create)?;
+    let store = Arc::new(SqliteStore::open(dir, SqliteOptions::default())?);
+    Ok(Stored { archived: store.clone(), store, secret, place: dir.display().to_string() })
 }
 
 async fn in_database(location: &Location, url: &DatabaseUrl, missing: Missing) -> anyhow::Result<Stored> {
@@ -90,11 +94,12 @@ async fn in_database(location: &Location, url: &DatabaseUrl, missing: Missing) -
         ),
     };
     let store = match missing {
-        Missing::Create => PostgresStore::open(url.expose()).await?,
+        Missing::Create | Missing::Receive => PostgresStore::open(url.expose()).await?,
         Missing::Refuse => PostgresStore::open_begun(url.expose()).await?,
     };
     let place = store.place().to_owned();
-    Ok(Stored { store: Arc::new(store), secret, place })
+    let store = Arc::new(store);
+    Ok(Stored { archived: store.clone(), store, secret, place })
 }
 
 /// The secret of the environment, or of the key file that was named.

@@ -140,7 +140,7 @@ fn says(error: &tokio_postgres::Error, what: &str) -> bool {
 
 /// Why one transaction was not done.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// The store's own answer.
     Answer(StoreError),
     Database(tokio_postgres::Error),

@@ -30,7 +30,7 @@ const SETTINGS: &str = "SET default_transaction_isolation = 'read committed'; \
      SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')";
 
 /// The connections to one database.
-pub(super) struct Links {
+pub(crate) struct Links {
     pool: Pool,
     patience: Duration,
 }
@@ -53,7 +53,7 @@ impl Links {
     }
 
     /// A connection, for one transaction.
-    pub(super) async fn link(&self) -> Result<Link, Failure> {
+    pub(crate) async fn link(&self) -> Result<Link, Failure> {
         match tokio::time::timeout(self.patience, self.pool.get()).await {
             Ok(object) => Ok(Link(Some(object?))),
             Err(_) => Err(self.no_answer()),
@@ -65,7 +65,7 @@ impl Links {
     }
 
     /// Does a transaction within the time that one may take, and again if it was given up for another one's sake.
-    pub(super) async fn run<T, F>(&self, transaction: impl Fn() -> F) -> Result<T, StoreError>
+    pub(crate) async fn run<T, F>(&self, transaction: impl Fn() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, Failure>>,
     {
@@ -85,7 +85,7 @@ impl Links {
 
 /// A connection that goes back to the others only by [`Link::keep`]. If a transaction fails or its caller goes away, the
 /// connection is closed instead, and with it whatever it was in the middle of.
-pub(super) struct Link(Option<Object>);
+pub(crate) struct Link(Option<Object>);
 
 type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 
@@ -95,17 +95,17 @@ impl Link {
     }
 
     /// Prepared once for each connection.
-    pub(super) async fn prepare(&self, sql: &str) -> Result<Statement, Failure> {
+    pub(crate) async fn prepare(&self, sql: &str) -> Result<Statement, Failure> {
         Ok(self.object()?.prepare_cached(sql).await?)
     }
 
     /// Statements without parameters. Sent when first polled.
-    pub(super) async fn batch(&self, sql: &str) -> Result<(), Failure> {
+    pub(crate) async fn batch(&self, sql: &str) -> Result<(), Failure> {
         Ok(self.object()?.batch_execute(sql).await?)
     }
 
     /// Sent when first polled: several that are joined make one round trip.
-    pub(super) async fn rows(
+    pub(crate) async fn rows(
         &self,
         sql: &Statement,
         parameters: Parameters<'_>,
@@ -114,7 +114,7 @@ impl Link {
     }
 
     /// At most one row. Sent when first polled.
-    pub(super) async fn row(
+    pub(crate) async fn row(
         &self,
         sql: &Statement,
         parameters: Parameters<'_>,
@@ -123,18 +123,18 @@ impl Link {
     }
 
     /// How many rows were changed. Sent when first polled.
-    pub(super) async fn count(&self, sql: &Statement, parameters: Parameters<'_>) -> Result<u64, Failure> {
+    pub(crate) async fn count(&self, sql: &Statement, parameters: Parameters<'_>) -> Result<u64, Failure> {
         Ok(self.object()?.execute(sql, parameters).await?)
     }
 
     /// Gives the connection back: no transaction is open on it.
-    pub(super) fn keep<T>(mut self, value: T) -> T {
+    pub(crate) fn keep<T>(mut self, value: T) -> T {
         self.0.take();
         value
     }
 
     /// Ends the transaction without a change, and gives the connection back.
-    pub(super) async fn undo<T>(self, value: T) -> Result<T, Failure> {
+    pub(crate) async fn undo<T>(self, value: T) -> Result<T, Failure> {
         self.batch("ROLLBACK").await?;
         Ok(self.keep(value))
     }

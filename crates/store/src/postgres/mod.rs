@@ -18,5 +18,8 @@ mod tls;
 mod url;
 mod users;
 
+pub(crate) use errors::Failure;
 pub use errors::PostgresOpenError;
+pub(crate) use link::{Link, Links};
+pub(crate) use rows::{corrupt, get};
 pub use store::PostgresStore;

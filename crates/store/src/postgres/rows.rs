@@ -14,12 +14,12 @@ pub(super) const USER: &str = "u.user_id, u.email, u.password_hash, u.is_admin, 
 /// How many columns [`PAT`] has.
 pub(super) const PAT_COLUMNS: usize = 12;
 
-pub(super) fn corrupt(what: impl std::fmt::Display) -> Failure {
+pub(crate) fn corrupt(what: impl std::fmt::Display) -> Failure {
     Failure::Answer(StoreError::Corrupt(what.to_string()))
 }
 
 /// A column. (`Row::get` would panic on one of another type.)
-pub(super) fn get<'a, T: FromSql<'a>>(row: &'a Row, at: usize) -> Result<T, Failure> {
+pub(crate) fn get<'a, T: FromSql<'a>>(row: &'a Row, at: usize) -> Result<T, Failure> {
     Ok(row.try_get(at)?)
 }
 

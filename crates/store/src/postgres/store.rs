@@ -53,6 +53,10 @@ impl PostgresStore {
         Ok(Self { links, ear: Ear::open(target.config, tls), at: target.at })
     }
 
+    pub(crate) fn links(&self) -> &Links {
+        &self.links
+    }
+
     /// The database's host, port and name: what may be shown of its URL.
     pub fn place(&self) -> &str {
         &self.at

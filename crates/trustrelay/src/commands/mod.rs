@@ -1,5 +1,6 @@
 //! The commands but `serve`, one file a noun.
 
+pub(crate) mod archive;
 pub(crate) mod check;
 pub(crate) mod nodes;
 pub(crate) mod secret;
