@@ -68,8 +68,8 @@ pub(crate) struct Parked {
 /// A client's retry with its input.
 pub(crate) struct Resumed {
     pub(crate) outlet: Outlet,
-    /// The retry's id.
-    pub(crate) id: String,
+    /// The retry itself: what follows is about it.
+    pub(crate) message: Message,
     pub(crate) responses: RawObject,
     /// The retry's own place in the registry.
     pub(crate) entry: Entry,
@@ -115,6 +115,7 @@ impl Call {
         let bytes_in = self.message.text().len() as u64;
         let mut id = self.message.id().to_owned();
         let cancel = CancellationToken::new();
+        let _on_the_link = self.link.calls.token();
         if let Client::Session(session) = &self.client {
             let flight = InFlight { link: Arc::clone(&self.link), cancel: cancel.clone() };
             session.calls.lock().insert(id.clone(), flight);
@@ -222,6 +223,15 @@ impl Call {
         }
     }
 
+    /// The same, with the client's trace.
+    fn traced(&self, message: &Message) -> (String, HeaderMap, String) {
+        let (text, mut headers, id) = self.outgoing(message);
+        if self.conveyance != Conveyance::Raw {
+            headers.extend(self.context.trace.clone());
+        }
+        (text, headers, id)
+    }
+
     fn with_headers(&self, text: String) -> (String, HeaderMap, String) {
         match Message::parse(text) {
             Ok(message) => {
@@ -239,7 +249,7 @@ impl Call {
         if let Client::Stateless(Sender { log_level: Some(level), .. }) = &self.client {
             set_level(&self.link, level).await;
         }
-        let (text, headers, id) = self.outgoing(message);
+        let (text, headers, id) = self.traced(message);
         *sent = Some(id);
         match self.link.request(text, headers).await {
             Err(Fault::SessionGone) => {}
@@ -263,7 +273,7 @@ impl Call {
                 self.context.stateless_link(&upstream, sender).await?
             }
         };
-        let (text, headers, id) = self.outgoing(message);
+        let (text, headers, id) = self.traced(message);
         *sent = Some(id);
         self.link.request(text, headers).await
     }
@@ -276,22 +286,22 @@ impl Call {
     ) -> Result<End, Fault> {
         let mut message = self.message.clone();
         'asked: loop {
-            let mut exchange = match self.guarded(outlet.gone.clone()) {
-                None => self.send(&message, sent).await?,
-                Some(gone) => tokio::select! {
-                    exchange = self.send(&message, sent) => exchange?,
-                    () = gone.cancelled() => return Ok(End::Cancelled),
-                },
+            let Some(mut exchange) = self.begun(&message, outlet, sent).await? else {
+                return Ok(End::Cancelled);
             };
             if exchange.is_stream() && self.conveyance == Conveyance::Raw {
                 outlet.begin();
             }
             let status = exchange.status();
+            if matches!(status.as_u16(), 401 | 403 | 407) {
+                // About the relay's own credential: its words may be, too.
+                return Err(Fault::Refused(status));
+            }
             let mut answered = None;
             loop {
-                let Some(event) = (match self.next(&mut exchange, outlet).await? {
+                let Some(event) = (match self.next(&mut exchange, outlet, answered.is_some()).await? {
                     Some(event) => event,
-                    None => return Ok(End::Cancelled),
+                    None => return Ok(answered.map_or(End::Cancelled, End::Answered)),
                 }) else {
                     return match answered {
                         Some(outcome) => Ok(End::Answered(outcome)),
@@ -319,6 +329,16 @@ impl Call {
                     }
                     continue;
                 };
+                if found.is_response() && !is_to(&found, sent.as_deref()) {
+                    match exchange.is_stream() {
+                        true if self.conveyance == Conveyance::Raw => outlet.frame(frame).await,
+                        true => {}
+                        // What a server could not read it answers under an id of its own.
+                        false if !status.is_success() => return Err(Fault::Refused(status)),
+                        false => return Err(Fault::Garbage),
+                    }
+                    continue;
+                }
                 if found.is_response() {
                     let outcome = if found.error().is_some() { "error" } else { "ok" };
                     if self.conveyance == Conveyance::Raw && exchange.is_stream() {
@@ -360,20 +380,45 @@ impl Call {
         }
     }
 
+    /// Sends the request, and waits for the head of the answer; `None` if the client has cancelled. Meanwhile the stream is kept alive.
+    async fn begun(
+        &mut self,
+        message: &Message,
+        outlet: &mut Outlet,
+        sent: &mut Option<String>,
+    ) -> Result<Option<Exchange>, Fault> {
+        let limits = self.link.upstream.limits.clone();
+        let gone = self.guarded(outlet.gone.clone()).unwrap_or_default();
+        let sending = self.send(message, sent);
+        tokio::pin!(sending);
+        loop {
+            let pause = if outlet.is_streaming() { limits.keep_alive } else { limits.quiet };
+            tokio::select! {
+                exchange = &mut sending => return exchange.map(Some),
+                () = gone.cancelled() => return Ok(None),
+                () = sleep(pause) => outlet.keep_alive().await,
+            }
+        }
+    }
+
     /// What says that a stateless client has cancelled. A session client that goes away has not.
     fn guarded(&self, gone: CancellationToken) -> Option<CancellationToken> {
         (self.era() == Era::Stateless).then_some(gone)
     }
 
-    /// The next event; the outer `None` if the client has cancelled. Meanwhile the stream is kept alive.
+    /// The next event; the outer `None` if the client has cancelled, or is gone and `answered`. Meanwhile the stream is kept alive.
     async fn next(
         &self,
         exchange: &mut Exchange,
         outlet: &mut Outlet,
+        answered: bool,
     ) -> Result<Option<Option<Event>>, Fault> {
         let limits = &self.link.upstream.limits;
         let deadline = Instant::now() + limits.first_byte;
-        let gone = self.guarded(outlet.gone.clone());
+        let gone = match answered {
+            true => Some(outlet.gone.clone()),
+            false => self.guarded(outlet.gone.clone()),
+        };
         let cancelled = async {
             match &gone {
                 Some(gone) => gone.cancelled().await,
@@ -561,7 +606,8 @@ impl Call {
             let Ok(Ok(next)) = timeout(patience, resumed).await else { return Ok(None) };
             drop(unpark);
             *outlet = next.outlet;
-            *id = next.id;
+            next.message.id().clone_into(id);
+            self.message = next.message;
             // The first request's place stays this call's; the retry's own was for the race with a revocation.
             drop(next.entry);
             let Some(response) = next.responses.get(KEY) else { continue };
@@ -570,6 +616,11 @@ impl Call {
             return Ok(Some(()));
         }
     }
+}
+
+/// Whether a response is to this request. One without an id is to whatever was asked.
+fn is_to(response: &Message, sent: Option<&str>) -> bool {
+    response.id() == "null" || sent.is_none_or(|sent| envelope::is_same_id(response.id(), sent))
 }
 
 /// Takes a call out of those that wait, however the wait ends.

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -131,6 +132,8 @@ struct Fetch {
     since: Instant,
     /// It follows one that failed: nobody waits for it.
     again: bool,
+    /// The upstream has said meanwhile that the list is another one.
+    overtaken: Arc<AtomicBool>,
     answer: Shared<oneshot::Receiver<Result<Items, Fault>>>,
 }
 
@@ -221,9 +224,25 @@ impl Upstream {
         }
     }
 
+    /// One of its lists, no older than a list is believed, and none that it has said to be another one now: for what is decided by it.
+    async fn fresh(self: &Arc<Self>, list: List) -> Result<Items, Fault> {
+        let known = self.catalogue.lists.lock().get(&list).and_then(|known| {
+            let fresh = !known.said_changed && known.at.elapsed() < self.limits.list_fresh;
+            fresh.then(|| Arc::clone(&known.items))
+        });
+        match known {
+            Some(items) => Ok(items),
+            None if self.is_resting() => Err(Fault::Down),
+            None => {
+                let fetched = timeout(self.limits.list_patience, self.fetch(list).answer).await;
+                fetched.map_or(Err(Fault::Slow), |fetched| fetched.unwrap_or(Err(Fault::Down)))
+            }
+        }
+    }
+
     /// Whether a tool declares that it only reads; `None` if there is no such tool.
     pub(crate) async fn reads_only(self: &Arc<Self>, name: &str) -> Result<Option<bool>, Fault> {
-        let items = self.list(List::Tools).await?;
+        let items = self.fresh(List::Tools).await?;
         Ok(items.iter().find(|item| item.key == name).map(|item| item.reads_only))
     }
 
@@ -244,10 +263,11 @@ impl Upstream {
     /// their next list has the change in it.
     pub(crate) fn heard(self: &Arc<Self>, notification: &str) {
         for list in ALL.into_iter().filter(|list| list.notification() == notification) {
-            // What was never asked for needs no fetching.
-            if let Some(known) = self.catalogue.lists.lock().get_mut(&list) {
-                known.said_changed = true;
-            } else {
+            let known = self.catalogue.lists.lock().get_mut(&list).map(|known| known.said_changed = true);
+            // What was never asked for needs no fetching; what is on its way may be from before.
+            if let Some(fetch) = self.catalogue.fetches.lock().get_mut(&list) {
+                fetch.overtaken.store(true, Ordering::Relaxed);
+            } else if known.is_none() {
                 continue;
             }
             drop(self.fetch(list));
@@ -262,7 +282,13 @@ impl Upstream {
         }
         let (answer, received) = oneshot::channel();
         let again = self.catalogue.failed.lock().contains(&list);
-        let fetch = Fetch { since: Instant::now(), again, answer: received.shared() };
+        let overtaken = Arc::<AtomicBool>::default();
+        let fetch = Fetch {
+            since: Instant::now(),
+            again,
+            overtaken: Arc::clone(&overtaken),
+            answer: received.shared(),
+        };
         fetches.insert(list, fetch.clone());
         let upstream = Arc::clone(self);
         tokio::spawn(async move {
@@ -270,6 +296,12 @@ impl Upstream {
             let fetched = timeout(wait, upstream.fetched(list)).await.unwrap_or(Err(Fault::Slow));
             upstream.catalogue.fetches.lock().remove(&list);
             let changed = upstream.keep(list, &fetched);
+            if overtaken.load(Ordering::Relaxed) {
+                if let Some(known) = upstream.catalogue.lists.lock().get_mut(&list) {
+                    known.said_changed = true;
+                }
+                drop(upstream.fetch(list));
+            }
             // Nobody may be waiting, or listening.
             let _ = answer.send(fetched);
             if changed {
@@ -346,7 +378,7 @@ impl Upstream {
     }
 
     async fn pages(&self, link: &Arc<Link>, list: List) -> Result<Vec<Item>, Fault> {
-        let mut items = Vec::new();
+        let (mut items, mut bytes) = (Vec::new(), 0);
         if !link.can(list.capability()) {
             return Ok(items);
         }
@@ -361,6 +393,10 @@ impl Upstream {
             let Some(result) = response.result() else { return Ok(items) };
             let result = RawObject::parse(result).map_err(|_| Fault::Garbage)?;
             let page = result.get(list.member()).ok_or(Fault::Garbage)?;
+            bytes += page.get().len();
+            if bytes > self.limits.answer {
+                return Err(Fault::TooLarge);
+            }
             let page: Vec<Box<RawValue>> = serde_json::from_str(page.get()).map_err(|_| Fault::Garbage)?;
             for raw in page {
                 items.push(Item::read(list, raw).ok_or(Fault::Garbage)?);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 use trustrelay_token::{Principal, Reach};
@@ -19,6 +20,8 @@ pub(crate) struct Context {
     pub(crate) pat_id: Uuid,
     /// `Some` on `/mcp/NAME`.
     pub(crate) only: Option<Arc<Upstream>>,
+    /// The client's own trace, which goes on upstream.
+    pub(crate) trace: HeaderMap,
     /// Cancelled when the client has gone away, or has read its answer.
     pub(crate) gone: CancellationToken,
 }

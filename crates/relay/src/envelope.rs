@@ -153,6 +153,15 @@ fn is_lookalike(name: &str, names: &[&str]) -> bool {
     names.iter().any(|known| folded == *known && name != *known)
 }
 
+/// Whether two ids are the same, however they are spelled.
+pub(crate) fn is_same_id(one: &str, other: &str) -> bool {
+    let read = |id: &str| serde_json::from_str::<serde_json::Value>(id).ok();
+    one == other
+        || read(one).zip(read(other)).is_some_and(|(one, other)| {
+            one == other || one.as_f64().is_some_and(|one| other.as_f64() == Some(one))
+        })
+}
+
 /// Why a text is not one message, for a person, with JSON-RPC's code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Malformed {
@@ -442,6 +451,12 @@ mod tests {
         for bad in ["", "{", "{} {}", "nonsense"] {
             assert_eq!(Message::parse(bad.to_owned()).unwrap_err().code, PARSE_ERROR, "{bad}");
         }
+    }
+
+    #[test]
+    fn an_id_is_the_same_in_any_spelling() {
+        assert!(is_same_id("7", "7.0") && is_same_id("1e2", "100") && is_same_id(r#""a\u0062""#, r#""ab""#));
+        assert!(!is_same_id("7", "\"7\"") && !is_same_id("7", "8") && !is_same_id("null", "\"null\""));
     }
 
     #[test]

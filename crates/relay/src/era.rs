@@ -26,6 +26,8 @@ pub(crate) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id")
 pub(crate) const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 pub(crate) const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 pub(crate) const NAME: HeaderName = HeaderName::from_static("mcp-name");
+/// A trace that goes on (W3C Trace Context, Baggage).
+const TRACE: [&str; 3] = ["traceparent", "tracestate", "baggage"];
 const PARAM_PREFIX: &str = "mcp-param-";
 
 // The keys of `_meta` (MCP 2026-07-28, "General fields").
@@ -97,8 +99,8 @@ pub(crate) fn sender(headers: &HeaderMap, message: &Message) -> Result<Sender, R
 
 /// The same, and the version: whoever serves it says whether it is supported.
 pub(crate) fn stated(headers: &HeaderMap, message: &Message) -> Result<(Sender, String), Refused> {
-    let Some(version) = headers.get(VERSION) else {
-        return Err(Refused::mismatch("the header MCP-Protocol-Version is missing"));
+    let Some(version) = only(headers, &VERSION) else {
+        return Err(Refused::mismatch("the header MCP-Protocol-Version is missing, or there twice"));
     };
     let missing = |key: &str| {
         let message = format!("`params._meta` must have `{key}` (MCP {STATELESS}, \"_meta\")");
@@ -138,7 +140,7 @@ pub(crate) fn check_mirrored(
     let arguments = message.param("arguments").and_then(|json| serde_json::from_str(json).ok());
     mirror(schema, &arguments.unwrap_or_default(), &mut wanted, 0);
     for (name, expected) in &wanted {
-        let given = headers.get(name).and_then(decoded);
+        let given = only(headers, name).and_then(decoded);
         let (Some(given), Some(expected)) = (given, decoded(expected)) else {
             return Err(Refused::mismatch(&format!("the header {name} is missing or malformed")));
         };
@@ -169,11 +171,15 @@ fn name_of(message: &Message) -> Option<&str> {
     }
 }
 
+/// The value of a header that is there once: of two, each reader might take another.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
+}
+
 /// Whether a header says this, in plain text or in the Base64 form.
 fn says(headers: &HeaderMap, name: &HeaderName, expected: &str) -> bool {
-    let mut values = headers.get_all(name).iter();
-    let (Some(value), None) = (values.next(), values.next()) else { return false };
-    decoded(value).is_some_and(|value| value == expected)
+    only(headers, name).and_then(decoded).is_some_and(|value| value == expected)
 }
 
 const SENTINEL: (&str, &str) = ("=?base64?", "?=");
@@ -266,9 +272,20 @@ pub(crate) fn travelling(headers: &HeaderMap) -> HeaderMap {
         let travels = [&VERSION, &METHOD, &NAME].contains(&name)
             || text.starts_with(PARAM_PREFIX)
             || matches!(text, "accept" | "content-type" | "last-event-id")
-            || matches!(text, "traceparent" | "tracestate" | "baggage");
+            || TRACE.contains(&text);
         if travels {
             out.append(name, value.clone());
+        }
+    }
+    out
+}
+
+/// The headers of a client that name its trace.
+pub(crate) fn trace(headers: &HeaderMap) -> HeaderMap {
+    let mut out = HeaderMap::new();
+    for name in TRACE {
+        for value in headers.get_all(name) {
+            out.append(HeaderName::from_static(name), value.clone());
         }
     }
     out

@@ -56,8 +56,8 @@ where
             Some(upstream) => Some(Arc::clone(upstream)),
         },
     };
-    let gone = CancellationToken::new();
-    let context = Context { relay: relay.clone(), principal, pat_id, only, gone };
+    let (gone, trace) = (CancellationToken::new(), era::trace(&parts.headers));
+    let context = Context { relay: relay.clone(), principal, pat_id, only, trace, gone };
     match parts.method {
         Method::POST => post(context, parts.headers, body).await,
         Method::GET | Method::DELETE if is_stateless(&context, &parts.headers) => {
@@ -369,9 +369,9 @@ async fn stateless_post(context: &Context, headers: &HeaderMap, message: Message
     if let Some(upstream) = &context.only {
         match upstream.stateless().await {
             Ok(Some(link)) => {
-                if upstream.is_stdio()
-                    && let Err(refused) = judged_for_a_pipe(upstream, headers, &message).await
-                {
+                // Who may not call everything is judged here: an upstream might go by the headers.
+                let judge = upstream.is_stdio() || !context.may_call_all(upstream);
+                if judge && let Err(refused) = judged(upstream, headers, &message).await {
                     return refused_stateless(&message, refused);
                 }
                 return single::stateless_request(context, headers, link, entry, message).await;
@@ -387,7 +387,7 @@ async fn stateless_post(context: &Context, headers: &HeaderMap, message: Message
 }
 
 /// Holds a request's headers against its body where the upstream sees no headers.
-async fn judged_for_a_pipe(
+async fn judged(
     upstream: &Arc<Upstream>,
     headers: &HeaderMap,
     message: &Message,

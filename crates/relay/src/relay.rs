@@ -256,15 +256,22 @@ impl Relay {
         session.entry.cancel.cancel();
     }
 
-    /// Notes a call that the scopes did not reach.
-    pub(crate) fn forbidden(&self, context: &Context, upstream: &Upstream, what: &str, message: &Message) {
+    /// Notes a call that did not reach its upstream.
+    pub(crate) fn refused(
+        &self,
+        context: &Context,
+        upstream: &Upstream,
+        what: &str,
+        message: &Message,
+        outcome: &'static str,
+    ) {
         let call = CallRecord {
             at: crate::clock::now(),
             pat_id: context.pat_id,
             user_id: context.principal.user_id,
             upstream: upstream.name.to_string(),
             tool: what.to_owned(),
-            outcome: "forbidden",
+            outcome,
             duration: Duration::ZERO,
             bytes_in: message.text().len() as u64,
             bytes_out: 0,

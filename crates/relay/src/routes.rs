@@ -48,6 +48,18 @@ pub(crate) fn faulty(id: &str, upstream: &Upstream, fault: Fault) -> Reply {
     reply::json(StatusCode::OK, envelope::error(id, UPSTREAM, &fault.message(upstream.name.as_str())))
 }
 
+/// The same for a call, which is recorded as one.
+pub(crate) fn failed(
+    context: &Context,
+    upstream: &Upstream,
+    what: &str,
+    message: &Message,
+    fault: Fault,
+) -> Reply {
+    context.relay.refused(context, upstream, what, message, fault.outcome());
+    faulty(message.id(), upstream, fault)
+}
+
 /// Finds the target of a request that names a tool, a prompt or a resource; any other goes to the one upstream of
 /// `/mcp/NAME`, and nowhere on `/mcp`.
 pub(crate) async fn target(context: &Context, message: &Message, era: Era) -> Option<Target> {
@@ -60,14 +72,28 @@ pub(crate) async fn target(context: &Context, message: &Message, era: Era) -> Op
         "completion/complete" => complete(context, message).await,
         method => {
             let upstream = Arc::clone(context.only.as_ref()?);
-            let reads = method.starts_with("prompts/") || method.starts_with("resources/");
-            if reads && !context.principal.scopes.reads_upstream(upstream.name.as_str()) {
-                return Some(lacks(message, &format!("mcp:{}", upstream.name)));
+            if !is_within(context, &upstream, method) {
+                return Some(forbidden(context, &upstream, message));
             }
             Target::upstream(upstream, message.clone(), method)
         }
     };
     Some(target)
+}
+
+/// Whether a method that names nothing is within the scopes. What the relay doesn't know may do anything.
+fn is_within(context: &Context, upstream: &Upstream, method: &str) -> bool {
+    match method {
+        "ping" | "server/discover" | "logging/setLevel" | "tools/list" | "subscriptions/listen" => true,
+        "prompts/list" | "resources/list" | "resources/templates/list" => may_read(context, upstream),
+        _ => context.may_call_all(upstream),
+    }
+}
+
+/// The answer to what needs a scope for all of the upstream, or to read it.
+fn forbidden(context: &Context, upstream: &Upstream, message: &Message) -> Target {
+    context.relay.refused(context, upstream, message.method(), message, "forbidden");
+    lacks(message, &format!("mcp:{}", upstream.name))
 }
 
 fn lacks(message: &Message, scope: &str) -> Target {
@@ -125,10 +151,10 @@ async fn tool(context: &Context, message: &Message) -> Target {
     match context.may_call(&upstream, name).await {
         Ok(true) => {}
         Ok(false) => {
-            context.relay.forbidden(context, &upstream, name, message);
+            context.relay.refused(context, &upstream, name, message, "forbidden");
             return lacks(message, &format!("mcp:{}/{name}", upstream.name));
         }
-        Err(fault) => return Target::Refused(Box::new(faulty(message.id(), &upstream, fault))),
+        Err(fault) => return Target::Refused(Box::new(failed(context, &upstream, name, message, fault))),
     }
     let Some(message) = renamed(context, message, name) else {
         return refused(message, INVALID_PARAMS, "`params.name` cannot be read");
@@ -146,8 +172,7 @@ fn prompt(context: &Context, message: &Message) -> Target {
         return refused(message, INVALID_PARAMS, "there is no such prompt; see prompts/list");
     };
     if !context.principal.scopes.reads_upstream(upstream.name.as_str()) {
-        context.relay.forbidden(context, &upstream, message.method(), message);
-        return lacks(message, &format!("mcp:{}", upstream.name));
+        return forbidden(context, &upstream, message);
     }
     let Some(message) = renamed(context, message, name) else {
         return refused(message, INVALID_PARAMS, "`params.name` cannot be read");
@@ -162,7 +187,7 @@ async fn resource(context: &Context, message: &Message, era: Era) -> Target {
     match owner(context, &uri).await {
         Some(upstream) => Target::upstream(upstream, message.clone(), message.method()),
         None => match &context.only {
-            Some(upstream) => lacks(message, &format!("mcp:{}", upstream.name)),
+            Some(upstream) => forbidden(context, upstream, message),
             None => {
                 let code = if era == Era::Session { RESOURCE_NOT_FOUND } else { INVALID_PARAMS };
                 refused(message, code, "no upstream of this token has the resource")
@@ -179,8 +204,8 @@ async fn complete(context: &Context, message: &Message) -> Target {
     };
     let what = message.method();
     if let Some(upstream) = &context.only {
-        if !context.principal.scopes.reads_upstream(upstream.name.as_str()) {
-            return lacks(message, &format!("mcp:{}", upstream.name));
+        if !may_read(context, upstream) {
+            return forbidden(context, upstream, message);
         }
         return Target::upstream(Arc::clone(upstream), message.clone(), what);
     }

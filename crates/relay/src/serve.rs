@@ -15,7 +15,7 @@ use crate::lists;
 use crate::outlet::Outlet;
 use crate::registry::Entry;
 use crate::reply::{self, Reply};
-use crate::routes::{Routed, Target, faulty, target};
+use crate::routes::{Routed, Target, failed, faulty, target};
 use crate::session::{Session, set_level};
 use crate::upstream::{Link, Server};
 use crate::{subscribe, translate};
@@ -98,7 +98,7 @@ pub(crate) async fn session_request(
     let registry = &context.relay.0.registry;
     let link = match session.link(&upstream, registry, &context.principal).await {
         Ok(link) => link,
-        Err(fault) => return faulty(&id, &upstream, fault),
+        Err(fault) => return failed(context, &upstream, &what, &message, fault),
     };
     let method = message.method();
     if matches!(method, "resources/subscribe" | "resources/unsubscribe")
@@ -210,7 +210,7 @@ pub(crate) async fn stateless_request(
                 let (outlet, waiting) = Outlet::new(context.gone.clone());
                 let responses = message.param("inputResponses").and_then(|json| RawObject::parse(json).ok());
                 let responses = responses.unwrap_or_default();
-                let resumed = Resumed { outlet, id: id.clone(), responses, entry };
+                let resumed = Resumed { outlet, message, responses, entry };
                 if resume.send(resumed).is_err() {
                     return faulty(&id, &upstream, crate::upstream::Fault::SessionGone);
                 }
@@ -223,8 +223,15 @@ pub(crate) async fn stateless_request(
     }
     let link = match context.stateless_link(&upstream, &sender).await {
         Ok(link) => link,
-        Err(fault) => return faulty(&id, &upstream, fault),
+        Err(fault) => return failed(context, &upstream, &what, &message, fault),
     };
+    let resumes = message.param("requestState").or(message.param("inputResponses"));
+    if link.era == Era::Session && resumes.is_some() {
+        // An upstream of that era has given out none, and would take the retry for a call of its own.
+        let why =
+            "`requestState` is of no call that waits; call again without it and without `inputResponses`";
+        return ok(envelope::error(&id, INVALID_PARAMS, why));
+    }
     let conveyance = conveyance(context, &link, &message);
     let client = Client::Stateless(sender);
     let context = context.clone();

@@ -412,9 +412,13 @@ pub(crate) async fn set_level(link: &Link, level: &str) {
     let id = raw(&format!("trustrelay-level-{}", link.fresh_id()));
     let params = format!(r#"{{"level":{}}}"#, raw(level));
     let body = envelope::request(id.get(), "logging/setLevel", &params);
-    if let Ok(mut exchange) = link.request(body, http::HeaderMap::new()).await {
-        let _ = tokio::time::timeout(link.upstream.limits.farewell, exchange.response()).await;
-    }
+    let asked = async {
+        if let Ok(mut exchange) = link.request(body, http::HeaderMap::new()).await {
+            let _ = exchange.response().await;
+        }
+    };
+    // Whether it took it or not, no call waits for long.
+    let _ = tokio::time::timeout(link.upstream.limits.farewell, asked).await;
 }
 
 /// Keeps a quiet stream from being cut by proxies; ends with it.

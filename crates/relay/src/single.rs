@@ -10,7 +10,7 @@ use crate::envelope::{self, Message, RawObject, UPSTREAM};
 use crate::era::{self, Era, SESSION, SESSION_VERSIONS, Sender};
 use crate::registry::Entry;
 use crate::reply::{self, Reply};
-use crate::routes::{Routed, Target, faulty, target};
+use crate::routes::{Routed, Target, failed, faulty, target};
 use crate::serve;
 use crate::session::Session;
 use crate::upstream::{Exchange, Fault, Link, Server, Upstream};
@@ -96,7 +96,7 @@ pub(crate) async fn session_request(
     let registry = &context.relay.0.registry;
     let link = match session.link(&upstream, registry, &context.principal).await {
         Ok(link) => link,
-        Err(fault) => return faulty(message.id(), &upstream, fault),
+        Err(fault) => return failed(context, &upstream, &what, &message, fault),
     };
     let shared = upstream.is_stdio()
         && message.method().starts_with("resources/")
@@ -163,7 +163,7 @@ pub(crate) async fn stateless_request(
     };
     if message.method() == "subscriptions/listen"
         && !context.principal.scopes.reads_upstream(upstream.name.as_str())
-        && message.param("notifications").is_some_and(|filter| filter.contains("resourceSubscriptions"))
+        && !message.param("notifications").is_some_and(names_lists_alone)
     {
         return reply::insufficient_scope(message.id(), &format!("mcp:{}", upstream.name));
     }
@@ -171,6 +171,12 @@ pub(crate) async fn stateless_request(
     let client = Client::Stateless(Sender::default());
     let (context, headers) = (context.clone(), era::travelling(headers));
     Call { context, client, entry, link, message, what, conveyance, headers, mirrored }.run().await
+}
+
+/// Whether a filter of notifications holds nothing but lists that change, in whatever spelling.
+fn names_lists_alone(filter: &str) -> bool {
+    let lists = ["toolsListChanged", "promptsListChanged", "resourcesListChanged"];
+    RawObject::parse(filter).is_ok_and(|filter| filter.iter().all(|(name, _)| lists.contains(&name)))
 }
 
 /// A session's GET: the upstream's own stream, as it comes.

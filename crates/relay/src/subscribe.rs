@@ -129,12 +129,13 @@ impl Listening {
         }
         let acknowledged = self.filter.acknowledged(&honoured);
         let text = translate::subscribed("notifications/subscriptions/acknowledged", acknowledged, &self.id);
-        outlet.message(&text).await;
+        // Before the client is told that it is heard, so that what it does then is.
         for upstream in self.context.touched() {
             let changed = upstream.catalogue.changes();
             know(&upstream, &self.filter.lists);
             tokio::spawn(lists_changed(changed, self.filter.lists.clone(), sender.clone(), stop.clone()));
         }
+        outlet.message(&text).await;
         // This one stays, so that a subscription to nothing is as quiet as any.
         let _keep = sender;
         let every = self.context.relay.0.limits.keep_alive;

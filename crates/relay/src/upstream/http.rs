@@ -88,6 +88,7 @@ impl HttpTransport {
             response,
             frames: Frames::default(),
             limit,
+            body: BytesMut::new(),
             read: false,
         })
     }
@@ -109,29 +110,31 @@ pub(crate) struct HttpAnswer {
     response: reqwest::Response,
     frames: Frames,
     limit: usize,
+    /// Of the one JSON answer, what has come: who waits for it may be interrupted.
+    body: BytesMut,
     read: bool,
 }
 
 impl HttpAnswer {
     /// The whole body, bounded.
     pub(crate) async fn whole(&mut self) -> Result<Bytes, Fault> {
-        let mut body = BytesMut::new();
         while let Some(chunk) = self.response.chunk().await.map_err(|_| Fault::Down)? {
-            if body.len() + chunk.len() > self.limit {
+            if self.body.len() + chunk.len() > self.limit {
                 return Err(Fault::TooLarge);
             }
-            body.extend_from_slice(&chunk);
+            self.body.extend_from_slice(&chunk);
         }
-        Ok(body.freeze())
+        Ok(std::mem::take(&mut self.body).freeze())
     }
 
     /// The next event of a stream, or the one JSON answer; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Event>, Fault> {
         if !self.is_stream {
-            if std::mem::replace(&mut self.read, true) {
+            if self.read {
                 return Ok(None);
             }
             let body = self.whole().await?;
+            self.read = true;
             let text = std::str::from_utf8(&body).map_err(|_| Fault::Garbage)?;
             let message = Message::parse(text.to_owned()).ok();
             return Ok(Some(Event { frame: body, message }));

@@ -335,10 +335,11 @@ impl Link {
     async fn about(&self, uri: &str, method: &str) -> Result<(), Fault> {
         let id = raw(&format!("trustrelay-{}", self.fresh_id()));
         let params = format!(r#"{{"uri":{}}}"#, raw(uri));
-        let mut exchange =
-            self.request(envelope::request(id.get(), method, &params), HeaderMap::new()).await?;
-        let response = timeout(self.upstream.limits.initialize, exchange.response());
-        let response = response.await.unwrap_or(Err(Fault::Slow))?;
+        let asked = async {
+            let body = envelope::request(id.get(), method, &params);
+            self.request(body, HeaderMap::new()).await?.response().await
+        };
+        let response = timeout(self.upstream.limits.initialize, asked).await.unwrap_or(Err(Fault::Slow))?;
         response.result().map(drop).ok_or(Fault::Rejected)
     }
 

@@ -116,7 +116,7 @@ async fn a_session_client_that_refuses_is_heard_as_far_as_the_upstreams_era_can_
 async fn a_client_that_cancels_is_heard_upstream_everywhere() {
     for place in Place::all() {
         let world = place.begin().await;
-        let live = begun(&world.client, "wait", "w").await;
+        let live = world.client.waiting("w").await;
         world.log.saw(r#"WAITS "w""#).await;
         match (place.client, live) {
             (Era::Stateless, live) => drop(live),
@@ -135,19 +135,11 @@ async fn a_client_that_cancels_is_heard_upstream_everywhere() {
     }
 }
 
-/// A call that streams already, so that its client can go away.
-async fn begun(client: &Client, tool: &str, tag: &str) -> Live {
-    let params = json!({"name": client.tool(tool), "arguments": {"tag": tag, "stream": true}, "_meta": {"progressToken": 1}});
-    let mut live = client.open("tools/call", params).await;
-    assert_eq!(live.message().await["method"], "notifications/progress");
-    live
-}
-
 #[tokio::test]
 async fn a_session_client_that_only_goes_away_has_not_cancelled() {
     for place in Place::all().into_iter().filter(|place| place.client == Era::Session) {
         let world = place.begin().await;
-        drop(begun(&world.client, "wait", "w").await);
+        drop(world.client.waiting("w").await);
         // What is asked afterwards is answered, and still nothing was cancelled.
         assert_eq!(world.client.call("echo", json!({})).await.done(), "done {}", "{place:?}");
         assert!(!world.log.has(r#"GONE "w""#) && !world.log.has("notifications/cancelled"), "{place:?}");
@@ -279,7 +271,7 @@ async fn two_clients_with_the_same_ids_at_the_same_time_get_each_their_own() {
         let world = place.begin().await;
         let (one, two) =
             (&world.client, Client::of(&world.relay, &world.principal, place.at, place.client).await);
-        let waiting = begun(one, "wait", "w").await;
+        let waiting = one.waiting("w").await;
         let calls = (0..20).map(|n| {
             let (client, tag) = (if n % 2 == 0 { one } else { &two }, format!("t{n}"));
             async move {

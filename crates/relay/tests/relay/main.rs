@@ -1,9 +1,14 @@
 //! The relay's stories, each with its negative beside it: clients in process, upstreams over loopback and pipes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod care;
 mod conversation;
+mod door;
+mod faithful;
 mod kit;
 mod matrix;
 mod parked;
+mod records;
+mod scopes;
 mod sessions;
 mod stdio;

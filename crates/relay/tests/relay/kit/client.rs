@@ -167,6 +167,16 @@ impl Client {
         self.open("tools/call", json!({"name": self.tool(tool), "arguments": arguments})).await
     }
 
+    /// A call that never ends by itself and streams already, so that its client can go away.
+    pub async fn waiting(&self, tag: &str) -> Live {
+        let arguments = json!({"tag": tag, "stream": true});
+        let params =
+            json!({"name": self.tool("wait"), "arguments": arguments, "_meta": {"progressToken": 1}});
+        let mut live = self.open("tools/call", params).await;
+        assert_eq!(live.message().await["method"], "notifications/progress");
+        live
+    }
+
     pub async fn note(&self, method: &str, params: Value) -> StatusCode {
         let body = json!({"jsonrpc": "2.0", "method": method, "params": params}).to_string();
         self.post(&body).await.status()
@@ -237,6 +247,15 @@ impl Live {
             }
             let data = text.lines().filter_map(|line| line.strip_prefix("data:"));
             self.waiting.extend(data.filter_map(|data| serde_json::from_str::<Value>(data).ok()));
+        }
+    }
+
+    /// Waits for so many comments that keep the stream alive.
+    pub async fn keep_alives(&mut self, times: usize) {
+        for _ in 0..times {
+            let frame = tokio::time::timeout(Duration::from_secs(10), self.body.frame()).await;
+            let bytes = frame.expect("kept alive").expect("goes on").unwrap().into_data().unwrap();
+            assert!(bytes.starts_with(b": "), "{bytes:?}");
         }
     }
 
