@@ -20,6 +20,7 @@ use crate::registry::Entry;
 use crate::reply::{self, Reply};
 use crate::seal::Purpose;
 use crate::session::{InFlight, Session, set_level};
+use crate::trace;
 use crate::translate;
 use crate::upstream::{Event, Exchange, Fault, Key, Link};
 
@@ -93,11 +94,12 @@ impl Call {
     pub(crate) async fn run(self) -> Reply {
         let (outlet, waiting) = Outlet::new(self.context.gone.clone());
         let id = self.message.id().to_owned();
+        let span = trace::call(self.link.upstream.name.as_str());
         let tasks = match &self.client {
             Client::Session(session) => session.tasks.clone(),
             Client::Stateless(_) => self.context.relay.0.tasks.clone(),
         };
-        let mut driven = Box::pin(tasks.track_future(self.drive(outlet).in_current_span()));
+        let mut driven = Box::pin(tasks.track_future(self.drive(outlet).instrument(span).in_current_span()));
         let reply = waiting.reply(|| reply::ended(&id));
         tokio::pin!(reply);
         tokio::select! {

@@ -32,6 +32,7 @@ mod session;
 mod single;
 mod sse;
 mod subscribe;
+mod trace;
 mod translate;
 mod upstream;
 mod whole;
@@ -42,3 +43,4 @@ pub use config::{Limits, RelayConfig, RelayError, UpstreamConfig, UpstreamTransp
 pub use record::{CallRecord, Recorder};
 pub use registry::Cut;
 pub use relay::Relay;
+pub use trace::{Propagator, continue_trace, set_propagator};

@@ -89,6 +89,8 @@ impl Records {
             let end = call.tool.floor_char_boundary(MAX_TOOL);
             call.tool.truncate(end);
         }
+        // The span of a call that went to an upstream; others know no such fields.
+        tracing::Span::current().record("tool", call.tool.as_str()).record("outcome", call.outcome);
         tracing::info!(
             upstream = call.upstream,
             tool = call.tool,

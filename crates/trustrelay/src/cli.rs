@@ -112,6 +112,9 @@ pub(crate) struct Serve {
     /// The longest that a dead node can delay a revocation, such as 2s
     #[arg(long, env = "TRUSTRELAY_LEASE", value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) lease: Option<SignedDuration>,
+    /// Where to send traces: the base of an OpenTelemetry collector's OTLP/HTTP endpoint, such as http://127.0.0.1:4318
+    #[arg(long, env = "TRUSTRELAY_OTLP_ENDPOINT", value_name = "URL")]
+    pub(crate) otlp_endpoint: Option<Url>,
     /// What to log, such as info or trustrelay=debug [default: info]
     #[arg(long, env = "TRUSTRELAY_LOG", value_name = "FILTER")]
     pub(crate) log: Option<String>,
@@ -128,15 +131,15 @@ pub(crate) struct Serve {
     pub(crate) dev: Option<bool>,
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum UserCommand {
-    /// Add an account; its password comes from standard input
 #[derive(Debug, Args)]
 pub(crate) struct ArchiveFile {
     /// The file. It holds password hashes and the digests of tokens, so it is for its owner alone
     pub(crate) file: PathBuf,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserCommand {
+    /// Add an account; its password comes from standard input
     #[command(
         after_help = "Example: echo \"$PASSWORD\" | trustrelay user add ada@example.org --password-stdin"
     )]

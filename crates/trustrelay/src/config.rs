@@ -31,6 +31,8 @@ pub(crate) struct File {
     #[serde(alias = "public_url")]
     public_url: Option<Url>,
     lease: Option<String>,
+    #[serde(alias = "otlp_endpoint")]
+    otlp_endpoint: Option<Url>,
     log: Option<String>,
     dev: Option<bool>,
     #[serde(default)]
@@ -104,8 +106,6 @@ fn without_value(message: &str) -> String {
     .replace('\n', " ")
 }
 
-/// Where the data and its key are.
-#[derive(Debug)]
 /// Where the data is.
 #[derive(Debug)]
 pub(crate) enum Data {
@@ -115,6 +115,8 @@ pub(crate) enum Data {
     Database(DatabaseUrl),
 }
 
+/// Where the data and its key are.
+#[derive(Debug)]
 pub(crate) struct Location {
     pub(crate) data: Data,
     /// The key file, if one was named.
@@ -146,6 +148,8 @@ pub(crate) struct ServeConfig {
     pub(crate) listen: SocketAddr,
     pub(crate) public_url: Option<Url>,
     pub(crate) lease: std::time::Duration,
+    /// Where traces go, if anywhere.
+    pub(crate) otlp_endpoint: Option<Url>,
     pub(crate) log: String,
     /// Loopback only, with an account and a token to try it out.
     pub(crate) dev: bool,
@@ -176,6 +180,10 @@ pub(crate) fn serve_config(serve: &Serve, file: File) -> anyhow::Result<ServeCon
     if let Some(url) = &public_url {
         check_public(url)?;
     }
+    let otlp_endpoint = serve.otlp_endpoint.clone().or(file.otlp_endpoint);
+    if let Some(url) = &otlp_endpoint {
+        check_collector(url)?;
+    }
     // A flag replaces the file's upstream of the same name.
     let mut upstreams = BTreeMap::new();
     for (name, upstream) in file.upstreams {
@@ -191,6 +199,7 @@ pub(crate) fn serve_config(serve: &Serve, file: File) -> anyhow::Result<ServeCon
         listen,
         public_url,
         lease,
+        otlp_endpoint,
         log: serve.log.clone().or(file.log).unwrap_or_else(|| "info".into()),
         dev,
         upstreams: upstreams.into_values().collect(),
@@ -207,6 +216,20 @@ fn check_public(url: &Url) -> anyhow::Result<()> {
     if !bare {
         bail!(
             "--public-url `{url}` must be http:// or https:// with a host, perhaps a port, and nothing else"
+        );
+    }
+    Ok(())
+}
+
+/// The URL is not repeated: it may hold a secret.
+fn check_collector(url: &Url) -> anyhow::Result<()> {
+    if !matches!(url.scheme(), "http" | "https") {
+        bail!("--otlp-endpoint must be http:// or https://, such as http://127.0.0.1:4318");
+    }
+    let bare = url.username().is_empty() && url.password().is_none() && url.query().is_none();
+    if !bare || url.fragment().is_some() {
+        bail!(
+            "--otlp-endpoint must be a host, perhaps a port and a path, and nothing else; credentials go into OTEL_EXPORTER_OTLP_HEADERS"
         );
     }
     Ok(())
@@ -294,7 +317,15 @@ mod tests {
     }
 
     fn serve() -> Serve {
-        Serve { listen: None, public_url: None, upstream: vec![], lease: None, log: None, dev: None }
+        Serve {
+            listen: None,
+            public_url: None,
+            upstream: vec![],
+            lease: None,
+            otlp_endpoint: None,
+            log: None,
+            dev: None,
+        }
     }
 
     #[test]
@@ -361,6 +392,30 @@ mod tests {
         let file = parse("[upstreams.a]\nurl = \"http://x/\"\ncommand = \"y\"\n").expect("parses");
         let error = format!("{:#}", serve_config(&serve(), file).expect_err("both"));
         assert!(error.contains("upstreams.a") && error.contains("both"), "{error}");
+    }
+
+    #[test]
+    fn a_collector_is_an_address_and_nothing_else() {
+        for (endpoint, is_good) in [
+            ("http://127.0.0.1:4318", true),
+            ("https://collector.example.org/otlp/", true),
+            ("grpc://127.0.0.1:4317", false),
+            ("https://user:s3cret@collector.example.org", false),
+            ("https://collector.example.org/?key=s3cret", false),
+            ("https://collector.example.org/#s3cret", false),
+        ] {
+            let file = parse(&format!("otlp-endpoint = \"{endpoint}\"")).expect("parses");
+            match serve_config(&serve(), file) {
+                Ok(config) => assert!(is_good && config.otlp_endpoint.is_some(), "{endpoint}"),
+                Err(error) => {
+                    let error = error.to_string();
+                    assert!(
+                        !is_good && error.contains("--otlp-endpoint") && !error.contains("s3cret"),
+                        "{error}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]

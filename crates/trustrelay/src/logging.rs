@@ -2,20 +2,27 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
+
+/// Where spans go besides the log.
+pub(crate) type Spans = Box<dyn Layer<Registry> + Send + Sync>;
 
 /// Starts logging.
-pub(crate) fn start(filter: &str) -> anyhow::Result<()> {
+pub(crate) fn start(filter: &str, spans: Option<Spans>) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter).map_err(|_| {
         anyhow::anyhow!(
             "--log `{filter}` is not a filter; write a level (info) or target=level (trustrelay=debug)"
         )
     })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let started = if std::io::stderr().is_terminal() {
-        builder.with_target(false).try_init()
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines: Spans = if std::io::stderr().is_terminal() {
+        lines.with_target(false).with_filter(filter).boxed()
     } else {
-        builder.json().flatten_event(true).try_init()
+        lines.json().flatten_event(true).with_filter(filter).boxed()
     };
+    let layers: Vec<Spans> = spans.into_iter().chain([lines]).collect();
+    let started = tracing_subscriber::registry().with(layers).try_init();
     started.map_err(|error| anyhow::anyhow!("logging does not start: {error}"))
 }

@@ -12,6 +12,11 @@ mod open;
 mod output;
 mod redact;
 mod serve;
+#[cfg(feature = "otlp")]
+mod traces;
+#[cfg(not(feature = "otlp"))]
+#[path = "no_traces.rs"]
+mod traces;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -56,16 +61,16 @@ fn misused(error: &clap::Error) -> ExitCode {
     if shown == text {
         error.exit();
     }
-    let _ = write!(std::io::stderr(), "{shown}");
-    ExitCode::from(2)
-}
-
-async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     if !error.use_stderr() {
         // Help, in which an environment variable's value was shown.
         let _ = write!(std::io::stdout(), "{shown}");
         return ExitCode::SUCCESS;
     }
+    let _ = write!(std::io::stderr(), "{shown}");
+    ExitCode::from(2)
+}
+
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let place = &cli.place;
     match cli.command {
         Command::Serve(serve) => serve::run(place, *serve).await,
@@ -82,8 +87,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             TokenCommand::Check(check) => commands::check::run(check).await,
         },
         Command::Nodes(list) => commands::nodes::list(place, list).await,
+        Command::Export(to) => commands::archive::export(place, &to.file).await,
+        Command::Import(from) => commands::archive::import(place, &from.file).await,
         Command::Secret { command: SecretCommand::Generate } => commands::secret::generate(),
     }
 }
-        Command::Export(to) => commands::archive::export(place, &to.file).await,
-        Command::Import(from) => commands::archive::import(place, &from.file).await,

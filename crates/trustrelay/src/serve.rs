@@ -17,6 +17,7 @@ use crate::cli::{Place, Serve};
 use crate::config::Data;
 use crate::open::Missing;
 use crate::output::say;
+use crate::traces::Traces;
 use crate::{config, dev, listener, logging, open};
 
 /// Lets the authority cut what the relay holds open; neither knows the other.
@@ -68,7 +69,8 @@ pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode>
     let file = config::read_file(place)?;
     let location = config::location(place, &file)?;
     let config = config::serve_config(&serve, file)?;
-    logging::start(&config.log)?;
+    let (traces, spans) = config.otlp_endpoint.as_ref().map(Traces::start).transpose()?.unzip();
+    logging::start(&config.log, spans)?;
     // Signals that come while starting are kept.
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be handled")?;
@@ -127,6 +129,9 @@ pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode>
     };
     listener::serve(listener, router, stop, relay.shutdown()).await;
     authority.stop().await;
+    if let Some(traces) = traces {
+        traces.stop().await;
+    }
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }

@@ -9,6 +9,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tracing::Instrument;
 use trustrelay_guard::TOKEN_EXPIRATION;
+use trustrelay_relay::continue_trace;
 use uuid::Uuid;
 
 use crate::error::ApiError;
@@ -40,6 +41,7 @@ pub(crate) async fn envelope(State(state): State<AppState>, mut request: Request
     let expiry = Expiry::default();
     request.extensions_mut().insert(expiry.clone());
     let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
+    continue_trace(&span, request.headers());
     let answer = async {
         let answer = match tokio::time::timeout(state.time_limit, next.run(request)).await {
             Ok(answer) => answer,

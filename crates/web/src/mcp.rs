@@ -10,8 +10,9 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use http::HeaderValue;
 use http::header::COOKIE;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 use trustrelay_guard::{TOKEN_EXPIRATION, expiration};
+use trustrelay_relay::continue_trace;
 
 use crate::credential::{address, user_agent, verified};
 use crate::envelope::{REQUEST_ID, request_id};
@@ -20,7 +21,8 @@ use crate::state::AppState;
 
 /// `/mcp`: all upstreams.
 pub(crate) async fn all(State(state): State<AppState>, request: Request) -> Response {
-    let answer = named(request_id(request.headers()), relay(&state, None, request)).await;
+    let (id, span) = begun(&request);
+    let answer = named(id, span, relay(&state, None, request)).await;
     state.numbers.mcp.answered(answer.status());
     answer
 }
@@ -33,14 +35,22 @@ pub(crate) async fn one(
 ) -> Response {
     // What is not UTF-8 is no upstream's name, and neither is the empty one: the relay says so to who may ask.
     let name = name.map_or_else(|_| String::new(), |Path(name)| name);
-    let answer = named(request_id(request.headers()), relay(&state, Some(&name), request)).await;
+    let (id, span) = begun(&request);
+    let answer = named(id, span, relay(&state, Some(&name), request)).await;
     state.numbers.mcp_one.answered(answer.status());
     answer
 }
 
-/// Gives the work on a request its id: what is logged on its way carries it, and so does the answer, also if it panics.
-async fn named(id: HeaderValue, work: impl Future<Output = Response>) -> Response {
+/// A request's id, and its span: a part of the client's trace, if it has one.
+fn begun(request: &Request) -> (HeaderValue, Span) {
+    let id = request_id(request.headers());
     let span = tracing::info_span!("mcp", id = id.to_str().unwrap_or_default());
+    continue_trace(&span, request.headers());
+    (id, span)
+}
+
+/// Gives the work on a request its id: what is logged on its way carries it, and so does the answer, also if it panics.
+async fn named(id: HeaderValue, span: Span, work: impl Future<Output = Response>) -> Response {
     let answered = async {
         AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
             tracing::error!("the relay panicked");
@@ -78,10 +88,13 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_panics_is_answered_for_under_its_id() {
-        let answer = named(HeaderValue::from_static("an-id"), async { panic!("on purpose") }).await;
+        let answer =
+            named(HeaderValue::from_static("an-id"), Span::none(), async { panic!("on purpose") }).await;
         assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(answer.headers()[REQUEST_ID], "an-id");
-        let answer = named(HeaderValue::from_static("an-id"), async { StatusCode::OK.into_response() }).await;
+        let answer =
+            named(HeaderValue::from_static("an-id"), Span::none(), async { StatusCode::OK.into_response() })
+                .await;
         assert_eq!(answer.status(), StatusCode::OK);
         assert_eq!(answer.headers()[REQUEST_ID], "an-id");
     }

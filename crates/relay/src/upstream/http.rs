@@ -12,6 +12,7 @@ use crate::config::{Limits, RelayError};
 use crate::envelope::Message;
 use crate::era::SESSION;
 use crate::sse::{self, Frames};
+use crate::trace;
 use crate::upstream::{Event, Fault};
 
 pub(crate) struct HttpTransport {
@@ -58,6 +59,7 @@ impl HttpTransport {
         wait: Duration,
         limit: usize,
     ) -> Result<HttpAnswer, Fault> {
+        trace::name_current(&mut headers);
         for (name, value) in &self.headers {
             headers.insert(name, value.clone());
         }
