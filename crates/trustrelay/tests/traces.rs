@@ -134,7 +134,7 @@ fn fields(mut bytes: &[u8]) -> Vec<(u64, &[u8])> {
     found
 }
 
-fn all<'b>(message: &'b [u8], number: u64) -> impl Iterator<Item = &'b [u8]> {
+fn all(message: &[u8], number: u64) -> impl Iterator<Item = &[u8]> {
     fields(message).into_iter().filter(move |(of, _)| *of == number).map(|(_, field)| field)
 }
 
