@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use http::HeaderValue;
 use serde::Serialize;
@@ -20,12 +20,16 @@ const CONNECTIONS: [usize; 3] = [1, 32, 256];
 /// How many connections ask with one token: fewer than the sessions that one token may have in memory.
 const PER_TOKEN: usize = 32;
 
+/// Longest time of one way in a round, in seconds: five others wait meanwhile, and all six twice when they are warmed up.
+const MAX_SECONDS: f64 = 4.0;
+
 #[derive(Args)]
 pub(crate) struct Options {
     /// How many rounds.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// How long each way is asked in a round, in seconds.
+    /// How long each way is asked in a round, in seconds; at most 4, so that the others' connections are not idle for so long that
+    /// the server ends them (30 s).
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
     /// How many streams are opened for the memory of one; 0 opens none.
@@ -104,6 +108,12 @@ struct Report {
 
 /// Measures, prints the tables and writes the file.
 pub(crate) async fn run(options: &Options) -> Result<()> {
+    ensure!(options.rounds > 0, "--rounds must be at least 1");
+    let seconds = options.seconds;
+    ensure!(
+        seconds > 0.0 && seconds <= MAX_SECONDS,
+        "--seconds is {seconds}; it must be above 0 and at most {MAX_SECONDS}"
+    );
     let upstream = server::upstream().await?;
     let mut report = Report {
         cores: std::thread::available_parallelism()?.get(),
