@@ -4,6 +4,8 @@
 
 #[path = "../../store/tests/support/cluster.rs"]
 mod cluster;
+#[path = "database/history.rs"]
+mod history;
 mod support;
 
 use cluster::Cluster;
@@ -22,6 +24,14 @@ impl Shared {
         let place = Place::new();
         let secret = place.bare(&["secret", "generate"]).done().good().trim().to_owned();
         Self { place, url: Cluster::shared().url(&Cluster::shared().database()), secret }
+    }
+
+    /// On a database of this cluster's, with an account.
+    fn on(cluster: &Cluster) -> Self {
+        let url = cluster.url(&cluster.database());
+        let shared = Self { url, ..Self::new() };
+        shared.run(&["user", "add", EMAIL, "--password-stdin"]).stdin(PASSWORD).done().good();
+        shared
     }
 
     fn with_account() -> Self {
