@@ -188,6 +188,8 @@ impl Authority {
         let mut lost = false;
         loop {
             tokio::select! {
+                // In this order, so that a schedule is told by its seed; each begins the same renewal, and the end comes first.
+                biased;
                 () = self.fence.stop.notified() => break,
                 () = tokio::time::sleep((self.fence.length / 4).min(RENEW_WITHIN)) => {}
                 () = self.store.log_grew() => {}

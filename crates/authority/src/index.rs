@@ -112,16 +112,13 @@ impl Index {
             if owners.len() > 1024 && owners.len() == owners.capacity() {
                 owners.retain(|_, standing| Arc::strong_count(standing) > 1);
             }
-            owners
-                .entry(pat.user_id)
-                .or_insert_with(|| {
-                    let standing = Standing::default();
-                    if owner.disabled_at.is_some() {
-                        standing.end();
-                    }
-                    Arc::new(standing)
-                })
-                .clone()
+            let standing = owners.entry(pat.user_id).or_default().clone();
+            // The store is ahead of this node where it says otherwise: an account that it has as enabled is not refused until
+            // the entry arrives. Under the lock: a change that is applied meanwhile has the last word.
+            if self.epoch() == epoch {
+                if owner.disabled_at.is_some() { standing.end() } else { standing.restore() }
+            }
+            standing
         };
         let mut shard = self.shard(&pat.digest).write();
         if self.epoch() != epoch {

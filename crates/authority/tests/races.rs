@@ -116,6 +116,24 @@ async fn what_was_verified_before_the_start_is_brought_up_to_date_by_it() {
 }
 
 #[tokio::test]
+async fn an_account_that_was_enabled_elsewhere_is_not_refused_by_a_node_that_lacks_the_entry() {
+    let world = World::with(AuthorityConfig { lease: Duration::from_secs(60), ..config() }).await;
+    let issued = world.token("mcp").await;
+    world.verify(&issued.token).await.expect("warm");
+    world.authority.set_disabled(EMAIL, true).await.expect("disabled");
+    assert!(matches!(world.verify(&issued.token).await, Err(Denied::OwnerDisabled)));
+    let user = world.store.user_by_email(EMAIL).await.expect("asks").expect("there");
+    world.store.set_user_disabled(user.user_id, None, world.clock.now()).await.expect("asks");
+    world.clock.advance(Duration::from_secs(61));
+    assert!(!world.authority.holds_lease());
+    let principal = world.verify(&issued.token).await.expect("the store says so");
+    assert!(principal.stands());
+    // What comes after that is applied to it as to any other.
+    world.authority.set_disabled(EMAIL, true).await.expect("disabled");
+    assert!(!principal.stands());
+}
+
+#[tokio::test]
 async fn a_server_that_has_stopped_holds_nobody_up_and_still_keeps_the_promise() {
     let world = World::with(AuthorityConfig { lease: Duration::from_secs(600), ..config() }).await;
     let issued = world.token("mcp").await;

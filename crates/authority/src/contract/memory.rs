@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Instant;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -12,6 +11,8 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
+// Leases are by this clock, which a test can stop and move.
+use tokio::time::Instant;
 use trustrelay_token::TokenDigest;
 use uuid::Uuid;
 

@@ -1,0 +1,190 @@
+//! What happened, in one order, and whether it was right.
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use trustrelay_token::Denied;
+use uuid::Uuid;
+
+/// A place in the one order of all events.
+pub type Moment = u64;
+
+/// A token, as those outside know it: its place in the list of tokens.
+pub type TokenNumber = usize;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Accepted,
+    Revoked,
+    OwnerDisabled,
+    Unavailable,
+    Other,
+}
+
+impl Verdict {
+    pub fn of<T>(result: &Result<T, Denied>) -> Self {
+        match result {
+            Ok(_) => Self::Accepted,
+            Err(Denied::Revoked(_)) => Self::Revoked,
+            Err(Denied::OwnerDisabled) => Self::OwnerDisabled,
+            Err(Denied::Unavailable { .. }) => Self::Unavailable,
+            Err(_) => Self::Other,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Token {
+    pub pat_id: Uuid,
+    pub user: usize,
+    pub parent: Option<TokenNumber>,
+}
+
+#[derive(Debug, Clone)]
+#[expect(dead_code, reason = "the node is for whoever reads what was wrong")]
+pub struct Verified {
+    pub token: TokenNumber,
+    pub node: usize,
+    pub began: Moment,
+    pub ended: Moment,
+    pub verdict: Verdict,
+}
+
+#[derive(Debug, Clone)]
+pub struct Revoked {
+    pub token: TokenNumber,
+    pub began: Moment,
+    /// When it was answered, with which time, and with how many sessions.
+    pub answer: Option<(Moment, Timestamp, usize)>,
+    /// What the nodes that held a lease at the answer, and the one that was asked, had cut by then.
+    pub surely_cut: usize,
+}
+
+#[derive(Debug, Clone)]
+pub struct Switched {
+    pub user: usize,
+    pub disabled: bool,
+    pub began: Moment,
+    pub answered: Option<Moment>,
+}
+
+/// Streams that a node's change ended.
+#[derive(Debug, Clone)]
+pub struct Cut {
+    pub pat_id: Uuid,
+    pub streams: usize,
+}
+
+#[derive(Default)]
+pub struct Events {
+    pub now: Moment,
+    pub tokens: Vec<Token>,
+    pub verified: Vec<Verified>,
+    pub revoked: Vec<Revoked>,
+    pub switched: Vec<Switched>,
+    pub cuts: Vec<Cut>,
+    /// What was wrong on the spot.
+    pub wrong: Vec<String>,
+    /// How many processes ended and began again.
+    pub restarts: usize,
+}
+
+#[derive(Default)]
+pub struct History(pub Mutex<Events>);
+
+impl History {
+    /// The next moment.
+    pub fn moment(&self) -> Moment {
+        let mut events = self.0.lock();
+        events.now += 1;
+        events.now
+    }
+}
+
+impl Events {
+    /// Whether `token` is `ancestor`, or was made with it.
+    pub fn descends(&self, token: TokenNumber, ancestor: TokenNumber) -> bool {
+        let mut next = Some(token);
+        while let Some(token) = next {
+            if token == ancestor {
+                return true;
+            }
+            next = self.tokens[token].parent;
+        }
+        false
+    }
+
+    /// All that is wrong with it.
+    pub fn judge(&self) -> Vec<String> {
+        let mut wrong = self.wrong.clone();
+        wrong.extend(self.verified.iter().filter_map(|verified| {
+            let why = match verified.verdict {
+                Verdict::Accepted => self.should_be_refused(verified)?,
+                Verdict::Revoked | Verdict::OwnerDisabled if self.may_be_refused(verified) => return None,
+                Verdict::Unavailable => return None,
+                _ => "nothing that was asked for explains it".into(),
+            };
+            Some(format!("{verified:?}: {why}"))
+        }));
+        wrong.extend(self.revoked.iter().filter_map(|revoked| self.miscounted(revoked)));
+        wrong
+    }
+
+    fn should_be_refused(&self, verified: &Verified) -> Option<String> {
+        let revoked = self.revoked.iter().find(|revoked| {
+            self.descends(verified.token, revoked.token)
+                && revoked.answer.is_some_and(|(answered, ..)| answered < verified.began)
+        });
+        if let Some(revoked) = revoked {
+            return Some(format!("it was accepted after {revoked:?}"));
+        }
+        // The last answered disabling before it, unless something that may have enabled began since.
+        let of_owner = || {
+            let user = self.tokens[verified.token].user;
+            self.switched.iter().filter(move |switched| switched.user == user)
+        };
+        let disabled = of_owner().rfind(|switched| {
+            switched.disabled && switched.answered.is_some_and(|answered| answered < verified.began)
+        })?;
+        let enabled = of_owner().any(|switched| {
+            !switched.disabled && switched.began > disabled.began && switched.began < verified.ended
+        });
+        (!enabled).then(|| format!("it was accepted after {disabled:?}"))
+    }
+
+    fn may_be_refused(&self, verified: &Verified) -> bool {
+        if verified.verdict == Verdict::Revoked {
+            return self.revoked.iter().any(|revoked| {
+                self.descends(verified.token, revoked.token) && revoked.began < verified.ended
+            });
+        }
+        let user = self.tokens[verified.token].user;
+        let of_owner: Vec<_> = self.switched.iter().filter(|switched| switched.user == user).collect();
+        // The last that was answered before it decides, unless something that disables began since.
+        let last = of_owner
+            .iter()
+            .rposition(|switched| switched.answered.is_some_and(|answered| answered < verified.began));
+        last.is_some_and(|last| of_owner[last].disabled)
+            || of_owner[last.map_or(0, |last| last + 1)..]
+                .iter()
+                .any(|switched| switched.disabled && switched.began < verified.ended)
+    }
+
+    fn miscounted(&self, revoked: &Revoked) -> Option<String> {
+        let (_, _, counted) = revoked.answer?;
+        let cut: usize = self
+            .cuts
+            .iter()
+            .filter(|cut| {
+                let token = self.tokens.iter().position(|token| token.pat_id == cut.pat_id);
+                token.is_some_and(|token| self.descends(token, revoked.token))
+            })
+            .map(|cut| cut.streams)
+            .sum();
+        let alone = self.revoked.iter().all(|other| {
+            other.began == revoked.began
+                || !(self.descends(other.token, revoked.token) || self.descends(revoked.token, other.token))
+        });
+        let too_few = alone && counted < revoked.surely_cut;
+        (counted > cut || too_few).then(|| format!("{revoked:?} counts {counted}; in all {cut} were cut"))
+    }
+}

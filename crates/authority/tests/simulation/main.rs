@@ -1,0 +1,81 @@
+//! The real authority on three nodes, over a database that is slow, loses answers and goes away, with clocks that drift and
+//! processes that pause and die: one schedule after another, each from a seed.
+//!
+//! What came of it is held against what was promised (`history`). A schedule that breaks a promise is named by its seed, and
+//! `SEED=… cargo test -p trustrelay-authority --test simulation` tells it again.
+
+#![allow(missing_docs, unreachable_pub)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod dice;
+mod history;
+mod node;
+mod wire;
+mod world;
+
+use history::Verdict;
+use world::World;
+
+/// How many schedules are gone through.
+const SCHEDULES: u64 = 2000;
+
+/// One schedule, in a time of its own that goes on only when nothing else does. What was wrong, and what happened.
+fn schedule(seed: u64) -> (Vec<String>, history::Events) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let world = World::new(seed).await;
+        let wrong = world.run().await;
+        let events = std::mem::take(&mut *world.history.0.lock());
+        (wrong, events)
+    })
+}
+
+fn seeds(half: u64) -> Vec<u64> {
+    match std::env::var("SEED") {
+        Ok(seed) => vec![seed.parse().expect("SEED is a number")],
+        Err(_) => (0..SCHEDULES).filter(|seed| seed % 2 == half).collect(),
+    }
+}
+
+fn every_schedule_keeps_the_promises(half: u64) {
+    let (mut accepted, mut refused, mut revoked) = (0, 0, 0);
+    for seed in seeds(half) {
+        let (wrong, events) = schedule(seed);
+        assert!(wrong.is_empty(), "SEED={seed}: {} wrong:\n{}", wrong.len(), wrong.join("\n"));
+        accepted += events.verified.iter().filter(|v| v.verdict == Verdict::Accepted).count();
+        refused += events.verified.iter().filter(|v| v.verdict == Verdict::Revoked).count();
+        revoked += events.revoked.iter().filter(|revoked| revoked.answer.is_some()).count();
+    }
+    // Where nothing much happens, nothing goes wrong.
+    if std::env::var("SEED").is_err() {
+        let enough = SCHEDULES as usize;
+        assert!(
+            accepted > 10 * enough && refused > 5 * enough && revoked > 2 * enough,
+            "{accepted} {refused} {revoked}"
+        );
+    }
+}
+
+#[test]
+fn every_even_schedule_keeps_the_promises() {
+    every_schedule_keeps_the_promises(0);
+}
+
+#[test]
+fn every_odd_schedule_keeps_the_promises() {
+    every_schedule_keeps_the_promises(1);
+}
+
+#[test]
+fn a_seed_tells_the_same_again() {
+    let told = |seed| {
+        let (_, events) = schedule(seed);
+        (events.now, format!("{:?}{:?}", events.verified, events.switched))
+    };
+    assert_eq!(told(7), told(7));
+    assert_ne!(told(7), told(8));
+}

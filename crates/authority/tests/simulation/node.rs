@@ -1,0 +1,135 @@
+//! A node: the real authority, with a clock and open streams of its own.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use trustrelay_authority::*;
+use trustrelay_token::Principal;
+use uuid::Uuid;
+
+use crate::history::{self, History};
+use crate::wire::Wire;
+
+/// How long a lease is.
+pub const LEASE: Duration = Duration::from_millis(400);
+/// How slow or fast a clock may be, in thousandths: within the tenth that the fence allows for.
+pub const DRIFT: std::ops::RangeInclusive<u32> = 910..=1090;
+
+/// A machine's clocks: those who judge agree on the date; what measures leases is a little slow, or fast.
+pub struct DriftingClock {
+    pub began: Instant,
+    pub thousandths: u32,
+}
+
+impl Clock for DriftingClock {
+    fn now(&self) -> Timestamp {
+        let micros = i64::try_from(self.began.elapsed().as_micros()).expect("short");
+        Timestamp::from_microsecond(1_775_563_200_000_000 + micros).expect("in range")
+    }
+
+    fn since_boot(&self) -> Duration {
+        Duration::from_secs(1000) + self.began.elapsed() * self.thousandths / 1000
+    }
+}
+
+/// What tokens hold open on a node.
+pub struct Streams {
+    history: Arc<History>,
+    open: Mutex<BTreeMap<u64, (Uuid, Uuid, bool)>>,
+    /// By token: how many were cut here.
+    pub cut: Mutex<BTreeMap<Uuid, usize>>,
+}
+
+impl Streams {
+    pub fn new(history: Arc<History>) -> Arc<Self> {
+        Arc::new(Self { history, open: Mutex::default(), cut: Mutex::default() })
+    }
+
+    /// Registers first; [`Streams::ask`] comes second.
+    pub fn register(&self, principal: &Principal) -> u64 {
+        let stream = self.history.moment();
+        let pat_id = principal.pat_id().expect("a token's");
+        self.open.lock().insert(stream, (pat_id, principal.user_id, false));
+        stream
+    }
+
+    /// Keeps the stream open if its principal still stands.
+    pub fn ask(&self, stream: u64, principal: &Principal) {
+        let mut open = self.open.lock();
+        if principal.stands() {
+            open.entry(stream).and_modify(|stream| stream.2 = true);
+        } else {
+            open.remove(&stream);
+        }
+    }
+
+    /// Whether a token has an open stream here.
+    pub fn has(&self, pat_id: Uuid) -> bool {
+        self.open.lock().values().any(|(of, _, asked)| *of == pat_id && *asked)
+    }
+
+    fn end(&self, ends: impl Fn(Uuid, Uuid) -> bool) -> usize {
+        let mut open = self.open.lock();
+        let before = open.len();
+        open.retain(|_, (pat_id, user_id, _)| !ends(*pat_id, *user_id));
+        before - open.len()
+    }
+}
+
+impl Cut for Streams {
+    fn cut_token(&self, pat_id: Uuid) -> usize {
+        let streams = self.end(|of, _| of == pat_id);
+        *self.cut.lock().entry(pat_id).or_default() += streams;
+        self.history.0.lock().cuts.push(history::Cut { pat_id, streams });
+        streams
+    }
+
+    fn cut_user(&self, user_id: Uuid) -> usize {
+        self.end(|_, of| of == user_id)
+    }
+}
+
+/// See the module.
+#[derive(Clone)]
+pub struct Node {
+    pub number: usize,
+    pub authority: Arc<Authority>,
+    pub wire: Arc<Wire>,
+    pub streams: Arc<Streams>,
+}
+
+impl Node {
+    /// Whether a client gets an answer from it at all.
+    pub fn answers(&self) -> bool {
+        !self.wire.has_ended() && !self.wire.is_paused()
+    }
+}
+
+/// Opens an authority; a database that can't be reached is asked again, as a program that is started again would.
+pub async fn open(
+    number: usize,
+    wire: Arc<Wire>,
+    secret: &ServerSecret,
+    clock: DriftingClock,
+    history: &Arc<History>,
+) -> Node {
+    let config = AuthorityConfig {
+        lease: LEASE,
+        password_memory_kib: 8,
+        usage_flush: Duration::from_secs(3600),
+        ..AuthorityConfig::default()
+    };
+    let clock = Arc::new(clock);
+    let streams = Streams::new(history.clone());
+    loop {
+        let secrets = std::slice::from_ref(secret);
+        if let Ok(authority) = Authority::open(wire.clone(), secrets, clock.clone(), config.clone()).await {
+            authority.set_cut(streams.clone());
+            return Node { number, authority, wire, streams };
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! Three nodes, a command and a database, and what clients and operators do to them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use trustrelay_authority::*;
+use trustrelay_token::{Token, Verifier};
+use uuid::Uuid;
+
+use crate::dice::Dice;
+use crate::history::{self, History, Moment, TokenNumber, Verdict};
+use crate::node::{DRIFT, DriftingClock, LEASE, Node, open};
+use crate::wire::{Database, Weather};
+
+const NODES: usize = 3;
+const USERS: [&str; 2] = ["ada@example.org", "bob@example.org"];
+/// How many things clients and operators do in one schedule.
+const STEPS: usize = 150;
+/// Longer than anything may take: the longest lease, and some more.
+const BOUND: Duration = Duration::from_secs(120);
+
+pub struct World {
+    pub history: Arc<History>,
+    pub database: Arc<Database>,
+    dice: Arc<Dice>,
+    secret: ServerSecret,
+    began: Instant,
+    nodes: Mutex<Vec<Node>>,
+    command: Node,
+    tokens: Mutex<Vec<Token>>,
+    user_ids: Vec<Uuid>,
+    /// One change of an account's state at a time: else nobody could say which came last.
+    switching: [tokio::sync::Mutex<()>; USERS.len()],
+    restarting: [tokio::sync::Mutex<()>; NODES],
+    running: Mutex<Vec<(Node, JoinHandle<()>)>>,
+}
+
+impl World {
+    pub async fn new(seed: u64) -> Arc<Self> {
+        let dice = Arc::new(Dice::new(seed));
+        let weather = Weather {
+            slow: dice.below(30),
+            slowness: [20, 200, 900][dice.below(3)],
+            lost: dice.below(15),
+            unsure: dice.below(15),
+            unheard: [0, 30, 100][dice.below(3)],
+        };
+        let database = Database::new(dice.clone(), Weather::FINE);
+        let (history, began) = (Arc::<History>::default(), Instant::now());
+        let secret = ServerSecret::generate().expect("random");
+        let clock = DriftingClock { began, thousandths: 1000 };
+        let command = open(NODES, database.connect(), &secret, clock, &history).await;
+        let mut user_ids = Vec::new();
+        for (number, email) in USERS.into_iter().enumerate() {
+            let user = UserRecord {
+                user_id: Uuid::from_u128(number as u128 + 1),
+                email: email.into(),
+                password_hash: String::new(),
+                is_admin: false,
+                created_at: command.authority.clock().now(),
+                disabled_at: None,
+            };
+            database.store.insert_user(&user).await.expect("added");
+            user_ids.push(user.user_id);
+        }
+        let world = Arc::new(Self {
+            history,
+            database,
+            dice,
+            secret,
+            began,
+            nodes: Mutex::default(),
+            command,
+            tokens: Mutex::default(),
+            user_ids,
+            switching: Default::default(),
+            restarting: Default::default(),
+            running: Mutex::default(),
+        });
+        for number in 0..NODES {
+            let node = world.begin(number).await;
+            node.authority.start().await.expect("in fine weather");
+            world.nodes.lock().push(node);
+        }
+        for user in [0, 0, 0, 1, 1] {
+            world.issue(&world.command, user).await;
+        }
+        *world.database.weather.lock() = weather;
+        world
+    }
+
+    async fn begin(&self, number: usize) -> Node {
+        let span = DRIFT.end() - DRIFT.start();
+        let thousandths = DRIFT.start() + u32::try_from(self.dice.below(span as usize + 1)).expect("small");
+        let clock = DriftingClock { began: self.began, thousandths };
+        open(number, self.database.connect(), &self.secret, clock, &self.history).await
+    }
+
+    /// The whole schedule; what was wrong with it.
+    pub async fn run(self: &Arc<Self>) -> Vec<String> {
+        for _ in 0..STEPS {
+            sleep(self.dice.millis(20)).await;
+            self.step();
+        }
+        *self.database.weather.lock() = Weather::FINE;
+        self.nodes.lock().iter().for_each(|node| node.wire.heal());
+        let waited = timeout(BOUND, async {
+            while self.is_waited_for() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        });
+        if waited.await.is_err() {
+            return vec!["something that was asked for is never answered".into()];
+        }
+        self.in_the_end().await;
+        self.history.0.lock().judge()
+    }
+
+    /// Whether something that was asked of a process that lives is not answered.
+    fn is_waited_for(&self) -> bool {
+        let mut running = self.running.lock();
+        running.retain(|(node, task)| !task.is_finished() && !node.wire.has_ended());
+        !running.is_empty()
+    }
+
+    fn step(self: &Arc<Self>) {
+        let nodes: Vec<Node> = self.nodes.lock().iter().filter(|node| node.answers()).cloned().collect();
+        let node = nodes.get(self.dice.below(NODES)).cloned().unwrap_or_else(|| self.command.clone());
+        let is_node = node.number < NODES;
+        let (me, mut asked) = (self.clone(), node.clone());
+        let work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>> = match self.dice.below(100) {
+            0..70 if is_node => {
+                let token = self.dice.below(self.tokens.lock().len());
+                Box::pin(async move { me.verify(&node, token).await })
+            }
+            70..80 => {
+                let token = self.dice.below(self.tokens.lock().len());
+                Box::pin(async move { me.revoke(&node, token).await })
+            }
+            80..86 => {
+                let user = self.dice.below(USERS.len());
+                Box::pin(async move { me.issue(&node, user).await })
+            }
+            86..88 if is_node => {
+                let token = self.dice.below(self.tokens.lock().len());
+                Box::pin(async move { me.issue_child(&node, token).await })
+            }
+            88..92 => {
+                let user = self.dice.below(USERS.len());
+                let disabled = self.dice.percent(50);
+                Box::pin(async move { me.switch(&node, user, disabled).await })
+            }
+            92..94 => return node.wire.pause(LEASE / 4 + self.dice.millis(1000)),
+            94..96 => return node.wire.cut_off(LEASE / 4 + self.dice.millis(1000)),
+            96..98 if is_node => {
+                asked = self.command.clone();
+                Box::pin(async move { me.restart(&node).await })
+            }
+            _ => return,
+        };
+        self.running.lock().push((asked, tokio::spawn(work)));
+    }
+
+    async fn verify(&self, node: &Node, token: TokenNumber) {
+        let secret = self.tokens.lock()[token].clone();
+        let began = self.history.moment();
+        let result = node.authority.verify(secret).wait().await;
+        let ended = self.history.moment();
+        let verdict = Verdict::of(&result);
+        let verified = history::Verified { token, node: node.number, began, ended, verdict };
+        self.history.0.lock().verified.push(verified);
+        if let Ok(principal) = result
+            && self.dice.percent(50)
+        {
+            for _ in 0..self.dice.below(3) {
+                tokio::task::yield_now().await;
+            }
+            let stream = node.streams.register(&principal);
+            tokio::task::yield_now().await;
+            node.streams.ask(stream, &principal);
+        }
+    }
+
+    async fn revoke(&self, node: &Node, token: TokenNumber) {
+        let pat_id = self.history.0.lock().tokens[token].pat_id;
+        let began = self.history.moment();
+        let nodes = self.nodes.lock().clone();
+        let had_joined = node.wire.has_joined();
+        let leases: Vec<_> = nodes.iter().map(|node| node.wire.holds_since()).collect();
+        let at = {
+            let mut events = self.history.0.lock();
+            events.revoked.push(history::Revoked { token, began, answer: None, surely_cut: 0 });
+            events.revoked.len() - 1
+        };
+        if let Ok(revoked) = node.authority.revoke_any(pat_id).await {
+            let answered = self.history.moment();
+            // Those whose lease held all the time, and the one that was asked, if it had joined.
+            let sure = nodes.iter().zip(leases).filter_map(|(other, lease)| {
+                let held = lease.is_some() && other.wire.holds_since() == lease;
+                (held || (had_joined && Arc::ptr_eq(&other.wire, &node.wire))).then_some(other)
+            });
+            let surely_cut = sure.map(|node| self.cut(node, token)).sum();
+            self.look_for_open_streams(token, answered);
+            let answer = Some((answered, revoked.revoked_at, revoked.sessions_terminated));
+            let mut events = self.history.0.lock();
+            events.revoked[at].answer = answer;
+            events.revoked[at].surely_cut = surely_cut;
+        }
+    }
+
+    fn family(&self, token: TokenNumber) -> Vec<Uuid> {
+        let events = self.history.0.lock();
+        let family = (0..events.tokens.len()).filter(|other| events.descends(*other, token));
+        family.map(|other| events.tokens[other].pat_id).collect()
+    }
+
+    /// What was cut on a node for a token and its children.
+    fn cut(&self, node: &Node, token: TokenNumber) -> usize {
+        let cut = node.streams.cut.lock();
+        self.family(token).iter().filter_map(|pat_id| cut.get(pat_id)).sum()
+    }
+
+    /// Where a lease is held, nothing of a token whose revocation is answered may be open.
+    fn look_for_open_streams(&self, token: TokenNumber, answered: Moment) {
+        let nodes = self.nodes.lock().clone();
+        for node in nodes.iter().filter(|node| node.authority.holds_lease()) {
+            if self.family(token).into_iter().any(|pat_id| node.streams.has(pat_id)) {
+                let wrong = format!("at {answered}, node {} has a stream of token {token} open", node.number);
+                self.history.0.lock().wrong.push(wrong);
+            }
+        }
+    }
+
+    async fn issue(&self, node: &Node, user: usize) {
+        let new = NewPat { name: "ci".into(), scope: "mcp tokens".into(), expiry: Expiry::Default };
+        if let Ok(issued) = node.authority.issue_for(USERS[user], new).await {
+            self.remember(issued, user, None);
+        }
+    }
+
+    async fn issue_child(&self, node: &Node, parent: TokenNumber) {
+        let secret = self.tokens.lock()[parent].clone();
+        let Ok(principal) = node.authority.verify(secret).wait().await else { return };
+        let new = NewPat { name: "child".into(), scope: "mcp".into(), expiry: Expiry::Default };
+        if let Ok(issued) = node.authority.issue(&principal, new).await {
+            let user = self.history.0.lock().tokens[parent].user;
+            self.remember(issued, user, Some(parent));
+        }
+    }
+
+    fn remember(&self, issued: Issued, user: usize, parent: Option<TokenNumber>) {
+        self.tokens.lock().push(issued.token);
+        let pat_id = issued.record.pat_id;
+        self.history.0.lock().tokens.push(history::Token { pat_id, user, parent });
+    }
+
+    async fn switch(&self, node: &Node, user: usize, disabled: bool) {
+        let Ok(_alone) = self.switching[user].try_lock() else { return };
+        let began = self.history.moment();
+        let switched = history::Switched { user, disabled, began, answered: None };
+        let at = {
+            let mut events = self.history.0.lock();
+            events.switched.push(switched);
+            events.switched.len() - 1
+        };
+        if node.authority.set_disabled(USERS[user], disabled).await.is_ok() {
+            let answered = self.history.moment();
+            self.history.0.lock().switched[at].answered = Some(answered);
+        }
+    }
+
+    /// Half of the time it is killed, else it stops as it should; either way another one takes its place.
+    async fn restart(&self, node: &Node) {
+        let Ok(_alone) = self.restarting[node.number].try_lock() else { return };
+        if node.wire.has_ended() {
+            return;
+        }
+        if self.dice.percent(50) {
+            node.authority.stop().await;
+        }
+        node.wire.end();
+        self.history.0.lock().restarts += 1;
+        let new = self.begin(node.number).await;
+        // It answers from the store before it joins.
+        self.nodes.lock()[node.number] = new.clone();
+        while new.authority.start().await.is_err() && !new.wire.has_ended() {}
+    }
+
+    /// All is well again: everything is as it was answered, on each node.
+    async fn in_the_end(&self) {
+        let nodes = self.nodes.lock().clone();
+        let store = &self.database.store;
+        let head = store.log_head().await.expect("asks");
+        // Also of a change that nobody was told of: who asked for it was killed.
+        let hold = async {
+            while !nodes.iter().all(|node| node.authority.holds_lease())
+                || store.nodes_behind(head, None).await.expect("asks") > 0
+            {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let mut wrong = Vec::new();
+        if timeout(BOUND, hold).await.is_err() {
+            wrong.push("a node does not catch up and get its lease back".to_owned());
+        }
+        let tokens = self.history.0.lock().tokens.clone();
+        for (number, token) in tokens.iter().enumerate() {
+            let pat = self.database.store.pat_by_id(token.pat_id).await.expect("asks").expect("there");
+            let owner = self.database.store.user_by_id(self.user_ids[token.user]).await.expect("asks");
+            let is_good = pat.revoked_at.is_none() && owner.expect("there").disabled_at.is_none();
+            for node in &nodes {
+                let secret = self.tokens.lock()[number].clone();
+                let result = node.authority.verify(secret).wait().await;
+                if result.is_ok() != is_good {
+                    wrong.push(format!("in the end, token {number} at node {}: {result:?}", node.number));
+                }
+                if !is_good && node.streams.has(token.pat_id) {
+                    wrong.push(format!(
+                        "in the end, token {number} has a stream open at node {}",
+                        node.number
+                    ));
+                }
+            }
+            let events = self.history.0.lock();
+            for revoked in events.revoked.iter().filter(|revoked| revoked.token == number) {
+                let durable = revoked.answer.is_none_or(|(_, at, _)| pat.revoked_at == Some(at));
+                if !durable {
+                    wrong.push(format!("{revoked:?} is lost: the store has {:?}", pat.revoked_at));
+                }
+            }
+        }
+        self.history.0.lock().wrong.extend(wrong);
+    }
+}
