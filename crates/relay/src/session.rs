@@ -87,7 +87,20 @@ impl Sealed {
 
 /// A link, and whether the session closes it when it ends.
 type Held = Option<(Arc<Link>, bool)>;
-type Slot = Arc<tokio::sync::Mutex<Held>>;
+
+/// The place of one upstream's link.
+#[derive(Default)]
+struct Slot {
+    held: Mutex<Held>,
+    /// Held by who opens it, so that many who need it wait for one.
+    opening: tokio::sync::Mutex<()>,
+}
+
+impl Slot {
+    fn alive(&self) -> Option<Arc<Link>> {
+        self.held.lock().as_ref().map(|(link, _)| Arc::clone(link)).filter(|link| link.is_alive())
+    }
+}
 
 /// Where what the server says of its own accord goes: the newest GET stream.
 struct Listener {
@@ -112,7 +125,7 @@ pub(crate) struct Session {
     pub(crate) init: RawObject,
     pub(crate) entry: Entry,
     pub(crate) tasks: TaskTracker,
-    links: Mutex<HashMap<String, Slot>>,
+    links: Mutex<HashMap<String, Arc<Slot>>>,
     pub(crate) level: Mutex<Option<String>>,
     /// Calls in flight by the JSON of their id.
     pub(crate) calls: Mutex<HashMap<String, InFlight>>,
@@ -138,7 +151,8 @@ impl Session {
     /// The session that an id describes. `link`: the one that it was begun with.
     pub(crate) fn new(id: String, sealed: &Sealed, entry: Entry, link: Option<Arc<Link>>) -> Arc<Self> {
         let slot = |link: Arc<Link>| {
-            (link.upstream.name.to_string(), Arc::new(tokio::sync::Mutex::new(Some((link, true)))))
+            let name = link.upstream.name.to_string();
+            (name, Arc::new(Slot { held: Mutex::new(Some((link, true))), ..Slot::default() }))
         };
         Arc::new(Self {
             id,
@@ -167,7 +181,7 @@ impl Session {
         Some(Link::adopted(upstream, Some(session), server))
     }
 
-    fn slot(&self, name: &str) -> Slot {
+    fn slot(&self, name: &str) -> Arc<Slot> {
         Arc::clone(self.links.lock().entry(name.to_owned()).or_default())
     }
 
@@ -186,9 +200,12 @@ impl Session {
         principal: &Principal,
     ) -> Result<Arc<Link>, Fault> {
         let slot = self.slot(upstream.name.as_str());
-        let mut slot = slot.lock().await;
-        if let Some((link, _)) = slot.as_ref().filter(|(link, _)| link.is_alive()) {
-            return Ok(Arc::clone(link));
+        if let Some(link) = slot.alive() {
+            return Ok(link);
+        }
+        let opening = slot.opening.lock().await;
+        if let Some(link) = slot.alive() {
+            return Ok(link);
         }
         let own = if upstream.is_stdio() {
             upstream.pooled(registry, principal, &self.key(), &self.init).await?
@@ -199,8 +216,8 @@ impl Session {
             Some(link) => (link, !upstream.is_stdio()),
             None => (upstream.stateless().await?.ok_or(Fault::Rejected)?, false),
         };
-        *slot = Some((Arc::clone(&link), closes));
-        drop(slot);
+        *slot.held.lock() = Some((Arc::clone(&link), closes));
+        drop(opening);
         // Cut while it opened: the farewell may have been said already, without this one.
         if self.entry.cancel.is_cancelled() {
             if closes {
@@ -222,15 +239,14 @@ impl Session {
             link.upstream.pool.forget(&self.key(), link).await;
         }
         let slot = self.slot(link.upstream.name.as_str());
-        let mut slot = slot.lock().await;
-        if slot.as_ref().is_some_and(|(held, _)| Arc::ptr_eq(held, link)) {
-            *slot = None;
+        let mut held = slot.held.lock();
+        if held.as_ref().is_some_and(|(held, _)| Arc::ptr_eq(held, link)) {
+            *held = None;
         }
     }
 
     fn held(&self) -> Vec<(Arc<Link>, bool)> {
-        let slots: Vec<Slot> = self.links.lock().values().map(Arc::clone).collect();
-        slots.iter().filter_map(|slot| slot.try_lock().ok()?.clone()).collect()
+        self.links.lock().values().filter_map(|slot| slot.held.lock().clone()).collect()
     }
 
     /// The links that are open.

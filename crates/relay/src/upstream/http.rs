@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tokio::time::timeout;
@@ -90,8 +90,7 @@ impl HttpTransport {
             response,
             frames: Frames::default(),
             limit,
-            body: BytesMut::new(),
-            read: false,
+            body: Some(Vec::new()),
         })
     }
 }
@@ -112,31 +111,30 @@ pub(crate) struct HttpAnswer {
     response: reqwest::Response,
     frames: Frames,
     limit: usize,
-    /// Of the one JSON answer, what has come: who waits for it may be interrupted.
-    body: BytesMut,
-    read: bool,
+    /// Of the one JSON answer, what has come, since who waits for it may be interrupted; `None` when it was taken.
+    body: Option<Vec<u8>>,
 }
 
 impl HttpAnswer {
     /// The whole body, bounded.
     pub(crate) async fn whole(&mut self) -> Result<Bytes, Fault> {
         while let Some(chunk) = self.response.chunk().await.map_err(|_| Fault::Down)? {
-            if self.body.len() + chunk.len() > self.limit {
+            let body = self.body.get_or_insert_default();
+            if body.len() + chunk.len() > self.limit {
                 return Err(Fault::TooLarge);
             }
-            self.body.extend_from_slice(&chunk);
+            body.extend_from_slice(&chunk);
         }
-        Ok(std::mem::take(&mut self.body).freeze())
+        Ok(self.body.take().unwrap_or_default().into())
     }
 
     /// The next event of a stream, or the one JSON answer; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Event>, Fault> {
         if !self.is_stream {
-            if self.read {
+            if self.body.is_none() {
                 return Ok(None);
             }
             let body = self.whole().await?;
-            self.read = true;
             let text = std::str::from_utf8(&body).map_err(|_| Fault::Garbage)?;
             let message = Message::parse(text.to_owned()).ok();
             return Ok(Some(Event { frame: body, message }));

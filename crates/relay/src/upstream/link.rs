@@ -312,7 +312,15 @@ impl Link {
             *count += 1;
             *count == 1
         };
-        if first { self.about(uri, "resources/subscribe").await } else { Ok(()) }
+        if !first {
+            return Ok(());
+        }
+        let asked = self.about(uri, "resources/subscribe").await;
+        if asked.is_err() {
+            // The next one asks again.
+            self.subscribers.lock().remove(uri);
+        }
+        asked
     }
 
     /// Takes one subscriber back; the upstream is told of the last.

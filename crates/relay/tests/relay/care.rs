@@ -13,6 +13,9 @@ use crate::kit::{
 
 const ERAS: [Era; 2] = [Era::Session, Era::Stateless];
 
+/// What answers the request of this id.
+type Answer = dyn Fn(&Value) -> Response + Send + Sync;
+
 /// An upstream that answers the calls of `echo` so.
 async fn answering(eras: Eras, answer: impl Fn(&Value) -> Response + Send + Sync + 'static) -> Fake {
     Fake::gated(eras, move |seen| {
@@ -74,7 +77,7 @@ async fn an_upstream_that_is_down_costs_its_own_tools_alone_and_shows_no_address
 #[tokio::test]
 async fn what_is_no_answer_becomes_a_clear_error_without_the_upstreams_words() {
     let long = "x".repeat(300_000);
-    let bodies: Vec<Box<dyn Fn(&Value) -> Response + Send + Sync>> = vec![
+    let bodies: Vec<Box<Answer>> = vec![
         Box::new(|_| as_json("secret-words, and no JSON")),
         Box::new(|_| as_json("")),
         Box::new(|_| as_json("[]")),

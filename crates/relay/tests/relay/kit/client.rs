@@ -236,9 +236,7 @@ impl Live {
                 return Some(message);
             }
             let frame = tokio::time::timeout(Duration::from_secs(10), self.body.frame()).await;
-            let Some(frame) = frame.unwrap_or_else(|_| panic!("nothing came after {:?}", self.text)) else {
-                return None;
-            };
+            let frame = frame.unwrap_or_else(|_| panic!("nothing came after {:?}", self.text))?;
             let bytes = frame.unwrap().into_data().unwrap();
             let text = std::str::from_utf8(&bytes).unwrap();
             self.text.push_str(text);

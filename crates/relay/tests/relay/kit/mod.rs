@@ -153,8 +153,10 @@ impl Place {
     }
 
     pub async fn begin(&self) -> World {
-        // Shown when the test fails.
-        println!("{self:?}");
+        #[allow(clippy::print_stdout, reason = "shown when the test fails: which place it was")]
+        {
+            println!("{self:?}");
+        }
         let (upstream, log, held): (_, _, Box<dyn std::any::Any + Send>) = match self.transport {
             Transport::Http => {
                 let fake = Fake::start(self.upstream).await;

@@ -333,6 +333,10 @@ impl Peer {
                 names.join(" ")
             }
             "grandchild" => {
+                #[allow(
+                    clippy::zombie_processes,
+                    reason = "whether it outlives its parent is what is tested"
+                )]
                 let child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
                 child.id().to_string()
             }
@@ -342,7 +346,8 @@ impl Peer {
                 "mute".into()
             }
             "complain" => {
-                eprintln!("{}", given["text"].as_str().unwrap_or_default());
+                let text = given["text"].as_str().unwrap_or_default();
+                std::io::Write::write_all(&mut std::io::stderr(), format!("{text}\n").as_bytes()).unwrap();
                 "complained".into()
             }
             _ => return json!({"content": [{"type": "text", "text": "no such tool"}], "isError": true}),
