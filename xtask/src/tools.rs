@@ -16,7 +16,7 @@ struct Need {
     is_there: fn() -> bool,
 }
 
-const NEEDS: [Need; 5] = [
+const NEEDS: [Need; 6] = [
     Need {
         what: "Chromium (the command `chromium`)",
         package: "chromium",
@@ -32,6 +32,14 @@ const NEEDS: [Need; 5] = [
         what: "Python 3 with venv",
         package: "python3-venv",
         is_there: || works(Command::new("python3").args(["-c", "import venv, ensurepip"])),
+    },
+    Need {
+        what: "PostgreSQL's server",
+        package: "postgresql",
+        is_there: || {
+            let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+            found("initdb").is_some() || debian.into_iter().any(|version| version.path().join("bin/initdb").exists())
+        },
     },
     Need { what: "curl", package: "curl", is_there: || found("curl").is_some() },
 ];

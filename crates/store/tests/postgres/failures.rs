@@ -10,7 +10,9 @@ use uuid::Uuid;
 
 use crate::cluster::{Cluster, ROLE};
 use crate::database::Fresh;
-use crate::kit::{LONG, PATIENCE, account, change, issued, lease, started, token, until, until_waiting};
+use crate::kit::{
+    LONG, PATIENCE, account, added, change, issued, lease, started, token, until, until_waiting,
+};
 
 #[tokio::test]
 async fn a_lock_that_is_never_released_is_unavailable_in_bounded_time_and_leaves_nothing_behind() {
@@ -43,6 +45,13 @@ async fn a_caller_that_goes_away_leaves_no_transaction_open() {
             () = until_waiting(1, &client) => {}
         }
         client.batch_execute("ROLLBACK").await.expect("lets go");
+        // What comes next is done on its own, and there for all to see when it is answered.
+        let user = added(&fresh).await;
+        let sql = "SELECT 1 FROM users WHERE user_id = $1";
+        assert!(
+            client.query_opt(sql, &[&user.user_id]).await.expect("asks").is_some(),
+            "it is in no one's transaction"
+        );
     }
     assert!(fresh.revoke_pat(pat.pat_id, pat.created_at).await.expect("asks").expect("there").newly);
     let open = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'";

@@ -29,37 +29,32 @@ pub async fn held(store: &PostgresStore, node_id: Uuid, applied_seq: u64, length
     assert_eq!(renewal, Renewal::Held);
 }
 
-/// A change that makes an entry; its number.
-pub async fn change(store: &PostgresStore) -> u64 {
-    let at = jiff::Timestamp::UNIX_EPOCH;
+/// An account.
+pub async fn added(store: &PostgresStore) -> UserRecord {
     let user_id = Uuid::now_v7();
-    let email = format!("{user_id}@example.org");
     let user = UserRecord {
         user_id,
-        email,
+        email: format!("{user_id}@example.org"),
         password_hash: String::new(),
         is_admin: false,
-        created_at: at,
+        created_at: jiff::Timestamp::UNIX_EPOCH,
         disabled_at: None,
     };
     store.insert_user(&user).await.expect("added");
-    store.set_user_disabled(user_id, Some(at), at).await.expect("disabled").expect("there")
+    user
+}
+
+/// A change that makes an entry; its number.
+pub async fn change(store: &PostgresStore) -> u64 {
+    let user = added(store).await;
+    let at = user.created_at;
+    store.set_user_disabled(user.user_id, Some(at), at).await.expect("disabled").expect("there")
 }
 
 /// An account with a token.
 pub async fn issued(store: &PostgresStore) -> PatRecord {
-    let at = jiff::Timestamp::UNIX_EPOCH;
-    let (user_id, pat_id) = (Uuid::now_v7(), Uuid::now_v7());
-    let email = format!("{user_id}@example.org");
-    let user = UserRecord {
-        user_id,
-        email,
-        password_hash: String::new(),
-        is_admin: false,
-        created_at: at,
-        disabled_at: None,
-    };
-    store.insert_user(&user).await.expect("added");
+    let UserRecord { user_id, created_at: at, .. } = added(store).await;
+    let pat_id = Uuid::now_v7();
     let mut digest = [0; 32];
     digest[..16].copy_from_slice(pat_id.as_bytes());
     let pat = PatRecord {
