@@ -175,8 +175,9 @@ impl World {
         if let Ok(principal) = result
             && self.dice.percent(50)
         {
-            for _ in 0..self.dice.below(3) {
-                tokio::task::yield_now().await;
+            // A request may take a while before it holds something open.
+            if self.dice.percent(50) {
+                sleep(self.dice.millis(50)).await;
             }
             let stream = node.streams.register(&principal);
             tokio::task::yield_now().await;
