@@ -342,7 +342,7 @@ impl Call {
                     continue;
                 }
                 if found.is_response() {
-                    let outcome = if found.error().is_some() { "error" } else { "ok" };
+                    let outcome = if has_failed(&found) { "error" } else { "ok" };
                     if self.conveyance == Conveyance::Raw && exchange.is_stream() {
                         outlet.frame(frame).await;
                         answered = Some(outcome);
@@ -667,4 +667,16 @@ impl crate::Relay {
             "`requestState` is of no call that waits: it was given up, answered, or is not yours; call again";
         Some(Err(reply::json(StatusCode::OK, envelope::error(id, INVALID_PARAMS, why))))
     }
+}
+
+/// Whether a response says that it failed: with an error, or as a tool does, in its result (MCP 2025-11-25, "Tools", "Error
+/// Handling").
+fn has_failed(response: &Message) -> bool {
+    let says_so = |result: &str| {
+        // Most results do not speak of it, and are not read for it.
+        result.contains("\"isError\"")
+            && RawObject::parse(result)
+                .is_ok_and(|result| result.get("isError").is_some_and(|is| is.get() == "true"))
+    };
+    response.error().is_some() || response.result().is_some_and(says_so)
 }

@@ -23,7 +23,7 @@ pub struct CallRecord {
     pub upstream: String,
     /// The tool, by the upstream's own name for it; for what is not a tool the method, such as `resources/read`.
     pub tool: String,
-    /// `ok`, `error` (the upstream's), `cut`, `cancelled`, `forbidden`, `upstream_down`, `upstream_slow`, `upstream_busy`,
+    /// `ok`, `error` (the upstream's, or its tool's: `isError`), `cut`, `cancelled`, `forbidden`, `upstream_down`, `upstream_slow`, `upstream_busy`,
     /// `upstream_garbage` or `upstream_refused`.
     pub outcome: &'static str,
     /// From the request to the end of its answer.
