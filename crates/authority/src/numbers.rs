@@ -49,12 +49,12 @@ impl Numbers {
     }
 
     /// A token was judged from memory.
-    pub(crate) fn from_index(&self) {
+    pub(crate) fn judged_from_index(&self) {
         self.kept().index.increment(1);
     }
 
     /// The store was asked for a token; `answered`, or it did not answer and the token was refused.
-    pub(crate) fn from_store(&self, answered: bool) {
+    pub(crate) fn judged_from_store(&self, answered: bool) {
         let kept = self.kept();
         if answered { &kept.store } else { &kept.refused }.increment(1);
     }

@@ -38,7 +38,7 @@ impl Verifier for Authority {
         if self.fence.holds(self.clock.since_boot())
             && let Some(entry) = self.index.get(&digest)
         {
-            self.numbers.from_index();
+            self.numbers.judged_from_index();
             return Verification::Ready(entry.judge(self.clock.now()));
         }
         // While secrets rotate, a token may be kept under an older one.
@@ -59,7 +59,7 @@ impl Authority {
             let epoch = self.index.epoch();
             let trusted = self.fence.holds(self.clock.since_boot());
             if trusted && let Some(entry) = digests.iter().find_map(|digest| self.index.get(digest)) {
-                self.numbers.from_index();
+                self.numbers.judged_from_index();
                 return entry.judge(self.clock.now());
             }
             let found = if trusted {
@@ -68,7 +68,7 @@ impl Authority {
                 // Without a lease the epoch says nothing about what other nodes did: each asks for itself.
                 self.look_up(&digests).await
             };
-            self.numbers.from_store(found.is_ok());
+            self.numbers.judged_from_store(found.is_ok());
             let Some(found) = found? else {
                 return Err(Denied::Unknown);
             };

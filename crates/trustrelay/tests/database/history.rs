@@ -133,7 +133,7 @@ async fn no_verification_that_starts_after_a_revocation_was_answered_is_accepted
     for client in clients {
         client.await.expect("verifies");
     }
-    let accepted = world.accepted.lock().expect("whole");
+    let accepted = std::mem::take(&mut *world.accepted.lock().expect("whole"));
     let late: Vec<_> = accepted
         .iter()
         .filter_map(|(token, begun)| Some((token, begun.checked_duration_since(answered[*token]?)?)))
