@@ -48,13 +48,16 @@ pub(super) async fn record(links: &Links, notes: &[TokenCalls]) -> Result<(), Fa
     link.keep(Ok(()))
 }
 
+/// An upstream's name, and a tool's.
+type Tool = (String, Vec<u8>);
+
 /// The tools that have a place of their own, by token and day.
 #[derive(Default)]
-struct Places(BTreeMap<(Uuid, String), BTreeSet<(String, Vec<u8>)>>);
+struct Places(BTreeMap<(Uuid, String), BTreeSet<Tool>>);
 
 impl Places {
     /// Takes a place for a tool, unless there is none left; whether it has one.
-    fn take(&mut self, pat_id: Uuid, day: String, tool: (String, Vec<u8>)) -> bool {
+    fn take(&mut self, pat_id: Uuid, day: String, tool: Tool) -> bool {
         if tool.1 == OTHER_TOOL.as_bytes() {
             return true;
         }

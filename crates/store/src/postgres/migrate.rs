@@ -19,7 +19,7 @@ pub(super) async fn bring_up_to_date(links: &Links, at: &str, begin: bool) -> Re
     }
     // Most of the time there is nothing to do, and nobody waits.
     match missing(&link, at).await?.len() {
-        0 => return Ok(link.keep(())),
+        0 => return link.keep(Ok(())),
         all if all == MIGRATIONS.len() && !begin => {
             return Err(PostgresOpenError::Empty { at: at.to_owned() });
         }

@@ -1,4 +1,5 @@
 //! What the stories are told with.
+#![allow(unreachable_pub)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
