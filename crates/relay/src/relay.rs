@@ -13,11 +13,11 @@ use trustrelay_token::Principal;
 use uuid::Uuid;
 
 use crate::body::{BoxError, RelayBody};
-use crate::call::Parked;
 use crate::catalogue::UpstreamStatus;
 use crate::config::{Limits, RelayConfig, RelayError};
 use crate::context::Context;
 use crate::envelope::{Message, RawObject};
+use crate::input::Parked;
 use crate::record::{CallRecord, Records};
 use crate::registry::{Cut, Kind, Registry};
 use crate::reply::{self, Reply};

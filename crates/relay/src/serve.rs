@@ -6,11 +6,12 @@ use http::{HeaderMap, StatusCode};
 use serde_json::json;
 
 use crate::builtin;
-use crate::call::{Call, Client, Conveyance, Resumed};
+use crate::call::{Call, Client, Conveyance};
 use crate::catalogue::List;
 use crate::context::Context;
 use crate::envelope::{self, INVALID_PARAMS, METHOD_NOT_FOUND, Message, RawObject, raw};
 use crate::era::{self, Era, META_SERVER, STATELESS, Sender};
+use crate::input::Resumed;
 use crate::lists;
 use crate::outlet::Outlet;
 use crate::registry::Entry;

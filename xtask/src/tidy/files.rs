@@ -4,7 +4,7 @@
 const MAX_LINES: usize = 500;
 
 /// Files that were longer when this was written, with their lines. An entry may only shrink.
-const LONGER: [(&str, usize); 1] = [("crates/relay/src/call.rs", 607)];
+const LONGER: [(&str, usize); 0] = [];
 
 /// Names that say nothing of what is inside.
 const EMPTY_NAMES: [&str; 8] = ["manager", "helper", "helpers", "util", "utils", "common", "misc", "shared"];

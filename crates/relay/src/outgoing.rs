@@ -1,0 +1,52 @@
+//! A call's request as its upstream wants it.
+
+use http::HeaderMap;
+
+use crate::call::{Call, Client, Conveyance};
+use crate::envelope::Message;
+use crate::era::{self, Era};
+use crate::translate;
+
+impl Call {
+    /// The request as the upstream wants it: its text, its headers, and the id that it goes under.
+    fn outgoing(&self, message: &Message) -> (String, HeaderMap, String) {
+        match (&self.client, self.link.era) {
+            _ if self.conveyance == Conveyance::Raw => {
+                (message.text().to_owned(), self.headers.clone(), message.id().to_owned())
+            }
+            (Client::Session(_), Era::Session) => {
+                (message.text().to_owned(), HeaderMap::new(), message.id().to_owned())
+            }
+            (Client::Session(session), Era::Stateless) => {
+                let level = session.level.lock().clone();
+                let text = translate::request_to_stateless(message, &session.init, level.as_deref());
+                self.with_headers(text)
+            }
+            (Client::Stateless(_), Era::Stateless) => self.with_headers(message.text().to_owned()),
+            (Client::Stateless(_), Era::Session) => {
+                let id = self.link.fresh_id();
+                (translate::request_to_session(message, id), HeaderMap::new(), id.to_string())
+            }
+        }
+    }
+
+    /// The same, with the client's trace.
+    pub(crate) fn traced(&self, message: &Message) -> (String, HeaderMap, String) {
+        let (text, mut headers, id) = self.outgoing(message);
+        if self.conveyance != Conveyance::Raw {
+            headers.extend(self.context.trace.clone());
+        }
+        (text, headers, id)
+    }
+
+    fn with_headers(&self, text: String) -> (String, HeaderMap, String) {
+        match Message::parse(text) {
+            Ok(message) => {
+                let headers = era::headers_for(&message, self.mirrored.as_ref());
+                let id = message.id().to_owned();
+                (message.into_text(), headers, id)
+            }
+            Err(_) => (String::new(), HeaderMap::new(), String::new()),
+        }
+    }
+}
