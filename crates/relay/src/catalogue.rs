@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout};
 use crate::envelope::{self, Message, RawObject, raw};
 use crate::era::{self, Era};
 use crate::upstream::{Fault, Link, Upstream};
+use crate::watch::watch;
 
 /// An upstream, for pages and metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -181,6 +182,11 @@ impl Catalogue {
         self.changes.subscribe()
     }
 
+    /// Whether it asks on this link.
+    pub(crate) async fn uses(&self, link: &Arc<Link>) -> bool {
+        self.link.lock().await.as_ref().is_some_and(|held| Arc::ptr_eq(held, link))
+    }
+
     pub(crate) async fn close(&self) {
         let link = self.link.lock().await.take();
         if let Some(link) = link {
@@ -270,6 +276,14 @@ impl Upstream {
             } else if known.is_none() {
                 continue;
             }
+            drop(self.fetch(list));
+        }
+    }
+
+    /// Fetches anew what is known.
+    pub(crate) fn fetch_known(self: &Arc<Self>) {
+        let known: Vec<List> = self.catalogue.lists.lock().keys().copied().collect();
+        for list in known {
             drop(self.fetch(list));
         }
     }
@@ -432,38 +446,6 @@ async fn own(link: &Link, method: &str, params: RawObject) -> Result<Message, Fa
     match exchange.response().await {
         Err(Fault::Garbage) if !status.is_success() => Err(Fault::Refused(status)),
         response => response,
-    }
-}
-
-/// Hears what the upstream says of its lists, as long as the catalogue uses the link.
-async fn watch(upstream: std::sync::Weak<Upstream>, link: Arc<Link>) {
-    match link.era {
-        Era::Session => {
-            let Ok(mut said) = link.listen(None).await else { return };
-            while let (Some(event), Some(upstream)) = (said.next().await, upstream.upgrade()) {
-                if let Some(message) = event.message {
-                    upstream.heard(message.method());
-                }
-            }
-        }
-        Era::Stateless => {
-            let mut params = RawObject::default();
-            params.set(
-                "notifications",
-                raw(&serde_json::json!({
-                    "toolsListChanged": true, "promptsListChanged": true, "resourcesListChanged": true,
-                })),
-            );
-            let body = crate::upstream::own_request("subscriptions/listen", params);
-            let Ok(message) = Message::parse(body) else { return };
-            let headers = era::headers_for(&message, None);
-            let Ok(mut exchange) = link.request(message.into_text(), headers).await else { return };
-            while let (Ok(Some(event)), Some(upstream)) = (exchange.next().await, upstream.upgrade()) {
-                if let Some(message) = event.message.filter(|message| !message.is_response()) {
-                    upstream.heard(message.method());
-                }
-            }
-        }
     }
 }
 

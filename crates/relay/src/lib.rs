@@ -37,6 +37,7 @@ mod subscribe;
 mod trace;
 mod translate;
 mod upstream;
+mod watch;
 mod whole;
 
 pub use body::{BoxError, RelayBody};

@@ -304,9 +304,9 @@ impl Session {
         let (link, session) = (Arc::clone(link), Arc::clone(self));
         self.tasks.spawn(async move {
             let carry = async {
-                let Ok(mut said) = link.listen(None).await else { return };
-                while let Some(event) = said.next().await {
-                    let Some(message) = event.message else { continue };
+                let Ok(mut said) = link.listen().await else { return };
+                while let Some(message) = said.next().await {
+                    let Some(message) = message else { continue };
                     let Some(text) = session.said_by(&link, &message) else { continue };
                     if frames.send(sse::event(&text)).await.is_err() {
                         return;

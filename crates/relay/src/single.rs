@@ -181,10 +181,7 @@ fn names_lists_alone(filter: &str) -> bool {
 
 /// A session's GET: the upstream's own stream, as it comes.
 pub(crate) async fn stream(link: &Link, headers: &HeaderMap) -> Result<Exchange, Fault> {
-    match link.listen(headers.get("last-event-id")).await? {
-        crate::upstream::Unsolicited::Http(answer) => Ok(Exchange::Http(*answer)),
-        crate::upstream::Unsolicited::Pipe(..) => Err(Fault::Garbage),
-    }
+    link.stream(headers.get("last-event-id")).await.map(Exchange::Http)
 }
 
 impl Upstream {

@@ -217,18 +217,18 @@ async fn follow(
             });
         }
         Era::Session => {
-            let mut said = link.listen(None).await?;
+            let mut said = link.listen().await?;
             for uri in &uris {
                 link.subscribe(uri).await?;
             }
             tokio::spawn(async move {
                 loop {
-                    let event = tokio::select! {
-                        event = said.next() => event,
+                    let message = tokio::select! {
+                        message = said.next() => message,
                         () = stop.cancelled() => break,
                     };
-                    let Some(event) = event else { break };
-                    let Some(message) = event.message else { continue };
+                    let Some(message) = message else { break };
+                    let Some(message) = message else { continue };
                     if !pass(&message, &uris, &sender).await {
                         break;
                     }

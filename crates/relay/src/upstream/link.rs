@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
@@ -16,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::envelope::{self, Message, RawObject, raw};
 use crate::era::{self, Era, META_SERVER, STATELESS, VERSION};
+use crate::upstream::said::{SAID, Said, Unsolicited, carry, stream};
 use crate::upstream::stdio::Process;
 use crate::upstream::{Exchange, Fault, HttpAnswer, Transport, Upstream, both_kinds};
 
@@ -48,6 +48,8 @@ pub(crate) struct Link {
     pub(crate) level: Mutex<Option<String>>,
     /// How many subscribers of the relay's each resource has on this session.
     subscribers: Mutex<HashMap<String, usize>>,
+    /// The session's own stream, while somebody listens.
+    said: Arc<tokio::sync::Mutex<Option<Said>>>,
 }
 
 /// The `initialize` parameters of the relay's own sessions.
@@ -81,6 +83,7 @@ impl Link {
             calls: TaskTracker::new(),
             level: Mutex::default(),
             subscribers: Mutex::default(),
+            said: Arc::default(),
         })
     }
 
@@ -351,28 +354,51 @@ impl Link {
         response.result().map(drop).ok_or(Fault::Rejected)
     }
 
-    /// A session's own stream: what the upstream says of its own accord.
-    pub(crate) async fn listen(&self, last_event: Option<&HeaderValue>) -> Result<Unsolicited, Fault> {
-        match (&self.wire, &self.upstream.transport) {
-            (Wire::Stdio(process), _) => Ok(Unsolicited::Pipe(process.unsolicited(), process.ended.clone())),
-            (Wire::Http { session }, Transport::Http(http)) => {
-                let mut headers = self.headers();
-                headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-                if let Some(last) = last_event {
-                    headers.insert("last-event-id", last.clone());
-                }
-                let (wait, limit) = (self.upstream.limits.initialize, self.upstream.limits.answer);
-                let answer = http.send(Method::GET, session.as_ref(), headers, None, wait, limit).await?;
-                match answer.status {
-                    status if status.is_success() && answer.is_stream => {
-                        Ok(Unsolicited::Http(Box::new(answer)))
+    /// What the upstream says of its own accord. Over HTTP a session has one stream for it, which all who listen share, and which
+    /// is opened again when it breaks.
+    pub(crate) async fn listen(&self) -> Result<Unsolicited, Fault> {
+        if let Wire::Stdio(process) = &self.wire {
+            return Ok(Unsolicited { said: process.unsolicited(), ended: process.ended.clone() });
+        }
+        let mut slot = self.said.lock().await;
+        if let Some(said) = slot.as_ref().filter(|said| !said.ended.is_cancelled()) {
+            return Ok(Unsolicited { said: said.sender.subscribe(), ended: said.ended.clone() });
+        }
+        let stream = self.stream(None).await?;
+        let (sender, said) = broadcast::channel(SAID);
+        let ended = CancellationToken::new();
+        *slot = Some(Said { sender: sender.clone(), ended: ended.clone() });
+        let (slot, over) = (Arc::clone(&self.said), ended.clone().drop_guard());
+        let (upstream, session, headers) =
+            (Arc::clone(&self.upstream), self.session_id().cloned(), self.headers());
+        tokio::spawn(async move {
+            let _over = over;
+            let carried = carry(&upstream, session.as_ref(), &headers, stream, &sender);
+            tokio::pin!(carried);
+            loop {
+                tokio::select! {
+                    () = &mut carried => return,
+                    () = sender.closed() => {
+                        let mut slot = slot.lock().await;
+                        // Somebody may have come meanwhile.
+                        if sender.receiver_count() == 0 {
+                            *slot = None;
+                            return;
+                        }
                     }
-                    StatusCode::NOT_FOUND if session.is_some() => Err(Fault::SessionGone),
-                    status => Err(Fault::Refused(status)),
                 }
             }
-            _ => Err(Fault::Down),
+        });
+        Ok(Unsolicited { said, ended })
+    }
+
+    /// A session's own stream, for one listener, byte for byte.
+    pub(crate) async fn stream(&self, last_event: Option<&HeaderValue>) -> Result<HttpAnswer, Fault> {
+        let mut headers = self.headers();
+        if let Some(last) = last_event {
+            headers.insert("last-event-id", last.clone());
         }
+        stream(&self.upstream, self.session_id(), headers).await
     }
 
     /// Says farewell: DELETE of the session, or the end of the process. Best effort.
@@ -400,36 +426,6 @@ impl Link {
         if self.era == Era::Session && matches!(self.wire, Wire::Http { .. }) {
             let params = format!(r#"{{"requestId":{id},"reason":{}}}"#, raw(reason));
             let _ = self.notify(envelope::notification("notifications/cancelled", &params)).await;
-        }
-    }
-}
-
-/// What an upstream says of its own accord.
-pub(crate) enum Unsolicited {
-    Http(Box<HttpAnswer>),
-    Pipe(broadcast::Receiver<Arc<str>>, CancellationToken),
-}
-
-impl Unsolicited {
-    /// The next event; `None` when there will be no more.
-    pub(crate) async fn next(&mut self) -> Option<crate::upstream::Event> {
-        match self {
-            Self::Http(answer) => answer.next().await.ok().flatten(),
-            Self::Pipe(receiver, ended) => loop {
-                let received = tokio::select! {
-                    received = receiver.recv() => received,
-                    () = ended.cancelled() => return None,
-                };
-                match received {
-                    Ok(text) => {
-                        let message = Message::parse(text.to_string()).ok();
-                        let frame = bytes::Bytes::copy_from_slice(text.as_bytes());
-                        return Some(crate::upstream::Event { frame, message });
-                    }
-                    Err(broadcast::error::RecvError::Lagged(_)) => {}
-                    Err(broadcast::error::RecvError::Closed) => return None,
-                }
-            },
         }
     }
 }

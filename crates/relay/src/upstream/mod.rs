@@ -5,6 +5,7 @@ mod lines;
 mod link;
 mod pool;
 mod process;
+mod said;
 mod stdio;
 
 use std::sync::Arc;
@@ -22,9 +23,10 @@ use crate::envelope::{Message, RawObject};
 
 use self::http::HttpTransport;
 pub(crate) use self::http::{HttpAnswer, both_kinds};
-pub(crate) use self::link::{Link, Server, Unsolicited, own_initialize, own_request};
+pub(crate) use self::link::{Link, Server, own_initialize, own_request};
 pub(crate) use self::pool::{Key, Pool};
 use self::process::Launcher;
+pub(crate) use self::said::Pauses;
 use self::stdio::StdioAnswer;
 
 /// What went wrong with an upstream, without its words: they may hold its secrets.

@@ -105,12 +105,12 @@ fn holds_idle(slot: &Slot) -> bool {
 /// A process says on its own pipe that its lists have changed.
 async fn hear(upstream: Arc<Upstream>, link: Weak<Link>) {
     let said = match link.upgrade() {
-        Some(link) => link.listen(None).await,
+        Some(link) => link.listen().await,
         None => return,
     };
     let Ok(mut said) = said else { return };
-    while let Some(event) = said.next().await {
-        if let Some(message) = event.message {
+    while let Some(message) = said.next().await {
+        if let Some(message) = message {
             upstream.heard(message.method());
         }
     }

@@ -5,6 +5,7 @@ mod care;
 mod conversation;
 mod door;
 mod faithful;
+mod heard;
 mod kit;
 mod matrix;
 mod parked;

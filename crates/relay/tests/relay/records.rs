@@ -14,7 +14,7 @@ async fn every_call_is_recorded_with_how_it_ended_and_nothing_that_was_in_it() {
         client.call("echo", json!({"a": "secret-argument"})).await;
         assert_eq!(world.kept.outcome("echo").await, "ok", "{place:?}");
         client.call("nothing", json!({})).await;
-        assert_eq!(world.kept.outcome("nothing").await, "ok", "a tool's own error is an answer");
+        assert_eq!(world.kept.outcome("nothing").await, "error", "{place:?}: what a tool says of itself");
         client.ask("resources/read", json!({"uri": "test://one"})).await;
         assert_eq!(world.kept.outcome("resources/read").await, "ok");
         client.ask("resources/read", json!({"uri": "test://each/7/none"})).await;

@@ -1,0 +1,115 @@
+//! What an upstream says of its own accord, to all who listen.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::ACCEPT;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use tokio::sync::broadcast;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::envelope::Message;
+use crate::upstream::{Fault, HttpAnswer, Transport, Upstream};
+
+/// How many messages that belong to no call are kept for a listener that is slow; past that it misses some.
+pub(super) const SAID: usize = 256;
+/// The pause before a stream that broke is opened again; it doubles up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// A session's stream, open.
+pub(super) struct Said {
+    pub(super) sender: broadcast::Sender<Arc<str>>,
+    pub(super) ended: CancellationToken,
+}
+
+/// Grows from one pause to the next, and begins anew after what went well for longer.
+pub(crate) struct Pauses {
+    next: Duration,
+    since: Instant,
+}
+
+impl Pauses {
+    pub(crate) fn new() -> Self {
+        Self { next: FIRST_PAUSE, since: Instant::now() }
+    }
+
+    pub(crate) async fn wait(&mut self) {
+        if self.since.elapsed() > LONGEST_PAUSE {
+            self.next = FIRST_PAUSE;
+        }
+        tokio::time::sleep(self.next).await;
+        self.next = (self.next * 2).min(LONGEST_PAUSE);
+        self.since = Instant::now();
+    }
+}
+
+/// Opens a session's own stream.
+pub(super) async fn stream(
+    upstream: &Upstream,
+    session: Option<&HeaderValue>,
+    mut headers: HeaderMap,
+) -> Result<HttpAnswer, Fault> {
+    let Transport::Http(http) = &upstream.transport else { return Err(Fault::Down) };
+    headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+    let (wait, limit) = (upstream.limits.initialize, upstream.limits.answer);
+    let answer = http.send(Method::GET, session, headers, None, wait, limit).await?;
+    match answer.status {
+        status if status.is_success() && answer.is_stream => Ok(answer),
+        StatusCode::NOT_FOUND if session.is_some() => Err(Fault::SessionGone),
+        status => Err(Fault::Refused(status)),
+    }
+}
+
+/// Carries a session's stream to its listeners; opens it again until the upstream says that there is none.
+pub(super) async fn carry(
+    upstream: &Upstream,
+    session: Option<&HeaderValue>,
+    headers: &HeaderMap,
+    mut answer: HttpAnswer,
+    said: &broadcast::Sender<Arc<str>>,
+) {
+    let mut pauses = Pauses::new();
+    loop {
+        while let Ok(Some(event)) = answer.next().await {
+            if let Some(message) = event.message {
+                let _ = said.send(message.into_text().into());
+            }
+        }
+        answer = loop {
+            pauses.wait().await;
+            match stream(upstream, session, headers.clone()).await {
+                Ok(answer) => break answer,
+                Err(Fault::Down | Fault::Slow) => {}
+                Err(_) => return,
+            }
+        };
+        let _ = said.send(MISSED.into());
+    }
+}
+
+/// Told to listeners in place of what they may have missed; no message.
+const MISSED: &str = "";
+
+/// What an upstream says of its own accord.
+pub(crate) struct Unsolicited {
+    pub(super) said: broadcast::Receiver<Arc<str>>,
+    pub(super) ended: CancellationToken,
+}
+
+impl Unsolicited {
+    /// The next message; the inner `None` where some may have been missed, the outer when there will be no more.
+    pub(crate) async fn next(&mut self) -> Option<Option<Message>> {
+        let received = tokio::select! {
+            biased;
+            received = self.said.recv() => received,
+            () = self.ended.cancelled() => return None,
+        };
+        match received {
+            Ok(text) => Some(Message::parse(text.to_string()).ok()),
+            Err(broadcast::error::RecvError::Lagged(_)) => Some(None),
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Hears from an upstream that its lists have changed.
+
+use std::sync::{Arc, Weak};
+
+use crate::envelope::{Message, RawObject, raw};
+use crate::era::{self, Era};
+use crate::upstream::{Fault, Link, Pauses, Upstream};
+
+/// Hears what the upstream says of its lists, as long as the catalogue uses the link.
+pub(crate) async fn watch(upstream: Weak<Upstream>, link: Arc<Link>) {
+    if link.era == Era::Session {
+        let Ok(mut said) = link.listen().await else { return };
+        while let (Some(message), Some(upstream)) = (said.next().await, upstream.upgrade()) {
+            match message {
+                Some(message) => upstream.heard(message.method()),
+                None => upstream.fetch_known(),
+            }
+        }
+        return;
+    }
+    let mut pauses = Pauses::new();
+    while listened(&upstream, &link).await.is_ok() {
+        pauses.wait().await;
+        let Some(upstream) = upstream.upgrade() else { return };
+        if !upstream.catalogue.uses(&link).await || !link.is_alive() {
+            return;
+        }
+        // What was said meanwhile, nobody heard.
+        upstream.fetch_known();
+    }
+}
+
+/// One subscription of the stateless era, to its end. `Err` where there is none to be had.
+async fn listened(upstream: &Weak<Upstream>, link: &Link) -> Result<(), Fault> {
+    let mut params = RawObject::default();
+    params.set(
+        "notifications",
+        raw(&serde_json::json!({
+            "toolsListChanged": true, "promptsListChanged": true, "resourcesListChanged": true,
+        })),
+    );
+    let body = crate::upstream::own_request("subscriptions/listen", params);
+    let message = Message::parse(body).map_err(|_| Fault::Garbage)?;
+    let headers = era::headers_for(&message, None);
+    let mut exchange = match link.request(message.into_text(), headers).await {
+        Err(Fault::Down | Fault::Slow) => return Ok(()),
+        exchange => exchange?,
+    };
+    while let (Ok(Some(event)), Some(upstream)) = (exchange.next().await, upstream.upgrade()) {
+        match event.message {
+            // It has no such method.
+            Some(message) if message.error().is_some() => return Err(Fault::Rejected),
+            Some(message) if !message.is_response() => upstream.heard(message.method()),
+            _ => {}
+        }
+    }
+    Ok(())
+}
