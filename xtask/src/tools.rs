@@ -38,7 +38,8 @@ const NEEDS: [Need; 6] = [
         package: "postgresql",
         is_there: || {
             let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-            found("initdb").is_some() || debian.into_iter().any(|version| version.path().join("bin/initdb").exists())
+            found("initdb").is_some()
+                || debian.into_iter().any(|version| version.path().join("bin/initdb").exists())
         },
     },
     Need { what: "curl", package: "curl", is_there: || found("curl").is_some() },
