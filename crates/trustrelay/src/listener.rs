@@ -10,14 +10,17 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
 /// How many connections are served at a time: at some 32 KiB each, 512 MiB.
 const MAX_CONNECTIONS: usize = 16_384;
-/// How long a client may take to send a request's headers.
-const HEADER_TIME: Duration = Duration::from_secs(30);
+/// How long a connection may be silent before its peer is asked whether it is there, and how often it is asked then: a quiet client is kept,
+/// a dead one is not.
+const SILENCE: Duration = Duration::from_secs(60);
+const PROBES: Duration = Duration::from_secs(15);
 /// How long requests may still run after the server was told to stop.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
 
@@ -38,7 +41,8 @@ pub(crate) async fn serve(
     end_streams: impl Future<Output = ()>,
 ) {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
+    // The time to the next request's headers is also the time between requests, and there is no idle time-out.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(256);
     let builder = Arc::new(builder);
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -55,6 +59,10 @@ pub(crate) async fn serve(
         // Without it an answer of two writes waits for a delayed acknowledgement: 40 ms.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY was refused");
+        }
+        let probes = TcpKeepalive::new().with_time(SILENCE).with_interval(PROBES);
+        if let Err(error) = SockRef::from(&stream).set_tcp_keepalive(&probes) {
+            tracing::debug!(%error, "SO_KEEPALIVE was refused");
         }
         let service = router.clone().map_request(move |mut request: http::Request<hyper::body::Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
