@@ -226,11 +226,9 @@ pub(crate) async fn stateless_request(
         Ok(link) => link,
         Err(fault) => return failed(context, &upstream, &what, &message, fault),
     };
-    let resumes = message.param("requestState").or(message.param("inputResponses"));
-    if link.era == Era::Session && resumes.is_some() {
+    if link.era == Era::Session && message.param("requestState").is_some() {
         // An upstream of that era has given out none, and would take the retry for a call of its own.
-        let why =
-            "`requestState` is of no call that waits; call again without it and without `inputResponses`";
+        let why = "`requestState` is of no call that waits; call again without it";
         return ok(envelope::error(&id, INVALID_PARAMS, why));
     }
     let conveyance = conveyance(context, &link, &message);
