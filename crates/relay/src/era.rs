@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::value::RawValue;
 
 use crate::envelope::{HEADER_MISMATCH, INVALID_PARAMS, Message, RawObject, UNSUPPORTED_VERSION, raw};
+use crate::trace;
 
 /// Which of the two a peer speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,8 +27,6 @@ pub(crate) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id")
 pub(crate) const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 pub(crate) const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 pub(crate) const NAME: HeaderName = HeaderName::from_static("mcp-name");
-/// A trace that goes on (W3C Trace Context, Baggage).
-const TRACE: [&str; 3] = ["traceparent", "tracestate", "baggage"];
 const PARAM_PREFIX: &str = "mcp-param-";
 
 // The keys of `_meta` (MCP 2026-07-28, "General fields").
@@ -272,20 +271,9 @@ pub(crate) fn travelling(headers: &HeaderMap) -> HeaderMap {
         let travels = [&VERSION, &METHOD, &NAME].contains(&name)
             || text.starts_with(PARAM_PREFIX)
             || matches!(text, "accept" | "content-type" | "last-event-id")
-            || TRACE.contains(&text);
+            || trace::NAMES.contains(&text);
         if travels {
             out.append(name, value.clone());
-        }
-    }
-    out
-}
-
-/// The headers of a client that name its trace.
-pub(crate) fn trace(headers: &HeaderMap) -> HeaderMap {
-    let mut out = HeaderMap::new();
-    for name in TRACE {
-        for value in headers.get_all(name) {
-            out.append(HeaderName::from_static(name), value.clone());
         }
     }
     out

@@ -21,7 +21,7 @@ use crate::reply::{self, Reply};
 use crate::session::{Session, keep_alive};
 use crate::upstream::{Fault, Link, Upstream};
 use crate::whole::Whole;
-use crate::{clock, serve, single, subscribe};
+use crate::{clock, serve, single, subscribe, trace};
 
 pub(crate) async fn handle<B>(
     relay: &Relay,
@@ -56,7 +56,7 @@ where
             Some(upstream) => Some(Arc::clone(upstream)),
         },
     };
-    let (gone, trace) = (CancellationToken::new(), era::trace(&parts.headers));
+    let (gone, trace) = (CancellationToken::new(), trace::of_headers(&parts.headers));
     let context = Context { relay: relay.clone(), principal, pat_id, only, trace, gone };
     match parts.method {
         Method::POST => post(context, parts.headers, body).await,
@@ -249,7 +249,7 @@ async fn upstream_stream(
     waiting.reply(|| reply::ended("null")).await
 }
 
-async fn post<B>(context: Context, headers: HeaderMap, body: B) -> Reply
+async fn post<B>(mut context: Context, headers: HeaderMap, body: B) -> Reply
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
@@ -284,6 +284,7 @@ where
             return reply::json(StatusCode::BAD_REQUEST, error);
         }
     };
+    trace::adopt(&mut context.trace, &message);
     let (tasks, gone) = (context.relay.0.tasks.clone(), context.gone.clone());
     let answered = async move {
         match era::of(&headers, &message) {

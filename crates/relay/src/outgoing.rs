@@ -5,7 +5,7 @@ use http::HeaderMap;
 use crate::call::{Call, Client, Conveyance};
 use crate::envelope::Message;
 use crate::era::{self, Era};
-use crate::translate;
+use crate::{trace, translate};
 
 impl Call {
     /// The request as the upstream wants it: its text, its headers, and the id that it goes under.
@@ -30,12 +30,17 @@ impl Call {
         }
     }
 
-    /// The same, with the client's trace.
+    /// The same, with the call's trace: in its body as well, for an upstream that sees no headers or looks there. Where every byte
+    /// passes over HTTP, only the headers name it.
     pub(crate) fn traced(&self, message: &Message) -> (String, HeaderMap, String) {
-        let (text, mut headers, id) = self.outgoing(message);
-        if self.conveyance != Conveyance::Raw {
-            headers.extend(self.context.trace.clone());
+        if self.conveyance == Conveyance::Raw && !self.link.upstream.is_stdio() {
+            return self.outgoing(message);
         }
+        let mut trace = self.context.trace.clone();
+        trace::name_current(&mut trace);
+        let traced = trace::in_meta(message, &trace);
+        let (text, mut headers, id) = self.outgoing(traced.as_ref().unwrap_or(message));
+        headers.extend(trace);
         (text, headers, id)
     }
 

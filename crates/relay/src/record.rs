@@ -43,6 +43,11 @@ pub trait Recorder: Send + Sync + 'static {
 /// Longest tool name that is kept, in bytes: a client can send any.
 const MAX_TOOL: usize = 128;
 
+/// A tool's name as it is kept.
+pub(crate) fn shortened(tool: &str) -> &str {
+    &tool[..tool.floor_char_boundary(MAX_TOOL)]
+}
+
 /// The numbers of one upstream's calls with one outcome: looked up once, kept.
 #[derive(Clone)]
 struct Numbers {
@@ -85,11 +90,9 @@ impl Records {
 
     /// Logs and counts a call, and hands it to the recorder.
     pub(crate) fn note(&self, mut call: CallRecord) {
-        if call.tool.len() > MAX_TOOL {
-            let end = call.tool.floor_char_boundary(MAX_TOOL);
-            call.tool.truncate(end);
-        }
-        // The span of a call that went to an upstream; others know no such fields.
+        let end = shortened(&call.tool).len();
+        call.tool.truncate(end);
+        // The call's span; others know no such fields.
         tracing::Span::current().record("tool", call.tool.as_str()).record("outcome", call.outcome);
         tracing::info!(
             upstream = call.upstream,

@@ -256,7 +256,7 @@ impl Relay {
         session.entry.cancel.cancel();
     }
 
-    /// Notes a call that did not reach its upstream.
+    /// Notes a call that did not reach its upstream; its span is over at once.
     pub(crate) fn refused(
         &self,
         context: &Context,
@@ -276,7 +276,7 @@ impl Relay {
             bytes_in: message.text().len() as u64,
             bytes_out: 0,
         };
-        self.0.records.note(call);
+        crate::trace::call(upstream.name.as_str()).in_scope(|| self.0.records.note(call));
     }
 
     /// Lets go of what nobody has used for long: a session comes back by its id, a link is opened again.

@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::envelope::{self, INVALID_PARAMS, Message, RESOURCE_NOT_FOUND, RawObject, UPSTREAM, raw};
 use crate::era::Era;
 use crate::reply::{self, Reply};
+use crate::trace;
 use crate::upstream::{Fault, Upstream};
 
 /// A request that has found its upstream.
@@ -40,6 +41,7 @@ impl Target {
 }
 
 fn refused(message: &Message, code: i64, why: &str) -> Target {
+    trace::unknown(message);
     Target::Refused(Box::new(reply::json(StatusCode::OK, envelope::error(message.id(), code, why))))
 }
 

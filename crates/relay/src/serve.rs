@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
+use tracing::Instrument as _;
 
 use crate::builtin;
 use crate::call::{Call, Client, Conveyance};
@@ -19,7 +20,7 @@ use crate::reply::{self, Reply};
 use crate::routes::{Routed, Target, failed, faulty, target};
 use crate::session::{Session, set_level};
 use crate::upstream::{Link, Server};
-use crate::{subscribe, translate};
+use crate::{subscribe, trace, translate};
 
 /// What the relay says of itself on `/mcp`.
 pub(crate) fn own_server() -> Server {
@@ -264,7 +265,10 @@ async fn built_in(
     server: Option<&serde_json::value::RawValue>,
 ) -> Reply {
     let (started, at) = (tokio::time::Instant::now(), crate::clock::now());
-    let Some(mut result) = builtin::call(&context.relay, &context.principal, tool).await else {
+    let span = trace::call(builtin::NAME);
+    let called = builtin::call(&context.relay, &context.principal, tool).instrument(span.clone());
+    let Some(mut result) = called.await else {
+        span.record("tool", crate::record::shortened(tool)).record("outcome", "unknown");
         let why = "there is no such tool; see tools/list";
         return reply::json(StatusCode::OK, envelope::error(message.id(), INVALID_PARAMS, why));
     };
@@ -284,6 +288,6 @@ async fn built_in(
         bytes_in: message.text().len() as u64,
         bytes_out: body.len() as u64,
     };
-    context.relay.0.records.note(call);
+    span.in_scope(|| context.relay.0.records.note(call));
     reply::json(StatusCode::OK, body)
 }

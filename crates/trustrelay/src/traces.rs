@@ -38,6 +38,8 @@ impl Traces {
             .build();
         let layer = tracing_opentelemetry::layer()
             .with_tracer(provider.tracer("trustrelay"))
+            // Spans know each other without it; and a span that is entered can still be told its parent, which a request's body may name.
+            .with_context_activation(false)
             // Places in the source and threads tell an operator nothing.
             .with_location(false)
             .with_threads(false);

@@ -13,3 +13,4 @@ mod records;
 mod scopes;
 mod sessions;
 mod stdio;
+mod traced;

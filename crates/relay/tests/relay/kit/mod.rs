@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub use child::Children;
-pub use client::{Client, Era, Live};
+pub use client::{Client, Era, Live, Whole};
 pub use fake::{Fake, Log};
 pub use peer::Eras;
 use trustrelay_relay::{CallRecord, Limits, Recorder, Relay, RelayConfig, UpstreamConfig, UpstreamTransport};
