@@ -18,6 +18,8 @@ pub struct RelayConfig {
     pub public_origin: Option<String>,
     /// The keys that session ids are sealed with, newest first. Without any, ids end with the process.
     pub seal_keys: Vec<[u8; 32]>,
+    /// Where the other nodes reach this one, if there are several: the ids of its sessions name it.
+    pub home: Option<Url>,
     /// Who keeps the record of use.
     pub recorder: Option<Arc<dyn Recorder>>,
     /// What bounds each thing.
@@ -29,6 +31,7 @@ impl std::fmt::Debug for RelayConfig {
         f.debug_struct("RelayConfig")
             .field("upstreams", &self.upstreams)
             .field("public_origin", &self.public_origin)
+            .field("home", &self.home.as_ref().map(Url::as_str))
             .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
@@ -121,6 +124,8 @@ pub struct Limits {
     pub down: Duration,
     /// Between two keep-alive comments on a stream.
     pub keep_alive: Duration,
+    /// How long calls in flight may go on when the relay stops.
+    pub drain: Duration,
     /// Time for a farewell: `notifications/cancelled`, DELETE of an upstream session.
     pub farewell: Duration,
 }
@@ -150,6 +155,7 @@ impl Default for Limits {
             list_fresh: Duration::from_secs(15),
             down: Duration::from_secs(5),
             keep_alive: Duration::from_secs(15),
+            drain: Duration::from_secs(5),
             farewell: Duration::from_secs(2),
         }
     }

@@ -20,6 +20,8 @@ pub(crate) struct Context {
     pub(crate) pat_id: Uuid,
     /// `Some` on `/mcp/NAME`.
     pub(crate) only: Option<Arc<Upstream>>,
+    /// Whether the request is served here, wherever its session lives.
+    pub(crate) here: bool,
     /// The client's own trace, which goes on upstream.
     pub(crate) trace: HeaderMap,
     /// Cancelled when the client has gone away, or has read its answer.
@@ -27,6 +29,11 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// `NAME` of `/mcp/NAME`.
+    pub(crate) fn only_name(&self) -> Option<&str> {
+        self.only.as_ref().map(|upstream| upstream.name.as_str())
+    }
+
     /// The upstreams of this endpoint of which anything is within the scopes.
     pub(crate) fn touched(&self) -> Vec<Arc<Upstream>> {
         match &self.only {

@@ -14,6 +14,7 @@ use crate::body::BoxError;
 use crate::context::Context;
 use crate::envelope::{self, INVALID_REQUEST, Message};
 use crate::era::{self, Era, SESSION, STATELESS, VERSION};
+use crate::home::{Here, elsewhere};
 use crate::outlet::Outlet;
 use crate::registry::{Entry, Kind};
 use crate::relay::Relay;
@@ -57,7 +58,8 @@ where
         },
     };
     let (gone, trace) = (CancellationToken::new(), trace::of_headers(&parts.headers));
-    let context = Context { relay: relay.clone(), principal, pat_id, only, trace, gone };
+    let here = parts.extensions.get::<Here>().is_some();
+    let context = Context { relay: relay.clone(), principal, pat_id, only, here, trace, gone };
     match parts.method {
         Method::POST => post(context, parts.headers, body).await,
         Method::GET | Method::DELETE if is_stateless(&context, &parts.headers) => {
@@ -67,7 +69,7 @@ where
             let (tasks, gone) = (relay.0.tasks.clone(), context.gone.clone());
             Whole::new(&tasks, gone, async move { get(&context, &parts.headers).await }).await
         }
-        Method::DELETE => match session(&context, &parts.headers) {
+        Method::DELETE => match session(&context, &parts.headers, "") {
             Ok(session) => {
                 relay.end(&session);
                 reply::empty(StatusCode::NO_CONTENT)
@@ -106,13 +108,19 @@ fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
     })
 }
 
-fn session(context: &Context, headers: &HeaderMap) -> Result<Arc<Session>, Box<Reply>> {
+/// `body`: for the node that the session lives on, if that is another one.
+fn session(context: &Context, headers: &HeaderMap, body: &str) -> Result<Arc<Session>, Box<Reply>> {
     let Some(id) = headers.get(SESSION) else {
         let message = "Mcp-Session-Id is missing; send initialize first";
         return Err(Box::new(reply::refused(StatusCode::BAD_REQUEST, message)));
     };
     let found = match id.to_str() {
-        Ok(id) => context.relay.session(context, id)?,
+        Ok(id) => {
+            if let Some(home) = context.relay.home_of_session(context, id) {
+                return Err(Box::new(elsewhere(home, body)));
+            }
+            context.relay.session(context, id)?
+        }
         Err(_) => None,
     };
     found.ok_or_else(|| {
@@ -130,7 +138,7 @@ async fn get(context: &Context, headers: &HeaderMap) -> Reply {
     if !accepts(headers, "text/event-stream") {
         return reply::refused(StatusCode::NOT_ACCEPTABLE, "Accept must include text/event-stream");
     }
-    let session = match session(context, headers) {
+    let session = match session(context, headers, "") {
         Ok(session) => session,
         Err(refusal) => return *refusal,
     };
@@ -332,7 +340,7 @@ async fn session_post(context: &Context, headers: &HeaderMap, message: Message) 
         let why = format!("unknown MCP-Protocol-Version; a session has {}", era::SESSION_VERSIONS.join(", "));
         return reply::refused(StatusCode::BAD_REQUEST, &why);
     }
-    let session = match session(context, headers) {
+    let session = match session(context, headers, message.text()) {
         Ok(session) => session,
         Err(refusal) => return *refusal,
     };
@@ -349,7 +357,12 @@ async fn session_post(context: &Context, headers: &HeaderMap, message: Message) 
 }
 
 async fn stateless_post(context: &Context, headers: &HeaderMap, message: Message) -> Reply {
-    let entry = match register(context, Kind::Call, message.id()) {
+    if let Some(home) = context.relay.home_of_retry(context, &message) {
+        return elsewhere(home, message.text());
+    }
+    // It ends with its client, and is waited for by nobody.
+    let kind = if message.method() == "subscriptions/listen" { Kind::Stream } else { Kind::Call };
+    let entry = match register(context, kind, message.id()) {
         Ok(entry) => entry,
         Err(refusal) => return refusal,
     };

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::call::{Call, Client};
 use crate::context::Context;
 use crate::envelope::{self, INVALID_PARAMS, Message, RawObject, UPSTREAM, raw};
+use crate::home::Waiting;
 use crate::outlet::Outlet;
 use crate::registry::Entry;
 use crate::reply::{self, Reply};
@@ -97,7 +98,8 @@ impl Call {
         let relay = self.context.relay.clone();
         loop {
             let number = Uuid::now_v7();
-            let Some(state) = relay.0.sealer.seal(Purpose::Request, number.as_bytes()) else {
+            let waiting = Waiting::new(number, relay.0.home.as_ref()).write();
+            let Some(state) = relay.0.sealer.seal(Purpose::Request, &waiting) else {
                 return Err(Fault::Busy);
             };
             let (resume, resumed) = oneshot::channel();
@@ -162,7 +164,7 @@ impl crate::Relay {
         what: &str,
         id: &str,
     ) -> Option<Result<oneshot::Sender<Resumed>, Reply>> {
-        let number = Uuid::from_slice(&self.0.sealer.open(Purpose::Request, state)?).ok()?;
+        let number = Waiting::read(&self.0.sealer.open(Purpose::Request, state)?)?.number;
         let mut waiting: parking_lot::MutexGuard<'_, HashMap<Uuid, Parked>> = self.0.parked.lock();
         let theirs = waiting.get(&number).is_some_and(|parked| {
             parked.pat_id == context.pat_id && parked.upstream == upstream && parked.what == what

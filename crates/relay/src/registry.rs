@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use metrics::Gauge;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use trustrelay_token::Principal;
 use uuid::Uuid;
@@ -21,7 +22,7 @@ use crate::clock;
 pub struct Cut {
     /// Client sessions.
     pub sessions: usize,
-    /// GET streams.
+    /// Streams that tell what happens: a session's, or a subscription's.
     pub streams: usize,
     /// Calls in flight.
     pub calls: usize,
@@ -58,6 +59,8 @@ struct Held {
 pub(crate) struct Registry {
     tokens: Mutex<HashMap<Uuid, Held>>,
     next: AtomicU64,
+    /// Told whenever something is not held open any more.
+    ended: Notify,
     gauges: OnceLock<[Gauge; 4]>,
 }
 
@@ -130,6 +133,31 @@ impl Registry {
         self.cut_each(ids)
     }
 
+    /// Ends the streams, which would not end by themselves.
+    pub(crate) fn end_streams(&self) {
+        for held in self.tokens.lock().values() {
+            for (kind, cancel) in held.entries.values() {
+                if *kind == Kind::Stream {
+                    cancel.cancel();
+                }
+            }
+        }
+    }
+
+    /// Waits until no call is in flight.
+    pub(crate) async fn without_calls(&self) {
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            // From here on it is told, also of what ends before it is awaited.
+            ended.as_mut().enable();
+            if self.open().calls == 0 {
+                return;
+            }
+            ended.await;
+        }
+    }
+
     fn cut_each(&self, ids: Vec<Uuid>) -> Cut {
         ids.into_iter().fold(Cut::default(), |sum, id| {
             let cut = self.cut_token(id);
@@ -185,5 +213,7 @@ impl Drop for Entry {
                 tokens.remove(&self.pat_id);
             }
         }
+        drop(tokens);
+        self.registry.ended.notify_waiters();
     }
 }

@@ -10,6 +10,7 @@ use http::{Request, Response, StatusCode};
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 use trustrelay_token::Principal;
+use url::Url;
 use uuid::Uuid;
 
 use crate::body::{BoxError, RelayBody};
@@ -67,6 +68,7 @@ pub(crate) struct Inner {
     /// Sorted by name: the order that clients see.
     pub(crate) upstreams: Vec<Arc<Upstream>>,
     pub(crate) public_origin: Option<String>,
+    pub(crate) home: Option<Url>,
     pub(crate) limits: Limits,
     pub(crate) registry: Arc<Registry>,
     pub(crate) sealer: Sealer,
@@ -98,6 +100,7 @@ impl Relay {
         Ok(Self(Arc::new(Inner {
             upstreams,
             public_origin: config.public_origin,
+            home: config.home,
             limits: config.limits,
             registry: Arc::default(),
             sealer: Sealer::new(&config.seal_keys).map_err(RelayError::Random)?,
@@ -154,11 +157,13 @@ impl Relay {
         self.0.registry.open()
     }
 
-    /// Ends every stream and closes the upstream sessions; takes a bounded time.
+    /// Ends the streams, lets the calls in flight end, and closes the upstream sessions; takes a bounded time.
     pub async fn shutdown(&self) {
+        self.0.registry.end_streams();
+        let _ = tokio::time::timeout(self.0.limits.drain, self.0.registry.without_calls()).await;
         self.0.registry.cut_all();
         self.0.tasks.close();
-        let _ = tokio::time::timeout(Duration::from_secs(8), self.0.tasks.wait()).await;
+        let _ = tokio::time::timeout(Duration::from_secs(4), self.0.tasks.wait()).await;
         let closes = self.0.upstreams.iter().map(|upstream| upstream.close());
         let _ = tokio::time::timeout(Duration::from_secs(6), futures_util::future::join_all(closes)).await;
     }
@@ -173,9 +178,14 @@ impl Relay {
         self.0.upstreams.iter().find(|upstream| upstream.name.as_str() == name)
     }
 
+    /// The session of this id in memory.
+    pub(crate) fn known(&self, context: &Context, id: &str) -> Option<Arc<Session>> {
+        self.0.sessions.lock().find(context.pat_id, id).cloned()
+    }
+
     /// The session that an id names, in memory or begun anew from what the id says. `Err` where there is no room for it.
     pub(crate) fn session(&self, context: &Context, id: &str) -> Result<Option<Arc<Session>>, Box<Reply>> {
-        let only = context.only.as_ref().map(|upstream| upstream.name.as_str());
+        let only = context.only_name();
         {
             let sessions = self.0.sessions.lock();
             if let Some(session) = sessions.find(context.pat_id, id) {
@@ -201,8 +211,8 @@ impl Relay {
         init: &RawObject,
         link: Option<Arc<Link>>,
     ) -> Result<Arc<Session>, Reply> {
-        let only = context.only.as_ref().map(|upstream| upstream.name.to_string());
-        let sealed = Sealed::new(context.pat_id, only, init, link.as_deref());
+        let only = context.only_name().map(ToOwned::to_owned);
+        let sealed = Sealed::new(context.pat_id, only, init, link.as_deref(), self.0.home.as_ref());
         let id = sealed.as_ref().and_then(|sealed| sealed.seal(&self.0.sealer));
         let (Some(sealed), Some(id)) = (sealed, id) else {
             return Err(reply::refused(StatusCode::SERVICE_UNAVAILABLE, "no randomness; try again"));

@@ -131,7 +131,11 @@ pub(crate) async fn session_said(context: &Context, session: &Session, message: 
     let accepted = reply::empty(StatusCode::ACCEPTED);
     if message.is_response() {
         let reaches = |name: &str| context.principal.scopes.touches_upstream(name);
-        session.answered(message, reaches).await;
+        if !session.answered(message, reaches).await {
+            let why =
+                "no question of this id waits in this session: it was answered, given up, or asked elsewhere";
+            return reply::refused(StatusCode::BAD_REQUEST, why);
+        }
         return accepted;
     }
     match message.method() {

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use trustrelay_token::Principal;
+use url::Url;
 use uuid::Uuid;
 
 use crate::envelope::{self, Message, RawObject, raw};
@@ -41,6 +42,9 @@ pub(crate) struct Sealed {
     version: String,
     /// The client's `initialize` parameters.
     init: Box<RawValue>,
+    /// The node that it lives on, if there are several.
+    #[serde(default)]
+    pub(crate) home: Option<Url>,
     /// Tells an ended session from others.
     pub(crate) number: u64,
 }
@@ -54,6 +58,7 @@ impl Sealed {
         only: Option<String>,
         init: &RawObject,
         link: Option<&Link>,
+        home: Option<&Url>,
     ) -> Option<Self> {
         let mut number = [0; 8];
         getrandom::fill(&mut number).ok()?;
@@ -70,6 +75,7 @@ impl Sealed {
             upstream: own.map(ToOwned::to_owned),
             version: link.map_or_else(|| SESSION_VERSIONS[0].to_owned(), |link| link.server.version.clone()),
             init: init.to_raw(),
+            home: home.cloned(),
             number: u64::from_ne_bytes(number),
         })
     }
@@ -121,6 +127,8 @@ pub(crate) struct Session {
     pub(crate) pat_id: Uuid,
     /// `Some` for `/mcp/NAME`.
     pub(crate) only: Option<String>,
+    /// See [`Sealed`].
+    pub(crate) home: Option<Url>,
     /// The client's `initialize` parameters: its upstream sessions are opened with them.
     pub(crate) init: RawObject,
     pub(crate) entry: Entry,
@@ -159,6 +167,7 @@ impl Session {
             number: sealed.number,
             pat_id: sealed.pat_id,
             only: sealed.only.clone(),
+            home: sealed.home.clone(),
             init: RawObject::parse(sealed.init.get()).unwrap_or_default(),
             entry,
             tasks: TaskTracker::new(),

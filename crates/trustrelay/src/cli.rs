@@ -106,6 +106,14 @@ pub(crate) struct Serve {
     /// The address that people and agents use, if a proxy stands in front
     #[arg(long, env = "TRUSTRELAY_PUBLIC_URL", value_name = "URL")]
     pub(crate) public_url: Option<Url>,
+    /// Where the other nodes reach this one, such as http://10.0.0.5:8080: requests for a session that began here are carried here,
+    /// whichever node they come to. For nodes that share a database
+    #[arg(long, env = "TRUSTRELAY_NODE_URL", value_name = "URL")]
+    pub(crate) node_url: Option<Url>,
+    /// How long to go on serving after SIGTERM while /readyz says that this node stops, such as 3s: until a balancer sends it nothing more
+    /// [default: 0s]
+    #[arg(long, env = "TRUSTRELAY_DRAIN", value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) drain: Option<SignedDuration>,
     /// An MCP server behind the relay; may be given several times
     #[arg(long, env = "TRUSTRELAY_UPSTREAM", value_name = "NAME=URL", value_delimiter = '\n')]
     pub(crate) upstream: Vec<String>,

@@ -16,6 +16,9 @@ use crate::duration::parse_duration;
 
 const DEFAULT_FILE: &str = "trustrelay.toml";
 const DEFAULT_DATA_DIR: &str = "trustrelay-data";
+const DEFAULT_LEASE: std::time::Duration = std::time::Duration::from_secs(2);
+/// Who stops a program waits so long, and rarely longer.
+const MAX_DRAIN: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// The file's keys. An unknown one is refused, so that a mistyped one is noticed.
 #[derive(Debug, Default, Deserialize)]
@@ -30,7 +33,10 @@ pub(crate) struct File {
     listen: Option<SocketAddr>,
     #[serde(alias = "public_url")]
     public_url: Option<Url>,
+    #[serde(alias = "node_url")]
+    node_url: Option<Url>,
     lease: Option<String>,
+    drain: Option<String>,
     #[serde(alias = "otlp_endpoint")]
     otlp_endpoint: Option<Url>,
     log: Option<String>,
@@ -147,7 +153,11 @@ pub(crate) fn location(place: &Place, file: &File) -> anyhow::Result<Location> {
 pub(crate) struct ServeConfig {
     pub(crate) listen: SocketAddr,
     pub(crate) public_url: Option<Url>,
+    /// Where the other nodes reach this one.
+    pub(crate) node_url: Option<Url>,
     pub(crate) lease: std::time::Duration,
+    /// How long the server goes on when it was told to stop.
+    pub(crate) drain: std::time::Duration,
     /// Where traces go, if anywhere.
     pub(crate) otlp_endpoint: Option<Url>,
     pub(crate) log: String,
@@ -158,16 +168,17 @@ pub(crate) struct ServeConfig {
 
 /// Merges flags, environment and file.
 pub(crate) fn serve_config(serve: &Serve, file: File) -> anyhow::Result<ServeConfig> {
-    let lease = match (&serve.lease, &file.lease) {
-        (Some(lease), _) => *lease,
-        (None, Some(text)) => {
-            parse_duration(text).map_err(|error| anyhow::anyhow!("configuration key `lease`: {error}"))?
-        }
-        (None, None) => jiff::SignedDuration::from_secs(2),
-    };
-    let lease = std::time::Duration::try_from(lease).context("--lease is negative")?;
+    let lease = duration("lease", serve.lease, file.lease.as_deref(), DEFAULT_LEASE)?;
     if !(std::time::Duration::from_millis(200)..=MAX_LEASE).contains(&lease) {
         bail!("--lease is {lease:?}; it must be between 200ms and {MAX_LEASE:?} (the default is 2s)");
+    }
+    let drain = duration("drain", serve.drain, file.drain.as_deref(), std::time::Duration::ZERO)?;
+    if drain > MAX_DRAIN {
+        bail!("--drain is {drain:?}; it must be {MAX_DRAIN:?} at most");
+    }
+    let node_url = serve.node_url.clone().or(file.node_url);
+    if let Some(url) = &node_url {
+        check_bare("--node-url", url)?;
     }
     let listen = serve.listen.or(file.listen).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)));
     let dev = serve.dev.or(file.dev).unwrap_or(false);
@@ -178,7 +189,7 @@ pub(crate) fn serve_config(serve: &Serve, file: File) -> anyhow::Result<ServeCon
     }
     let public_url = serve.public_url.clone().or(file.public_url);
     if let Some(url) = &public_url {
-        check_public(url)?;
+        check_bare("--public-url", url)?;
     }
     let otlp_endpoint = serve.otlp_endpoint.clone().or(file.otlp_endpoint);
     if let Some(url) = &otlp_endpoint {
@@ -198,7 +209,9 @@ pub(crate) fn serve_config(serve: &Serve, file: File) -> anyhow::Result<ServeCon
     Ok(ServeConfig {
         listen,
         public_url,
+        node_url,
         lease,
+        drain,
         otlp_endpoint,
         log: serve.log.clone().or(file.log).unwrap_or_else(|| "info".into()),
         dev,
@@ -206,7 +219,24 @@ pub(crate) fn serve_config(serve: &Serve, file: File) -> anyhow::Result<ServeCon
     })
 }
 
-fn check_public(url: &Url) -> anyhow::Result<()> {
+/// A duration of the flag, else of the file.
+fn duration(
+    key: &str,
+    flag: Option<jiff::SignedDuration>,
+    file: Option<&str>,
+    default: std::time::Duration,
+) -> anyhow::Result<std::time::Duration> {
+    let given = match (flag, file) {
+        (Some(given), _) => given,
+        (None, Some(text)) => {
+            parse_duration(text).map_err(|error| anyhow::anyhow!("configuration key `{key}`: {error}"))?
+        }
+        (None, None) => return Ok(default),
+    };
+    std::time::Duration::try_from(given).with_context(|| format!("--{key} is negative"))
+}
+
+fn check_bare(flag: &str, url: &Url) -> anyhow::Result<()> {
     let bare = matches!(url.scheme(), "http" | "https")
         && url.path() == "/"
         && url.username().is_empty()
@@ -214,9 +244,10 @@ fn check_public(url: &Url) -> anyhow::Result<()> {
         && url.query().is_none()
         && url.fragment().is_none();
     if !bare {
-        bail!(
-            "--public-url `{url}` must be http:// or https:// with a host, perhaps a port, and nothing else"
-        );
+        // A password in it is not repeated.
+        let mut url = url.clone();
+        let _ = url.set_password(None);
+        bail!("{flag} `{url}` must be http:// or https:// with a host, perhaps a port, and nothing else");
     }
     Ok(())
 }
@@ -321,7 +352,9 @@ mod tests {
             listen: None,
             public_url: None,
             upstream: vec![],
+            node_url: None,
             lease: None,
+            drain: None,
             otlp_endpoint: None,
             log: None,
             dev: None,
@@ -419,10 +452,35 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_out_of_bounds_is_refused() {
-        for lease in ["1ms", "2h"] {
-            let file = parse(&format!("lease = \"{lease}\"")).expect("parses");
-            assert!(serve_config(&serve(), file).is_err(), "{lease}");
+    fn a_duration_out_of_bounds_is_refused_by_its_name() {
+        for (key, wrong) in [("lease", "1ms"), ("lease", "2h"), ("lease", "soon"), ("drain", "2h")] {
+            let file = parse(&format!("{key} = \"{wrong}\"")).expect("parses");
+            let error = serve_config(&serve(), file).expect_err(wrong).to_string();
+            assert!(error.contains(key), "{error}");
+        }
+        let file = parse("lease = \"3s\"\ndrain = \"4s\"").expect("parses");
+        let config = serve_config(&serve(), file).expect("good");
+        assert_eq!((config.lease.as_secs(), config.drain.as_secs()), (3, 4));
+    }
+
+    #[test]
+    fn an_address_of_the_node_is_a_host_and_nothing_else() {
+        for (url, is_good) in [
+            ("http://10.0.0.5:8080", true),
+            ("https://a.relay.example.org", true),
+            ("http://10.0.0.5:8080/mcp", false),
+            ("http://ada:s3cret@10.0.0.5:8080", false),
+            ("postgres://10.0.0.5", false),
+        ] {
+            let file = parse(&format!("node-url = \"{url}\"")).expect("parses");
+            match serve_config(&serve(), file) {
+                Ok(config) => assert!(is_good && config.node_url.is_some(), "{url}"),
+                Err(error) => {
+                    let error = error.to_string();
+                    let named = error.contains("--node-url") && !error.contains("s3cret");
+                    assert!(!is_good && named, "{url}: {error}");
+                }
+            }
         }
     }
 }

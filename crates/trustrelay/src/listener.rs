@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::extract::ConnectInfo;
+use futures_util::FutureExt;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -48,10 +49,20 @@ pub(crate) async fn serve(
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let graceful = GracefulShutdown::new();
     tokio::pin!(stop);
+    let mut stopped = false;
     loop {
-        let accepted = tokio::select! {
-            () = &mut stop => break,
-            accepted = accept(&listener, &places) => accepted,
+        let accepted = if stopped {
+            // Who was let in by the system before the end has been let in.
+            let Some(accepted) = accept(&listener, &places).now_or_never() else { break };
+            accepted
+        } else {
+            tokio::select! {
+                () = &mut stop => {
+                    stopped = true;
+                    continue;
+                }
+                accepted = accept(&listener, &places) => accepted,
+            }
         };
         let Some((stream, peer, place)) = accepted else {
             continue;

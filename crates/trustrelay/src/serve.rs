@@ -4,12 +4,13 @@ use std::process::ExitCode;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 use trustrelay_authority::{Authority, AuthorityConfig, Call, Cut};
 use trustrelay_relay::{CallRecord, Recorder, Relay, RelayConfig};
-use trustrelay_web::{AppState, WebConfig};
+use trustrelay_web::{AppState, Nodes, WebConfig};
 use url::Url;
 use uuid::Uuid;
 
@@ -69,6 +70,9 @@ pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode>
     let file = config::read_file(place)?;
     let location = config::location(place, &file)?;
     let config = config::serve_config(&serve, file)?;
+    if config.node_url.is_some() && matches!(location.data, Data::Directory(_)) {
+        bail!("--node-url is for nodes that share a database; give it with --database-url, or leave it out");
+    }
     let (traces, spans) = config.otlp_endpoint.as_ref().map(Traces::start).transpose()?.unzip();
     logging::start(&config.log, spans)?;
     // Signals that come while starting are kept.
@@ -93,6 +97,7 @@ pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode>
     let relay = Relay::new(RelayConfig {
         upstreams: config.upstreams,
         public_origin,
+        home: config.node_url.clone(),
         seal_keys: vec![opened.mcp_key],
         recorder: Some(Arc::new(NoteCalls(Arc::downgrade(&opened.authority)))),
         ..RelayConfig::default()
@@ -115,7 +120,19 @@ pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode>
     let secure_cookies = base.scheme() == "https";
     let metrics = PrometheusBuilder::new().install_recorder().context("metrics do not start")?;
     tokio::spawn(keep_metrics(metrics.clone()));
-    let web = WebConfig { public_url: config.public_url, secure_cookies, metrics: Some(metrics) };
+    let nodes = config
+        .node_url
+        .map(|_| Nodes::new())
+        .transpose()
+        .context("the way to other nodes cannot be set up")?;
+    let stopping = CancellationToken::new();
+    let web = WebConfig {
+        public_url: config.public_url,
+        secure_cookies,
+        metrics: Some(metrics),
+        nodes: nodes.clone(),
+        stopping: stopping.clone(),
+    };
     let router = trustrelay_web::router(AppState::new(authority.clone(), relay.clone(), web));
     say(format_args!("listening on http://{address}"))?;
     tracing::info!(%address, data = opened.place, "ready");
@@ -125,9 +142,25 @@ pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode>
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+        stopping.cancel();
+        if !config.drain.is_zero() {
+            tracing::info!(drain = ?config.drain, "stopping: no longer ready, and serving what still comes");
+            // Who says it twice does not want to wait.
+            tokio::select! {
+                () = tokio::time::sleep(config.drain) => {}
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
         tracing::info!("stopping: letting requests end");
     };
-    listener::serve(listener, router, stop, relay.shutdown()).await;
+    let end_streams = async {
+        if let Some(nodes) = &nodes {
+            nodes.stop();
+        }
+        relay.shutdown().await;
+    };
+    listener::serve(listener, router, stop, end_streams).await;
     authority.stop().await;
     if let Some(traces) = traces {
         traces.stop().await;

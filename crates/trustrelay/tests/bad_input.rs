@@ -45,6 +45,8 @@ fn a_broken_configuration_is_named_with_its_line_and_key() {
     }
     for (text, names) in [
         ("lease = \"soon\"\n", &["`lease`", "soon"][..]),
+        ("drain = \"soon\"\n", &["`drain`", "soon"]),
+        ("node-url = \"http://10.0.0.5:8080\"\n", &["--node-url", "--database-url"]),
         ("[upstreams.a]\nurl = \"nonsense\"\n", &["`upstreams.a`", "`url`"]),
         ("[upstreams.a]\n", &["`upstreams.a`", "neither"]),
         ("[upstreams.a]\nurl = \"http://x/\"\ncommand = \"y\"\n", &["`upstreams.a`", "both"]),

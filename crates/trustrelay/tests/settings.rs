@@ -32,6 +32,18 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
             says: ["flag", "variable", "file"],
         },
         Setting {
+            flag: &["--node-url", "http://flag/x"],
+            variable: ("TRUSTRELAY_NODE_URL", "http://variable/x"),
+            file: "node-url = \"http://file/x\"",
+            says: ["flag", "variable", "file"],
+        },
+        Setting {
+            flag: &["--drain", "900s"],
+            variable: ("TRUSTRELAY_DRAIN", "800s"),
+            file: "drain = \"700s\"",
+            says: ["900s", "800s", "700s"],
+        },
+        Setting {
             flag: &["--secret-key-file", "flag.key"],
             variable: ("TRUSTRELAY_SECRET_KEY_FILE", "variable.key"),
             file: "secret-key-file = \"file.key\"",

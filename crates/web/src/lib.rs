@@ -9,6 +9,7 @@ mod error;
 mod extract;
 mod json;
 mod mcp;
+mod nodes;
 mod numbers;
 mod openapi;
 mod ops;
@@ -19,6 +20,7 @@ mod router;
 mod routes;
 mod state;
 
+pub use nodes::Nodes;
 pub use openapi::document as openapi;
 pub use router::router;
 pub use routes::{Door, Route, routes};

@@ -12,17 +12,18 @@ use http::HeaderValue;
 use http::header::COOKIE;
 use tracing::{Instrument, Span};
 use trustrelay_guard::{TOKEN_EXPIRATION, expiration};
-use trustrelay_relay::continue_trace;
+use trustrelay_relay::{Elsewhere, continue_trace};
 
 use crate::credential::{address, user_agent, verified};
 use crate::envelope::{REQUEST_ID, request_id};
 use crate::error::{ApiError, REALM};
+use crate::nodes::{Asked, Lost, keep_if_carried};
 use crate::state::AppState;
 
 /// `/mcp`: all upstreams.
 pub(crate) async fn all(State(state): State<AppState>, request: Request) -> Response {
     let (id, span) = begun(&request);
-    let answer = named(id, span, relay(&state, None, request)).await;
+    let answer = named(id.clone(), span, relay(&state, None, &id, request)).await;
     state.numbers.mcp.answered(answer.status());
     answer
 }
@@ -36,7 +37,7 @@ pub(crate) async fn one(
     // What is not UTF-8 is no upstream's name, and neither is the empty one: the relay says so to who may ask.
     let name = name.map_or_else(|_| String::new(), |Path(name)| name);
     let (id, span) = begun(&request);
-    let answer = named(id, span, relay(&state, Some(&name), request)).await;
+    let answer = named(id.clone(), span, relay(&state, Some(&name), &id, request)).await;
     state.numbers.mcp_one.answered(answer.status());
     answer
 }
@@ -62,7 +63,10 @@ async fn named(id: HeaderValue, span: Span, work: impl Future<Output = Response>
     answer
 }
 
-async fn relay(state: &AppState, upstream: Option<&str>, mut request: Request) -> Response {
+async fn relay(state: &AppState, upstream: Option<&str>, id: &HeaderValue, mut request: Request) -> Response {
+    // Before the credential is taken out: it goes along to the node that the request belongs to.
+    let nodes = state.config.nodes.as_ref().map(|nodes| (nodes, Asked::of(&request, id)));
+    keep_if_carried(&mut request);
     let principal = match verified(state, request.headers_mut()).await {
         Ok(principal) => principal,
         Err(refusal) => return refusal.response::<Body>(REALM),
@@ -72,7 +76,16 @@ async fn relay(state: &AppState, upstream: Option<&str>, mut request: Request) -
     state.authority.note_use(&principal, address(&parts), user_agent(&parts.headers));
     let expires = expiration(&principal);
     let request = Request::from_parts(parts, body);
-    let answer = state.relay.handle(Arc::clone(&principal), upstream, request).await;
+    let mut answer = state.relay.handle(Arc::clone(&principal), upstream, request).await;
+    if let Some(to) = answer.extensions_mut().remove::<Elsewhere>()
+        && let Some((nodes, asked)) = nodes
+    {
+        answer = match nodes.carry(&asked, &to).await {
+            Ok(answer) => return answer,
+            Err(Lost::Unreached) => state.relay.handle(principal, upstream, asked.here(to.body)).await,
+            Err(Lost::Unsure) => to.unsure(),
+        };
+    }
     let mut answer = answer.map(Body::new);
     if let Some(expires) = expires {
         answer.headers_mut().insert(TOKEN_EXPIRATION, expires);

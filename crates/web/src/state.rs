@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio_util::sync::CancellationToken;
 use trustrelay_authority::Authority;
 use trustrelay_relay::Relay;
 use url::Url;
 
+use crate::nodes::Nodes;
 use crate::numbers::Numbers;
 
 /// How long a request of the REST API or a page may take. MCP streams have no such limit.
@@ -22,6 +24,10 @@ pub struct WebConfig {
     pub secure_cookies: bool,
     /// Where the numbers of `/metrics` come from.
     pub metrics: Option<PrometheusHandle>,
+    /// The way to the other nodes, if there are any.
+    pub nodes: Option<Nodes>,
+    /// Cancelled when the server has been told to stop: from then on it is not ready.
+    pub stopping: CancellationToken,
 }
 
 /// Shared by all handlers; cheap to clone.

@@ -180,6 +180,7 @@ async fn a_stateless_upstreams_question_that_a_session_client_never_answers_ends
     assert_eq!(answer.code(), -32603, "{}", answer.text);
     assert_eq!(kept.outcome("ask").await, "error");
     // An answer that comes too late is taken, and does nothing.
-    assert_eq!(client.respond(&answer.messages[0]["id"], "result", json!({})).await, 202);
+    // What nobody waits for any more is refused: a client that is told "accepted" would believe it.
+    assert_eq!(client.respond(&answer.messages[0]["id"], "result", json!({})).await, 400);
     assert!(eventually(|| (relay.open().calls == 0).then_some(())).await.is_some());
 }

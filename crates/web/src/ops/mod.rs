@@ -17,8 +17,11 @@ pub(crate) async fn healthz() -> Value<serde_json::Value> {
     Value { value: json!({ "status": "ok" }) }
 }
 
-/// `GET /readyz`: the store answers, and tokens are verified from memory.
+/// `GET /readyz`: the store answers, tokens are verified from memory, and nobody has told this node to stop.
 pub(crate) async fn readyz(State(state): State<AppState>) -> Result<Value<serde_json::Value>, ApiError> {
+    if state.config.stopping.is_cancelled() {
+        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "this node is stopping"));
+    }
     state.authority.ready().await?;
     if !state.authority.holds_lease() {
         let message = "this node holds no lease yet, or has lost it; see its log";

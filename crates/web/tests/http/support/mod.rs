@@ -105,6 +105,7 @@ impl World {
             public_url: setting.public_url.map(|url| url.parse().expect("a URL")),
             secure_cookies: setting.secure_cookies,
             metrics: setting.metrics,
+            ..WebConfig::default()
         };
         let state = AppState::new(authority.clone(), relay, web).with_time_limit(setting.time_limit);
         let router = trustrelay_web::router(state);
