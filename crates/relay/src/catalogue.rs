@@ -155,7 +155,7 @@ pub(crate) struct Catalogue {
     owed: Mutex<HashSet<List>>,
     /// Lists whose last fetch failed.
     failed: Mutex<HashSet<List>>,
-    link: tokio::sync::Mutex<Option<Arc<Link>>>,
+    pub(crate) link: tokio::sync::Mutex<Option<Arc<Link>>>,
     changes: broadcast::Sender<List>,
 }
 
@@ -375,7 +375,7 @@ impl Upstream {
         }
         let own = crate::upstream::own_initialize();
         // Most commands are of the session era, and asking one otherwise may cost a start of it.
-        let link = if self.is_stdio() {
+        let link = if self.is_stdio() && !self.speaks_stateless() {
             match self.session(&own).await? {
                 Some(link) => link,
                 None => self.stateless().await?.ok_or(Fault::Garbage)?,

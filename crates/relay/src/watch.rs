@@ -30,6 +30,24 @@ pub(crate) async fn watch(upstream: Weak<Upstream>, link: Arc<Link>) {
     }
 }
 
+/// Has the catalogue ask on a command's new process of the stateless era, if it asked on another one until now: that one serves
+/// everybody, so its lists are the ones that its clients see, and one process less runs.
+pub(crate) async fn move_to(upstream: Arc<Upstream>, link: Arc<Link>) {
+    let before = {
+        let mut slot = upstream.catalogue.link.lock().await;
+        // It was never asked for anything, or is on this one already.
+        if slot.as_ref().is_none_or(|held| held.era == Era::Stateless && held.is_alive()) {
+            return;
+        }
+        slot.replace(Arc::clone(&link))
+    };
+    tokio::spawn(watch(Arc::downgrade(&upstream), link));
+    upstream.fetch_known();
+    if let Some(before) = before {
+        before.close().await;
+    }
+}
+
 /// One subscription of the stateless era, to its end. `Err` where there is none to be had.
 async fn listened(upstream: &Weak<Upstream>, link: &Link) -> Result<(), Fault> {
     let mut params = RawObject::default();

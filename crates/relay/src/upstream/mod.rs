@@ -232,6 +232,7 @@ impl Upstream {
         // A pipe that is silent is waited for no longer than one that may have to fetch itself is in the session era.
         let wait = self.limits.initialize.min(self.limits.handshake(self.is_stdio()));
         let reuse = slot.take().map(|(_, link)| link).filter(|link| link.is_alive());
+        let is_new = reuse.is_none();
         let found = timeout(wait, Link::discover(self, reuse)).await.unwrap_or(Err(Fault::Slow));
         if found.is_ok() || !self.is_stdio() {
             self.note(found.as_ref().err().copied());
@@ -240,6 +241,9 @@ impl Upstream {
             Ok(Some(link)) => {
                 self.eras.lock().stateless = Some(true);
                 *slot = Some((Instant::now(), Arc::clone(&link)));
+                if self.is_stdio() && is_new {
+                    tokio::spawn(crate::watch::move_to(Arc::clone(self), Arc::clone(&link)));
+                }
                 Ok(Some(link))
             }
             Ok(None) => {
@@ -295,6 +299,11 @@ impl Upstream {
     /// Whether it is worth asking for a session.
     pub(crate) fn may_speak_session(&self) -> bool {
         self.eras.lock().session != Some(false)
+    }
+
+    /// Whether it is known to speak the stateless era.
+    pub(crate) fn speaks_stateless(&self) -> bool {
+        self.eras.lock().stateless == Some(true)
     }
 
     /// It has just begun one.

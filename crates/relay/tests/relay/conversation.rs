@@ -158,11 +158,6 @@ async fn a_session_client_that_only_goes_away_has_not_cancelled() {
 #[tokio::test]
 async fn list_changes_come_to_those_who_listen_everywhere() {
     for place in Place::all() {
-        let own_process = place.transport == Transport::Stdio && place.upstream == Eras::Both;
-        if own_process && place.client == Era::Stateless && place.at.is_none() {
-            // A command of both eras runs once for each: the catalogue hears the other one.
-            continue;
-        }
         let world = place.begin().await;
         world.client.names("tools/list").await;
         world.client.call("echo", json!({})).await;
@@ -171,7 +166,7 @@ async fn list_changes_come_to_those_who_listen_everywhere() {
         world.client.call("grow", json!({})).await;
         assert_eq!(heard.message().await["method"], "notifications/tools/list_changed", "{place:?}");
         // A process of the session era knows of its own growth only: the list is of another.
-        let same = place.transport == Transport::Http || place.upstream == Eras::Stateless;
+        let same = place.transport == Transport::Http || place.asks_statelessly();
         if place.at.is_none() && same {
             assert!(world.client.names("tools/list").await.contains(&"up__grown0".to_owned()), "{place:?}");
         }
@@ -183,6 +178,7 @@ async fn list_changes_come_to_those_who_listen_everywhere() {
 async fn listening(place: &Place, log: &crate::kit::Log) {
     let raw = place.client == Era::Session && place.at.is_some() && place.upstream != Eras::Stateless;
     match (place.transport, place.upstream) {
+        (Transport::Stdio, Eras::Both) if place.asks_statelessly() => log.saw("LISTENS").await,
         (Transport::Http, Eras::Session) => log.saw("HEARS").await,
         (Transport::Http, _) if raw => log.saw("HEARS").await,
         (Transport::Http, _) | (_, Eras::Stateless) => log.saw("LISTENS").await,

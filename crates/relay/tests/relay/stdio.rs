@@ -269,3 +269,40 @@ async fn a_childs_errors_go_to_the_log_and_not_to_the_client() {
     client.revoke();
     assert!(!heard.whole().await.text.contains("secret"));
 }
+
+#[tokio::test]
+async fn a_command_of_both_eras_lists_what_its_one_stateless_process_has_once_it_runs() {
+    let children = Children::new(Eras::Both).await;
+    let relay = relay(vec![children.config("up")]);
+    let mine = principal("mcp");
+    let session = Client::new(&relay, &mine, None).await;
+    session.names("tools/list").await;
+    let [first] = children.log.started()[..] else { panic!("{:?}", children.log.started()) };
+    // Nobody asks a command for another era than it is spoken to in.
+    assert!(!children.log.has("server/discover"));
+
+    let stateless = Client::stateless(&relay, &mine, None);
+    let shared = pid(&stateless).await;
+    is_gone(first).await;
+    children.log.saw("LISTENS").await;
+    let mut heard = stateless.listen(&[]).await;
+    stateless.call("grow", json!({})).await;
+    assert_eq!(heard.message().await["method"], "notifications/tools/list_changed");
+    assert!(session.names("tools/list").await.contains(&"up__grown0".to_owned()));
+    // What a session calls has a process of its own, as before.
+    let own = pid(&session).await;
+    assert!(own != shared && is_there(own) && is_there(shared));
+
+    // A new one is asked and heard in its place.
+    stateless.call("crash", json!({})).await;
+    let again = pid(&stateless).await;
+    assert_ne!(again, shared);
+    // The growth may have been told of twice.
+    while stateless.names("tools/list").await.contains(&"up__grown0".to_owned()) {
+        assert_eq!(heard.message().await["method"], "notifications/tools/list_changed");
+    }
+    relay.shutdown().await;
+    for pid in children.log.started() {
+        is_gone(pid).await;
+    }
+}
