@@ -56,6 +56,8 @@ pub(crate) struct Call {
 /// How a call ended, when it did so by itself.
 enum End {
     Answered(&'static str),
+    /// The upstream has ended its stream before its answer.
+    Unanswered,
     /// The client went away, which in the stateless era says that it cancels.
     Cancelled,
 }
@@ -104,19 +106,41 @@ impl Call {
             Client::Session(session) => session.entry.cancel.clone(),
             Client::Stateless(_) => CancellationToken::new(),
         };
+        // Where the client's own word has passed, what the upstream says to it passes as well.
+        let grace = match self.conveyance {
+            Conveyance::Raw if !self.link.upstream.is_stdio() => self.link.upstream.limits.farewell,
+            _ => std::time::Duration::ZERO,
+        };
+        let cancelled = async {
+            cancel.cancelled().await;
+            if !grace.is_zero() {
+                sleep(grace).await;
+            }
+        };
         let mut sent = None;
         let end = tokio::select! {
             biased;
             () = cut.cancelled() => None,
             () = gone.cancelled() => None,
-            () = cancel.cancelled() => Some(Ok(End::Cancelled)),
+            () = cancelled => Some(Ok(End::Cancelled)),
             end = self.exchange(&mut outlet, &mut id, &mut sent) => Some(end),
+        };
+        // Nobody answers to what was cancelled, and that is no fault.
+        let end = match end {
+            Some(Ok(End::Unanswered) | Err(_)) if cancel.is_cancelled() => Some(Ok(End::Cancelled)),
+            end => end,
         };
         let outcome = match end {
             Some(Ok(End::Answered(outcome))) => outcome,
+            Some(Ok(End::Unanswered)) => {
+                outlet.close();
+                "ok"
+            }
             Some(Ok(End::Cancelled)) => {
                 outlet.close();
-                self.tell_cancelled(sent.as_deref(), "the client cancelled").await;
+                if self.conveyance != Conveyance::Raw {
+                    self.tell_cancelled(sent.as_deref(), "the client cancelled").await;
+                }
                 "cancelled"
             }
             Some(Err(fault)) => {
@@ -247,8 +271,7 @@ impl Call {
                             && exchange.is_stream()
                             && status.is_success() =>
                         {
-                            outlet.close();
-                            Ok(End::Answered("ok"))
+                            Ok(End::Unanswered)
                         }
                         None => Err(Fault::Garbage),
                     };
@@ -277,7 +300,7 @@ impl Call {
                     continue;
                 }
                 if found.is_response() {
-                    let outcome = if has_failed(&found) { "error" } else { "ok" };
+                    let outcome = if found.has_failed() { "error" } else { "ok" };
                     if self.conveyance == Conveyance::Raw && exchange.is_stream() {
                         outlet.frame(frame).await;
                         answered = Some(outcome);
@@ -465,16 +488,4 @@ impl Call {
 /// Whether a response is to this request. One without an id is to whatever was asked.
 fn is_to(response: &Message, sent: Option<&str>) -> bool {
     response.id() == "null" || sent.is_none_or(|sent| envelope::is_same_id(response.id(), sent))
-}
-
-/// Whether a response says that it failed: with an error, or as a tool does, in its result (MCP 2025-11-25, "Tools", "Error
-/// Handling").
-fn has_failed(response: &Message) -> bool {
-    let says_so = |result: &str| {
-        // Most results do not speak of it, and are not read for it.
-        result.contains("\"isError\"")
-            && RawObject::parse(result)
-                .is_ok_and(|result| result.get("isError").is_some_and(|is| is.get() == "true"))
-    };
-    response.error().is_some() || response.result().is_some_and(says_so)
 }

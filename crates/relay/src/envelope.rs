@@ -276,6 +276,18 @@ impl Message {
         self.error.clone().map(|at| &self.text[at])
     }
 
+    /// Whether a response says that it failed: with an error, or as a tool does, in its result (MCP 2025-11-25, "Tools", "Error
+    /// Handling").
+    pub(crate) fn has_failed(&self) -> bool {
+        let says_so = |result: &str| {
+            // Most results do not speak of it, and are not read for it.
+            result.contains("\"isError\"")
+                && RawObject::parse(result)
+                    .is_ok_and(|result| result.get("isError").is_some_and(|is| is.get() == "true"))
+        };
+        self.error().is_some() || self.result().is_some_and(says_so)
+    }
+
     /// A parameter's JSON.
     pub(crate) fn param(&self, name: &str) -> Option<&str> {
         self.given.iter().find(|(key, _)| key == name).map(|(_, at)| &self.text[at.clone()])

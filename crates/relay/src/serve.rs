@@ -141,8 +141,7 @@ pub(crate) async fn session_said(context: &Context, session: &Session, message: 
     match message.method() {
         "notifications/initialized" => {}
         "notifications/cancelled" => {
-            let flight = message.param("requestId").and_then(|id| session.calls.lock().get(id).cloned());
-            if let Some(flight) = flight {
+            if let Some(flight) = session.in_flight(&message) {
                 flight.cancel.cancel();
             }
         }

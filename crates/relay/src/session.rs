@@ -263,6 +263,11 @@ impl Session {
         self.held().into_iter().map(|(link, _)| link).collect()
     }
 
+    /// The call that a client's `notifications/cancelled` is about.
+    pub(crate) fn in_flight(&self, cancelled: &Message) -> Option<InFlight> {
+        self.calls.lock().get(cancelled.param("requestId")?).cloned()
+    }
+
     pub(crate) fn touch(&self) {
         *self.used.lock() = Instant::now();
     }

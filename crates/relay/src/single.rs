@@ -130,6 +130,12 @@ pub(crate) async fn session_said(
     if link.era == Era::Stateless || upstream.is_stdio() {
         return serve::session_said(context, session, message).await;
     }
+    if message.method() == "notifications/cancelled"
+        && let Some(flight) = session.in_flight(&message)
+    {
+        // What the upstream says to it still passes, for a while.
+        flight.cancel.cancel();
+    }
     match link.notify(message.into_text()).await {
         Ok(()) => reply::empty(StatusCode::ACCEPTED),
         // What it was about is gone with the upstream's session; the next request begins a new one.

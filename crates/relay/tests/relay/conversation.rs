@@ -1,9 +1,15 @@
 //! What goes on within a call, everywhere: progress, logging, questions, cancellation; and what is heard without having been asked.
 
+use std::sync::Arc;
+
+use axum::response::IntoResponse as _;
 use serde_json::{Value, json};
 
 use crate::kit::child::is_gone;
-use crate::kit::{Client, Era, Eras, Live, Place, Transport, is_quiet};
+use crate::kit::fake::{as_json, stream};
+use crate::kit::{
+    Client, Era, Eras, Fake, HOUR, Kept, Live, Place, Transport, http, is_quiet, principal, relay_with,
+};
 
 #[tokio::test]
 async fn progress_comes_under_the_clients_own_token_everywhere() {
@@ -132,6 +138,69 @@ async fn a_client_that_cancels_is_heard_upstream_everywhere() {
         let calls = crate::kit::eventually(|| (world.relay.open().calls == 0).then_some(())).await;
         assert!(calls.is_some(), "{place:?}: {:?}", world.relay.open());
         world.relay.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_call_of_one_upstream_alone_ends_though_the_upstream_says_nothing_to_it() {
+    // An upstream that hears of no cancel.
+    let fake = Fake::gated(Eras::Session, |seen| async move {
+        seen.body.contains("notifications/cancelled").then(|| ::http::StatusCode::ACCEPTED.into_response())
+    })
+    .await;
+    let kept = Arc::new(Kept::default());
+    let recorder: Arc<dyn trustrelay_relay::Recorder> = kept.clone();
+    let relay = relay_with(vec![http("up", &fake)], |config| config.recorder = Some(recorder));
+    let client = Client::new(&relay, &principal("mcp"), Some("up")).await;
+    let (cancelled, goes_on) = (client.waiting("one").await, client.waiting("two").await);
+    client.note("notifications/cancelled", json!({"requestId": 7, "reason": "enough"})).await;
+    assert!(cancelled.whole().await.messages.is_empty(), "there is no answer");
+    assert_eq!(kept.outcome("wait").await, "cancelled");
+    assert_eq!(fake.log.times(r#""reason":"enough""#), 1);
+    assert_eq!(fake.log.times("notifications/cancelled"), 1, "the client's own word is all");
+    assert_eq!(relay.open().calls, 1, "the other call goes on");
+    drop(goes_on);
+}
+
+#[tokio::test]
+async fn what_one_upstream_alone_still_answers_to_a_cancelled_call_passes() {
+    for answers in [true, false] {
+        let heard = Arc::new(tokio::sync::Notify::new());
+        let fake = Fake::gated(Eras::Session, move |seen| {
+            let heard = Arc::clone(&heard);
+            async move {
+                if seen.body.contains("notifications/cancelled") {
+                    heard.notify_one();
+                    return Some(::http::StatusCode::ACCEPTED.into_response());
+                }
+                if !seen.body.contains("\"slow\"") {
+                    return None;
+                }
+                heard.notified().await;
+                let answer =
+                    r#"{"jsonrpc":"2.0","id":7,"result":{"content":[{"type":"text","text":"too late"}]}}"#;
+                Some(if answers { as_json(answer) } else { stream("") })
+            }
+        })
+        .await;
+        let kept = Arc::new(Kept::default());
+        let recorder: Arc<dyn trustrelay_relay::Recorder> = kept.clone();
+        let relay = relay_with(vec![http("up", &fake)], |config| {
+            config.recorder = Some(recorder);
+            // The answer is never late.
+            config.limits.farewell = HOUR;
+        });
+        let client = Client::new(&relay, &principal("mcp"), Some("up")).await;
+        let cancel = async {
+            fake.log.saw("\"slow\"").await;
+            client.note("notifications/cancelled", json!({"requestId": 7})).await;
+        };
+        let (answer, ()) = tokio::join!(client.call("slow", json!({})), cancel);
+        match answers {
+            true => assert_eq!(answer.done(), "too late"),
+            false => assert!(answer.messages.is_empty(), "{answer:?}"),
+        }
+        assert_eq!(kept.outcome("slow").await, if answers { "ok" } else { "cancelled" });
     }
 }
 
