@@ -92,3 +92,31 @@ async fn those_who_run_it_see_the_nodes_and_how_far_they_are() {
     server.end();
     assert_eq!(place.run(&["nodes"]).done().good(), "log\t1 entries\n");
 }
+
+#[tokio::test]
+async fn those_who_watch_it_see_by_which_way_tokens_are_verified_and_how_long_a_revocation_takes() {
+    let place = Place::with_account();
+    let server = place.serve(&["--lease", "30s"]);
+    let keeper = server.api(&place.token("api tokens").token);
+    let seen = async || {
+        let metrics = keeper.get("/metrics").await.text().await.expect("text");
+        move |name: &str| {
+            let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            line.and_then(|value| value.parse::<f64>().ok())
+                .unwrap_or_else(|| panic!("no {name} in {metrics}"))
+        }
+    };
+    let by_path = |path: &str| format!("trustrelay_verifications_by_path_total{{path=\"{path}\"}}");
+    for _ in 0..3 {
+        assert_eq!(keeper.whoami().await.0, 200);
+    }
+    let before = seen().await;
+    assert_eq!((before(&by_path("store")), before(&by_path("index"))), (1.0, 2.0), "asked once");
+    assert_eq!((before("trustrelay_log_applied"), before("trustrelay_revocation_seconds_count")), (0.0, 0.0));
+    let made = keeper.create("api").await.expect("made");
+    keeper.revoke(&made.id).await.expect("revoked");
+    let after = seen().await;
+    assert_eq!((after("trustrelay_log_applied"), after("trustrelay_revocation_seconds_count")), (1.0, 1.0));
+    assert_eq!(after("trustrelay_revocation_seconds_bucket{le=\"60\"}"), 1.0, "a histogram");
+    assert_eq!(after("trustrelay_leases_lost_total"), 0.0);
+}
