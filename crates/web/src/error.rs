@@ -46,6 +46,12 @@ impl ApiError {
             .with(RETRY_AFTER, Some(HeaderValue::from_static("1")))
     }
 
+    /// Not this node, not now: a balancer asks another one.
+    pub(crate) fn not_ready(message: &str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", message)
+            .with(RETRY_AFTER, Some(HeaderValue::from_static("1")))
+    }
+
     pub(crate) fn not_found() -> Self {
         let message = "there is nothing at this path; GET /api/openapi.json lists what there is";
         Self::new(StatusCode::NOT_FOUND, "not_found", message)

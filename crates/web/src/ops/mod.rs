@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use serde_json::json;
+use trustrelay_authority::AuthorityError;
 
 use crate::error::ApiError;
 use crate::json::Value;
@@ -20,12 +20,18 @@ pub(crate) async fn healthz() -> Value<serde_json::Value> {
 /// `GET /readyz`: the store answers, tokens are verified from memory, and nobody has told this node to stop.
 pub(crate) async fn readyz(State(state): State<AppState>) -> Result<Value<serde_json::Value>, ApiError> {
     if state.config.stopping.is_cancelled() {
-        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "this node is stopping"));
+        return Err(ApiError::not_ready("this node is stopping"));
     }
-    state.authority.ready().await?;
+    match state.authority.ready().await {
+        // Such as after a newer program has brought the schema up to date: it is the node that is behind, and no error of the request.
+        Err(AuthorityError::Internal(cause)) => {
+            tracing::warn!(cause, "not ready");
+            return Err(ApiError::not_ready("the store is not as this node knows it; see its log"));
+        }
+        other => other?,
+    }
     if !state.authority.holds_lease() {
-        let message = "this node holds no lease yet, or has lost it; see its log";
-        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", message));
+        return Err(ApiError::not_ready("this node holds no lease yet, or has lost it; see its log"));
     }
     Ok(Value { value: json!({ "status": "ready" }) })
 }

@@ -33,6 +33,7 @@ async fn a_node_that_has_lost_its_lease_is_alive_and_not_ready() {
     world.clock.advance(DAY);
     insta::assert_snapshot!(world.get("/readyz").send().await, @r#"
     503 Service Unavailable
+    retry-after: 1
     {
       "error": {
         "code": "not_ready",
