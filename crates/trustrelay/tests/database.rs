@@ -4,9 +4,29 @@
 
 #[path = "../../store/tests/support/cluster.rs"]
 mod cluster;
+#[path = "database/dice.rs"]
+mod dice;
+#[path = "database/faults.rs"]
+mod faults;
 #[path = "database/history.rs"]
 mod history;
+#[path = "database/judge.rs"]
+mod judge;
+#[path = "database/load.rs"]
+mod load;
+#[path = "database/mcp.rs"]
+mod mcp;
+#[path = "database/network.rs"]
+mod network;
+#[path = "database/nodes.rs"]
+mod nodes;
+#[path = "database/refused.rs"]
+mod refused;
+#[path = "database/streams.rs"]
+mod streams;
 mod support;
+#[path = "database/without_lease.rs"]
+mod without_lease;
 
 use cluster::Cluster;
 use rustix::process::Signal;
@@ -24,14 +44,6 @@ impl Shared {
         let place = Place::new();
         let secret = place.bare(&["secret", "generate"]).done().good().trim().to_owned();
         Self { place, url: Cluster::shared().url(&Cluster::shared().database()), secret }
-    }
-
-    /// On a database of this cluster's, with an account.
-    fn on(cluster: &Cluster) -> Self {
-        let url = cluster.url(&cluster.database());
-        let shared = Self { url, ..Self::new() };
-        shared.run(&["user", "add", EMAIL, "--password-stdin"]).stdin(PASSWORD).done().good();
-        shared
     }
 
     fn with_account() -> Self {

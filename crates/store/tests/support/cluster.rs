@@ -108,7 +108,7 @@ impl Cluster {
     fn settle(&self) {
         let settings = format!(
             "listen_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = '{}'\nfsync = off\nmax_connections = 200\n\
-             dynamic_shared_memory_type = mmap\n",
+             dynamic_shared_memory_type = mmap\nwal_retrieve_retry_interval = 100ms\n",
             self.port,
             self.socket()
         );
