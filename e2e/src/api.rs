@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use reqwest::header::{CONTENT_TYPE, COOKIE, HeaderValue, SET_COOKIE};
 use serde_json::{Value, json};
+use url::Url;
 use url::form_urlencoded::Serializer;
 
 use crate::server::{EMAIL, PASSWORD, Server};
@@ -11,8 +12,8 @@ const TOKENS: &str = "/api/user/personal-access-tokens";
 
 /// Someone signed in with the account of the tests.
 #[derive(Debug)]
-pub struct Api<'a> {
-    server: &'a Server,
+pub struct Api {
+    base: Url,
     client: reqwest::Client,
     cookie: HeaderValue,
 }
@@ -26,30 +27,48 @@ pub struct Made {
     pub token: String,
 }
 
-impl<'a> Api<'a> {
+impl Api {
     /// Signs in.
-    pub async fn sign_in(server: &'a Server) -> Result<Self> {
+    pub async fn sign_in(server: &Server) -> Result<Self> {
+        Self::sign_in_at(&server.base).await
+    }
+
+    /// Signs in at this address.
+    pub async fn sign_in_at(base: &Url) -> Result<Self> {
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
         let body = json!({ "email": EMAIL, "password": PASSWORD });
         let answer =
-            client.post(server.at("/api/auth/login")?).json(&body).send().await?.error_for_status()?;
+            client.post(base.join("/api/auth/login")?).json(&body).send().await?.error_for_status()?;
         let cookie = answer.headers().get(SET_COOKIE).context("no cookie")?.to_str()?;
         let cookie = HeaderValue::from_str(cookie.split(';').next().unwrap_or_default())?;
-        Ok(Self { server, client, cookie })
+        Ok(Self { base: base.clone(), client, cookie })
     }
 
     /// Makes a token.
     pub async fn create(&self, name: &str, scope: &str) -> Result<Made> {
         let body = json!({ "pat_name": name, "pat_scope": scope });
-        let request = self.client.post(self.server.at(TOKENS)?).header(COOKIE, &self.cookie).json(&body);
+        let request = self.client.post(self.base.join(TOKENS)?).header(COOKIE, &self.cookie).json(&body);
         let value = value(request.send().await?).await?;
         let text = |field: &str| value[field].as_str().map(str::to_owned).context(field.to_owned());
         Ok(Made { id: text("pat_id")?, token: text("pat_token")? })
     }
 
+    /// The same person at another address: the cookie is good at each node.
+    pub fn at(&self, base: &Url) -> Self {
+        Self { base: base.clone(), client: self.client.clone(), cookie: self.cookie.clone() }
+    }
+
+    /// The ids of the active tokens.
+    pub async fn ids(&self) -> Result<Vec<String>> {
+        let request = self.client.get(self.base.join(TOKENS)?).header(COOKIE, &self.cookie);
+        let value = value(request.send().await?).await?;
+        let tokens = value.as_array().context("no list")?;
+        Ok(tokens.iter().filter_map(|token| token["pat_id"].as_str().map(str::to_owned)).collect())
+    }
+
     /// Revokes a token; answers how many sessions that ended.
     pub async fn revoke(&self, id: &str) -> Result<u64> {
-        let request = self.client.delete(self.server.at(&format!("{TOKENS}/{id}"))?);
+        let request = self.client.delete(self.base.join(&format!("{TOKENS}/{id}"))?);
         let value = value(request.header(COOKIE, &self.cookie).send().await?).await?;
         value["sessions_terminated"].as_u64().context("no number of sessions")
     }
@@ -57,7 +76,7 @@ impl<'a> Api<'a> {
     /// Submits a form of the pages; answers the page that comes back.
     pub async fn submit(&self, path: &str, fields: &[(&str, &str)]) -> Result<String> {
         let form = Serializer::new(String::new()).extend_pairs(fields).finish();
-        let request = self.client.post(self.server.at(path)?).header(COOKIE, &self.cookie);
+        let request = self.client.post(self.base.join(path)?).header(COOKIE, &self.cookie);
         let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form);
         Ok(request.send().await?.error_for_status()?.text().await?)
     }

@@ -30,6 +30,11 @@ pub fn chromedriver() -> Result<PathBuf> {
     on_path("chromedriver", "ChromeDriver")
 }
 
+/// HAProxy. Debian has it where only root's path leads.
+pub fn haproxy() -> Result<PathBuf> {
+    on_path("haproxy", "HAProxy").or_else(|_| present("/usr/sbin/haproxy".into(), "HAProxy"))
+}
+
 /// Chromium.
 pub fn chromium() -> Result<PathBuf> {
     on_path("chromium", "Chromium")

@@ -16,7 +16,7 @@ struct Need {
     is_there: fn() -> bool,
 }
 
-const NEEDS: [Need; 6] = [
+const NEEDS: [Need; 7] = [
     Need {
         what: "Chromium (the command `chromium`)",
         package: "chromium",
@@ -41,6 +41,11 @@ const NEEDS: [Need; 6] = [
             found("initdb").is_some()
                 || debian.into_iter().any(|version| version.path().join("bin/initdb").exists())
         },
+    },
+    Need {
+        what: "HAProxy",
+        package: "haproxy",
+        is_there: || found("haproxy").is_some() || Path::new("/usr/sbin/haproxy").exists(),
     },
     Need { what: "curl", package: "curl", is_there: || found("curl").is_some() },
 ];
