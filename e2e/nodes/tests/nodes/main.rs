@@ -7,6 +7,7 @@ mod agents;
 mod ends;
 mod going;
 mod sessions;
+mod shipped;
 mod talk;
 
 use anyhow::Result;
