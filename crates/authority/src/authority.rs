@@ -13,14 +13,14 @@ use crate::accounts::Setup;
 use crate::activity::CallLog;
 use crate::clock::Clock;
 use crate::error::AuthorityError;
-use crate::fence::Fence;
+use crate::fence::{Fence, KeepLease};
 use crate::index::Index;
 use crate::numbers::Numbers;
 use crate::password::Passwords;
 use crate::secret::{ServerSecret, SessionKey};
 use crate::sessions::Throttle;
 use crate::store::Store;
-use crate::usage::UsageLog;
+use crate::usage::{UsageLog, keep_usage};
 use crate::verify::Flights;
 
 /// Ends what is open. The relay is behind it; the authority does not know it.
@@ -152,11 +152,12 @@ impl Authority {
         }
     }
 
-    /// Makes this process a node: takes a lease, and starts to renew it and to write uses down.
+    /// Makes this process a node: takes a lease, and starts to renew it and to write uses down. Both end with [`Authority::stop`],
+    /// or when nobody uses this any more; then the lease runs out by itself.
     pub async fn start(self: &Arc<Self>) -> Result<(), AuthorityError> {
         self.join().await?;
-        let lease = tokio::spawn(self.clone().keep_lease());
-        let usage = tokio::spawn(self.clone().keep_usage());
+        let lease = tokio::spawn(KeepLease::of(self).run());
+        let usage = tokio::spawn(keep_usage(Arc::downgrade(self)));
         self.tasks.lock().extend([lease, usage]);
         Ok(())
     }
@@ -186,11 +187,6 @@ impl Authority {
     /// How many tokens the index holds.
     pub fn indexed(&self) -> usize {
         self.index.len()
-    }
-
-    /// Whether tokens are verified from memory just now.
-    pub fn holds_lease(&self) -> bool {
-        self.fence.holds(self.clock.since_boot())
     }
 }
 

@@ -1,24 +1,22 @@
 //! The fence: a node answers from its index only while it holds a lease, and a revocation is answered only when
-//! every node that holds one has applied it.
+//! every node that holds one has applied it. This is the node's side; what a revocation waits for is in `wait`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
 use uuid::Uuid;
 
 use crate::authority::Authority;
 use crate::error::AuthorityError;
 use crate::record::{Change, LogEntry};
-use crate::store::{Lease, Renewal, StoreError};
+use crate::store::{Lease, Renewal, Store, StoreError};
+use crate::wait::Silent;
 
-/// How often a revocation looks whether the other nodes have applied it.
-const ACKNOWLEDGEMENT_POLL: Duration = Duration::from_millis(10);
-/// The first such look comes so soon: nodes that were woken have applied the change by then.
-const FIRST_POLL: Duration = Duration::from_millis(1);
 /// Longest lease there may be, and so the longest that a node may hold a revocation up. What is waited for is another process's
 /// lease, which may be longer than one's own.
 pub const MAX_LEASE: Duration = Duration::from_secs(60);
@@ -30,36 +28,52 @@ const REMEMBERED_CUTS: usize = 1024;
 /// This node's side of the fence.
 pub(crate) struct Fence {
     pub(crate) node_id: Uuid,
-    length: Duration,
+    pub(crate) length: Duration,
     /// Until when the index may be used: nanoseconds since boot. 0: not now.
     valid_until: AtomicU64,
     applied: AtomicU64,
     /// Held while entries are applied, so that each is applied once and in order; never across an await.
-    applying: Mutex<BTreeMap<u64, usize>>,
+    pub(crate) applying: Mutex<BTreeMap<u64, usize>>,
     /// Cuts that the store has not been told of.
     unreported: Mutex<Vec<(u64, u64)>>,
-    /// One renewal at a time; whether this process is a node, which takes leases at all.
-    renewing: tokio::sync::Mutex<bool>,
-    pub(crate) stop: Notify,
+    /// One renewal at a time.
+    renewing: tokio::sync::Mutex<Renewing>,
+    /// Told whenever the lease was renewed or entries were applied.
+    changed: Arc<Notify>,
+    pub(crate) stop: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct Renewing {
+    /// Whether this process is a node, which takes leases at all.
+    is_node: bool,
+    /// How many claims it has made.
+    claims: u64,
 }
 
 impl Fence {
     pub(crate) fn new(length: Duration) -> Self {
         Self {
             node_id: Uuid::now_v7(),
-            length,
+            // Nobody waits for longer.
+            length: length.min(MAX_LEASE),
             valid_until: AtomicU64::new(0),
             applied: AtomicU64::new(0),
             applying: Mutex::new(BTreeMap::new()),
             unreported: Mutex::default(),
-            renewing: tokio::sync::Mutex::new(false),
-            stop: Notify::new(),
+            renewing: tokio::sync::Mutex::default(),
+            changed: Arc::default(),
+            stop: Arc::default(),
         }
     }
 
     /// Whether the index may be used at this time since boot.
     pub(crate) fn holds(&self, since_boot: Duration) -> bool {
         nanos(since_boot) < self.valid_until.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn applied(&self) -> u64 {
+        self.applied.load(Ordering::SeqCst)
     }
 }
 
@@ -68,64 +82,92 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 impl Authority {
-    /// Takes the lease for the first time: where the index is empty, all that came before is known by default.
+    /// Whether this node holds its lease just now. While it does, tokens are verified from memory, and whatever the log had
+    /// when any revocation was answered has been applied here: a [`Principal`](trustrelay_token::Principal) that still stands
+    /// is not revoked.
+    pub fn holds_lease(&self) -> bool {
+        self.fence.holds(self.clock.since_boot())
+    }
+
+    /// Ends when the lease has been renewed, or a principal may have ceased to stand: whichever comes first after this was called,
+    /// also if that is before it is awaited.
+    pub fn lease_changed(&self) -> OwnedNotified {
+        Arc::clone(&self.fence.changed).notified_owned()
+    }
+
+    /// Takes the lease for the first time.
     pub(crate) async fn join(&self) -> Result<(), AuthorityError> {
-        let mut is_node = self.fence.renewing.lock().await;
+        let mut renewing = self.fence.renewing.lock().await;
+        self.begin().await?;
+        self.renew_alone(&mut renewing).await?;
+        renewing.is_node = true;
+        Ok(())
+    }
+
+    /// Where the index is empty, all that came before is known by default. Whatever is in it already, from before there was a lease, is
+    /// brought up to date entry by entry.
+    async fn begin(&self) -> Result<(), StoreError> {
         let head = self.store.log_head().await?;
-        // Whatever is in the index already, from before there was a lease, is brought up to date entry by entry.
         if self.index.begins_empty() {
             self.fence.applied.store(head, Ordering::SeqCst);
             self.numbers.applied(head);
         }
-        self.renew_alone().await?;
-        *is_node = true;
         Ok(())
     }
 
-    /// Brings the index up to the log's head and renews the lease. Does nothing where nobody verifies: in a command, or
-    /// in a server that has given its lease up.
+    /// Brings the index up to the log's head, and renews the lease where this process is a node. Where it is none, in a command or
+    /// in a server that has given its lease up, what its tokens hold open is ended all the same.
     pub(crate) async fn renew(&self) -> Result<(), StoreError> {
-        let is_node = self.fence.renewing.lock().await;
-        if *is_node { self.renew_alone().await } else { Ok(()) }
+        let mut renewing = self.fence.renewing.lock().await;
+        if renewing.is_node {
+            return self.renew_alone(&mut renewing).await;
+        }
+        if renewing.claims == 0 {
+            self.begin().await?;
+        }
+        loop {
+            let entries = self.store.log_after(self.fence.applied()).await?;
+            if entries.is_empty() {
+                return Ok(());
+            }
+            self.apply(&entries)?;
+        }
     }
 
-    async fn renew_alone(&self) -> Result<(), StoreError> {
+    async fn renew_alone(&self, renewing: &mut Renewing) -> Result<(), StoreError> {
         loop {
             let asked_at = self.clock.since_boot();
+            renewing.claims += 1;
             let lease = Lease {
                 node_id: self.fence.node_id,
-                applied_seq: self.fence.applied.load(Ordering::SeqCst),
+                claim: renewing.claims,
+                applied_seq: self.fence.applied(),
                 length: self.fence.length,
                 name: self.config.node_name.clone(),
                 cuts: self.fence.unreported.lock().clone(),
             };
             match self.store.renew_lease(&lease).await? {
                 Renewal::Held => {
-                    // The store's clock started to count after `asked_at`; the margin is for clocks that drift.
+                    // Who waits for it to be over begins to count after `asked_at`; the margin is for clocks that drift.
                     let margin = self.fence.length / 10;
                     let until = asked_at + self.fence.length.saturating_sub(margin);
                     self.fence.valid_until.store(nanos(until), Ordering::SeqCst);
+                    self.fence.changed.notify_waiters();
                     // One renewal at a time: nothing was added meanwhile but behind these.
                     self.fence.unreported.lock().drain(..lease.cuts.len());
                     return Ok(());
                 }
-                Renewal::Behind(entries) => {
-                    self.apply(&entries);
-                    if self.fence.applied.load(Ordering::SeqCst) == lease.applied_seq {
-                        return Err(StoreError::Corrupt(format!(
-                            "the log has no entry {} and has later ones",
-                            lease.applied_seq + 1
-                        )));
-                    }
-                }
+                Renewal::Behind(entries) => self.apply(&entries)?,
             }
         }
     }
 
-    fn apply(&self, entries: &[LogEntry]) {
+    /// Applies entries, each once and in order. An error if none of them is the next one: the log has a gap.
+    fn apply(&self, entries: &[LogEntry]) -> Result<(), StoreError> {
         let mut cuts = self.fence.applying.lock();
+        let before = self.fence.applied();
         for entry in entries {
-            if entry.seq != self.fence.applied.load(Ordering::SeqCst) + 1 {
+            if entry.seq != self.fence.applied() + 1 {
                 continue;
             }
             self.index.apply(entry);
@@ -147,74 +189,86 @@ impl Authority {
             self.numbers.applied(entry.seq);
             tracing::info!(seq = entry.seq, cut, "applied a change that takes power away");
         }
+        drop(cuts);
+        self.fence.changed.notify_waiters();
+        if self.fence.applied() == before {
+            let missing = before + 1;
+            return Err(StoreError::Corrupt(format!("the log has no entry {missing} and has later ones")));
+        }
+        Ok(())
     }
 
-    /// Waits until entry `seq` is applied here and on every node that holds a lease. How many sessions it cut on all of them.
-    pub(crate) async fn wait_for_fence(&self, seq: u64) -> Result<usize, AuthorityError> {
-        let begun = self.clock.since_boot();
-        let mut pause = FIRST_POLL;
-        loop {
-            let waited = self.clock.since_boot().saturating_sub(begun);
-            match self.settled(seq).await {
-                Ok(true) => {
-                    self.numbers.settled(self.clock.since_boot().saturating_sub(begun));
-                    let here = self.fence.applying.lock().get(&seq).copied().unwrap_or(0);
-                    let there = self.store.cuts(seq, Some(self.fence.node_id)).await?;
-                    return Ok(here.saturating_add(usize::try_from(there).unwrap_or(usize::MAX)));
-                }
-                // A node that died holds the answer up for its lease.
-                Ok(false) if waited > MAX_LEASE => {
-                    let why = "a node has not confirmed the revocation; repeat it";
-                    return Err(AuthorityError::Unavailable(StoreError::Unavailable(why.into())));
-                }
-                // The store may be back soon.
-                Err(error) if waited > self.fence.length * 2 => return Err(error.into()),
-                Ok(false) | Err(_) => {}
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(ACKNOWLEDGEMENT_POLL);
-        }
-    }
-
-    async fn settled(&self, seq: u64) -> Result<bool, StoreError> {
-        if self.fence.applied.load(Ordering::SeqCst) < seq {
-            self.renew().await?;
-        }
-        Ok(self.store.nodes_behind(seq, Some(self.fence.node_id)).await? == 0)
-    }
-
-    /// Renews the lease every quarter of it or sooner, until stopped.
-    pub(crate) async fn keep_lease(self: Arc<Self>) {
-        let mut lost = false;
-        loop {
-            tokio::select! {
-                // In this order, so that a schedule is told by its seed; each begins the same renewal, and the end comes first.
-                biased;
-                () = self.fence.stop.notified() => break,
-                () = tokio::time::sleep((self.fence.length / 4).min(RENEW_WITHIN)) => {}
-                () = self.store.log_grew() => {}
-            }
-            match self.renew().await {
-                Ok(()) if lost => {
-                    lost = false;
-                    tracing::info!("the lease is held again: tokens are verified from memory");
-                }
-                Ok(()) => {}
-                Err(error) => {
-                    if !lost && !self.fence.holds(self.clock.since_boot()) {
-                        lost = true;
-                        self.numbers.lost_lease();
-                        tracing::warn!(%error, "the lease ran out: every token is verified in the store until it is renewed");
-                    }
-                }
-            }
-        }
+    /// No lease any more, and none again.
+    async fn give_up_lease(&self) {
         // With the renewals' lock: one that is on its way must not take the lease again after it was given up.
-        let mut is_node = self.fence.renewing.lock().await;
-        *is_node = false;
+        let mut renewing = self.fence.renewing.lock().await;
+        renewing.is_node = false;
+        // What was cut last is in the answer of the revocation that made it, if the store can be told.
+        let unreported = !self.fence.unreported.lock().is_empty();
+        if unreported && let Err(error) = self.renew_alone(&mut renewing).await {
+            tracing::debug!(%error, "what was cut last could not be told");
+        }
         self.fence.valid_until.store(0, Ordering::SeqCst);
         if let Err(error) = self.store.end_lease(self.fence.node_id).await {
             tracing::debug!(%error, "the lease could not be given up; it runs out by itself");
+        }
+    }
+}
+
+/// What a node does in the background: renews the lease every quarter of it or sooner, until it is stopped or nobody uses it any more.
+pub(crate) struct KeepLease {
+    authority: Weak<Authority>,
+    store: Arc<dyn Store>,
+    stop: Arc<Notify>,
+    every: Duration,
+    lost: bool,
+    silent: Silent,
+}
+
+impl KeepLease {
+    pub(crate) fn of(authority: &Arc<Authority>) -> Self {
+        Self {
+            authority: Arc::downgrade(authority),
+            store: Arc::clone(&authority.store),
+            stop: Arc::clone(&authority.fence.stop),
+            every: (authority.fence.length / 4).min(RENEW_WITHIN),
+            lost: false,
+            silent: Silent::default(),
+        }
+    }
+
+    pub(crate) async fn run(mut self) {
+        loop {
+            let stopped = tokio::select! {
+                // In this order, so that a schedule is told by its seed; each begins the same renewal, and the end comes first.
+                biased;
+                () = self.stop.notified() => true,
+                () = tokio::time::sleep(self.every) => false,
+                () = self.store.log_grew() => false,
+            };
+            let Some(authority) = self.authority.upgrade() else { return };
+            if stopped {
+                return authority.give_up_lease().await;
+            }
+            self.renew(&authority).await;
+        }
+    }
+
+    async fn renew(&mut self, authority: &Authority) {
+        match authority.renew().await {
+            Ok(()) => {
+                if std::mem::take(&mut self.lost) {
+                    tracing::info!("the lease is held again: tokens are verified from memory");
+                }
+                authority.let_go_of_the_silent(&mut self.silent).await;
+            }
+            Err(error) => {
+                if !self.lost && !authority.holds_lease() {
+                    self.lost = true;
+                    authority.numbers.lost_lease();
+                    tracing::warn!(%error, "the lease ran out: every token is verified in the store until it is renewed");
+                }
+            }
         }
     }
 }

@@ -28,6 +28,7 @@ mod sessions;
 mod store;
 mod usage;
 mod verify;
+mod wait;
 
 pub use accounts::{MIN_PASSWORD_CHARS, NewAccount};
 pub use activity::{ACTIVITY_DAYS, Activity, ToolDay};
@@ -46,5 +47,6 @@ pub use revoke::{PatRef, Revoked};
 pub use secret::{BadSecret, ServerSecret};
 pub use sessions::SessionSecret;
 pub use store::{
-    LATEST_CALLS, Lease, NodeRecord, OTHER_TOOL, Renewal, RevokeOutcome, Store, StoreError, TOOLS_A_DAY,
+    Holder, LATEST_CALLS, Lease, NodeRecord, OTHER_TOOL, Renewal, RevokeOutcome, Store, StoreError,
+    TOOLS_A_DAY,
 };

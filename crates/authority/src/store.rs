@@ -47,9 +47,11 @@ pub enum StoreError {
 pub struct Lease {
     /// The node; a new one for each start.
     pub node_id: Uuid,
+    /// Which of the node's claims it is: none has the number of another.
+    pub claim: u64,
     /// The last log entry that the node's index has.
     pub applied_seq: u64,
-    /// How long the claim holds, by the store's own clock.
+    /// How long the claim holds at most, by the node's own clock and from before it was made. The same for all claims of a node.
     pub length: Duration,
     /// What people call the node, such as its host and port.
     pub name: String,
@@ -66,8 +68,20 @@ pub struct NodeRecord {
     pub name: String,
     /// The last log entry that it has applied.
     pub applied_seq: u64,
-    /// How long its lease still holds, by the store's own clock; `None` if it has run out.
+    /// How long its lease still holds by the store's clock; `None` if it has run out, or is given up. For people: nothing rests on
+    /// that clock.
     pub lease_left: Option<Duration>,
+}
+
+/// A node that holds a lease, as a look at its row has found it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// The node.
+    pub node_id: Uuid,
+    /// Which of its claims holds.
+    pub claim: u64,
+    /// How long that one holds at most, from the look on.
+    pub length: Duration,
 }
 
 /// The answer to a claim.
@@ -173,12 +187,14 @@ pub trait Store: Send + Sync + 'static {
 
     /// The number of the latest log entry; 0 if there is none.
     async fn log_head(&self) -> Result<u64, StoreError>;
-    /// Renews (or takes) a lease: if `applied_seq` is the log's head, sets the node's row to hold until the store's clock plus
-    /// `length`, else answers the entries that it lacks, at most 1,000.
+    /// The entries after `seq`, in order, at most 1,000.
+    async fn log_after(&self, seq: u64) -> Result<Vec<LogEntry>, StoreError>;
+    /// Renews (or takes) a lease: if `applied_seq` is the log's head, the node's row says from then on that the claim is held, for
+    /// how long, and up to which entry; else answers the entries that it lacks, at most 1,000, and extends nothing.
     async fn renew_lease(&self, lease: &Lease) -> Result<Renewal, StoreError>;
     /// Gives a lease up.
     async fn end_lease(&self, node_id: Uuid) -> Result<(), StoreError>;
-    /// The nodes that the store knows of, by name and id: those that hold a lease, and those whose lease ran out not long ago.
+    /// The nodes that the store knows of, by name and id: those that hold a lease, and perhaps those that held one not long ago.
     async fn nodes(&self) -> Result<Vec<NodeRecord>, StoreError>;
     /// How many sessions entry `seq` has cut on nodes other than `except`, as far as they have said so with a claim.
     async fn cuts(&self, seq: u64, except: Option<Uuid>) -> Result<u64, StoreError>;
@@ -187,8 +203,12 @@ pub trait Store: Send + Sync + 'static {
     async fn log_grew(&self) {
         std::future::pending().await
     }
-    /// How many nodes other than `except` hold a lease by the store's clock and have not applied entry `seq`.
-    async fn nodes_behind(&self, seq: u64, except: Option<Uuid>) -> Result<u64, StoreError>;
+    /// The nodes other than `except` that hold a lease and have not applied entry `seq`. Renewals that are in progress come to their
+    /// end first: one that extends a lease after this has found a head no older than the one that was committed before this was
+    /// asked. No clock is asked: a node that died holds its lease until it is let go.
+    async fn holders_behind(&self, seq: u64, except: Option<Uuid>) -> Result<Vec<Holder>, StoreError>;
+    /// Lets these leases go, as far as each is still of the same claim: whoever asks knows that they are over.
+    async fn let_go(&self, holders: &[Holder]) -> Result<(), StoreError>;
 
     /// Binds the store to a server secret at first use, by a fingerprint; afterwards says whether it is the same.
     async fn bind_secret(&self, fingerprint: &[u8; 16]) -> Result<bool, StoreError>;

@@ -1,7 +1,7 @@
 //! When a token was last used: noted in memory, bounded, written down in batches. Never on the path of an answer.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use hashbrown::HashMap;
 use jiff::Timestamp;
@@ -27,7 +27,7 @@ pub(crate) struct UsageLog {
     flushed: Mutex<HashMap<Uuid, Timestamp>>,
     /// One flush at a time.
     flushing: tokio::sync::Mutex<()>,
-    pub(crate) stop: Notify,
+    pub(crate) stop: Arc<Notify>,
 }
 
 impl Authority {
@@ -66,21 +66,6 @@ impl Authority {
         waiting.get(&pat_id).map(|note| (note.address, note.user_agent.clone()))
     }
 
-    /// Writes uses and calls down, now and then.
-    pub(crate) async fn keep_usage(self: Arc<Self>) {
-        loop {
-            let stopped = tokio::select! {
-                () = self.usage.stop.notified() => true,
-                () = tokio::time::sleep(self.config.usage_flush) => false,
-            };
-            self.flush_usage().await;
-            self.flush_calls().await;
-            if stopped {
-                return;
-            }
-        }
-    }
-
     /// Writes down what waits. What the store does not take waits on.
     pub async fn flush_usage(&self) {
         let _one_at_a_time = self.usage.flushing.lock().await;
@@ -100,6 +85,27 @@ impl Authority {
                     newer.count += note.count;
                 }
             }
+        }
+    }
+}
+
+/// Writes uses and calls down, now and then, until it is stopped or nobody uses the authority any more.
+pub(crate) async fn keep_usage(authority: Weak<Authority>) {
+    let Some((every, stop)) =
+        authority.upgrade().map(|me| (me.config.usage_flush, Arc::clone(&me.usage.stop)))
+    else {
+        return;
+    };
+    loop {
+        let stopped = tokio::select! {
+            () = stop.notified() => true,
+            () = tokio::time::sleep(every) => false,
+        };
+        let Some(authority) = authority.upgrade() else { return };
+        authority.flush_usage().await;
+        authority.flush_calls().await;
+        if stopped {
+            return;
         }
     }
 }

@@ -143,7 +143,7 @@ async fn a_server_that_has_stopped_holds_nobody_up_and_still_keeps_the_promise()
     // A request that the listener did not wait for.
     world.authority.revoke_any(issued.record.pat_id).await.expect("revoked");
     assert!(!world.authority.holds_lease(), "a lease that was given up is not taken again");
-    assert_eq!(world.store.nodes_behind(u64::MAX, None).await.expect("asks"), 0);
+    assert_eq!(world.store.holders_behind(u64::MAX, None).await.expect("asks"), []);
     assert!(matches!(world.verify(&issued.token).await, Err(Denied::Revoked(_))));
 }
 
@@ -181,6 +181,7 @@ async fn a_revocation_waits_for_a_dead_nodes_lease_however_much_longer_than_its_
     let issued = world.token("mcp").await;
     let dead = Lease {
         node_id: Uuid::now_v7(),
+        claim: 1,
         applied_seq: 0,
         length: Duration::from_secs(2),
         name: String::new(),
@@ -192,7 +193,7 @@ async fn a_revocation_waits_for_a_dead_nodes_lease_however_much_longer_than_its_
     let command =
         Authority::open(world.store.clone(), secrets, Arc::new(SystemClock), own).await.expect("opens");
     command.revoke_any(issued.record.pat_id).await.expect("revoked, once the dead node's lease is over");
-    assert_eq!(world.store.nodes_behind(1, None).await.expect("asks"), 0);
+    assert_eq!(world.store.holders_behind(1, None).await.expect("asks"), []);
 }
 
 #[tokio::test]
@@ -202,6 +203,7 @@ async fn a_revocation_that_a_store_stops_to_answer_is_refused_and_holds_when_rep
     world.verify(&issued.token).await.expect("warm");
     let behind = Lease {
         node_id: Uuid::now_v7(),
+        claim: 1,
         applied_seq: 0,
         length: Duration::from_secs(600),
         name: String::new(),

@@ -8,6 +8,7 @@
 mod activity;
 mod archive;
 mod errors;
+mod leases;
 mod log;
 mod open;
 mod pats;

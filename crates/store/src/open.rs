@@ -15,6 +15,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0001_initial.sql"),
     include_str!("../migrations/0002_nodes.sql"),
     include_str!("../migrations/0003_activity.sql"),
+    include_str!("../migrations/0004_leases.sql"),
 ];
 
 /// Smallest database there can be: one page of 512 bytes (sqlite.org/fileformat2.html, "Pages").

@@ -8,15 +8,16 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use rusqlite::{Connection, OptionalExtension, params};
 use trustrelay_authority::{
-    KeptActivity, Lease, NodeRecord, PatRecord, Renewal, RevokeOutcome, SessionRecord, Store, StoreError,
-    TokenCalls, Usage, UserRecord,
+    Holder, KeptActivity, Lease, LogEntry, NodeRecord, PatRecord, Renewal, RevokeOutcome, SessionRecord,
+    Store, StoreError, TokenCalls, Usage, UserRecord,
 };
 use trustrelay_token::TokenDigest;
 use uuid::Uuid;
 
 use crate::activity::{activity, forget_calls, record_calls};
 use crate::errors::OrStoreError;
-use crate::log::{self, append, head, renew_lease, since_boot};
+use crate::leases;
+use crate::log::{append, head, log_after};
 use crate::open::{OpenError, SqliteOptions, prepare};
 use crate::pats::{insert_pat, record_usage, revoke_pat};
 use crate::rows::{self, PAT, PAT_COLUMNS, USER};
@@ -32,7 +33,7 @@ impl SqliteStore {
     /// Opens the database of a data directory, and makes both if they are not there (modes 0700 and 0600).
     pub fn open(data_dir: &Path, options: SqliteOptions) -> Result<Self, OpenError> {
         let path = prepare(data_dir, &options)?;
-        // Where there is no such file, every row is of this boot: leases then end by their time alone.
+        // Where there is no such file, every row is of this boot: then its lease is waited for.
         let boot_id =
             std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
         Ok(Self { threads: Threads::start(&path, &options)?, boot_id })
@@ -347,44 +348,36 @@ impl Store for SqliteStore {
         self.threads.read(head).await
     }
 
+    async fn log_after(&self, seq: u64) -> Result<Vec<LogEntry>, StoreError> {
+        self.threads.read(move |connection| log_after(connection, seq)).await
+    }
+
     async fn renew_lease(&self, lease: &Lease) -> Result<Renewal, StoreError> {
         let (lease, boot_id) = (lease.clone(), self.boot_id.clone());
-        self.threads.write(move |connection| renew_lease(connection, &lease, &boot_id)).await
+        self.threads.write(move |connection| leases::renew_lease(connection, &lease, &boot_id)).await
     }
 
     async fn end_lease(&self, node_id: Uuid) -> Result<(), StoreError> {
-        self.threads
-            .write(move |connection| {
-                connection
-                    .execute("DELETE FROM nodes WHERE node_id = ?1", [node_id.as_bytes()])
-                    .or_store()
-                    .map(drop)
-            })
-            .await
+        self.threads.write(move |connection| leases::end_lease(connection, node_id)).await
     }
 
-    async fn nodes_behind(&self, seq: u64, except: Option<Uuid>) -> Result<u64, StoreError> {
+    async fn holders_behind(&self, seq: u64, except: Option<Uuid>) -> Result<Vec<Holder>, StoreError> {
         let boot_id = self.boot_id.clone();
-        self.threads
-            .read(move |connection| {
-                connection
-                    .prepare_cached(
-                        "SELECT COUNT(*) FROM nodes WHERE boot_id = ?1 AND lease_until > ?2 AND applied_seq < ?3 AND node_id IS NOT ?4",
-                    )
-                    .or_store()?
-                    .query_row(params![boot_id, since_boot(), seq, except.map(Uuid::into_bytes)], |row| row.get(0))
-                    .or_store()
-            })
-            .await
+        self.threads.read(move |connection| leases::holders_behind(connection, seq, except, &boot_id)).await
+    }
+
+    async fn let_go(&self, holders: &[Holder]) -> Result<(), StoreError> {
+        let holders = holders.to_vec();
+        self.threads.write(move |connection| leases::let_go(connection, &holders)).await
     }
 
     async fn nodes(&self) -> Result<Vec<NodeRecord>, StoreError> {
         let boot_id = self.boot_id.clone();
-        self.threads.read(move |connection| log::nodes(connection, &boot_id)).await
+        self.threads.read(move |connection| leases::nodes(connection, &boot_id)).await
     }
 
     async fn cuts(&self, seq: u64, except: Option<Uuid>) -> Result<u64, StoreError> {
-        self.threads.read(move |connection| log::cuts(connection, seq, except)).await
+        self.threads.read(move |connection| leases::cuts(connection, seq, except)).await
     }
 
     async fn bind_secret(&self, fingerprint: &[u8; 16]) -> Result<bool, StoreError> {

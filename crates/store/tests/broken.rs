@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use support::{Fresh, Locked, pat, session, user};
-use trustrelay_authority::{DayCalls, KeptActivity, Lease, Renewal, Store, StoreError, TokenCalls, Usage};
+use trustrelay_authority::{
+    DayCalls, Holder, KeptActivity, Lease, Renewal, Store, StoreError, TokenCalls, Usage,
+};
 use trustrelay_store::{SqliteOptions, SqliteStore};
 use uuid::Uuid;
 
@@ -39,6 +41,7 @@ async fn while_another_holds_the_file_every_change_is_refused_and_nothing_is_don
     let held = Locked::by_another(&store);
     let lease = Lease {
         node_id,
+        claim: 1,
         applied_seq: 0,
         length: Duration::from_secs(600),
         name: String::new(),
@@ -76,6 +79,7 @@ async fn while_another_holds_the_file_every_change_is_refused_and_nothing_is_don
         unavailable(store.delete_expired_sessions(at).await),
         unavailable(store.renew_lease(&lease).await),
         unavailable(store.end_lease(node_id).await),
+        unavailable(store.let_go(&[Holder { node_id, claim: 1, length: lease.length }]).await),
         unavailable(store.bind_secret(&[1; 16]).await),
     ] {
         assert!(why.contains("locked"), "it says why: {why}");
@@ -88,7 +92,8 @@ async fn while_another_holds_the_file_every_change_is_refused_and_nothing_is_don
     let day = called.days[0].day;
     assert_eq!(store.activity(pat.pat_id, day).await.expect("reads"), KeptActivity::default());
     assert_eq!(store.log_head().await.expect("reads"), 0);
-    assert_eq!(store.nodes_behind(1, None).await.expect("reads"), 0);
+    assert_eq!(store.log_after(0).await.expect("reads"), []);
+    assert_eq!(store.holders_behind(1, None).await.expect("reads"), []);
 
     drop(held);
     assert!(store.bind_secret(&[2; 16]).await.expect("works again"), "the refused one was not bound");

@@ -11,7 +11,7 @@ use std::sync::{Arc, Barrier};
 use futures_util::future::join_all;
 use support::{Fresh, Locked, at_once, pat, session, user};
 use tempfile::TempDir;
-use trustrelay_authority::{Change, Lease, RevokeOutcome, Store, StoreError};
+use trustrelay_authority::{Change, Holder, Lease, MAX_LEASE, RevokeOutcome, Store, StoreError};
 use trustrelay_store::{DATABASE_FILE, OpenError, SqliteOptions, SqliteStore};
 use uuid::Uuid;
 
@@ -95,6 +95,35 @@ async fn what_was_there_is_there_when_it_is_opened_again() {
     assert_eq!((head, store.log_head().await.expect("asks")), (3, 3));
     let next = store.set_user_disabled(ada.user_id, Some(at), at).await.expect("asks");
     assert_eq!(next, Some(4), "the numbering goes on");
+}
+
+/// Nobody knows how long the leases are that were taken before: they are waited for as long as any may be, and let go.
+#[tokio::test]
+async fn a_file_from_before_leases_had_a_length_is_carried_over_with_who_holds_one() {
+    let dir = TempDir::new().expect("a directory");
+    let raw = rusqlite::Connection::open(dir.path().join(DATABASE_FILE)).expect("opens");
+    for migration in [
+        include_str!("../migrations/0001_initial.sql"),
+        include_str!("../migrations/0002_nodes.sql"),
+        include_str!("../migrations/0003_activity.sql"),
+    ] {
+        raw.execute_batch(migration).expect("as it was");
+    }
+    raw.pragma_update(None, "user_version", 3).expect("set");
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("Linux");
+    let (here, earlier) = (Uuid::now_v7(), Uuid::now_v7());
+    let sql = "INSERT INTO nodes (node_id, boot_id, lease_until, applied_seq, name) VALUES (?1, ?2, ?3, 0, 'a:8080')";
+    raw.execute(sql, (here.as_bytes(), boot_id.trim(), i64::MAX)).expect("holds one");
+    raw.execute(sql, (earlier.as_bytes(), "another boot", i64::MAX)).expect("held one");
+
+    let store = SqliteStore::open(dir.path(), SqliteOptions::default()).expect("opens");
+    let held = store.holders_behind(1, None).await.expect("asks");
+    assert_eq!(held, [Holder { node_id: here, claim: 0, length: MAX_LEASE }]);
+    assert_eq!(store.nodes().await.expect("asks")[0].name, "a:8080");
+    raw.execute(sql, (Uuid::now_v7().as_bytes(), boot_id.trim(), i64::MAX))
+        .expect_err("a program of before gets no more of them");
+    store.let_go(&held).await.expect("lets go");
+    assert_eq!(store.holders_behind(1, None).await.expect("asks"), []);
 }
 
 #[tokio::test]
@@ -200,6 +229,7 @@ async fn what_cannot_be_read_is_said_to_be_corrupt_and_costs_nothing_else() {
     assert!(store.pat_by_id(good.pat_id).await.expect("reads").is_some());
     let lease = Lease {
         node_id: Uuid::now_v7(),
+        claim: 1,
         applied_seq: 0,
         length: std::time::Duration::ZERO,
         name: String::new(),

@@ -5,7 +5,7 @@ use trustrelay_token::{KeyId, TokenDigest};
 use uuid::Uuid;
 
 use crate::record::{LogEntry, PatRecord, SessionRecord, UserRecord};
-use crate::store::{Lease, Renewal, Store};
+use crate::store::Store;
 
 /// When the stories begin, in microseconds: 2026-04-07T12:00:00.000001Z. It isn't a whole second, so that a store which cuts
 /// times short is noticed.
@@ -101,27 +101,15 @@ pub(super) async fn has_session(store: &dyn Store, session: &SessionRecord) -> b
     store.session_by_digest(&session.digest).await.expect("asks").is_some()
 }
 
-/// All entries of the log after `seq`, as a node reads them.
+/// All entries of the log after `seq`.
 pub(super) async fn log_after(store: &dyn Store, seq: u64) -> Vec<LogEntry> {
     let mut entries = Vec::new();
-    let node_id = Uuid::now_v7();
     loop {
-        let applied_seq = seq + entries.len() as u64;
-        // A claim of no length: it reads, and counts for nothing.
-        let lease = Lease {
-            node_id,
-            applied_seq,
-            length: std::time::Duration::ZERO,
-            name: String::new(),
-            cuts: Vec::new(),
-        };
-        match store.renew_lease(&lease).await.expect("asks") {
-            Renewal::Held => return entries,
-            Renewal::Behind(more) => {
-                assert!(!more.is_empty(), "whoever is behind is told what is missing");
-                entries.extend(more);
-            }
+        let more = store.log_after(seq + entries.len() as u64).await.expect("asks");
+        if more.is_empty() {
+            return entries;
         }
+        entries.extend(more);
     }
 }
 

@@ -6,22 +6,28 @@ use uuid::Uuid;
 
 use super::kit::{added, at, issued};
 use crate::record::UserRecord;
-use crate::store::{Lease, Renewal, Store};
+use crate::store::{Holder, Lease, Renewal, Store};
 
 /// Longer than any story takes.
 const LONG: Duration = Duration::from_secs(600);
-/// How long a store may take to notice that a lease ran out: far more than it needs.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-async fn renew(store: &dyn Store, node_id: Uuid, applied_seq: u64, length: Duration) -> Renewal {
-    store
-        .renew_lease(&Lease { node_id, applied_seq, length, name: String::new(), cuts: Vec::new() })
-        .await
-        .expect("asks")
+fn claim(node_id: Uuid, claim: u64, applied_seq: u64) -> Lease {
+    Lease { node_id, claim, applied_seq, length: LONG, name: String::new(), cuts: Vec::new() }
 }
 
-async fn behind(store: &dyn Store, seq: u64) -> u64 {
-    store.nodes_behind(seq, None).await.expect("asks")
+async fn renew(store: &dyn Store, node_id: Uuid, applied_seq: u64) -> Renewal {
+    store.renew_lease(&claim(node_id, 1, applied_seq)).await.expect("asks")
+}
+
+async fn held(store: &dyn Store, claim: &Lease) {
+    assert_eq!(store.renew_lease(claim).await.expect("asks"), Renewal::Held);
+}
+
+async fn holders(store: &dyn Store, seq: u64) -> Vec<Holder> {
+    store.holders_behind(seq, None).await.expect("asks")
+}
+
+async fn behind(store: &dyn Store, seq: u64) -> usize {
+    holders(store, seq).await.len()
 }
 
 /// A change that makes an entry; its number.
@@ -34,13 +40,13 @@ async fn change(store: &dyn Store, ada: &UserRecord) -> u64 {
 pub async fn a_lease_is_held_at_the_head_alone(store: &dyn Store) {
     let ada = added(store, "ada@example.org").await;
     let node = Uuid::now_v7();
-    assert_eq!(renew(store, node, 0, LONG).await, Renewal::Held);
+    assert_eq!(renew(store, node, 0).await, Renewal::Held);
     let seq = change(store, &ada).await;
-    let Renewal::Behind(missing) = renew(store, node, 0, LONG).await else { panic!("held behind the head") };
+    let Renewal::Behind(missing) = renew(store, node, 0).await else { panic!("held behind the head") };
     assert_eq!(missing.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [seq]);
-    assert_eq!(renew(store, node, seq, LONG).await, Renewal::Held);
+    assert_eq!(renew(store, node, seq).await, Renewal::Held);
     let late = Uuid::now_v7();
-    assert!(matches!(renew(store, late, 0, LONG).await, Renewal::Behind(_)));
+    assert!(matches!(renew(store, late, 0).await, Renewal::Behind(_)));
     assert_eq!(behind(store, seq).await, 0, "who was refused its first lease is not waited for");
 }
 
@@ -49,17 +55,17 @@ pub async fn whoever_holds_a_lease_and_lacks_the_entry_is_behind(store: &dyn Sto
     let ada = added(store, "ada@example.org").await;
     let (one, two) = (Uuid::now_v7(), Uuid::now_v7());
     assert_eq!(behind(store, 1).await, 0);
-    renew(store, one, 0, LONG).await;
-    renew(store, two, 0, LONG).await;
+    renew(store, one, 0).await;
+    renew(store, two, 0).await;
     assert_eq!(behind(store, 0).await, 0);
     let seq = change(store, &ada).await;
     assert_eq!(behind(store, seq).await, 2);
-    assert_eq!(store.nodes_behind(seq, Some(one)).await.expect("asks"), 1);
-    assert_eq!(store.nodes_behind(seq, Some(Uuid::now_v7())).await.expect("asks"), 2);
-    renew(store, one, seq, LONG).await;
+    assert_eq!(store.holders_behind(seq, Some(one)).await.expect("asks").len(), 1);
+    assert_eq!(store.holders_behind(seq, Some(Uuid::now_v7())).await.expect("asks").len(), 2);
+    renew(store, one, seq).await;
     assert_eq!(behind(store, seq).await, 1);
-    assert_eq!(store.nodes_behind(seq, Some(two)).await.expect("asks"), 0);
-    renew(store, two, seq, LONG).await;
+    assert_eq!(store.holders_behind(seq, Some(two)).await.expect("asks").len(), 0);
+    renew(store, two, seq).await;
     assert_eq!(behind(store, seq).await, 0);
     let next = change(store, &ada).await;
     assert_eq!((behind(store, seq).await, behind(store, next).await), (0, 2));
@@ -69,25 +75,19 @@ pub async fn whoever_holds_a_lease_and_lacks_the_entry_is_behind(store: &dyn Sto
 pub async fn a_refused_renewal_leaves_the_lease_as_it_was(store: &dyn Store) {
     let ada = added(store, "ada@example.org").await;
     let node = Uuid::now_v7();
-    renew(store, node, 0, LONG).await;
+    renew(store, node, 0).await;
     let seq = change(store, &ada).await;
-    assert!(matches!(renew(store, node, 0, Duration::ZERO).await, Renewal::Behind(_)));
+    assert!(matches!(renew(store, node, 0).await, Renewal::Behind(_)));
     assert_eq!(behind(store, seq).await, 1);
-    assert!(matches!(renew(store, node, 0, LONG).await, Renewal::Behind(_)));
+    assert!(matches!(renew(store, node, 0).await, Renewal::Behind(_)));
     assert_eq!(behind(store, seq).await, 1, "reading an entry is not applying it");
 }
 
 /// Those who run it see who is there, and how far each is.
 pub async fn nodes_are_listed_with_what_is_left_of_their_lease(store: &dyn Store) {
     let ada = added(store, "ada@example.org").await;
-    let lease = |name: &str, length| Lease {
-        node_id: Uuid::now_v7(),
-        applied_seq: 0,
-        length,
-        name: name.into(),
-        cuts: Vec::new(),
-    };
-    let (b, a) = (lease("b:8080", LONG), lease("a:8080", LONG));
+    let lease = |name: &str| Lease { name: name.into(), ..claim(Uuid::now_v7(), 1, 0) };
+    let (b, a) = (lease("b:8080"), lease("a:8080"));
     for lease in [&b, &a] {
         store.renew_lease(lease).await.expect("asks");
     }
@@ -103,13 +103,7 @@ pub async fn nodes_are_listed_with_what_is_left_of_their_lease(store: &dyn Store
 
 /// What a revocation has cut on other nodes is in its answer.
 pub async fn cuts_are_added_up_over_the_other_nodes(store: &dyn Store) {
-    let lease = |cuts: &[(u64, u64)]| Lease {
-        node_id: Uuid::now_v7(),
-        applied_seq: 0,
-        length: LONG,
-        name: String::new(),
-        cuts: cuts.to_vec(),
-    };
+    let lease = |cuts: &[(u64, u64)]| Lease { cuts: cuts.to_vec(), ..claim(Uuid::now_v7(), 1, 0) };
     let (one, two) = (lease(&[(1, 3), (2, 5)]), lease(&[(1, 4)]));
     for lease in [&one, &two, &one] {
         assert_eq!(store.renew_lease(lease).await.expect("asks"), Renewal::Held);
@@ -122,40 +116,76 @@ pub async fn cuts_are_added_up_over_the_other_nodes(store: &dyn Store) {
 /// A server that stops holds nobody up.
 pub async fn a_lease_that_is_given_up_counts_no_more(store: &dyn Store) {
     let (one, two) = (Uuid::now_v7(), Uuid::now_v7());
-    renew(store, one, 0, LONG).await;
-    renew(store, two, 0, LONG).await;
+    renew(store, one, 0).await;
+    renew(store, two, 0).await;
     store.end_lease(one).await.expect("ended");
     assert_eq!(behind(store, 1).await, 1);
     store.end_lease(one).await.expect("there is none any more, which is as good");
     store.end_lease(Uuid::now_v7()).await.expect("there never was one");
     assert_eq!(behind(store, 1).await, 1);
-    renew(store, one, 0, LONG).await;
+    renew(store, one, 0).await;
     assert_eq!(behind(store, 1).await, 2, "and it may come back");
 }
 
-/// A node that died is waited for until its lease is over, by the store's own clock, and no longer.
-pub async fn a_lease_runs_out_by_itself(store: &dyn Store) {
-    let (short, long) = (Uuid::now_v7(), Uuid::now_v7());
-    renew(store, long, 0, LONG).await;
-    assert_eq!(renew(store, short, 0, Duration::ZERO).await, Renewal::Held);
-    assert_eq!(behind(store, 1).await, 1, "a lease of no length is over");
-    renew(store, short, 0, Duration::from_secs(2)).await;
-    assert_eq!(behind(store, 1).await, 2);
-    let over = async {
-        while behind(store, 1).await > 1 {
-            tokio::task::yield_now().await;
-        }
+/// No clock of the store's ends it: the store may be wrong about the time, and whoever waits is not.
+pub async fn a_lease_is_held_until_it_is_let_go(store: &dyn Store) {
+    let (dead, alive) = (Uuid::now_v7(), Uuid::now_v7());
+    held(store, &Lease { length: Duration::from_micros(1), ..claim(dead, 1, 0) }).await;
+    held(store, &claim(alive, 1, 0)).await;
+    // By the store's clock it is over; others renew theirs meanwhile.
+    let is_over = async || {
+        let nodes = store.nodes().await.expect("asks");
+        nodes.iter().all(|node| node.node_id != dead || node.lease_left.is_none())
     };
-    assert!(tokio::time::timeout(PATIENCE, over).await.is_ok(), "the lease never ran out");
-    assert_eq!(behind(store, 1).await, 1, "the other one holds on");
+    while !is_over().await {
+        tokio::task::yield_now().await;
+    }
+    held(store, &claim(alive, 2, 0)).await;
+    let found = holders(store, 1).await;
+    assert_eq!(found.len(), 2, "{found:?}");
+    let over: Vec<_> = found.into_iter().filter(|holder| holder.node_id == dead).collect();
+    store.let_go(&over).await.expect("lets go");
+    store.let_go(&over).await.expect("which is as good when it is done");
+    store.let_go(&[]).await.expect("nothing is asked for");
+    assert!(holders(store, 1).await.iter().all(|holder| holder.node_id == alive), "the other one holds on");
+    assert_eq!(behind(store, 1).await, 1);
 }
 
-/// What counts is the last claim.
-pub async fn a_renewal_lengthens_and_a_shorter_one_shortens(store: &dyn Store) {
+/// It was silent for long, and came back just now.
+pub async fn letting_go_spares_who_has_renewed_since(store: &dyn Store) {
+    let (quick, slow) = (Uuid::now_v7(), Uuid::now_v7());
+    held(store, &claim(quick, 1, 0)).await;
+    held(store, &claim(slow, 1, 0)).await;
+    let found = holders(store, 1).await;
+    held(store, &claim(quick, 2, 0)).await;
+    store.let_go(&found).await.expect("lets go");
+    let left = holders(store, 1).await;
+    assert_eq!(left, [Holder { node_id: quick, claim: 2, length: LONG }]);
+    let stranger = Holder { node_id: Uuid::now_v7(), claim: 2, length: LONG };
+    store.let_go(&[stranger]).await.expect("there is no such node");
+    assert_eq!(holders(store, 1).await, left);
+}
+
+/// It is brought up to date first, like any other.
+pub async fn whoever_was_let_go_takes_its_lease_again_at_the_head_alone(store: &dyn Store) {
+    let ada = added(store, "ada@example.org").await;
     let node = Uuid::now_v7();
-    renew(store, node, 0, Duration::ZERO).await;
-    renew(store, node, 0, LONG).await;
-    assert_eq!(behind(store, 1).await, 1);
-    renew(store, node, 0, Duration::ZERO).await;
-    assert_eq!(behind(store, 1).await, 0);
+    held(store, &claim(node, 1, 0)).await;
+    let seq = change(store, &ada).await;
+    store.let_go(&holders(store, seq).await).await.expect("lets go");
+    assert!(store.nodes().await.expect("asks").iter().all(|node| node.lease_left.is_none()));
+    assert!(matches!(store.renew_lease(&claim(node, 2, 0)).await.expect("asks"), Renewal::Behind(_)));
+    assert_eq!(behind(store, u64::MAX).await, 0, "who was refused holds nothing");
+    held(store, &claim(node, 3, seq)).await;
+    assert_eq!((behind(store, seq).await, behind(store, seq + 1).await), (0, 1));
+}
+
+/// Whoever waits goes by that: from the look on, that long at most.
+pub async fn a_look_says_which_claim_holds_and_for_how_long(store: &dyn Store) {
+    let node_id = Uuid::now_v7();
+    for (number, length) in [(1, LONG), (7, Duration::from_millis(1)), (8, Duration::from_micros(2_000_001))]
+    {
+        held(store, &Lease { length, ..claim(node_id, number, 0) }).await;
+        assert_eq!(holders(store, 1).await, [Holder { node_id, claim: number, length }]);
+    }
 }

@@ -91,30 +91,51 @@ pub async fn a_thousand_entries_come_at_a_time(store: &dyn Store) {
         let disabled = user.disabled_at.is_none().then(|| at(1));
         store.set_user_disabled(ada.user_id, disabled, at(1)).await.expect("asks");
     }
-    let node_id = Uuid::now_v7();
-    let mut applied_seq = 0;
-    for expected in [AT_A_TIME, AT_A_TIME, 1] {
-        let lease = Lease {
-            node_id,
-            applied_seq,
-            length: Duration::from_secs(60),
-            name: String::new(),
-            cuts: Vec::new(),
-        };
-        let Renewal::Behind(more) = store.renew_lease(&lease).await.expect("asks") else {
-            panic!("held at {applied_seq} of {entries}");
-        };
-        let numbers: Vec<_> = more.iter().map(|entry| entry.seq).collect();
-        assert_eq!(numbers, (applied_seq + 1..=applied_seq + expected).collect::<Vec<_>>());
-        assert_eq!(store.nodes_behind(entries, None).await.expect("asks"), 0, "it holds no lease yet");
-        applied_seq += expected;
-    }
-    let lease = Lease {
-        node_id,
-        applied_seq,
+    let mut claim = Lease {
+        node_id: Uuid::now_v7(),
+        claim: 1,
+        applied_seq: 0,
         length: Duration::from_secs(60),
         name: String::new(),
         cuts: Vec::new(),
     };
-    assert_eq!(store.renew_lease(&lease).await.expect("asks"), Renewal::Held);
+    for expected in [AT_A_TIME, AT_A_TIME, 1] {
+        let applied = claim.applied_seq;
+        let Renewal::Behind(more) = store.renew_lease(&claim).await.expect("asks") else {
+            panic!("held at {applied} of {entries}");
+        };
+        let numbers: Vec<_> = more.iter().map(|entry| entry.seq).collect();
+        assert_eq!(numbers, (applied + 1..=applied + expected).collect::<Vec<_>>());
+        assert_eq!(store.log_after(applied).await.expect("asks"), more, "the same without a claim");
+        assert_eq!(store.holders_behind(entries, None).await.expect("asks"), [], "it holds no lease yet");
+        claim.applied_seq += expected;
+    }
+    assert_eq!(store.renew_lease(&claim).await.expect("asks"), Renewal::Held);
+}
+
+/// By whoever takes none: what it has open of what is named there ends all the same.
+pub async fn the_log_is_read_without_a_lease(store: &dyn Store) {
+    assert_eq!(store.log_after(0).await.expect("asks"), []);
+    let ada = added(store, "ada@example.org").await;
+    for at_micros in 1..=3 {
+        let disabled = (at_micros % 2 == 1).then(|| at(at_micros));
+        store.set_user_disabled(ada.user_id, disabled, at(at_micros)).await.expect("asks");
+    }
+    let all = store.log_after(0).await.expect("asks");
+    let claim = Lease {
+        node_id: Uuid::now_v7(),
+        claim: 1,
+        applied_seq: 0,
+        length: Duration::from_secs(60),
+        name: String::new(),
+        cuts: Vec::new(),
+    };
+    let behind = store.renew_lease(&claim).await.expect("asks");
+    assert_eq!(behind, Renewal::Behind(all.clone()), "what a claim is answered");
+    assert_eq!(store.log_after(2).await.expect("asks"), all[2..]);
+    assert_eq!(
+        (store.log_after(3).await.expect("asks"), store.log_after(9).await.expect("asks")),
+        (vec![], vec![])
+    );
+    assert_eq!(store.holders_behind(u64::MAX, None).await.expect("asks"), [], "and nobody holds one");
 }

@@ -10,18 +10,18 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
-// Leases are by this clock, which a test can stop and move.
-use tokio::time::Instant;
 use trustrelay_token::TokenDigest;
 use uuid::Uuid;
 
+use super::gate::Gate;
+use super::nodes::{Node, StoreClock};
 use crate::record::{
     Call, Change, DayCalls, KeptActivity, LogEntry, PatRecord, RevokedPat, SessionRecord, TokenCalls, Usage,
     UserRecord,
 };
 use crate::store::{
-    LATEST_CALLS, Lease, NodeRecord, OTHER_TOOL, Renewal, RevokeOutcome, Store, StoreError, TOOLS_A_DAY,
+    Holder, LATEST_CALLS, Lease, NodeRecord, OTHER_TOOL, Renewal, RevokeOutcome, Store, StoreError,
+    TOOLS_A_DAY,
 };
 
 #[derive(Default)]
@@ -37,48 +37,10 @@ struct Data {
     calls: Vec<(Uuid, Call)>,
     sessions: HashMap<[u8; 32], SessionRecord>,
     log: Vec<LogEntry>,
-    nodes: BTreeMap<Uuid, (Instant, u64, String)>,
+    nodes: BTreeMap<Uuid, Node>,
+    clock: StoreClock,
     cuts: BTreeMap<(u64, Uuid), u64>,
     fingerprint: Option<[u8; 16]>,
-}
-
-/// A place where a test can hold calls up: while it is closed they wait there.
-#[derive(Debug)]
-pub struct Gate {
-    closed: AtomicBool,
-    held: AtomicUsize,
-    turns: Semaphore,
-}
-
-impl Default for Gate {
-    fn default() -> Self {
-        Self { closed: AtomicBool::new(false), held: AtomicUsize::new(0), turns: Semaphore::new(0) }
-    }
-}
-
-impl Gate {
-    /// Holds up who comes from now on.
-    pub fn close(&self) {
-        self.closed.store(true, Ordering::SeqCst);
-    }
-
-    /// Lets everyone through, those who wait as well.
-    pub fn open(&self) {
-        self.closed.store(false, Ordering::SeqCst);
-        self.turns.add_permits(1_000);
-    }
-
-    /// How many have been held up so far.
-    pub fn held(&self) -> usize {
-        self.held.load(Ordering::SeqCst)
-    }
-
-    async fn pass(&self) {
-        if self.closed.load(Ordering::SeqCst) {
-            self.held.fetch_add(1, Ordering::SeqCst);
-            self.turns.acquire().await.expect("never closed").forget();
-        }
-    }
 }
 
 /// See the module.
@@ -112,6 +74,11 @@ impl MemoryStore {
         self.data.lock().log.retain(|entry| entry.seq != seq);
     }
 
+    /// Sets the store's clock ahead, or back, by so many microseconds.
+    pub fn set_clock(&self, by: i64) {
+        self.data.lock().clock.set += by;
+    }
+
     /// Another process's revocation: committed, and not told to anyone.
     pub fn revoke_behind_the_back(&self, pat_id: Uuid, at: Timestamp) -> u64 {
         revoke(&mut self.data.lock(), pat_id, at).expect("known").seq
@@ -120,6 +87,10 @@ impl MemoryStore {
 
 fn head(data: &Data) -> u64 {
     data.log.last().map_or(0, |entry| entry.seq)
+}
+
+fn log_after(data: &Data, seq: u64) -> Vec<LogEntry> {
+    data.log.iter().filter(|entry| entry.seq > seq).take(1000).cloned().collect()
 }
 
 fn revoke(data: &mut Data, pat_id: Uuid, at: Timestamp) -> Option<RevokeOutcome> {
@@ -429,16 +400,28 @@ impl Store for MemoryStore {
         Ok(head(&*self.data()?))
     }
 
+    async fn log_after(&self, seq: u64) -> Result<Vec<LogEntry>, StoreError> {
+        Ok(log_after(&*self.data()?, seq))
+    }
+
     async fn renew_lease(&self, lease: &Lease) -> Result<Renewal, StoreError> {
         let mut data = self.data()?;
-        let behind: Vec<_> =
-            data.log.iter().filter(|entry| entry.seq > lease.applied_seq).take(1000).cloned().collect();
+        let behind = log_after(&data, lease.applied_seq);
         if !behind.is_empty() {
             return Ok(Renewal::Behind(behind));
         }
-        let node = (Instant::now() + lease.length, lease.applied_seq, lease.name.clone());
-        data.nodes.insert(lease.node_id, node);
-        data.cuts.extend(lease.cuts.iter().map(|(seq, sessions)| ((*seq, lease.node_id), *sessions)));
+        let now = data.clock.now();
+        data.nodes.retain(|_, node| node.is_remembered(now));
+        let Lease { node_id, claim, length, .. } = *lease;
+        let node = Node {
+            holder: Holder { node_id, claim, length },
+            held: true,
+            applied_seq: lease.applied_seq,
+            name: lease.name.clone(),
+            renewed_at: now,
+        };
+        data.nodes.insert(node_id, node);
+        data.cuts.extend(lease.cuts.iter().map(|(seq, sessions)| ((*seq, node_id), *sessions)));
         Ok(Renewal::Held)
     }
 
@@ -447,23 +430,30 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn nodes_behind(&self, seq: u64, except: Option<Uuid>) -> Result<u64, StoreError> {
-        let now = Instant::now();
-        let behind = |(id, (until, applied, _)): &(&Uuid, &(Instant, u64, String))| {
-            Some(**id) != except && *until > now && *applied < seq
-        };
-        Ok(self.data()?.nodes.iter().filter(behind).count() as u64)
+    async fn holders_behind(&self, seq: u64, except: Option<Uuid>) -> Result<Vec<Holder>, StoreError> {
+        let data = self.data()?;
+        let others = data.nodes.values().filter(|node| Some(node.holder.node_id) != except);
+        Ok(others
+            .filter(|node| node.held && node.applied_seq < seq)
+            .map(|node| node.holder.clone())
+            .collect())
+    }
+
+    async fn let_go(&self, holders: &[Holder]) -> Result<(), StoreError> {
+        let mut data = self.data()?;
+        for holder in holders {
+            if let Some(node) = data.nodes.get_mut(&holder.node_id)
+                && node.holder.claim == holder.claim
+            {
+                node.held = false;
+            }
+        }
+        Ok(())
     }
 
     async fn nodes(&self) -> Result<Vec<NodeRecord>, StoreError> {
-        let now = Instant::now();
-        let record = |(id, (until, applied_seq, name)): (&Uuid, &(Instant, u64, String))| NodeRecord {
-            node_id: *id,
-            name: name.clone(),
-            applied_seq: *applied_seq,
-            lease_left: until.checked_duration_since(now).filter(|left| !left.is_zero()),
-        };
-        let mut nodes: Vec<_> = self.data()?.nodes.iter().map(record).collect();
+        let data = self.data()?;
+        let mut nodes: Vec<_> = data.nodes.values().map(|node| node.record(data.clock.now())).collect();
         nodes.sort_by(|a, b| (&a.name, a.node_id).cmp(&(&b.name, b.node_id)));
         Ok(nodes)
     }

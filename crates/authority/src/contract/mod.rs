@@ -12,16 +12,19 @@
 
 pub mod accounts;
 pub mod activity;
+mod gate;
 mod kit;
 pub mod leases;
 pub mod log;
 mod memory;
 pub mod model;
+mod nodes;
 pub mod secrets;
 pub mod sessions;
 pub mod tokens;
 
-pub use memory::{Gate, MemoryStore};
+pub use gate::Gate;
+pub use memory::MemoryStore;
 
 /// Makes a test of each story. `$fresh` is the name of an `async fn()` that answers a new, empty store, or what derefs to it.
 #[macro_export]
@@ -87,6 +90,7 @@ macro_rules! store_contract {
                 changes_at_once_get_numbers_without_gaps
                 what_is_refused_takes_no_number
                 a_thousand_entries_come_at_a_time
+                the_log_is_read_without_a_lease
             }
             leases {
                 a_lease_is_held_at_the_head_alone
@@ -95,8 +99,10 @@ macro_rules! store_contract {
                 nodes_are_listed_with_what_is_left_of_their_lease
                 cuts_are_added_up_over_the_other_nodes
                 a_lease_that_is_given_up_counts_no_more
-                a_lease_runs_out_by_itself
-                a_renewal_lengthens_and_a_shorter_one_shortens
+                a_lease_is_held_until_it_is_let_go
+                letting_go_spares_who_has_renewed_since
+                whoever_was_let_go_takes_its_lease_again_at_the_head_alone
+                a_look_says_which_claim_holds_and_for_how_long
             }
             secrets {
                 the_first_secret_is_bound_for_good

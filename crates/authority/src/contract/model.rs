@@ -12,12 +12,14 @@ use super::memory::MemoryStore;
 use crate::record::{
     self, Change, DayCalls, KeptActivity, PatRecord, SessionRecord, TokenCalls, Usage, UserRecord,
 };
-use crate::store::{Lease, Renewal, RevokeOutcome, Store, StoreError};
+use crate::store::{Holder, Lease, Renewal, RevokeOutcome, Store, StoreError};
 
 /// How many sequences a store is put through. Each is made from its number alone, so a failure comes again.
 pub const SEQUENCES: u64 = 300;
 /// How many calls a sequence has.
 const CALLS: usize = 60;
+/// How long leases are: how long that takes is no matter of the model.
+const LENGTH: Duration = Duration::from_secs(3600);
 /// How many accounts, and so on, a sequence knows: few, so that calls meet.
 const FEW: usize = 4;
 
@@ -77,7 +79,8 @@ enum Call {
     LogHead,
     RenewLease(Lease),
     EndLease(Uuid),
-    NodesBehind(u64, Option<Uuid>),
+    LetGo(Vec<Holder>),
+    HoldersBehind(u64, Option<Uuid>),
     BindSecret([u8; 16]),
 }
 
@@ -96,6 +99,7 @@ enum Answer {
     Session(Option<(SessionRecord, UserRecord)>),
     Revoked(Option<RevokeOutcome>),
     Renewal(Renewal),
+    Holders(Vec<Holder>),
 }
 
 async fn ask(store: &dyn Store, call: Call) -> Result<Answer, StoreError> {
@@ -129,7 +133,12 @@ async fn ask(store: &dyn Store, call: Call) -> Result<Answer, StoreError> {
         Call::LogHead => Answer::Count(store.log_head().await?),
         Call::RenewLease(lease) => Answer::Renewal(sorted(store.renew_lease(&lease).await?)),
         Call::EndLease(id) => store.end_lease(id).await.map(|()| Answer::Done)?,
-        Call::NodesBehind(seq, except) => Answer::Count(store.nodes_behind(seq, except).await?),
+        Call::LetGo(holders) => store.let_go(&holders).await.map(|()| Answer::Done)?,
+        Call::HoldersBehind(seq, except) => {
+            let mut holders = store.holders_behind(seq, except).await?;
+            holders.sort_by_key(|holder| holder.node_id);
+            Answer::Holders(holders)
+        }
         Call::BindSecret(fingerprint) => Answer::Is(store.bind_secret(&fingerprint).await?),
     })
 }
@@ -222,6 +231,11 @@ impl Known {
         pat
     }
 
+    /// The number of a claim: one of few, so that what is let go is sometimes the one that holds.
+    fn claim(&mut self) -> u64 {
+        self.random.next() % 2
+    }
+
     /// One of a few days around the beginning.
     fn day(&mut self) -> Date {
         date(2026, 4, 6 + i8::try_from(self.random.below(4)).expect("small"))
@@ -312,19 +326,26 @@ impl Known {
                 }
             }
             24 | 25 => {
-                // A lease is over at once, or never: how long it takes in between is no matter of the model.
-                let length = if self.random.chance(70) { Duration::from_secs(3600) } else { Duration::ZERO };
                 let node_id = self.nodes[self.random.below(FEW)];
                 let lacks = self.random.next() % 3;
                 Call::RenewLease(Lease {
                     node_id,
+                    claim: self.claim(),
                     applied_seq: head.saturating_sub(lacks),
-                    length,
+                    length: LENGTH,
                     name: String::new(),
                     cuts: Vec::new(),
                 })
             }
-            26 => match self.random.below(3) {
+            26 => match self.random.below(5) {
+                3 | 4 => {
+                    let holders = (0..self.random.below(3)).map(|_| Holder {
+                        node_id: self.nodes[self.random.below(FEW)],
+                        claim: self.claim(),
+                        length: LENGTH,
+                    });
+                    Call::LetGo(holders.collect())
+                }
                 0 => Call::EndLease(self.nodes[self.random.below(FEW)]),
                 1 => Call::LogHead,
                 _ => Call::BindSecret([u8::from(self.random.chance(50)); 16]),
@@ -334,7 +355,7 @@ impl Known {
             29 if self.random.chance(30) => Call::ForgetCalls(self.day()),
             _ => {
                 let except = self.random.chance(50).then(|| self.nodes[self.random.below(FEW)]);
-                Call::NodesBehind(self.random.next() % (head + 2), except)
+                Call::HoldersBehind(self.random.next() % (head + 2), except)
             }
         }
     }
@@ -347,11 +368,12 @@ impl Known {
         calls.extend(self.pats.iter().map(|pat| Call::PatById(pat.pat_id)));
         calls.extend(self.pats.iter().map(|pat| Call::Activity(pat.pat_id, date(2026, 4, 1))));
         calls.extend(self.sessions.iter().map(|digest| Call::SessionByDigest(*digest)));
-        calls.extend((0..=head + 1).map(|seq| Call::NodesBehind(seq, None)));
+        calls.extend((0..=head + 1).map(|seq| Call::HoldersBehind(seq, None)));
         let reader = Lease {
             node_id: Uuid::nil(),
+            claim: 1,
             applied_seq: 0,
-            length: Duration::ZERO,
+            length: LENGTH,
             name: String::new(),
             cuts: Vec::new(),
         };

@@ -16,8 +16,10 @@ use crate::wire::Wire;
 
 /// How long a lease is.
 pub const LEASE: Duration = Duration::from_millis(400);
-/// How slow or fast a clock may be, in thousandths: within the tenth that the fence allows for.
-pub const DRIFT: std::ops::RangeInclusive<u32> = 910..=1090;
+/// How slow or fast a clock may be, in thousandths: so that none loses more on another than the tenth that the fence allows for.
+pub const DRIFT: std::ops::RangeInclusive<u32> = 950..=1050;
+/// For so long after a renewal its node surely trusts it: that is nine tenths, by a clock that may be fast.
+pub const SURE: Duration = Duration::from_millis(340);
 
 /// A machine's clocks: those who judge agree on the date; what measures leases is a little slow, or fast.
 pub struct DriftingClock {

@@ -17,7 +17,7 @@ use trustrelay_token::TokenDigest;
 use uuid::Uuid;
 
 use crate::dice::Dice;
-use crate::node::LEASE;
+use crate::node::SURE;
 
 /// How bad it is: chances in a hundred, and times in milliseconds.
 #[derive(Debug, Clone, Copy)]
@@ -94,7 +94,7 @@ pub struct Wire {
     cut_until: Mutex<Instant>,
     ended: AtomicBool,
     heard: Notify,
-    /// When it was renewed last, and how often it had run out before, by the database's clock.
+    /// When it was renewed last, and how often that was too long after the time before.
     lease: Mutex<(Option<Instant>, usize)>,
 }
 
@@ -124,10 +124,10 @@ impl Wire {
         self.ended.load(Ordering::SeqCst)
     }
 
-    /// If the lease holds by the database's clock: since it ran out for the how-many-eth time.
+    /// If the lease surely holds: since it ran out for the how-many-eth time.
     pub fn holds_since(&self) -> Option<usize> {
         let (renewed, lapses) = *self.lease.lock();
-        renewed.is_some_and(|at| at.elapsed() < LEASE).then_some(lapses)
+        renewed.is_some_and(|at| at.elapsed() < SURE).then_some(lapses)
     }
 
     /// Whether it has had a lease.
@@ -216,11 +216,21 @@ impl Store for Wire {
     }
 
     async fn end_lease(&self, node_id: Uuid) -> Result<(), StoreError> {
+        // Nobody waits for it any more.
+        self.lease.lock().1 += 1;
         self.carry(self.store().end_lease(node_id)).await
     }
 
-    async fn nodes_behind(&self, seq: u64, except: Option<Uuid>) -> Result<u64, StoreError> {
-        self.carry(self.store().nodes_behind(seq, except)).await
+    async fn log_after(&self, seq: u64) -> Result<Vec<LogEntry>, StoreError> {
+        self.carry(self.store().log_after(seq)).await
+    }
+
+    async fn holders_behind(&self, seq: u64, except: Option<Uuid>) -> Result<Vec<Holder>, StoreError> {
+        self.carry(self.store().holders_behind(seq, except)).await
+    }
+
+    async fn let_go(&self, holders: &[Holder]) -> Result<(), StoreError> {
+        self.carry(self.store().let_go(holders)).await
     }
 
     async fn cuts(&self, seq: u64, except: Option<Uuid>) -> Result<u64, StoreError> {

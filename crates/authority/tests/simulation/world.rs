@@ -19,6 +19,8 @@ const NODES: usize = 3;
 const USERS: [&str; 2] = ["ada@example.org", "bob@example.org"];
 /// How many things clients and operators do in one schedule.
 const STEPS: usize = 150;
+/// In microseconds. The database's clock is set ahead and back by many of them.
+const MINUTE: i64 = 60_000_000;
 /// Longer than anything may take: the longest lease, and some more.
 const BOUND: Duration = Duration::from_secs(120);
 
@@ -155,7 +157,8 @@ impl World {
             }
             92..94 => return node.wire.pause(LEASE / 4 + self.dice.millis(1000)),
             94..96 => return node.wire.cut_off(LEASE / 4 + self.dice.millis(1000)),
-            96..98 if is_node => {
+            96 => return self.database.store.set_clock(MINUTE * (self.dice.below(61) as i64 - 30)),
+            97 if is_node => {
                 asked = self.command.clone();
                 Box::pin(async move { me.restart(&node).await })
             }
@@ -298,7 +301,7 @@ impl World {
         // Also of a change that nobody was told of: who asked for it was killed.
         let hold = async {
             while !nodes.iter().all(|node| node.authority.holds_lease())
-                || store.nodes_behind(head, None).await.expect("asks") > 0
+                || !store.holders_behind(head, None).await.expect("asks").is_empty()
             {
                 sleep(Duration::from_millis(10)).await;
             }

@@ -5,12 +5,12 @@
 //! revocation's entry in it. Three things make this so, and none of them can be left out:
 //!
 //! - the renewal reads the log in a statement that begins *after* it has the lock (READ COMMITTED looks anew in each statement);
-//! - the revocation locks *all* nodes' rows, those as well whose lease looks run out, as it may be in the middle of being renewed,
+//! - the revocation locks *all* nodes' rows, those as well that hold nothing, as they may be in the middle of being renewed,
 //!   and judges by a statement that begins after it has the locks;
 //! - a node's row is there, committed, before the node first renews: nobody can wait for a row that they cannot see.
 //!
-//! Leases are measured by this one clock, the database's. It is assumed to go at an even pace within the node's margin, a tenth of
-//! the lease: whoever sets it by hand, or fails over to a machine whose clock is ahead by more, ends leases early.
+//! A row says that a lease is held and for how long. No clock of the database's is compared with it: what it says of the time is for people,
+//! and for the removal of rows that hold nothing.
 //!
 //! Each is one round trip in which the database has all statements from the beginning. A node that is stopped in the middle
 //! of it holds no lock: the database carries it through without the node.
@@ -18,7 +18,7 @@
 use std::time::Duration;
 
 use futures_util::future::{try_join, try_join3, try_join4, try_join5};
-use trustrelay_authority::{Lease, MAX_LEASE, NodeRecord, Renewal};
+use trustrelay_authority::{Holder, Lease, MAX_LEASE, NodeRecord, Renewal};
 use uuid::Uuid;
 
 use super::errors::Failure;
@@ -29,7 +29,7 @@ use super::rows::{corrupt, get, number, whole};
 /// The database's clock in microseconds: of this moment, not of the transaction's beginning.
 const NOW: &str = "(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint";
 
-/// For how long the row of a node whose lease ran out is kept: people want to see it, and it may come back.
+/// For how long the row of a node that holds no lease is kept: people want to see it, and it may come back.
 const REMEMBERED: Duration = MAX_LEASE.saturating_mul(10);
 
 /// Of how many recent entries the cuts are kept: their revocations have long been answered.
@@ -44,12 +44,13 @@ pub(super) async fn renew(links: &Links, lease: &Lease) -> Result<Renewal, Failu
     }
 }
 
-/// Makes the node's row, with a lease that has run out, in a transaction of its own: see the module.
+/// Makes the node's row, which holds nothing, in a transaction of its own: see the module.
 async fn register(links: &Links, lease: &Lease) -> Result<(), Failure> {
     let link = links.link().await?;
     let insert = link
         .prepare(&format!(
-            "INSERT INTO nodes (node_id, name, lease_until, applied_seq) VALUES ($1, $2, {NOW}, 0) ON CONFLICT DO NOTHING"
+            "INSERT INTO nodes (node_id, name, applied_seq, held, claim, length, renewed_at) \
+             VALUES ($1, $2, 0, FALSE, 0, 0, {NOW}) ON CONFLICT DO NOTHING"
         ))
         .await?;
     link.count(&insert, &[&lease.node_id, &lease.name]).await?;
@@ -63,7 +64,7 @@ async fn renew_known(links: &Links, lease: &Lease) -> Result<Option<Renewal>, Fa
     // Not without the lock before it: an UPDATE that has to wait for a row would go on with the head that it read before.
     let extend = link
         .prepare(&format!(
-            "UPDATE nodes SET lease_until = {NOW} + $3, applied_seq = $2, name = $4 \
+            "UPDATE nodes SET held = TRUE, claim = $5, length = $3, renewed_at = {NOW}, applied_seq = $2, name = $4 \
              WHERE node_id = $1 AND (SELECT seq FROM log_head) = $2"
         ))
         .await?;
@@ -80,7 +81,7 @@ async fn renew_known(links: &Links, lease: &Lease) -> Result<Option<Renewal>, Fa
     // A row that somebody has locked is of a node that is coming back, or is being looked at: it is passed over, and nobody waits.
     let prune = link
         .prepare(&format!(
-            "DELETE FROM nodes WHERE node_id IN (SELECT node_id FROM nodes WHERE lease_until < {NOW} - $1 FOR UPDATE SKIP LOCKED)"
+            "DELETE FROM nodes WHERE node_id IN (SELECT node_id FROM nodes WHERE NOT held AND renewed_at < {NOW} - $1 FOR UPDATE SKIP LOCKED)"
         ))
         .await?;
     let (applied, length) = (whole(lease.applied_seq), micros(lease.length));
@@ -96,7 +97,7 @@ async fn renew_known(links: &Links, lease: &Lease) -> Result<Option<Renewal>, Fa
     let ((), known, extended, missing, ((), _, ())) = try_join5(
         link.batch("BEGIN"),
         link.row(&lock, &[&lease.node_id]),
-        link.count(&extend, &[&lease.node_id, &applied, &length, &lease.name]),
+        link.count(&extend, &[&lease.node_id, &applied, &length, &lease.name, &whole(lease.claim)]),
         link.rows(&after, &[&applied]),
         try_join3(report, link.count(&prune, &[&micros(REMEMBERED)]), link.batch("COMMIT")),
     )
@@ -130,34 +131,62 @@ pub(super) async fn end(links: &Links, node_id: Uuid) -> Result<(), Failure> {
     link.keep(Ok(()))
 }
 
-pub(super) async fn behind(links: &Links, seq: u64, except: Option<Uuid>) -> Result<u64, Failure> {
+/// Waits for the renewals that are in progress: see the module.
+pub(super) async fn behind(links: &Links, seq: u64, except: Option<Uuid>) -> Result<Vec<Holder>, Failure> {
     let link = links.link().await?;
     // In one order for all who come, and only their own row is what nodes lock: nobody waits in a circle.
     let lock = link
         .prepare("SELECT 1 FROM nodes WHERE node_id IS DISTINCT FROM $1 ORDER BY node_id FOR SHARE")
         .await?;
-    let count = link
-        .prepare(&format!(
-            "SELECT COUNT(*) FROM nodes WHERE node_id IS DISTINCT FROM $1 AND lease_until > {NOW} AND applied_seq < $2"
-        ))
+    let select = link
+        .prepare(
+            "SELECT node_id, claim, length FROM nodes WHERE node_id IS DISTINCT FROM $1 AND held AND applied_seq < $2",
+        )
         .await?;
     // Nothing of it need be kept, so its end waits for no disk.
     let ((), _, behind, ()) = try_join4(
         link.batch("BEGIN; SET LOCAL synchronous_commit = off"),
         link.rows(&lock, &[&except]),
-        link.row(&count, &[&except, &whole(seq)]),
+        link.rows(&select, &[&except, &whole(seq)]),
         link.batch("COMMIT"),
     )
     .await?;
-    let behind = number(&behind.ok_or_else(|| corrupt("a count has no row"))?, 0)?;
-    Ok(link.keep(behind))
+    let holder = |row| {
+        let length = Duration::from_micros(number(row, 2)?);
+        Ok(Holder { node_id: get(row, 0)?, claim: number(row, 1)?, length })
+    };
+    link.keep(behind.iter().map(holder).collect())
+}
+
+pub(super) async fn let_go(links: &Links, holders: &[Holder]) -> Result<(), Failure> {
+    let link = links.link().await?;
+    let lock =
+        link.prepare("SELECT 1 FROM nodes WHERE node_id = ANY ($1) ORDER BY node_id FOR UPDATE").await?;
+    // After the lock, so that a claim that was made meanwhile is seen.
+    let let_go = link
+        .prepare(
+            "UPDATE nodes n SET held = FALSE FROM unnest($1::uuid[], $2::bigint[]) AS h (node_id, claim) \
+             WHERE n.node_id = h.node_id AND n.claim = h.claim",
+        )
+        .await?;
+    let (nodes, claims): (Vec<Uuid>, Vec<i64>) =
+        holders.iter().map(|holder| (holder.node_id, whole(holder.claim))).unzip();
+    // If it is lost with the database, they are let go again.
+    let ((), _, _, ()) = try_join4(
+        link.batch("BEGIN; SET LOCAL synchronous_commit = off"),
+        link.rows(&lock, &[&nodes]),
+        link.count(&let_go, &[&nodes, &claims]),
+        link.batch("COMMIT"),
+    )
+    .await?;
+    link.keep(Ok(()))
 }
 
 pub(super) async fn list(links: &Links) -> Result<Vec<NodeRecord>, Failure> {
     let link = links.link().await?;
     let select = link
         .prepare(&format!(
-            "SELECT node_id, name, applied_seq, lease_until - {NOW} FROM nodes ORDER BY name COLLATE \"C\", node_id"
+            "SELECT node_id, name, applied_seq, CASE WHEN held THEN renewed_at + length - {NOW} ELSE 0 END FROM nodes ORDER BY name COLLATE \"C\", node_id"
         ))
         .await?;
     let rows = link.rows(&select, &[]).await?;

@@ -6,7 +6,7 @@ use trustrelay_token::TokenDigest;
 
 use super::errors::Failure;
 use super::link::{Link, Links};
-use super::rows::{bytes, corrupt, get, number, time};
+use super::rows::{bytes, corrupt, get, number, time, whole};
 
 /// Most log entries in one answer.
 const MAX_BEHIND: i64 = 1000;
@@ -37,6 +37,13 @@ pub(super) async fn head(links: &Links) -> Result<u64, Failure> {
     let select = link.prepare("SELECT seq FROM log_head").await?;
     let found = link.row(&select, &[]).await?;
     Ok(link.keep(numbered(found)?))
+}
+
+pub(super) async fn read(links: &Links, seq: u64) -> Result<Vec<LogEntry>, Failure> {
+    let link = links.link().await?;
+    let after = after(&link).await?;
+    let rows = link.rows(&after, &[&whole(seq)]).await?;
+    link.keep(entries(&rows))
 }
 
 /// The entries after `$1`, each with the tokens that it names, one a row.

@@ -5,7 +5,10 @@ use super::link::{Link, Links};
 use super::rows::{corrupt, get, number};
 
 /// Each migration once, in order. Never change one that was released.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/postgres/0001_initial.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/postgres/0001_initial.sql"),
+    include_str!("../../migrations/postgres/0002_leases.sql"),
+];
 
 /// Anything, as long as it stays the same: what the nodes that begin at the same time wait for each other by ("tr_relay").
 const LOCK: i64 = 0x7472_5f72_656c_6179;

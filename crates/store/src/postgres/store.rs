@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use trustrelay_authority::{
-    KeptActivity, Lease, NodeRecord, PatRecord, Renewal, RevokeOutcome, SessionRecord, Store, StoreError,
-    TokenCalls, Usage, UserRecord,
+    Holder, KeptActivity, Lease, LogEntry, NodeRecord, PatRecord, Renewal, RevokeOutcome, SessionRecord,
+    Store, StoreError, TokenCalls, Usage, UserRecord,
 };
 use trustrelay_token::TokenDigest;
 use uuid::Uuid;
@@ -189,6 +189,10 @@ impl Store for PostgresStore {
         self.links.run(|| log::head(&self.links)).await
     }
 
+    async fn log_after(&self, seq: u64) -> Result<Vec<LogEntry>, StoreError> {
+        self.links.run(|| log::read(&self.links, seq)).await
+    }
+
     async fn renew_lease(&self, lease: &Lease) -> Result<Renewal, StoreError> {
         self.links.run(|| leases::renew(&self.links, lease)).await
     }
@@ -209,8 +213,12 @@ impl Store for PostgresStore {
         self.ear.hear().await;
     }
 
-    async fn nodes_behind(&self, seq: u64, except: Option<Uuid>) -> Result<u64, StoreError> {
+    async fn holders_behind(&self, seq: u64, except: Option<Uuid>) -> Result<Vec<Holder>, StoreError> {
         self.links.run(|| leases::behind(&self.links, seq, except)).await
+    }
+
+    async fn let_go(&self, holders: &[Holder]) -> Result<(), StoreError> {
+        self.links.run(|| leases::let_go(&self.links, holders)).await
     }
 
     async fn bind_secret(&self, fingerprint: &[u8; 16]) -> Result<bool, StoreError> {

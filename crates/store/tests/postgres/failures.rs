@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::cluster::{Cluster, ROLE};
 use crate::database::Fresh;
 use crate::kit::{
-    LONG, PATIENCE, account, added, change, issued, lease, started, token, until, until_waiting,
+    LONG, PATIENCE, account, added, behind, change, issued, lease, started, token, until, until_waiting,
 };
 
 #[tokio::test]
@@ -129,7 +129,7 @@ async fn a_synchronous_standby_takes_over_with_all_that_was_answered() {
     standby.promote();
     until("it is found", async || store.log_head().await.is_ok()).await;
     assert_eq!(store.log_head().await.expect("asks"), seq);
-    assert_eq!(store.nodes_behind(seq, None).await.expect("asks"), 1, "leases are known as well");
+    assert_eq!(behind(&store, seq).await, 1, "leases are known as well");
     let found = store.pat_by_id(pat.pat_id).await.expect("asks").expect("there");
     assert_eq!(found.revoked_at, Some(pat.created_at));
 }

@@ -1,33 +1,31 @@
 //! Stories of the row on which a renewal and a revocation meet: each would be wrong if one of the locks were left out.
 
-use std::time::Duration;
-
 use trustrelay_authority::{Renewal, Store};
 use uuid::Uuid;
 
 use crate::database::Fresh;
-use crate::kit::{LONG, change, held, issued, lease, until_waiting};
+use crate::kit::{LONG, behind, change, held, issued, lease, let_all_go, until_waiting};
 
-/// The lease looks run out while it is being renewed: the one who waits must not go by that.
+/// The row says that nothing is held while it is being renewed: the one who waits must not go by that.
 #[tokio::test]
 async fn a_renewal_that_is_on_its_way_is_waited_for() {
     let fresh = Fresh::open().await;
     let node = Uuid::now_v7();
-    held(&fresh, node, 0, Duration::ZERO).await;
+    held(&fresh, node, 0, LONG).await;
+    let_all_go(&fresh).await;
     let seq = change(&fresh).await;
     for (end, expected) in [("COMMIT", 1), ("ROLLBACK", 0)] {
         let renewing = fresh.client().await;
         renewing.batch_execute("BEGIN").await.expect("begins");
-        let sql = "UPDATE nodes SET lease_until = 9e18 WHERE node_id = $1";
+        let sql = "UPDATE nodes SET held = TRUE WHERE node_id = $1";
         assert_eq!(renewing.execute(sql, &[&node]).await.expect("renews"), 1);
         let release = async {
             until_waiting(1, &renewing).await;
             renewing.batch_execute(end).await.expect("ends");
         };
-        let (behind, ()) = tokio::join!(fresh.nodes_behind(seq, None), release);
-        assert_eq!(behind.expect("asks"), expected, "{end}");
-        held(&fresh, node, seq, Duration::ZERO).await;
-        fresh.client().await.execute("UPDATE nodes SET applied_seq = 0", &[]).await.expect("set back");
+        let (behind, ()) = tokio::join!(behind(&fresh, seq), release);
+        assert_eq!(behind, expected, "{end}");
+        let_all_go(&fresh).await;
     }
 }
 
@@ -49,6 +47,55 @@ async fn a_renewal_that_had_to_wait_reads_the_log_anew() {
     let (renewal, seq) = tokio::join!(fresh.renew_lease(&claim), meanwhile);
     let Renewal::Behind(missing) = renewal.expect("asks") else { panic!("held behind the head") };
     assert_eq!(missing.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [seq]);
+}
+
+/// It is on its way while it is let go: whoever does that goes by what is there when they have the row.
+#[tokio::test]
+async fn a_lease_that_is_being_renewed_is_not_let_go() {
+    let fresh = Fresh::open().await;
+    let node = Uuid::now_v7();
+    held(&fresh, node, 0, LONG).await;
+    let found = fresh.holders_behind(1, None).await.expect("asks");
+    for (end, expected) in [("COMMIT", 1), ("ROLLBACK", 0)] {
+        let renewing = fresh.client().await;
+        renewing.batch_execute("BEGIN; UPDATE nodes SET claim = 2").await.expect("renews");
+        let release = async {
+            until_waiting(1, &renewing).await;
+            renewing.batch_execute(end).await.expect("ends");
+        };
+        let (done, ()) = tokio::join!(fresh.let_go(&found), release);
+        done.expect("lets go");
+        assert_eq!(behind(&fresh, 1).await, expected, "{end}");
+        renewing.batch_execute("UPDATE nodes SET claim = 1").await.expect("as before");
+    }
+}
+
+/// Those who look and those who let go lock the rows in one order: so two never wait for each other in a circle.
+#[tokio::test]
+async fn looks_and_letting_go_get_along() {
+    let fresh = Fresh::open().await;
+    for n in 0..20 {
+        // Ids in an order that is not the one in which they come.
+        held(&fresh, Uuid::from_u128(u128::MAX / 20 * (n * 7 % 20)), 0, LONG).await;
+    }
+    let mut found = fresh.holders_behind(1, None).await.expect("asks");
+    found.sort_by_key(|holder| std::cmp::Reverse(holder.node_id));
+    let (first, last) = (fresh.client().await, fresh.client().await);
+    first
+        .batch_execute("BEGIN; SELECT 1 FROM nodes ORDER BY node_id LIMIT 1 FOR UPDATE")
+        .await
+        .expect("locks");
+    let look = async {
+        until_waiting(2, &first).await;
+        let sql = "SELECT 1 FROM nodes ORDER BY node_id DESC LIMIT 1 FOR UPDATE NOWAIT";
+        let locked = last.batch_execute(sql).await;
+        first.batch_execute("ROLLBACK").await.expect("lets go");
+        locked.expect("who waits for the first row holds no later one");
+    };
+    let (looked, done, ()) = tokio::join!(fresh.holders_behind(1, None), fresh.let_go(&found), look);
+    looked.expect("asks");
+    done.expect("lets go");
+    assert_eq!(behind(&fresh, 1).await, 0);
 }
 
 /// Nobody can wait for a row that they do not see; so it is there before the node takes its first lease.
@@ -74,8 +121,7 @@ async fn a_new_node_can_be_waited_for_before_it_has_its_first_lease() {
             until_waiting(2, &holder).await;
             holder.batch_execute("SELECT pg_advisory_unlock(7)").await.expect("lets go");
         };
-        let (behind, ()) = tokio::join!(other.nodes_behind(seq, None), release);
-        behind.expect("asks")
+        tokio::join!(behind(&other, seq), release).0
     };
     let (renewal, behind) = tokio::join!(fresh.renew_lease(&claim), revocation);
     assert_eq!((renewal.expect("asks"), behind), (Renewal::Held, 1));
@@ -86,13 +132,20 @@ async fn a_new_node_can_be_waited_for_before_it_has_its_first_lease() {
 async fn a_node_whose_row_was_removed_comes_back() {
     let fresh = Fresh::open().await;
     let (dead, alive) = (Uuid::now_v7(), Uuid::now_v7());
-    held(&fresh, dead, 0, Duration::ZERO).await;
-    held(&fresh, alive, 0, LONG).await;
-    assert_eq!(fresh.nodes().await.expect("asks").len(), 2, "it is remembered for a while");
+    held(&fresh, dead, 0, LONG).await;
     let client = fresh.client().await;
-    client.execute("UPDATE nodes SET lease_until = 0 WHERE node_id = $1", &[&dead]).await.expect("long ago");
+    let long_ago = "UPDATE nodes SET renewed_at = 0 WHERE node_id = $1";
+    client.execute(long_ago, &[&dead]).await.expect("long ago, by this clock");
+    held(&fresh, alive, 0, LONG).await;
+    assert_eq!(
+        fresh.nodes().await.expect("asks").len(),
+        2,
+        "whatever the clock says: it has not been let go"
+    );
+    let found = fresh.holders_behind(u64::MAX, Some(alive)).await.expect("asks");
+    fresh.let_go(&found).await.expect("lets go");
     // Whoever looks at it keeps it, and holds nobody up.
-    client.batch_execute("BEGIN; SELECT 1 FROM nodes WHERE lease_until = 0 FOR SHARE").await.expect("locks");
+    client.batch_execute("BEGIN; SELECT 1 FROM nodes WHERE NOT held FOR SHARE").await.expect("locks");
     held(&fresh, alive, 0, LONG).await;
     assert_eq!(fresh.nodes().await.expect("asks").len(), 2);
     client.batch_execute("COMMIT").await.expect("ends");
@@ -102,7 +155,7 @@ async fn a_node_whose_row_was_removed_comes_back() {
     let seq = change(&fresh).await;
     assert!(matches!(fresh.renew_lease(&lease(dead, 0, LONG)).await.expect("asks"), Renewal::Behind(_)));
     held(&fresh, dead, seq, LONG).await;
-    assert_eq!(fresh.nodes_behind(seq, None).await.expect("asks"), 1, "the other one has not read it");
+    assert_eq!(behind(&fresh, seq).await, 1, "the other one has not read it");
 }
 
 /// Such as after a failover to a standby that had not received all: no lease, rather than one on a log that is another.
@@ -111,12 +164,13 @@ async fn a_log_that_went_back_gives_nobody_a_lease() {
     let fresh = Fresh::open().await;
     let seq = change(&fresh).await;
     let node = Uuid::now_v7();
-    held(&fresh, node, seq, Duration::ZERO).await;
+    held(&fresh, node, seq, LONG).await;
+    let_all_go(&fresh).await;
     for applied in [seq + 1, seq + 7] {
         let error = fresh.renew_lease(&lease(node, applied, LONG)).await.expect_err("refused");
         assert!(error.to_string().contains("does not go on"), "{error}");
     }
-    assert_eq!(fresh.nodes_behind(seq + 1, None).await.expect("asks"), 0);
+    assert_eq!(behind(&fresh, seq + 1).await, 0);
 }
 
 /// The log's numbers are committed in their order: the second waits for the first, and a number that was given up is used again.

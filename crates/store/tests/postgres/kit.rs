@@ -22,7 +22,17 @@ pub const EMAIL: &str = "ada@example.org";
 
 /// A node's claim.
 pub fn lease(node_id: Uuid, applied_seq: u64, length: Duration) -> Lease {
-    Lease { node_id, applied_seq, length, name: "node".into(), cuts: Vec::new() }
+    Lease { node_id, claim: 1, applied_seq, length, name: "node".into(), cuts: Vec::new() }
+}
+
+/// How many hold a lease and lack an entry.
+pub async fn behind(store: &PostgresStore, seq: u64) -> usize {
+    store.holders_behind(seq, None).await.expect("asks").len()
+}
+
+/// All who hold a lease hold none any more.
+pub async fn let_all_go(store: &PostgresStore) {
+    store.let_go(&store.holders_behind(u64::MAX, None).await.expect("asks")).await.expect("lets go");
 }
 
 pub async fn held(store: &PostgresStore, node_id: Uuid, applied_seq: u64, length: Duration) {

@@ -1,6 +1,6 @@
 //! Stories of several nodes on one database.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 use trustrelay_authority::{AuthorityError, ServerSecret, Store};
@@ -8,7 +8,7 @@ use trustrelay_token::{Denied, Verifier};
 
 use crate::cluster::Cluster;
 use crate::database::Fresh;
-use crate::kit::{LONG, PATIENCE, account, change, node, started, token, until};
+use crate::kit::{LONG, PATIENCE, account, behind, change, node, started, token, until};
 
 const LISTENERS: &str = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%' AND state = 'idle'";
 
@@ -113,10 +113,36 @@ async fn a_node_that_died_is_waited_for_until_its_lease_is_over() {
     let issued = token(&a).await;
     crate::kit::held(&fresh, uuid::Uuid::now_v7(), 0, Duration::from_secs(2)).await;
     let seq = fresh.log_head().await.expect("asks") + 1;
+    let begun = Instant::now();
     a.revoke_any(issued.record.pat_id).await.expect("revoked");
-    assert_eq!(fresh.nodes_behind(seq, None).await.expect("asks"), 0, "its lease is over");
+    assert!(begun.elapsed() >= Duration::from_secs(2), "it was not waited for");
+    assert_eq!(behind(&fresh, seq).await, 0, "it was let go");
     let nodes = fresh.nodes().await.expect("asks");
     assert!(nodes.iter().any(|node| node.applied_seq < seq && node.lease_left.is_none()), "{nodes:?}");
+}
+
+/// Whatever the database's clock says: nobody goes by it.
+#[tokio::test]
+async fn a_clock_of_the_database_that_is_wrong_ends_no_lease() {
+    let fresh = Fresh::open().await;
+    let url = Cluster::shared().url(&fresh.database);
+    let secret = ServerSecret::generate().expect("random");
+    let a = started(&url, &secret, "a", Duration::from_secs(2)).await;
+    account(&a).await;
+    let issued = token(&a).await;
+    crate::kit::held(&fresh, uuid::Uuid::now_v7(), 0, Duration::from_secs(2)).await;
+    let client = fresh.client().await;
+    // As after a jump by a day: by this clock everything is long over, or has not begun.
+    for jump in ["-", "+"] {
+        let sql = format!("UPDATE nodes SET renewed_at = renewed_at {jump} 86400000000 WHERE name = 'node'");
+        assert_eq!(client.execute(&sql, &[]).await.expect("jumps"), 1);
+        let looked = fresh.holders_behind(u64::MAX, None).await.expect("asks");
+        assert_eq!(looked.len(), 2, "{looked:?}");
+    }
+    let begun = Instant::now();
+    a.revoke_any(issued.record.pat_id).await.expect("revoked");
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_secs(2) && took < PATIENCE, "{took:?}");
 }
 
 #[tokio::test]

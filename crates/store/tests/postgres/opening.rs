@@ -2,8 +2,9 @@
 
 use std::net::TcpListener;
 
-use trustrelay_authority::Store;
+use trustrelay_authority::{Holder, MAX_LEASE, Store};
 use trustrelay_store::{PostgresOpenError, PostgresStore};
+use uuid::Uuid;
 
 use crate::cluster::{Cluster, PASSWORD, ROLE};
 use crate::database::{Fresh, client};
@@ -31,6 +32,34 @@ async fn nodes_that_begin_at_once_make_the_schema_once() {
         node.expect("opens").ping().await.expect("answers");
     }
     PostgresStore::open_begun(&url).await.expect("now it is begun");
+}
+
+/// Nobody knows how long the leases are that were taken before: they are waited for as long as any may be, and let go.
+#[tokio::test]
+async fn a_database_from_before_leases_had_a_length_is_carried_over_with_who_holds_one() {
+    let database = Cluster::shared().database();
+    let client = client(&database).await;
+    client
+        .batch_execute(include_str!("../../migrations/postgres/0001_initial.sql"))
+        .await
+        .expect("as it was");
+    client.batch_execute("UPDATE trustrelay_schema SET version = 1").await.expect("set");
+    let node = Uuid::now_v7();
+    let sql = "INSERT INTO nodes (node_id, name, lease_until, applied_seq) VALUES ($1, 'a:8080', 1, 0)";
+    client.execute(sql, &[&node]).await.expect("whatever its clock said");
+    let renew = client.prepare("UPDATE nodes SET lease_until = lease_until + 1").await.expect("prepared");
+    client.execute(&renew, &[]).await.expect("renews");
+
+    let url = Cluster::shared().url(&database);
+    let (one, two) = tokio::join!(PostgresStore::open(&url), PostgresStore::open(&url));
+    let store = one.expect("opens");
+    two.expect("opens").ping().await.expect("answers");
+    let held = store.holders_behind(1, None).await.expect("asks");
+    assert_eq!(held, [Holder { node_id: node, claim: 0, length: MAX_LEASE }]);
+    assert_eq!(store.nodes().await.expect("asks")[0].name, "a:8080");
+    client.execute(&renew, &[]).await.expect_err("a program of before gets no more of them");
+    store.let_go(&held).await.expect("lets go");
+    assert_eq!(store.holders_behind(1, None).await.expect("asks"), []);
 }
 
 #[tokio::test]

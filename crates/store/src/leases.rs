@@ -1,0 +1,140 @@
+//! The leases of those who follow the log, and what they have cut.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, params};
+use trustrelay_authority::{Holder, Lease, NodeRecord, Renewal, StoreError};
+use uuid::Uuid;
+
+use crate::errors::OrStoreError;
+use crate::log::{head, log_after};
+use crate::rows;
+
+/// Of how many recent entries the cuts are kept: their revocations have long been answered.
+const REMEMBERED_CUTS: u64 = 1000;
+
+/// Nanoseconds since boot, counting a suspended machine's sleep.
+fn since_boot() -> i64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
+}
+
+pub(crate) fn renew_lease(
+    connection: &Connection,
+    lease: &Lease,
+    boot_id: &str,
+) -> Result<Renewal, StoreError> {
+    if head(connection)? > lease.applied_seq {
+        return Ok(Renewal::Behind(log_after(connection, lease.applied_seq)?));
+    }
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO leases (node_id, boot_id, name, applied_seq, held, claim, length, renewed_at) \
+             VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7)",
+        )
+        .or_store()?
+        .execute(params![
+            lease.node_id.as_bytes(),
+            boot_id,
+            lease.name,
+            lease.applied_seq,
+            lease.claim,
+            nanos(lease.length),
+            since_boot(),
+        ])
+        .or_store()?;
+    for (seq, sessions) in &lease.cuts {
+        connection
+            .prepare_cached(
+                "INSERT INTO cuts (seq, node_id, sessions) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+            )
+            .or_store()?
+            .execute(params![seq, lease.node_id.as_bytes(), sessions])
+            .or_store()?;
+        connection
+            .prepare_cached("DELETE FROM cuts WHERE seq < ?1")
+            .or_store()?
+            .execute([seq.saturating_sub(REMEMBERED_CUTS)])
+            .or_store()?;
+    }
+    // Of nodes that died nothing is left.
+    connection
+        .prepare_cached("DELETE FROM leases WHERE boot_id <> ?1 OR NOT held")
+        .or_store()?
+        .execute([boot_id])
+        .or_store()?;
+    Ok(Renewal::Held)
+}
+
+fn nanos(length: Duration) -> i64 {
+    i64::try_from(length.as_nanos()).unwrap_or(i64::MAX)
+}
+
+pub(crate) fn end_lease(connection: &Connection, node_id: Uuid) -> Result<(), StoreError> {
+    let sql = "DELETE FROM leases WHERE node_id = ?1";
+    connection.execute(sql, [node_id.as_bytes()]).or_store().map(drop)
+}
+
+/// A process of an earlier boot has ended. A renewal in progress cannot be: a change waits for it, and this comes after the change.
+pub(crate) fn holders_behind(
+    connection: &Connection,
+    seq: u64,
+    except: Option<Uuid>,
+    boot_id: &str,
+) -> Result<Vec<Holder>, StoreError> {
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT node_id, claim, length FROM leases WHERE boot_id = ?1 AND held AND applied_seq < ?2 AND node_id IS NOT ?3",
+        )
+        .or_store()?;
+    // SQLite's integers have a sign.
+    let seq = i64::try_from(seq).unwrap_or(i64::MAX);
+    let holders = statement
+        .query_map(params![boot_id, seq, except.map(Uuid::into_bytes)], |row| {
+            let length = Duration::from_nanos(row.get(2)?);
+            Ok(Holder { node_id: rows::id(row, 0)?, claim: row.get(1)?, length })
+        })
+        .or_store()?;
+    holders.collect::<rusqlite::Result<_>>().or_store()
+}
+
+pub(crate) fn let_go(connection: &Connection, holders: &[Holder]) -> Result<(), StoreError> {
+    for holder in holders {
+        connection
+            .prepare_cached("UPDATE leases SET held = 0 WHERE node_id = ?1 AND claim = ?2")
+            .or_store()?
+            .execute(params![holder.node_id.as_bytes(), holder.claim])
+            .or_store()?;
+    }
+    Ok(())
+}
+
+pub(crate) fn nodes(connection: &Connection, boot_id: &str) -> Result<Vec<NodeRecord>, StoreError> {
+    let now = since_boot();
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT node_id, name, applied_seq, held, renewed_at, length FROM leases WHERE boot_id = ?1 ORDER BY name, node_id",
+        )
+        .or_store()?;
+    let nodes = statement
+        .query_map([boot_id], |row| {
+            let (held, until) = (row.get(3)?, row.get::<_, i64>(4)?.saturating_add(row.get(5)?));
+            let left = u64::try_from(until.saturating_sub(now)).ok().filter(|left| held && *left > 0);
+            Ok(NodeRecord {
+                node_id: rows::id(row, 0)?,
+                name: row.get(1)?,
+                applied_seq: row.get(2)?,
+                lease_left: left.map(Duration::from_nanos),
+            })
+        })
+        .or_store()?;
+    nodes.collect::<rusqlite::Result<_>>().or_store()
+}
+
+pub(crate) fn cuts(connection: &Connection, seq: u64, except: Option<Uuid>) -> Result<u64, StoreError> {
+    connection
+        .prepare_cached("SELECT COALESCE(SUM(sessions), 0) FROM cuts WHERE seq = ?1 AND node_id IS NOT ?2")
+        .or_store()?
+        .query_row(params![seq, except.map(Uuid::into_bytes)], |row| row.get(0))
+        .or_store()
+}
