@@ -104,11 +104,13 @@ impl Cluster {
         Self { dir, programs, port: free_port(), running: None, databases: AtomicU64::new(0) }
     }
 
-    /// Sets what every one of them is set to.
+    /// Sets what every one of them is set to. A server that is to end waits for connections that say nothing for as long as they may
+    /// take to say who they are: not for a minute.
     fn settle(&self) {
         let settings = format!(
             "listen_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = '{}'\nfsync = off\nmax_connections = 200\n\
-             dynamic_shared_memory_type = mmap\nwal_retrieve_retry_interval = 100ms\n",
+             dynamic_shared_memory_type = mmap\nwal_retrieve_retry_interval = 100ms\n\
+             authentication_timeout = 3s\n",
             self.port,
             self.socket()
         );

@@ -71,7 +71,8 @@ async fn no_verification_that_starts_after_a_revocation_was_answered_is_accepted
 
     world.over.store(true, Ordering::SeqCst);
     for client in clients {
-        client.await.expect("goes on to the end");
+        let ended = tokio::time::timeout(PATIENCE * 2, client).await;
+        ended.expect("what is asked for with nothing wrong is answered").expect("goes on to the end");
     }
     world.settle().await;
     tell(&format!("{:?}", world.counts()));

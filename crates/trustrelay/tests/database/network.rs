@@ -147,16 +147,15 @@ async fn carry(
         }
     };
     let writes = async move {
-        let mut is_whole = true;
+        let (mut is_whole, mut is_open) = (true, true);
         loop {
-            let closes =
-                async { state.wait_for(|state| is_whole && way(state) == Way::Closes).await.is_ok() };
+            let closes = async { state.wait_for(|state| is_open && way(state) == Way::Closes).await.is_ok() };
             let piece = tokio::select! {
                 piece = sent.recv() => Some(piece),
                 _ = closes => None,
             };
             let Some(piece) = piece else {
-                is_whole = false;
+                (is_whole, is_open) = (false, false);
                 // The receiver may have closed already.
                 let _ = to.shutdown().await;
                 continue;
@@ -293,6 +292,12 @@ mod stories {
         assert_eq!(heard(&mut line.client).await, "");
         assert_eq!(said(&mut line.client, &mut line.server).await, "word");
         line.server.write_all(b"lost").await.expect("who sends does not know");
+        // A new one is closed as well, also if something is said on it first.
+        let new = TcpStream::connect((Ipv4Addr::LOCALHOST, line.network.port)).await;
+        line.client = new.expect("connects");
+        line.server = line.listener.accept().await.expect("comes").0;
+        line.server.write_all(b"lost").await.expect("who sends does not know");
+        assert_eq!(heard(&mut line.client).await, "");
         line.network.set(Way::Passes, Way::Passes);
         line.again().await;
     }
