@@ -60,27 +60,30 @@ impl Work {
 
 #[tokio::test]
 async fn a_node_that_is_drained_costs_no_request() -> Result<()> {
-    for affinity in [Affinity::None, Affinity::BySession] {
-        let mut world = World::set_up(|setup| setup.drain = "3s", affinity).await?;
-        let (_, token) = world.fleet.token("mcp").await?;
-        let nodes = world.nodes();
-        let work = Work::begin(&world.balancer.base, &token).await?;
-        work.goes_on(30).await?;
-        // A call is under way on the node when it is told to stop: it may end.
-        let client = Client::new(Era::Stateless, &token, "/mcp")?;
-        let progress = json!({ "name": "old__test_tool_with_progress", "_meta": { "progressToken": 1 } });
-        let (_, mut running) = client.open(&nodes[1], "tools/call", progress).await?;
-        running.until("notifications/progress").await?;
-        world.fleet.nodes[1].signal(Signal::TERM)?;
-        running.last().await?;
-        let not_ready = reqwest::get(nodes[1].join("/readyz")?).await?;
-        assert_eq!(not_ready.status(), 503);
-        world.fleet.nodes[1].ended().await?;
-        work.goes_on(30).await?;
-        world.fleet.nodes[1].restart().await?;
-        work.goes_on(30).await?;
-        assert_eq!(work.end().await, Vec::<String>::new(), "{affinity:?}");
-    }
+    tokio::try_join!(is_drained(Affinity::None), is_drained(Affinity::BySession))?;
+    Ok(())
+}
+
+async fn is_drained(affinity: Affinity) -> Result<()> {
+    let mut world = World::set_up(|setup| setup.drain = "3s", affinity).await?;
+    let (_, token) = world.fleet.token("mcp").await?;
+    let nodes = world.nodes();
+    let work = Work::begin(&world.balancer.base, &token).await?;
+    work.goes_on(30).await?;
+    // A call is under way on the node when it is told to stop: it may end.
+    let client = Client::new(Era::Stateless, &token, "/mcp")?;
+    let progress = json!({ "name": "old__test_tool_with_progress", "_meta": { "progressToken": 1 } });
+    let (_, mut running) = client.open(&nodes[1], "tools/call", progress).await?;
+    running.until("notifications/progress").await?;
+    world.fleet.nodes[1].signal(Signal::TERM)?;
+    running.last().await?;
+    let not_ready = reqwest::get(nodes[1].join("/readyz")?).await?;
+    assert_eq!(not_ready.status(), 503);
+    world.fleet.nodes[1].ended().await?;
+    work.goes_on(30).await?;
+    world.fleet.nodes[1].restart().await?;
+    work.goes_on(30).await?;
+    assert_eq!(work.end().await, Vec::<String>::new(), "{affinity:?}");
     Ok(())
 }
 

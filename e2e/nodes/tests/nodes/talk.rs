@@ -133,26 +133,30 @@ async fn a_stream_that_broke_off_is_taken_up_at_another_node() -> Result<()> {
 #[tokio::test]
 async fn nodes_that_cannot_reach_each_other_refuse_what_is_at_home_elsewhere_unless_the_balancer_knows_its_home()
 -> Result<()> {
-    for affinity in [Affinity::None, Affinity::BySession] {
-        let world = World::set_up(|setup| setup.with_node_urls = false, affinity).await?;
-        let ((_, token), base) = (world.fleet.token("mcp").await?, world.balancer.base.clone());
-        let client = Client::begin(&base, &token, "/mcp").await?;
-        let (_, mut call) = client.open(&base, "tools/call", asking(&client, "old-pipe")).await?;
-        let question = call.until("elicitation/create").await?;
-        // One of three requests in a row comes to the node that asks; the others are told that it is not there.
-        let mut statuses = Vec::new();
-        for _ in 0..3 {
-            statuses.push(client.respond(&base, &question, answer()).await?);
+    tokio::try_join!(answers_apart(Affinity::None), answers_apart(Affinity::BySession))?;
+    Ok(())
+}
+
+/// A question is answered three times in a row, through the balancer, where nodes do not reach each other.
+async fn answers_apart(affinity: Affinity) -> Result<()> {
+    let world = World::set_up(|setup| setup.with_node_urls = false, affinity).await?;
+    let ((_, token), base) = (world.fleet.token("mcp").await?, world.balancer.base.clone());
+    let client = Client::begin(&base, &token, "/mcp").await?;
+    let (_, mut call) = client.open(&base, "tools/call", asking(&client, "old-pipe")).await?;
+    let question = call.until("elicitation/create").await?;
+    // One of three requests in a row comes to the node that asks; the others are told that it is not there.
+    let mut statuses = Vec::new();
+    for _ in 0..3 {
+        statuses.push(client.respond(&base, &question, answer()).await?);
+    }
+    match affinity {
+        Affinity::None => {
+            statuses.sort_unstable();
+            assert_eq!(statuses[1..], [400, 400]);
         }
-        match affinity {
-            Affinity::None => {
-                statuses.sort_unstable();
-                assert_eq!(statuses[1..], [400, 400]);
-            }
-            Affinity::BySession => {
-                assert_eq!(statuses[0], 202);
-                assert!(text(&call.last().await?)?.contains("ada@example.org"));
-            }
+        Affinity::BySession => {
+            assert_eq!(statuses[0], 202);
+            assert!(text(&call.last().await?)?.contains("ada@example.org"));
         }
     }
     Ok(())
