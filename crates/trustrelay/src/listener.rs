@@ -1,27 +1,19 @@
-//! The listener: accepts connections, serves HTTP/1.1 and HTTP/2, and drains at the end.
+//! The listener: accepts connections, and drains at the end.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::extract::ConnectInfo;
 use futures_util::FutureExt;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tower::ServiceExt;
+
+use crate::connection::{Server, prepare};
 
 /// How many connections are served at a time: at some 32 KiB each, 512 MiB.
 const MAX_CONNECTIONS: usize = 16_384;
-/// How long a connection may be silent before its peer is asked whether it is there, and how often it is asked then: a quiet client is kept,
-/// a dead one is not.
-const SILENCE: Duration = Duration::from_secs(60);
-const PROBES: Duration = Duration::from_secs(15);
 /// How long requests may still run after the server was told to stop.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
 
@@ -41,11 +33,7 @@ pub(crate) async fn serve(
     stop: impl Future<Output = ()>,
     end_streams: impl Future<Output = ()>,
 ) {
-    let mut builder = Builder::new(TokioExecutor::new());
-    // The time to the next request's headers is also the time between requests, and there is no idle time-out.
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(None);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(256);
-    let builder = Arc::new(builder);
+    let server = Server::new(router);
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let graceful = GracefulShutdown::new();
     tokio::pin!(stop);
@@ -67,25 +55,12 @@ pub(crate) async fn serve(
         let Some((stream, peer, place)) = accepted else {
             continue;
         };
-        // Without it an answer of two writes waits for a delayed acknowledgement: 40 ms.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY was refused");
-        }
-        let probes = TcpKeepalive::new().with_time(SILENCE).with_interval(PROBES);
-        if let Err(error) = SockRef::from(&stream).set_tcp_keepalive(&probes) {
-            tracing::debug!(%error, "SO_KEEPALIVE was refused");
-        }
-        let service = router.clone().map_request(move |mut request: http::Request<hyper::body::Incoming>| {
-            request.extensions_mut().insert(ConnectInfo(peer));
-            request.map(axum::body::Body::new)
-        });
-        let connection =
-            builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).into_owned();
-        let connection = graceful.watch(connection);
+        prepare(&stream);
+        let connection = graceful.watch(server.serve(stream, peer));
         tokio::spawn(async move {
             let _place = place;
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended with an error");
+                tracing::debug!(error = %error.into(), "a connection ended with an error");
             }
         });
     }

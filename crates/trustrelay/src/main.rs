@@ -3,6 +3,7 @@
 mod cli;
 mod commands;
 mod config;
+mod connection;
 mod database_url;
 mod dev;
 mod duration;
