@@ -152,6 +152,32 @@ async fn an_answer_to_somebody_else_in_the_stream_is_nobodys_here() {
 }
 
 #[tokio::test]
+async fn progress_of_somebody_else_in_the_stream_is_nobodys_here() {
+    let progress = |token: &Value, text: &str| {
+        let params = json!({"progressToken": token, "progress": 1, "message": text});
+        format!(
+            "data: {}\n\n",
+            json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": params})
+        )
+    };
+    let fake = answering(Eras::Session, move |id| {
+        let answer = json!({"jsonrpc": "2.0", "id": id, "result": {"content": []}});
+        // The relay gives a stateless client's call one and the same id and progress token.
+        let own = progress(&json!(id.to_string()), "half way");
+        stream(progress(&json!("987654"), "secret-words") + &own + &format!("data: {answer}\n\n"))
+    })
+    .await;
+    let relay = relay(vec![http("up", &fake)]);
+    let client = Client::stateless(&relay, &principal("mcp"), None);
+    let params = json!({"name": "up__echo", "_meta": {"progressToken": "mine"}});
+    let answer = client.ask("tools/call", params).await;
+    let heard: Vec<_> = answer.messages.iter().filter(|message| message["id"].is_null()).collect();
+    let [heard] = heard[..] else { panic!("{}", answer.text) };
+    assert_eq!(heard["params"]["progressToken"], "mine");
+    assert_eq!(heard["params"]["message"], "half way");
+}
+
+#[tokio::test]
 async fn an_answer_whose_body_takes_long_arrives_and_is_kept_alive_meanwhile() {
     for at in [None, Some("up")] {
         for era in ERAS {

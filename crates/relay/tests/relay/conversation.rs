@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use crate::kit::child::is_gone;
 use crate::kit::fake::{as_json, stream};
 use crate::kit::{
-    Client, Era, Eras, Fake, HOUR, Kept, Live, Place, Transport, http, is_quiet, principal, relay_with,
+    Children, Client, Era, Eras, Fake, HOUR, Kept, Live, Place, Transport, http, is_quiet, principal,
+    relay_with,
 };
 
 #[tokio::test]
@@ -91,7 +92,9 @@ async fn an_upstreams_questions_reach_the_client_and_its_answers_the_upstream_ev
             ("roots/list", json!({"roots": [{"uri": "file:///r"}]})),
         ] {
             let done = answered(&world.client, method, &answer).await;
-            assert!(done.starts_with(&format!("answered {answer}")), "{place:?}: {done}");
+            // A stateless upstream gets its own state back with the answer.
+            let state = if place.asks_statelessly() { r#" "of-the-peer""# } else { "" };
+            assert_eq!(done, format!("answered {answer}{state}"), "{place:?}");
         }
         world.relay.shutdown().await;
     }
@@ -139,6 +142,43 @@ async fn a_client_that_cancels_is_heard_upstream_everywhere() {
         assert!(calls.is_some(), "{place:?}: {:?}", world.relay.open());
         world.relay.shutdown().await;
     }
+}
+
+#[tokio::test]
+async fn on_a_pipe_that_all_share_a_log_message_that_may_be_anothers_is_nobodys() {
+    let children = Children::new(Eras::Stateless).await;
+    let relay = relay_with(vec![children.config("up")], |_| {});
+    let [mut one, mut two] = [(); 2].map(|()| Client::stateless(&relay, &principal("mcp"), None));
+    (one.log_level, two.log_level) = (Some("info"), Some("info"));
+    let logs = async |client: &Client, tag: &str| {
+        let answer = client.call("log", json!({ "tag": tag })).await;
+        assert_eq!(answer.done(), "logged");
+        answer.messages.len() - 1
+    };
+    assert_eq!(logs(&two, "alone").await, 1);
+    let waiting = one.waiting("w").await;
+    assert_eq!(logs(&two, "not for one").await, 0);
+    one.revoke();
+    let heard = waiting.whole().await;
+    assert!(!heard.text.contains("not for one"), "{}", heard.text);
+    children.log.saw(r#"GONE "w""#).await;
+    assert_eq!(logs(&two, "alone again").await, 1);
+}
+
+#[tokio::test]
+async fn calls_that_share_a_session_of_the_upstream_are_not_taken_for_each_other() {
+    let fake = Fake::start(Eras::Session).await;
+    let relay = relay_with(vec![http("up", &fake)], |_| {});
+    let token = principal("mcp");
+    // Both have the same ids and the same progress token.
+    let [one, two] = [None, Some("up")].map(|at| Client::stateless(&relay, &token, at));
+    let (first, second) = (one.waiting("one").await, two.waiting("two").await);
+    assert_eq!(fake.sessions(), 2, "the token's, and the catalogue's");
+    drop(first);
+    fake.log.saw(r#"GONE "one""#).await;
+    assert!(!fake.log.has(r#"GONE "two""#));
+    drop(second);
+    fake.log.saw(r#"GONE "two""#).await;
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use http::Method;
 use serde_json::{Value, json};
+use trustrelay_relay::{UpstreamConfig, UpstreamTransport};
 
 use crate::kit::{Client, Era, Eras, Fake, Live, META, at, http, principal, relay, relay_with};
 
@@ -141,6 +142,23 @@ async fn parameters_that_a_tool_wants_as_headers_are_held_against_them_and_made_
         assert_eq!(calls.len(), 2, "{eras:?}");
         assert!(calls.iter().all(|seen| !seen.headers.contains_key("x-evil")));
         assert_eq!(calls[1].headers.contains_key("mcp-param-region"), eras == Eras::Stateless);
+    }
+}
+
+#[tokio::test]
+async fn a_configured_header_takes_the_place_of_the_clients() {
+    let fake = Fake::start(Eras::Both).await;
+    let headers = vec![("Mcp-Param-Tenant".to_owned(), "its-own".to_owned())];
+    let transport = UpstreamTransport::Http { url: fake.url.clone(), headers };
+    let relay = relay(vec![UpstreamConfig { name: "up".parse().unwrap(), transport }]);
+    for era in [Era::Session, Era::Stateless] {
+        let client = Client::of(&relay, &principal("mcp"), Some("up"), era).await;
+        let body = call(&client, "echo", json!({"era": format!("{era:?}")}));
+        let sent = client.post_with(&body, &[("mcp-param-tenant", "another's")]).await;
+        assert_eq!(sent.status(), 200);
+        let seen = fake.log.all().into_iter().rfind(|seen| seen.body.contains("tools/call")).unwrap();
+        let given: Vec<_> = seen.headers.get_all("mcp-param-tenant").iter().collect();
+        assert_eq!(given, ["its-own"], "{era:?}");
     }
 }
 

@@ -7,7 +7,7 @@ use axum::response::IntoResponse as _;
 use http::StatusCode;
 use serde_json::json;
 
-use crate::kit::{Client, Era, Eras, Fake, eventually, http, principal, relay};
+use crate::kit::{Client, Era, Eras, Fake, eventually, http, is_quiet, principal, relay};
 
 #[tokio::test]
 async fn two_listeners_share_the_one_stream_that_an_upstream_gives_a_session() {
@@ -36,6 +36,14 @@ async fn two_listeners_share_the_one_stream_that_an_upstream_gives_a_session() {
         uri = second.message().await["params"]["uri"].clone();
     }
     assert_eq!(uri, "test://each/2");
+    // The upstream is told that nobody hears a resource any more after the last one that did, and not before.
+    drop(second);
+    fake.log.saw_times("resources/unsubscribe", 2).await;
+    let bodies = fake.log.bodies();
+    let told = bodies.iter().filter(|body| body.contains("resources/unsubscribe"));
+    let told: Vec<_> = told.map(|body| body.contains("test://one")).collect();
+    assert_eq!(told, [false, true], "{bodies:#?}");
+    is_quiet(&relay).await;
 }
 
 #[tokio::test]

@@ -1,9 +1,11 @@
 //! What the scopes reach: decided from the body, on lists and on calls alike, on both endpoints and in both eras.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use trustrelay_token::Principal;
 
 use crate::kit::{Client, Era, Eras, Fake, Live, http, principal, relay, relay_with};
 
@@ -63,6 +65,15 @@ async fn a_token_that_only_reads_calls_what_declares_to_only_read() {
         let relay = relay_with(vec![http("up", &fake)], |config| config.limits.list_fresh = Duration::ZERO);
         for client in clients(&relay, "mcp:read").await {
             fake.peer.pokes_read_only.store(false, Ordering::SeqCst);
+            // Its list has no others: of one upstream alone they come in the upstream's pages.
+            let (shown, page) = match client.at {
+                None => ([&BUILT_IN[..], &["up__peek"]].concat(), json!({})),
+                Some(_) => (vec!["peek"], json!({"cursor": "2"})),
+            };
+            assert_eq!(client.names_on("tools/list", page).await, shown, "{eras:?}");
+            if client.at.is_some() {
+                assert!(client.names("tools/list").await.is_empty(), "{eras:?}");
+            }
             assert_eq!(client.call("peek", json!({})).await.done(), "done {}");
             for tool in ["poke", "echo", "nothing"] {
                 let refused = client.call(tool, json!({"never-arrives": 1})).await;
@@ -181,6 +192,27 @@ async fn updates_of_resources_come_to_no_token_that_cannot_read_them_however_the
             }
         }
         assert!(!fake.log.has("test://one"), "{eras:?}: {:#?}", fake.log.bodies());
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_was_narrowed_answers_no_question_of_what_it_reaches_no_more() {
+    let fake = Fake::start(Eras::Session).await;
+    let relay = relay(vec![http("up", &fake), http("other", &fake)]);
+    for (scopes, reaches) in [("mcp:other", false), ("mcp:up", true)] {
+        let mut client = Client::new(&relay, &principal("mcp"), None).await;
+        let asks = json!({"method": "roots/list", "params": {}, "tag": scopes});
+        let mut call = client.open_call("ask", asks).await;
+        let question = call.message().await;
+        assert_eq!(question["method"], "roots/list");
+        client.principal =
+            Arc::new(Principal { scopes: scopes.parse().unwrap(), ..Principal::clone(&client.principal) });
+        let answer = json!({"roots": [{"uri": format!("file:///{scopes}")}]});
+        let status = client.respond(&question["id"], "result", answer).await;
+        assert_eq!((status.is_success(), fake.log.has(&format!("file:///{scopes}"))), (reaches, reaches));
+        if reaches {
+            assert!(call.whole().await.done().starts_with("answered "));
+        }
     }
 }
 

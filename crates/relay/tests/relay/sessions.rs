@@ -6,6 +6,8 @@ use std::time::Duration;
 use http::Method;
 use serde_json::json;
 use trustrelay_relay::{Cut, RelayConfig};
+use trustrelay_token::Principal;
+use uuid::Uuid;
 
 use crate::kit::{
     Children, Client, Era, Eras, Fake, Live, eventually, http, is_quiet, principal, principal_for, relay,
@@ -74,12 +76,20 @@ fn keyed(keys: Vec<[u8; 32]>) -> impl FnOnce(&mut RelayConfig) {
 #[tokio::test]
 async fn a_session_outlives_a_restart_under_the_same_key_and_under_no_other() {
     let fake = Fake::start(Eras::Session).await;
-    let principal = principal("mcp");
+    let mine = principal("mcp");
     for at in [None, Some("up")] {
         let before = relay_with(vec![http("up", &fake)], keyed(vec![[1; 32]]));
-        let mut client = Client::new(&before, &principal, at).await;
+        let mut client = Client::new(&before, &mine, at).await;
         assert_eq!(client.call("echo", json!({})).await.done(), "done {}");
         client.relay = relay_with(vec![http("up", &fake)], keyed(vec![[2; 32], [1; 32]]));
+        // Nobody has used it there yet: another token and another endpoint do not begin it either.
+        let mut theirs = Client::silent(&client.relay, &principal("mcp"), at, Era::Session);
+        let elsewhere = if at.is_none() { Some("up") } else { None };
+        let mut there = Client::silent(&client.relay, &mine, elsewhere, Era::Session);
+        for wrong in [&mut theirs, &mut there] {
+            wrong.session = client.session.clone();
+            assert_eq!(wrong.ask("ping", json!({})).await.status, 404, "{at:?}");
+        }
         assert_eq!(client.call("echo", json!({})).await.done(), "done {}", "{at:?}");
         client.relay = relay_with(vec![http("up", &fake)], keyed(vec![[2; 32]]));
         assert_eq!(client.call("echo", json!({})).await.status, 404);
@@ -280,6 +290,53 @@ async fn a_cut_ends_the_streams_and_the_calls_and_tells_the_upstream() {
     fake.log.saw("DELETE").await;
     assert_eq!(client.ask("ping", json!({})).await.status, 401);
     assert_eq!(other.ask("ping", json!({})).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_disabled_account_is_cut_with_all_its_tokens_and_no_other_account() {
+    let relay = relay(vec![]);
+    let (one, two) = (principal("mcp"), principal("mcp"));
+    let stranger = Arc::new(Principal { user_id: Uuid::from_u128(2), ..Principal::clone(&principal("mcp")) });
+    let mut streams = Vec::new();
+    for principal in [&one, &two, &stranger] {
+        let client = Client::new(&relay, principal, None).await;
+        streams.push((client.listen(&[]).await, client));
+    }
+    assert_eq!(relay.cut_user(one.user_id), Cut { sessions: 2, streams: 2, calls: 0 });
+    assert_eq!(relay.open(), Cut { sessions: 1, streams: 1, calls: 0 });
+    let (heard, client) = streams.pop().unwrap();
+    for (ended, _) in streams {
+        assert!(ended.whole().await.messages.is_empty());
+    }
+    assert_eq!(client.ask("ping", json!({})).await.status, 200);
+    drop(heard);
+}
+
+#[tokio::test]
+async fn a_cut_while_the_upstream_is_asked_what_it_speaks_opens_no_session_there() {
+    let (open, held) = tokio::sync::watch::channel(false);
+    let fake = Fake::gated(Eras::Session, move |seen| {
+        let mut held = held.clone();
+        async move {
+            if seen.body.contains("server/discover") {
+                let _ = held.wait_for(|open| *open).await;
+            }
+            None
+        }
+    })
+    .await;
+    let relay = relay(vec![http("up", &fake)]);
+    let client = Client::stateless(&relay, &principal("mcp"), None);
+    let cut = async {
+        fake.log.saw("server/discover").await;
+        assert_eq!(client.revoke(), Cut { sessions: 0, streams: 0, calls: 1 });
+        open.send(true).unwrap();
+    };
+    let (answer, ()) = tokio::join!(client.call("echo", json!({"never-arrives": 1})), cut);
+    assert!(answer.last().get("error").is_some(), "{}", answer.text);
+    is_quiet(&relay).await;
+    // The catalogue's own session has no capabilities.
+    assert!(!fake.log.has("never-arrives") && !fake.log.has("sampling"), "{:?}", fake.log.bodies());
 }
 
 #[tokio::test]

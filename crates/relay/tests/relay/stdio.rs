@@ -217,6 +217,13 @@ async fn one_tokens_child_is_not_anothers_in_the_session_era_and_everybodys_in_t
             let first = pid(&one).await;
             assert_eq!(first, pid(&same).await, "{eras:?} {era:?}");
             assert_eq!(first == pid(&other).await, shared, "{eras:?} {era:?}");
+            // A session says once what its client can do: who can do something else has another.
+            let mut able = Client::silent(&relay, &mine, None, era);
+            able.capabilities = json!({"roots": {"listChanged": true}});
+            if era == Era::Session {
+                able.begin().await;
+            }
+            assert_eq!(first == pid(&able).await, shared, "{eras:?} {era:?}");
         }
     }
 }

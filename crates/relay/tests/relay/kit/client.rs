@@ -62,12 +62,17 @@ impl Client {
     pub async fn of(relay: &Relay, principal: &Arc<Principal>, at: Option<&'static str>, era: Era) -> Self {
         let mut client = Self::silent(relay, principal, at, era);
         if era == Era::Session {
-            let answer = client.initialize().await;
-            assert_eq!(answer.status(), 200);
-            client.session = Some(answer.headers()["mcp-session-id"].to_str().unwrap().to_owned());
-            assert_eq!(client.note("notifications/initialized", json!({})).await, 202);
+            client.begin().await;
         }
         client
+    }
+
+    /// Begins a session.
+    pub async fn begin(&mut self) {
+        let answer = self.initialize().await;
+        assert_eq!(answer.status(), 200);
+        self.session = Some(answer.headers()["mcp-session-id"].to_str().unwrap().to_owned());
+        assert_eq!(self.note("notifications/initialized", json!({})).await, 202);
     }
 
     pub async fn initialize(&self) -> Answer {
@@ -200,7 +205,12 @@ impl Client {
 
     /// The names of a list.
     pub async fn names(&self, method: &str) -> Vec<String> {
-        let list = self.ask(method, json!({})).await.last();
+        self.names_on(method, json!({})).await
+    }
+
+    /// The names on one page of a list.
+    pub async fn names_on(&self, method: &str, page: Value) -> Vec<String> {
+        let list = self.ask(method, page).await.last();
         let result = list["result"].as_object().unwrap_or_else(|| panic!("{list}"));
         let items = result.values().find_map(|value| value.as_array()).unwrap();
         let name = |item: &Value| item["name"].as_str().or(item["uri"].as_str()).unwrap().to_owned();
