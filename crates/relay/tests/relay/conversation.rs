@@ -6,6 +6,7 @@ use axum::response::IntoResponse as _;
 use serde_json::{Value, json};
 
 use crate::kit::child::is_gone;
+use crate::kit::client::subscription_of;
 use crate::kit::fake::{as_json, stream};
 use crate::kit::{
     Children, Client, Era, Eras, Fake, HOUR, Kept, Live, Place, Transport, http, is_quiet, principal,
@@ -343,6 +344,9 @@ async fn a_resources_updates_come_to_its_subscribers_and_stop_when_asked_everywh
             while update["method"] == "notifications/tools/list_changed" {
                 update = heard.message().await;
             }
+            // Of the client's own, where there are any: its first request was for it.
+            let subscription = if place.client == Era::Stateless { json!(7) } else { json!(null) };
+            assert_eq!(subscription_of(&update), subscription, "{place:?}: {update}");
             assert_eq!(
                 (&update["method"], &update["params"]["uri"]),
                 (&json!("notifications/resources/updated"), &json!(uri)),

@@ -198,8 +198,11 @@ impl Client {
             return Live::of(self.send(self.request(Method::GET, "")).await);
         }
         let filter = json!({"toolsListChanged": true, "resourceSubscriptions": uris});
+        let id = self.next.load(Ordering::SeqCst);
         let mut live = self.open("subscriptions/listen", json!({ "notifications": filter })).await;
-        assert_eq!(live.message().await["method"], "notifications/subscriptions/acknowledged");
+        let acknowledged = live.message().await;
+        assert_eq!(acknowledged["method"], "notifications/subscriptions/acknowledged");
+        assert_eq!(subscription_of(&acknowledged), id, "the subscription has the request's id");
         live
     }
 
@@ -216,6 +219,11 @@ impl Client {
         let name = |item: &Value| item["name"].as_str().or(item["uri"].as_str()).unwrap().to_owned();
         items.iter().map(name).collect()
     }
+}
+
+/// The subscription that a notification says it is of.
+pub fn subscription_of(notification: &Value) -> Value {
+    notification["params"]["_meta"][format!("{META}subscriptionId")].clone()
 }
 
 /// An answer as it comes.
