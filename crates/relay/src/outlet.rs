@@ -1,11 +1,13 @@
 //! Where an answer goes: one JSON object, or a stream that ends with it. Which of them is decided as late as it can be.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::StatusCode;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::body::RelayBody;
+use crate::body::{LastWord, RelayBody};
 use crate::reply::{self, Reply};
 use crate::sse;
 
@@ -16,6 +18,7 @@ const WAITING: usize = 16;
 pub(crate) struct Outlet {
     head: Option<oneshot::Sender<Reply>>,
     events: Option<mpsc::Sender<Bytes>>,
+    last_word: LastWord,
     /// Cancelled when nobody reads the answer (any more).
     pub(crate) gone: CancellationToken,
     pub(crate) bytes: u64,
@@ -32,7 +35,7 @@ impl Outlet {
     pub(crate) fn new(gone: CancellationToken) -> (Self, Waiting) {
         let (sender, head) = oneshot::channel();
         let waiting = Waiting { head, gone: gone.clone() };
-        (Self { head: Some(sender), events: None, gone, bytes: 0 }, waiting)
+        (Self { head: Some(sender), events: None, last_word: LastWord::default(), gone, bytes: 0 }, waiting)
     }
 
     pub(crate) fn is_streaming(&self) -> bool {
@@ -44,7 +47,8 @@ impl Outlet {
         if let Some(head) = self.head.take() {
             let (sender, frames) = mpsc::channel(WAITING);
             self.events = Some(sender);
-            let _ = head.send(reply::stream(frames));
+            let last_word = Arc::clone(&self.last_word);
+            let _ = head.send(reply::stream(frames).map(|body| body.ending(last_word)));
         }
     }
 
@@ -83,12 +87,14 @@ impl Outlet {
         self.events = None;
     }
 
-    /// The last word at once, to a client that may not read: the answer if there was none yet, else an event if there is room.
+    /// The last word at once, to a client that may not read: the answer if there was none yet, else an event behind those that wait.
     pub(crate) fn end(&mut self, answer: Reply, last: &str) {
         if let Some(head) = self.head.take() {
             let _ = head.send(answer);
-        } else if let Some(events) = self.events.take() {
-            let _ = events.try_send(sse::event(last));
+        } else if self.events.is_some() {
+            // Before the end, at which it is looked for.
+            let _ = self.last_word.set(sse::event(last));
+            self.events = None;
         }
     }
 

@@ -52,6 +52,12 @@ impl ApiError {
             .with(RETRY_AFTER, Some(HeaderValue::from_static("1")))
     }
 
+    /// The answer was there, and could not be handed on.
+    pub(crate) fn unvouched() -> Self {
+        let message = "this server could not make sure in time that the token still stands; what was asked for may have been done";
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "unvouched", message)
+    }
+
     pub(crate) fn not_found() -> Self {
         let message = "there is nothing at this path; GET /api/openapi.json lists what there is";
         Self::new(StatusCode::NOT_FOUND, "not_found", message)

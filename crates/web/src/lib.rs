@@ -7,6 +7,7 @@ mod credential;
 mod envelope;
 mod error;
 mod extract;
+mod gate;
 mod json;
 mod mcp;
 mod nodes;

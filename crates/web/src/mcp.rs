@@ -1,4 +1,4 @@
-//! The door of the MCP endpoint: a token, never a cookie; then the relay. No layer stands before it: this is the hot path.
+//! The door of the MCP endpoint: a token, never a cookie; then the relay; and the gate before its answers. No layer stands before it: this is the hot path.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -8,15 +8,17 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use http::HeaderValue;
-use http::header::COOKIE;
+use http::header::{COOKIE, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
 use tracing::{Instrument, Span};
 use trustrelay_guard::{TOKEN_EXPIRATION, expiration};
 use trustrelay_relay::{Elsewhere, continue_trace};
+use trustrelay_token::Principal;
 
 use crate::credential::{address, user_agent, verified};
 use crate::envelope::{REQUEST_ID, request_id};
 use crate::error::{ApiError, REALM};
+use crate::gate::{Gateable, Gated, Passage, passage};
 use crate::nodes::{Asked, Lost, keep_if_carried};
 use crate::state::AppState;
 
@@ -81,22 +83,46 @@ async fn relay(state: &AppState, upstream: Option<&str>, id: &HeaderValue, mut r
         && let Some((nodes, asked)) = nodes
     {
         answer = match nodes.carry(&asked, &to).await {
-            Ok(answer) => return answer,
-            Err(Lost::Unreached) => state.relay.handle(principal, upstream, asked.here(to.body)).await,
+            Ok(answer) => return vouched_for(state, &principal, answer).await,
+            Err(Lost::Unreached) => {
+                state.relay.handle(Arc::clone(&principal), upstream, asked.here(to.body)).await
+            }
             Err(Lost::Unsure) => to.unsure(),
         };
     }
-    let mut answer = answer.map(Body::new);
+    let mut answer = vouched_for(state, &principal, answer).await;
     if let Some(expires) = expires {
         answer.headers_mut().insert(TOKEN_EXPIRATION, expires);
     }
     answer
 }
 
+/// The answer, as soon as this node can vouch for it; and what comes of its body, then.
+async fn vouched_for<B: Gateable>(
+    state: &AppState,
+    principal: &Arc<Principal>,
+    answer: http::Response<B>,
+) -> Response {
+    // That the token is refused may be said whatever has become of it.
+    if answer.status() == StatusCode::UNAUTHORIZED && answer.headers().contains_key(WWW_AUTHENTICATE) {
+        return answer.map(Body::new);
+    }
+    match passage(&*state.authority, principal).await {
+        Passage::Open => {
+            let lease = Arc::clone(&state.authority);
+            answer.map(|body| Body::new(Gated::new(body, lease, Arc::clone(principal))))
+        }
+        // Which the relay says of a principal that does not stand, whatever it asks for.
+        Passage::Cut => {
+            let refused = state.relay.handle(Arc::clone(principal), None, Request::new(Body::empty())).await;
+            refused.map(Body::new)
+        }
+        Passage::Late => ApiError::unvouched().into_response(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use http::StatusCode;
-
     use super::*;
 
     #[tokio::test]
