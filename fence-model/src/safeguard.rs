@@ -3,13 +3,19 @@
 /// One thing that can be left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Safeguard {
-    /// A revocation is answered only when no node that holds a lease lacks its entry.
+    /// A revocation is answered only when no node trusts an index that lacks its entry.
     RevocationsWait,
+    /// Who holds a lease and is silent is waited for as long as its lease is, from the look on.
+    WaitedForItsLength,
+    /// That time is measured by the clock of whoever waits: what a clock of the database's says ends no lease.
+    NoClockOfTheDatabase,
+    /// Let go is only what has not renewed since the look, and so lacks the entry.
+    LetGoIfSilent,
     /// What is waited for is leases: that a notification was sent says nothing.
     LeasesNotNotifications,
     /// It reads the nodes' rows with a share lock, so that a renewal in progress is waited for.
     ShareLock,
-    /// It locks all rows, also those whose lease is over: a renewal may be in progress there.
+    /// It locks all rows, also those that hold no lease: a renewal may be in progress there.
     EveryRowLocked,
     /// A node's row is committed before its first renewal begins: else there is nothing to lock.
     RowBeforeLease,
@@ -33,16 +39,21 @@ pub enum Safeguard {
     LapsedAskAlone,
     /// A node that joins takes the log's head for applied only if its index is empty.
     JoinsWithAnEmptyIndex,
-    /// Assumed: the database's clock does not jump ahead.
-    SteadyDatabaseClock,
+    /// Of an open stream, nothing is handed on without a lease.
+    StreamsWait,
+    /// Whoever hands something on looks at the lease first, and asks whether the token stands second.
+    LeaseBeforeStanding,
     /// Assumed: what the database has said to be committed survives its failover.
     CommitsSurviveFailover,
 }
 
 impl Safeguard {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::RevocationsWait,
+        Self::WaitedForItsLength,
+        Self::NoClockOfTheDatabase,
+        Self::LetGoIfSilent,
         Self::LeasesNotNotifications,
         Self::ShareLock,
         Self::EveryRowLocked,
@@ -57,7 +68,8 @@ impl Safeguard {
         Self::LapsedAskTheStore,
         Self::LapsedAskAlone,
         Self::JoinsWithAnEmptyIndex,
-        Self::SteadyDatabaseClock,
+        Self::StreamsWait,
+        Self::LeaseBeforeStanding,
         Self::CommitsSurviveFailover,
     ];
 }

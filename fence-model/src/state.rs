@@ -18,12 +18,10 @@ pub enum Renewal {
         /// Ticks since the node asked.
         since: u8,
     },
-    /// The transaction is open: the row is locked, the node was at the head, the database's clock has been read.
+    /// The transaction is open: the row is locked, the node was at the head.
     Open {
         /// Ticks since the node asked.
         since: u8,
-        /// What is left of the lease that it will commit.
-        left: u8,
     },
     /// It is committed, and the answer is on its way.
     Answered {
@@ -39,15 +37,15 @@ pub struct Node {
     pub joined: bool,
     /// Whether its row is committed.
     pub row: bool,
-    /// What is left of its lease, by the database's clock.
-    pub left: u8,
-    /// The last entry that it had applied, as its row has it. 0 where the lease is over: nobody asks then.
+    /// Whether its row says that it holds a lease.
+    pub held: bool,
+    /// The last entry that it had applied, as its row has it. 0 where none is held: nobody asks then.
     pub claimed: u8,
     /// For how long it will still answer from its index, by its own clock.
     pub trusts: u8,
     /// The last entry that it has applied.
     pub applied: u8,
-    /// Which tokens its index would accept.
+    /// Which tokens its index would accept, and which may have an open stream there: both end when the entry is applied.
     pub index: [bool; REVOCATIONS],
     /// Its renewal.
     pub renewal: Renewal,
@@ -62,7 +60,14 @@ pub enum Revocation {
     /// It has its number and is not committed. Only without [`NumbersInCommitOrder`](crate::Safeguard::NumbersInCommitOrder).
     Numbered(u8),
     /// It is committed.
-    Waiting(u8),
+    Committed(u8),
+    /// It has looked at the rows.
+    Looked {
+        /// The number.
+        seq: u8,
+        /// For how many ticks, by the clock of whoever revokes, it still waits for who is silent.
+        left: u8,
+    },
     /// It is answered.
     Answered(u8),
 }
@@ -87,6 +92,9 @@ pub struct State {
     pub revocations: [Revocation; REVOCATIONS],
     /// One look-up at a time: what goes wrong with one goes wrong with one.
     pub look_up: Option<LookUp>,
+    /// Something of a token that is revoked, and was said to stand at a node that had not heard of it. Only without
+    /// [`LeaseBeforeStanding`](crate::Safeguard::LeaseBeforeStanding).
+    pub stood: Option<LookUp>,
     /// Whether a node's clock may still fall behind by a tick: what the margin is for, within one lease.
     pub drifts: bool,
     /// Notifications on their way, by token and node. Only without [`LeasesNotNotifications`](crate::Safeguard::LeasesNotNotifications).
@@ -123,6 +131,7 @@ impl State {
     /// Whether a token can be accepted anywhere, now or later.
     pub(crate) fn is_open(&self, revocations: usize) -> bool {
         self.look_up.is_some()
+            || self.stood.is_some()
             || (0..revocations).any(|token| !self.is_revoked(token))
             || self.nodes.iter().any(|node| node.index.contains(&true))
     }
@@ -140,9 +149,9 @@ impl State {
         self
     }
 
-    fn key(&self, node: usize) -> (Node, Option<usize>, [bool; REVOCATIONS]) {
-        let look_up = self.look_up.filter(|look_up| look_up.node == node).map(|look_up| look_up.token);
-        (self.nodes[node], look_up, self.told.map(|told| told[node]))
+    fn key(&self, node: usize) -> (Node, [Option<usize>; 2], [bool; REVOCATIONS]) {
+        let of_it = |one: Option<LookUp>| one.filter(|one| one.node == node).map(|one| one.token);
+        (self.nodes[node], [self.look_up, self.stood].map(of_it), self.told.map(|told| told[node]))
     }
 
     fn swap(&mut self, one: usize, other: usize) {
@@ -150,8 +159,8 @@ impl State {
         for told in &mut self.told {
             told.swap(one, other);
         }
-        if let Some(look_up) = &mut self.look_up {
-            look_up.node = match look_up.node {
+        for swapped in [&mut self.look_up, &mut self.stood].into_iter().flatten() {
+            swapped.node = match swapped.node {
                 node if node == one => other,
                 node if node == other => one,
                 node => node,

@@ -41,12 +41,18 @@ pub enum Action {
     Number(usize),
     /// A revocation is committed.
     Revoke(usize),
+    /// A revocation looks at the nodes' rows.
+    Look(usize),
+    /// A revocation that has waited for long enough lets those go who were silent.
+    LetGo(usize),
     /// A revocation finds that all is well, and is answered.
     Answer(usize),
     /// A notification arrives: of this token's revocation, at this node.
     Told(usize, usize),
     /// A notification is lost.
     NotTold(usize, usize),
+    /// Something of a revoked token is said to stand, at a node that has not heard of it.
+    Stands(LookUp),
     /// The database's clock jumps ahead, by more than a lease.
     Jump,
     /// The database fails over to a standby that lacks the last commit.
@@ -84,11 +90,8 @@ impl Fence {
         for (at, node) in state.nodes.iter_mut().enumerate() {
             let passed = u8::from(behind != Some(at));
             node.trusts = node.trusts.saturating_sub(passed);
-            expire(node, 1);
             node.renewal = match node.renewal {
-                // What would be over when it commits is as good as given up.
-                Renewal::Open { left: 0 | 1, .. } => Renewal::Idle,
-                Renewal::Open { since, left } => Renewal::Open { since: since + passed, left: left - 1 },
+                Renewal::Open { since } => Renewal::Open { since: (since + passed).min(self.lease) },
                 Renewal::Read { since } | Renewal::Answered { since }
                     if self.trusted(since + passed) == 0 =>
                 {
@@ -98,6 +101,11 @@ impl Fence {
                 Renewal::Answered { since } => Renewal::Answered { since: (since + passed).min(self.lease) },
                 Renewal::Idle => Renewal::Idle,
             };
+        }
+        for revocation in &mut state.revocations {
+            if let Revocation::Looked { left, .. } = revocation {
+                *left = left.saturating_sub(1);
+            }
         }
     }
 
@@ -152,22 +160,22 @@ impl Fence {
         match (action, node.renewal) {
             (Action::Ask(_), Renewal::Idle) if node.joined && node.applied == head => {
                 node.renewal = if self.has(Safeguard::HeadReadUnderTheLock) {
-                    Renewal::Open { since: 0, left: self.lease }
+                    Renewal::Open { since: 0 }
                 } else {
                     Renewal::Read { since: 0 }
                 };
             }
             (Action::LockLate(_), Renewal::Read { since }) => {
-                node.renewal = Renewal::Open { since, left: self.lease };
+                node.renewal = Renewal::Open { since };
             }
-            (Action::Commit(_), Renewal::Open { since, left }) => {
+            (Action::Commit(_), Renewal::Open { since }) => {
                 node.row = true;
-                node.left = left;
+                node.held = true;
                 node.claimed = node.applied;
                 node.renewal =
                     if self.trusted(since) == 0 { Renewal::Idle } else { Renewal::Answered { since } };
             }
-            (Action::Abort(_), Renewal::Open { since, .. }) => self.unsure(node, since),
+            (Action::Abort(_), Renewal::Open { since }) => self.unsure(node, since),
             (Action::Hear(_), Renewal::Answered { since }) => {
                 node.trusts = node.trusts.max(self.trusted(since));
                 node.renewal = Renewal::Idle;
@@ -185,7 +193,7 @@ impl Fence {
             _ => return None,
         };
         state.log[usize::from(seq) - 1] = Some(token as u8);
-        state.revocations[token] = Revocation::Waiting(seq);
+        state.revocations[token] = Revocation::Committed(seq);
         if !self.has(Safeguard::LeasesNotNotifications) {
             state.told[token] = state.nodes.map(|node| node.joined);
         }
@@ -201,26 +209,57 @@ impl Fence {
         Some(())
     }
 
-    /// Whether a revocation that looks now finds that it may be answered.
-    fn is_settled(&self, state: &State, token: usize, seq: u8) -> bool {
-        if !self.has(Safeguard::RevocationsWait) {
-            return true;
+    /// The nodes that a revocation asks after. The first token is revoked at the first node, which applies the entry and does not ask
+    /// after its own row.
+    fn others(&self, token: usize) -> std::ops::Range<usize> {
+        usize::from(token == 0)..self.nodes
+    }
+
+    fn look(&self, state: &mut State, token: usize) -> Option<()> {
+        let Revocation::Committed(seq) = state.revocations[token] else { return None };
+        let home = &state.nodes[0];
+        if token == 0 && home.joined && home.applied < seq {
+            return None;
         }
-        // The first token is revoked at the first node, which applies the entry and does not ask after its own row.
-        let home = (token == 0).then_some(0);
-        if home.is_some_and(|home| state.nodes[home].joined && state.nodes[home].applied < seq) {
-            return false;
+        let is_waited_for = |node: &Node| {
+            let locks = self.has(Safeguard::ShareLock) && (self.has(Safeguard::EveryRowLocked) || node.held);
+            node.row && locks && matches!(node.renewal, Renewal::Open { .. })
+        };
+        if state.nodes[self.others(token)].iter().any(is_waited_for) {
+            return None;
         }
-        if !self.has(Safeguard::LeasesNotNotifications) {
-            return state.told[token] == [false; NODES];
+        let left = if self.has(Safeguard::WaitedForItsLength) { self.lease } else { 0 };
+        state.revocations[token] = Revocation::Looked { seq, left };
+        Some(())
+    }
+
+    fn let_go(&self, state: &mut State, token: usize) -> Option<()> {
+        let Revocation::Looked { seq, left: 0 } = state.revocations[token] else { return None };
+        let mut any = false;
+        for node in &mut state.nodes[self.others(token)] {
+            let is_silent = node.claimed < seq || !self.has(Safeguard::LetGoIfSilent);
+            // It waits for a renewal that is in progress, and looks at the row after that.
+            if node.held && is_silent && !matches!(node.renewal, Renewal::Open { .. }) {
+                forget(node);
+                any = true;
+            }
         }
-        let mut rows = state.nodes.iter().enumerate().filter(|(at, node)| node.row && Some(*at) != home);
-        rows.all(|(_, node)| {
-            let lacks = node.left > 0 && node.claimed < seq;
-            let locks = self.has(Safeguard::ShareLock) && (self.has(Safeguard::EveryRowLocked) || lacks);
-            let is_waited_for = locks && matches!(node.renewal, Renewal::Open { .. });
-            !(lacks || is_waited_for)
-        })
+        any.then_some(())
+    }
+
+    fn answer(&self, state: &mut State, token: usize) -> Option<()> {
+        let (seq, left) = match state.revocations[token] {
+            Revocation::Committed(seq) if !self.has(Safeguard::RevocationsWait) => (seq, 0),
+            Revocation::Looked { seq, left } => (seq, left),
+            _ => return None,
+        };
+        let lacks = |node: &Node| node.held && node.claimed < seq;
+        let settled = if self.has(Safeguard::LeasesNotNotifications) {
+            left == 0 || !state.nodes[self.others(token)].iter().any(lacks)
+        } else {
+            state.told[token] == [false; NODES]
+        };
+        settled.then(|| state.revocations[token] = Revocation::Answered(seq))
     }
 
     fn step(&self, state: &mut State, action: Action) -> Option<()> {
@@ -236,6 +275,7 @@ impl Fence {
             Action::Restart(at) => {
                 state.nodes[at] = Node { index: state.full_index(self.revocations), ..Node::default() };
                 state.look_up = state.look_up.filter(|look_up| look_up.node != at);
+                state.stood = state.stood.filter(|stood| stood.node != at);
                 state.told.iter_mut().for_each(|told| told[at] = false);
             }
             Action::Join(at) => self.join(state, at, false)?,
@@ -256,19 +296,24 @@ impl Fence {
             }
             Action::Number(token) => self.number(state, token)?,
             Action::Revoke(token) => self.revoke(state, token)?,
-            Action::Answer(token) => match state.revocations[token] {
-                Revocation::Waiting(seq) if self.is_settled(state, token, seq) => {
-                    state.revocations[token] = Revocation::Answered(seq);
-                }
-                _ => return None,
-            },
+            Action::Look(token) => self.look(state, token)?,
+            Action::LetGo(token) => self.let_go(state, token)?,
+            Action::Answer(token) => self.answer(state, token)?,
+            Action::Stands(LookUp { node, token })
+                if !self.has(Safeguard::LeaseBeforeStanding)
+                    && state.stood.is_none()
+                    && state.is_answered(token)
+                    && state.nodes[node].index[token] =>
+            {
+                state.stood = Some(LookUp { node, token });
+            }
             Action::Told(token, at) => {
                 std::mem::take(&mut state.told[token][at]).then_some(())?;
                 while self.apply(state, at).is_some() {}
             }
             Action::NotTold(token, at) => std::mem::take(&mut state.told[token][at]).then_some(())?,
-            Action::Jump if !self.has(Safeguard::SteadyDatabaseClock) => {
-                state.nodes.iter_mut().for_each(|node| expire(node, self.lease));
+            Action::Jump if !self.has(Safeguard::NoClockOfTheDatabase) => {
+                state.nodes.iter_mut().for_each(forget);
             }
             Action::LoseLastCommit if !self.has(Safeguard::CommitsSurviveFailover) => {
                 let head = usize::from(state.head()).checked_sub(1)?;
@@ -280,11 +325,10 @@ impl Fence {
     }
 }
 
-fn expire(node: &mut Node, ticks: u8) {
-    node.left = node.left.saturating_sub(ticks);
-    if node.left == 0 {
-        node.claimed = 0;
-    }
+/// The row says that no lease is held.
+fn forget(node: &mut Node) {
+    node.held = false;
+    node.claimed = 0;
 }
 
 impl Model for Fence {
@@ -316,11 +360,13 @@ impl Model for Fence {
             ]);
             for token in 0..self.revocations {
                 actions.push(Action::LookUp(LookUp { node: at, token }));
+                actions.push(Action::Stands(LookUp { node: at, token }));
                 actions.extend([Action::Told(token, at), Action::NotTold(token, at)]);
             }
         }
         for token in 0..self.revocations {
-            actions.extend([Action::Number(token), Action::Revoke(token), Action::Answer(token)]);
+            actions.extend([Action::Number(token), Action::Revoke(token), Action::Look(token)]);
+            actions.extend([Action::LetGo(token), Action::Answer(token)]);
         }
     }
 

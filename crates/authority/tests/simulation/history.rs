@@ -67,6 +67,17 @@ pub struct Switched {
     pub answered: Option<Moment>,
 }
 
+/// Something of a stream that was handed on.
+#[derive(Debug, Clone)]
+#[expect(dead_code, reason = "the node is for whoever reads what was wrong")]
+pub struct HandedOn {
+    pub token: TokenNumber,
+    pub node: usize,
+    pub at: Moment,
+    /// Whether the node held no lease when it came to the gate.
+    pub waited: bool,
+}
+
 /// Streams that a node's change ended.
 #[derive(Debug, Clone)]
 pub struct Cut {
@@ -82,6 +93,9 @@ pub struct Events {
     pub revoked: Vec<Revoked>,
     pub switched: Vec<Switched>,
     pub cuts: Vec<Cut>,
+    pub handed_on: Vec<HandedOn>,
+    /// How often something had to wait, and was of a revoked token when the lease was held again.
+    pub held_back: usize,
     /// What was wrong on the spot.
     pub wrong: Vec<String>,
     /// How many processes ended and began again.
@@ -126,15 +140,23 @@ impl Events {
             Some(format!("{verified:?}: {why}"))
         }));
         wrong.extend(self.revoked.iter().filter_map(|revoked| self.miscounted(revoked)));
+        wrong.extend(self.handed_on.iter().filter_map(|handed| {
+            let revoked = self.answered(handed.token, handed.at)?;
+            Some(format!("{handed:?} after {revoked:?}"))
+        }));
         wrong
     }
 
+    /// A revocation of a token that was answered before.
+    fn answered(&self, token: TokenNumber, before: Moment) -> Option<&Revoked> {
+        self.revoked.iter().find(|revoked| {
+            self.descends(token, revoked.token)
+                && revoked.answer.is_some_and(|(answered, ..)| answered < before)
+        })
+    }
+
     fn should_be_refused(&self, verified: &Verified) -> Option<String> {
-        let revoked = self.revoked.iter().find(|revoked| {
-            self.descends(verified.token, revoked.token)
-                && revoked.answer.is_some_and(|(answered, ..)| answered < verified.began)
-        });
-        if let Some(revoked) = revoked {
+        if let Some(revoked) = self.answered(verified.token, verified.began) {
             return Some(format!("it was accepted after {revoked:?}"));
         }
         // The last answered disabling before it, unless something that may have enabled began since.

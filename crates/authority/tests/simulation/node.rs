@@ -11,6 +11,7 @@ use trustrelay_authority::*;
 use trustrelay_token::Principal;
 use uuid::Uuid;
 
+use crate::dice::Dice;
 use crate::history::{self, History};
 use crate::wire::Wire;
 
@@ -38,10 +39,18 @@ impl Clock for DriftingClock {
     }
 }
 
+/// Something that a token holds open.
+struct Stream {
+    principal: Arc<Principal>,
+    pat_id: Uuid,
+    /// Whether its principal was asked whether it stands, after the stream was registered.
+    asked: bool,
+}
+
 /// What tokens hold open on a node.
 pub struct Streams {
     history: Arc<History>,
-    open: Mutex<BTreeMap<u64, (Uuid, Uuid, bool)>>,
+    open: Mutex<BTreeMap<u64, Stream>>,
     /// By token: how many were cut here.
     pub cut: Mutex<BTreeMap<Uuid, usize>>,
 }
@@ -52,18 +61,19 @@ impl Streams {
     }
 
     /// Registers first; [`Streams::ask`] comes second.
-    pub fn register(&self, principal: &Principal) -> u64 {
-        let stream = self.history.moment();
+    pub fn register(&self, principal: &Arc<Principal>) -> u64 {
+        let number = self.history.moment();
         let pat_id = principal.pat_id().expect("a token's");
-        self.open.lock().insert(stream, (pat_id, principal.user_id, false));
-        stream
+        let stream = Stream { principal: Arc::clone(principal), pat_id, asked: false };
+        self.open.lock().insert(number, stream);
+        number
     }
 
     /// Keeps the stream open if its principal still stands.
     pub fn ask(&self, stream: u64, principal: &Principal) {
         let mut open = self.open.lock();
         if principal.stands() {
-            open.entry(stream).and_modify(|stream| stream.2 = true);
+            open.entry(stream).and_modify(|stream| stream.asked = true);
         } else {
             open.remove(&stream);
         }
@@ -71,13 +81,19 @@ impl Streams {
 
     /// Whether a token has an open stream here.
     pub fn has(&self, pat_id: Uuid) -> bool {
-        self.open.lock().values().any(|(of, _, asked)| *of == pat_id && *asked)
+        self.open.lock().values().any(|stream| stream.pat_id == pat_id && stream.asked)
+    }
+
+    /// Whose one of the open streams is.
+    pub fn any(&self, dice: &Dice) -> Option<Arc<Principal>> {
+        let open = self.open.lock();
+        open.values().nth(dice.below(open.len())).map(|stream| Arc::clone(&stream.principal))
     }
 
     fn end(&self, ends: impl Fn(Uuid, Uuid) -> bool) -> usize {
         let mut open = self.open.lock();
         let before = open.len();
-        open.retain(|_, (pat_id, user_id, _)| !ends(*pat_id, *user_id));
+        open.retain(|_, stream| !ends(stream.pat_id, stream.principal.user_id));
         before - open.len()
     }
 }
@@ -105,6 +121,21 @@ pub struct Node {
 }
 
 impl Node {
+    /// Hands something of a stream on, as soon as the lease holds, as the gate of the MCP endpoint does; whether it was handed on.
+    pub async fn hand_on(&self, principal: &Principal) -> bool {
+        loop {
+            let changed = self.authority.lease_changed();
+            let holds = self.authority.holds_lease();
+            if self.wire.has_ended() || !principal.stands() {
+                return false;
+            }
+            if holds {
+                return true;
+            }
+            changed.await;
+        }
+    }
+
     /// Whether a client gets an answer from it at all.
     pub fn answers(&self) -> bool {
         !self.wire.has_ended() && !self.wire.is_paused()

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use trustrelay_authority::*;
-use trustrelay_token::{Token, Verifier};
+use trustrelay_token::{Principal, Token, Verifier};
 use uuid::Uuid;
 
 use crate::dice::Dice;
@@ -134,7 +134,11 @@ impl World {
         let is_node = node.number < NODES;
         let (me, mut asked) = (self.clone(), node.clone());
         let work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>> = match self.dice.below(100) {
-            0..70 if is_node => {
+            0..10 if is_node => {
+                let Some(principal) = node.streams.any(&self.dice) else { return };
+                Box::pin(async move { me.hand_on(&node, &principal).await })
+            }
+            10..70 if is_node => {
                 let token = self.dice.below(self.tokens.lock().len());
                 Box::pin(async move { me.verify(&node, token).await })
             }
@@ -185,6 +189,22 @@ impl World {
             let stream = node.streams.register(&principal);
             tokio::task::yield_now().await;
             node.streams.ask(stream, &principal);
+        }
+    }
+
+    /// As long as it waits for its lease, so does what is handed on.
+    async fn hand_on(&self, node: &Node, principal: &Principal) {
+        let waited = !node.authority.holds_lease();
+        let handed_on = timeout(LEASE * 8, node.hand_on(principal)).await;
+        let at = self.history.moment();
+        let mut events = self.history.0.lock();
+        let token = events.tokens.iter().position(|token| Some(token.pat_id) == principal.pat_id());
+        match (handed_on, token) {
+            (Ok(true), Some(token)) => {
+                events.handed_on.push(history::HandedOn { token, node: node.number, at, waited });
+            }
+            (Ok(false), _) if waited => events.held_back += 1,
+            _ => {}
         }
     }
 
