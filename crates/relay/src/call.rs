@@ -78,14 +78,14 @@ impl Call {
             Client::Session(session) => session.tasks.clone(),
             Client::Stateless(_) => self.context.relay.0.tasks.clone(),
         };
-        let mut driven = Box::pin(tasks.track_future(self.drive(outlet).instrument(span).in_current_span()));
+        let mut driven = Box::pin(tasks.track_future(self.drive(outlet).instrument(span)));
         let reply = waiting.reply(|| reply::ended(&id));
         tokio::pin!(reply);
         tokio::select! {
             biased;
             () = &mut driven => reply.await,
             reply = &mut reply => {
-                tokio::spawn(driven);
+                tokio::spawn(driven.in_current_span());
                 reply
             }
         }

@@ -193,5 +193,5 @@ pub enum RelayError {
     },
     /// The HTTP client could not be set up.
     #[error("the HTTP client for upstreams could not be set up (TLS roots?)")]
-    Client(#[source] reqwest::Error),
+    Client(#[source] std::io::Error),
 }

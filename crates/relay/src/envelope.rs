@@ -149,6 +149,9 @@ pub(crate) fn raw<T: Serialize + ?Sized>(value: &T) -> Box<RawValue> {
 
 /// A name that a lenient reader (Go's, for one) would take for one of `names`, though it isn't.
 fn is_lookalike(name: &str, names: &[&str]) -> bool {
+    if name.is_ascii() {
+        return names.iter().any(|known| name.eq_ignore_ascii_case(known) && name != *known);
+    }
     let folded = name.to_lowercase().replace('ſ', "s").replace('\u{212a}', "k");
     names.iter().any(|known| folded == *known && name != *known)
 }
@@ -301,6 +304,15 @@ impl Message {
     /// The parameters, to be made into others.
     pub(crate) fn params(&self) -> RawObject {
         self.params.clone().and_then(|at| RawObject::parse(&self.text[at]).ok()).unwrap_or_default()
+    }
+
+    /// Whether `params._meta` is an object that has this member.
+    pub(crate) fn has_meta(&self, name: &str) -> bool {
+        // Most that are not of the stateless era have none of it, and are not read for it.
+        self.param("_meta").filter(|meta| meta.contains('"')).is_some_and(|meta| {
+            serde_json::from_str::<Members<'_>>(meta)
+                .is_ok_and(|Members(members)| members.iter().any(|(key, _)| key == name))
+        })
     }
 
     /// `params._meta`, if it is an object.

@@ -39,7 +39,7 @@ pub(crate) const META_SERVER: &str = "io.modelcontextprotocol/serverInfo";
 
 /// Which era a request is of. What it says in `_meta` outweighs its method, and that its headers.
 pub(crate) fn of(headers: &HeaderMap, message: &Message) -> Era {
-    if message.meta().is_some_and(|meta| meta.get(META_VERSION).is_some()) {
+    if message.has_meta(META_VERSION) {
         return Era::Stateless;
     }
     if message.method() == "initialize" {

@@ -69,7 +69,7 @@ impl Numbers {
 pub(crate) struct Records {
     recorder: Option<Arc<dyn Recorder>>,
     /// By upstream and outcome: both are few.
-    numbers: RwLock<HashMap<(String, &'static str), Numbers>>,
+    numbers: RwLock<HashMap<String, HashMap<&'static str, Numbers>>>,
     /// Bytes in and out. Made at the first call: the program may install what counts after it made the relay.
     bytes: OnceLock<[Counter; 2]>,
 }
@@ -80,12 +80,11 @@ impl Records {
     }
 
     fn numbers(&self, upstream: &str, outcome: &'static str) -> Numbers {
-        let key = (upstream.to_owned(), outcome);
-        if let Some(numbers) = self.numbers.read().get(&key) {
+        if let Some(numbers) = self.numbers.read().get(upstream).and_then(|of| of.get(outcome)) {
             return numbers.clone();
         }
         let made = Numbers::of(upstream, outcome);
-        self.numbers.write().entry(key).or_insert(made).clone()
+        self.numbers.write().entry(upstream.to_owned()).or_default().entry(outcome).or_insert(made).clone()
     }
 
     /// Logs and counts a call, and hands it to the recorder.

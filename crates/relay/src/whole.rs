@@ -8,9 +8,9 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TrackedFuture;
-use tracing::instrument::{Instrument as _, Instrumented};
+use tracing::Instrument as _;
 
-type Work<F> = Pin<Box<TrackedFuture<Instrumented<F>>>>;
+type Work<F> = Pin<Box<TrackedFuture<F>>>;
 
 /// Work that is done where it is awaited, without a task of its own. Only what is left when nobody awaits it any more
 /// becomes one.
@@ -23,7 +23,7 @@ pub(crate) struct Whole<F: Future<Output: Send> + Send + 'static> {
 impl<F: Future<Output: Send> + Send + 'static> Whole<F> {
     /// `gone` is cancelled when nobody awaits the work any more.
     pub(crate) fn new(tasks: &TaskTracker, gone: CancellationToken, work: F) -> Self {
-        Self { work: Some(Box::pin(tasks.track_future(work.in_current_span()))), gone }
+        Self { work: Some(Box::pin(tasks.track_future(work))), gone }
     }
 }
 
@@ -47,7 +47,8 @@ impl<F: Future<Output: Send> + Send + 'static> Drop for Whole<F> {
         self.gone.cancel();
         // Without a runtime the program has ended.
         if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(work);
+            // Dropped in the span that it was polled in.
+            runtime.spawn(work.in_current_span());
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Logs: for people on a terminal, JSON otherwise. Always on standard error.
 
+mod json;
+
 use std::io::IsTerminal;
 
 use tracing_subscriber::layer::SubscriberExt;
@@ -18,11 +20,17 @@ pub(crate) fn start(filter: &str, spans: Option<Spans>) -> anyhow::Result<()> {
     })?;
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines: Spans = if std::io::stderr().is_terminal() {
-        lines.with_target(false).with_filter(filter).boxed()
+        lines.with_target(false).boxed()
     } else {
-        lines.json().flatten_event(true).with_filter(filter).boxed()
+        lines.fmt_fields(json::Fields).event_format(json::Line).boxed()
     };
-    let layers: Vec<Spans> = spans.into_iter().chain([lines]).collect();
-    let started = tracing_subscriber::registry().with(layers).try_init();
+    let started = match spans {
+        // A filter for all there is costs what is filtered out next to nothing; one for the log alone is asked each time.
+        None => tracing_subscriber::registry().with(lines).with(filter).try_init(),
+        Some(spans) => {
+            let layers: Vec<Spans> = vec![spans, lines.with_filter(filter).boxed()];
+            tracing_subscriber::registry().with(layers).try_init()
+        }
+    };
     started.map_err(|error| anyhow::anyhow!("logging does not start: {error}"))
 }

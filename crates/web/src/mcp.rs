@@ -78,14 +78,16 @@ async fn relay(state: &AppState, upstream: Option<&str>, id: &HeaderValue, mut r
     state.authority.note_use(&principal, address(&parts), user_agent(&parts.headers));
     let expires = expiration(&principal);
     let request = Request::from_parts(parts, body);
-    let mut answer = state.relay.handle(Arc::clone(&principal), upstream, request).await;
+    // In a box: the work is large, and would be moved with everything that is put around it.
+    let mut answer = Box::pin(state.relay.handle(Arc::clone(&principal), upstream, request)).await;
     if let Some(to) = answer.extensions_mut().remove::<Elsewhere>()
         && let Some((nodes, asked)) = nodes
     {
-        answer = match nodes.carry(&asked, &to).await {
+        // In a box: what is rare is not carried about with every request.
+        answer = match Box::pin(nodes.carry(&asked, &to)).await {
             Ok(answer) => return vouched_for(state, &principal, answer).await,
             Err(Lost::Unreached) => {
-                state.relay.handle(Arc::clone(&principal), upstream, asked.here(to.body)).await
+                Box::pin(state.relay.handle(Arc::clone(&principal), upstream, asked.here(to.body))).await
             }
             Err(Lost::Unsure) => to.unsure(),
         };

@@ -2,11 +2,21 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client, Error};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::crypto::aws_lc_rs;
 use tokio::time::timeout;
 use trustrelay_token::UpstreamName;
+use url::Url;
 
 use crate::config::{Limits, RelayError};
 use crate::envelope::Message;
@@ -15,17 +25,26 @@ use crate::sse::{self, Frames};
 use crate::trace;
 use crate::upstream::{Event, Fault};
 
+/// How long a connection that has no request on it is kept for the next one.
+const KEPT: Duration = Duration::from_secs(90);
+/// How many of them.
+const KEPT_IDLE: usize = 256;
+/// Most bytes of an answer's head, and of its body before somebody takes them.
+const MAX_HEAD: usize = 64 << 10;
+/// After so long without a word, TCP itself asks whether the other side is still there.
+const PROBED: Duration = Duration::from_secs(60);
+
 pub(crate) struct HttpTransport {
-    url: url::Url,
+    uri: Uri,
     /// The upstream's own credential.
     headers: HeaderMap,
-    client: reqwest::Client,
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
 impl HttpTransport {
     pub(crate) fn new(
         name: &UpstreamName,
-        url: url::Url,
+        mut url: Url,
         configured: Vec<(String, String)>,
         limits: &Limits,
     ) -> Result<Self, RelayError> {
@@ -39,14 +58,14 @@ impl HttpTransport {
             value.set_sensitive(true);
             headers.append(HeaderName::from_bytes(key.as_bytes()).map_err(|_| bad())?, value);
         }
-        let client = reqwest::Client::builder()
-            .tcp_nodelay(true)
-            .connect_timeout(limits.connect)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()
-            .map_err(RelayError::Client)?;
-        Ok(Self { url, headers, client })
+        if let Some(basic) = basic(&mut url)
+            && !headers.contains_key(AUTHORIZATION)
+        {
+            headers.insert(AUTHORIZATION, basic);
+        }
+        url.set_fragment(None);
+        let uri = url.as_str().parse().map_err(|_| RelayError::NotHttp(name.clone()))?;
+        Ok(Self { uri, headers, client: client(url.scheme() == "https", limits)? })
     }
 
     /// Sends one request and waits for the head of its answer.
@@ -66,18 +85,16 @@ impl HttpTransport {
         if let Some(session) = session {
             headers.insert(SESSION, session.clone());
         }
-        let mut request = self.client.request(method, self.url.clone()).headers(headers);
-        if let Some(body) = body {
-            request = request.body(body);
-        }
-        let response = match timeout(wait, request.send()).await {
+        let mut request = Request::new(Full::from(body.unwrap_or_default()));
+        *request.method_mut() = method;
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = headers;
+        let response = match timeout(wait, self.client.request(request)).await {
             Err(_) => return Err(Fault::Slow),
-            // The error's text holds the URL: only its kind is kept. A connection that broke before an answer is an
-            // upstream that went away.
-            Ok(Err(error)) => {
-                let gone = error.is_connect() || error.is_timeout() || error.is_request();
-                return Err(if gone { Fault::Down } else { Fault::Garbage });
-            }
+            // The error's text may hold what is nobody's business: only its kind is kept.
+            Ok(Err(error)) if is_garbage(&error) => return Err(Fault::Garbage),
+            // No connection; or one that broke before an answer: an upstream that went away.
+            Ok(Err(_)) => return Err(Fault::Down),
             Ok(Ok(response)) => response,
         };
         let kind =
@@ -85,14 +102,68 @@ impl HttpTransport {
         let is_stream = kind.to_ascii_lowercase().starts_with("text/event-stream");
         Ok(HttpAnswer {
             status: response.status(),
-            session: response.headers().get(SESSION).cloned(),
+            // A copy: a header is a slice of what was read, and keeps all of that for as long as there is one.
+            session: response
+                .headers()
+                .get(SESSION)
+                .and_then(|id| HeaderValue::from_bytes(id.as_bytes()).ok()),
             is_stream,
-            response,
+            incoming: response.into_body(),
             frames: Frames::default(),
             limit,
             body: Some(Vec::new()),
         })
     }
+}
+
+fn client(
+    is_secure: bool,
+    limits: &Limits,
+) -> Result<Client<HttpsConnector<HttpConnector>, Full<Bytes>>, RelayError> {
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    connector.set_keepalive(Some(PROBED));
+    connector.set_connect_timeout(Some(limits.connect));
+    let builder = HttpsConnectorBuilder::new();
+    let builder = if is_secure {
+        let provider = aws_lc_rs::default_provider();
+        builder.with_provider_and_platform_verifier(provider).map_err(RelayError::Client)?
+    } else {
+        // No certificates are read where none is looked at.
+        let tls = rustls::ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| RelayError::Client(std::io::Error::other(error)))?;
+        builder
+            .with_tls_config(tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
+    };
+    let connector = builder.https_or_http().enable_all_versions().wrap_connector(connector);
+    Ok(Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(KEPT)
+        .pool_max_idle_per_host(KEPT_IDLE)
+        .http1_max_buf_size(MAX_HEAD)
+        .build(connector))
+}
+
+/// Takes a user's name and password out of a URL, as a header (RFC 7617, section 2).
+fn basic(url: &mut Url) -> Option<HeaderValue> {
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let plain = |text: &str| percent_encoding::percent_decode_str(text).collect::<Vec<u8>>();
+    let credentials = [&plain(url.username())[..], b":", &plain(url.password().unwrap_or_default())].concat();
+    let mut value = HeaderValue::from_str(&format!("Basic {}", BASE64_STANDARD.encode(credentials))).ok()?;
+    value.set_sensitive(true);
+    // A URL that has a host takes both.
+    let _ = url.set_username("").and_then(|()| url.set_password(None));
+    Some(value)
+}
+
+/// Whether what came back was no HTTP.
+fn is_garbage(error: &Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<hyper::Error>());
+    source.is_some_and(hyper::Error::is_parse)
 }
 
 /// What every POST says that it takes.
@@ -108,7 +179,7 @@ pub(crate) struct HttpAnswer {
     pub(crate) status: StatusCode,
     pub(crate) session: Option<HeaderValue>,
     pub(crate) is_stream: bool,
-    response: reqwest::Response,
+    incoming: Incoming,
     frames: Frames,
     limit: usize,
     /// Of the one JSON answer, what has come, since who waits for it may be interrupted; `None` when it was taken.
@@ -116,9 +187,19 @@ pub(crate) struct HttpAnswer {
 }
 
 impl HttpAnswer {
+    /// The next bytes of the body. Nothing is lost if it is not waited for to the end.
+    async fn chunk(&mut self) -> Result<Option<Bytes>, Fault> {
+        while let Some(frame) = self.incoming.frame().await {
+            if let Ok(chunk) = frame.map_err(|_| Fault::Down)?.into_data() {
+                return Ok(Some(chunk));
+            }
+        }
+        Ok(None)
+    }
+
     /// The whole body, bounded.
     pub(crate) async fn whole(&mut self) -> Result<Bytes, Fault> {
-        while let Some(chunk) = self.response.chunk().await.map_err(|_| Fault::Down)? {
+        while let Some(chunk) = self.chunk().await? {
             let body = self.body.get_or_insert_default();
             if body.len() + chunk.len() > self.limit {
                 return Err(Fault::TooLarge);
@@ -147,11 +228,44 @@ impl HttpAnswer {
             if self.frames.len() > self.limit {
                 return Err(Fault::TooLarge);
             }
-            match self.response.chunk().await {
-                Ok(Some(chunk)) => self.frames.push(&chunk),
-                Ok(None) => return Ok(None),
-                Err(_) => return Err(Fault::Down),
+            match self.chunk().await? {
+                Some(chunk) => self.frames.push(&chunk),
+                None => return Ok(None),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_a_url_names_goes_into_a_header_and_out_of_the_url() {
+        for (url, credentials, bare) in [
+            ("http://h:1/mcp", None, "http://h:1/mcp"),
+            ("https://u@h/mcp", Some("u:"), "https://h/mcp"),
+            ("http://u:p%40ss@h:1/mcp?a=b", Some("u:p@ss"), "http://h:1/mcp?a=b"),
+            ("http://:p@h/", Some(":p"), "http://h/"),
+        ] {
+            let mut url = Url::parse(url).unwrap();
+            let header = basic(&mut url);
+            let expected = credentials.map(|plain| format!("Basic {}", BASE64_STANDARD.encode(plain)));
+            assert_eq!(header.as_ref().map(|header| header.to_str().unwrap()), expected.as_deref());
+            assert!(header.is_none_or(|header| header.is_sensitive()));
+            assert_eq!(url.as_str(), bare);
+        }
+    }
+
+    #[test]
+    fn a_header_that_is_configured_outweighs_the_url() {
+        let name: UpstreamName = "up".parse().unwrap();
+        let url = Url::parse("http://u:p@h/#part").unwrap();
+        let configured = vec![("authorization".to_owned(), "Bearer x".to_owned())];
+        let transport = HttpTransport::new(&name, url.clone(), configured, &Limits::default()).unwrap();
+        assert_eq!(transport.headers[AUTHORIZATION], "Bearer x");
+        assert_eq!(transport.uri, "http://h/");
+        let transport = HttpTransport::new(&name, url, Vec::new(), &Limits::default()).unwrap();
+        assert_eq!(transport.headers[AUTHORIZATION], "Basic dTpw");
     }
 }
