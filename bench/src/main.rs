@@ -4,28 +4,38 @@
 //! Everything runs on loopback, is started here and ends with the run. A figure is worth what its spread says: on a busy
 //! machine compare ratios, never the absolute numbers of two runs.
 
+mod fence;
 mod http;
 mod load;
 mod mcp;
 mod measure;
+mod node;
 mod program;
+mod proxy;
 mod relay;
 mod server;
 mod streams;
 mod upstream;
 
+/// The tests' own PostgreSQL.
+#[path = "../../crates/store/tests/support/cluster.rs"]
+#[allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "made for tests")]
+mod postgres;
+
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use tokio::runtime::Builder;
 
 /// How many files the bench and what it starts may have open: two ends of 10,000 streams, and what else there is.
 const OPEN_FILES: u64 = 65_536;
 
 /// Measures TrustRelay. `cargo xtask bench` builds everything and runs it.
 #[derive(Parser)]
-#[command(after_help = "Example: cargo xtask bench relay --rounds 5 --seconds 2")]
+#[command(after_help = "Example: cargo xtask bench relay --rounds 5 --seconds 2; cargo xtask bench fence")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -35,20 +45,35 @@ struct Cli {
 enum Command {
     /// Tool calls through the relay against the same calls asked directly, and the memory of open streams.
     Relay(relay::Options),
+    /// Revocations over one and three nodes under load, and verifications behind the fence. Needs PostgreSQL.
+    Fence(fence::Options),
     /// The MCP server that is asked: as fast as one can be. Prints its address.
     #[command(hide = true)]
     Upstream,
+    /// A proxy that looks at nothing. Prints its address.
+    #[command(hide = true)]
+    Proxy {
+        /// Where it passes requests on to.
+        to: SocketAddr,
+    },
 }
 
 fn main() -> ExitCode {
-    // One thread: the load generator and the upstream each leave the rest of the machine to what is measured.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let command = Cli::parse().command;
+    let runtime = match command {
+        // What is compared to TrustRelay has the threads that a server has by default.
+        Command::Proxy { .. } => Builder::new_multi_thread().enable_all().build(),
+        // One thread: the load generator and the upstream each leave the rest of the machine to what is measured.
+        _ => Builder::new_current_thread().enable_all().build(),
+    };
     let done = runtime.context("the async runtime does not start").and_then(|runtime| {
         raise_limit()?;
         runtime.block_on(async {
-            match Cli::parse().command {
+            match command {
                 Command::Relay(options) => relay::run(&options).await,
+                Command::Fence(options) => fence::run(&options).await,
                 Command::Upstream => upstream::serve().await,
+                Command::Proxy { to } => proxy::serve(to).await,
             }
         })
     });

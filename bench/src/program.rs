@@ -67,4 +67,10 @@ impl Program {
         timeout(PATIENCE, self.child.wait()).await.context("it does not end")??;
         Ok(())
     }
+
+    /// Ends it as a crash would.
+    pub(crate) async fn kill(mut self) -> Result<()> {
+        timeout(PATIENCE, self.child.kill()).await.context("it does not end")??;
+        Ok(())
+    }
 }

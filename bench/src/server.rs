@@ -25,6 +25,12 @@ pub(crate) async fn upstream() -> Result<Program> {
     Program::start("the upstream", Command::new(own).arg("upstream")).await
 }
 
+/// A proxy in front of it that looks at nothing.
+pub(crate) async fn proxy(upstream: &Program) -> Result<Program> {
+    let own = std::env::current_exe().context("this program's own path is not known")?;
+    Program::start("the proxy", Command::new(own).arg("proxy").arg(upstream.address.to_string())).await
+}
+
 /// A running TrustRelay, set up as it comes: its log goes to a file.
 pub(crate) struct Server {
     pub(crate) program: Program,

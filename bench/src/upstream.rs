@@ -46,7 +46,7 @@ pub(crate) async fn serve() -> Result<()> {
 }
 
 #[allow(clippy::print_stdout, reason = "whoever started the server reads the address there")]
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     println!("{line}");
 }
 

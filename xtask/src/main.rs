@@ -22,6 +22,7 @@ Usage: cargo xtask TASK
   tools         install what the end-to-end tests need (test does it too)
   bench relay   tool calls through the relay and asked directly, side by side; the memory of open streams
                   bench relay --help   what can be set
+  bench fence   revocations over one and three nodes under load; verifications behind the fence
   screenshots   take the README's picture from the running program
                   screenshots DIR   every page in every state, for looking at";
 
@@ -44,7 +45,7 @@ fn task(arguments: &[&str]) -> Result<()> {
         ["test"] => test::everything(&root)?,
         ["tidy"] => tidy::check(&root)?,
         ["tools"] => tools::install(&root)?,
-        ["bench", "relay", options @ ..] => bench::run(&root, "relay", options)?,
+        ["bench", part @ ("relay" | "fence"), options @ ..] => bench::run(&root, part, options)?,
         ["screenshots"] => screenshots(&root, &[])?,
         ["screenshots", dir] => screenshots(&root, &[dir])?,
         other => bail!("there is no task `{}`; `cargo xtask` alone lists the tasks", other.join(" ")),

@@ -34,6 +34,7 @@ pub struct Cluster {
     dir: TempDir,
     programs: PathBuf,
     pub port: u16,
+    is_durable: bool,
     running: Option<(Child, ChildStdin)>,
     databases: AtomicU64,
 }
@@ -47,7 +48,15 @@ impl Cluster {
 
     /// One of a test's own, to be restarted and broken.
     pub fn start() -> Self {
-        let mut cluster = Self::empty();
+        Self::made(Self::empty())
+    }
+
+    /// One that keeps its data on a disk, and whose commits are there when they are answered: for measuring.
+    pub fn durable() -> Self {
+        Self::made(Self::empty_in(std::env::temp_dir(), true))
+    }
+
+    fn made(mut cluster: Self) -> Self {
         let data = cluster.data();
         let mut initdb = cluster.program("initdb");
         initdb.args([
@@ -95,20 +104,26 @@ impl Cluster {
     }
 
     fn empty() -> Self {
-        let programs = programs();
         let parent = if Path::new("/dev/shm").is_dir() { "/dev/shm".into() } else { std::env::temp_dir() };
+        Self::empty_in(parent, false)
+    }
+
+    fn empty_in(parent: PathBuf, is_durable: bool) -> Self {
+        let programs = programs();
         let dir = tempfile::Builder::new().prefix("pg").tempdir_in(parent).expect("a folder");
         if let Some((uid, gid)) = unprivileged() {
             std::os::unix::fs::chown(dir.path(), Some(uid), Some(gid)).expect("given away");
         }
-        Self { dir, programs, port: free_port(), running: None, databases: AtomicU64::new(0) }
+        let databases = AtomicU64::new(0);
+        Self { dir, programs, port: free_port(), is_durable, running: None, databases }
     }
 
     /// Sets what every one of them is set to. A server that is to end waits for connections that say nothing for as long as they may
     /// take to say who they are: not for a minute.
     fn settle(&self) {
+        let fsync = if self.is_durable { "on" } else { "off" };
         let settings = format!(
-            "listen_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = '{}'\nfsync = off\nmax_connections = 200\n\
+            "listen_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = '{}'\nfsync = {fsync}\nmax_connections = 200\n\
              dynamic_shared_memory_type = mmap\nwal_retrieve_retry_interval = 100ms\n\
              authentication_timeout = 3s\n",
             self.port,
