@@ -39,6 +39,8 @@ pub(crate) enum Fault {
 pub(crate) enum Outage {
     Restarted(Duration),
     FailedOver,
+    /// Its clock is set to so many seconds ahead of what it is, or behind. Nobody notices.
+    ClockSet(i64),
 }
 
 /// What goes wrong at the same time.
@@ -85,11 +87,18 @@ pub(crate) fn rounds(dice: &Dice) -> Vec<Round> {
         let lasts = LEASE * 3 / 2 + Duration::from_millis(dice.below(1000) as u64);
         rounds.push(Round { faults, outage: None, lasts });
     }
+    let hour = || 10 + dice.below(3600) as i64;
+    // A clock that is set ahead harms whoever trusts it where a node is cut off: that one trusts its memory for a while yet.
+    let is_cut_off = |round: &Round| round.faults.iter().any(|(_, fault)| is_blind(*fault));
+    let cut_off: Vec<_> = (0..rounds.len()).filter(|at| is_cut_off(&rounds[*at])).collect();
+    let ahead = *dice.pick(&cut_off).expect("there are some");
+    rounds[ahead].outage = Some(Outage::ClockSet(hour()));
+    let mut others: Vec<_> = (0..rounds.len()).filter(|at| *at != ahead).collect();
+    dice.shuffle(&mut others);
     let restarted = Outage::Restarted(Duration::from_millis(dice.below(1500) as u64));
-    let (first, second) = (dice.below(rounds.len()), 1 + dice.below(rounds.len() - 1));
-    let second = (first + second) % rounds.len();
-    rounds[first].outage = Some(restarted);
-    rounds[second].outage = Some(Outage::FailedOver);
+    for (at, outage) in others.into_iter().zip([restarted, Outage::FailedOver, Outage::ClockSet(-hour())]) {
+        rounds[at].outage = Some(outage);
+    }
     rounds
 }
 
@@ -122,6 +131,7 @@ pub(crate) async fn happens(
     match round.outage {
         Some(Outage::Restarted(after)) => nodes.restart_database(after).await,
         Some(Outage::FailedOver) => nodes.fail_over(),
+        Some(Outage::ClockSet(ahead)) => nodes.database.set_clock(ahead),
         None => {}
     }
     while begun.elapsed() < round.lasts {
@@ -146,7 +156,8 @@ pub(crate) async fn happens(
     let recovery = over.elapsed();
     let until = Instant::now();
     let all = 0..NODES;
-    let was_sick = |node: &usize| round.outage.is_some() || round.faults.iter().any(|(at, _)| at == node);
+    let was_away = matches!(round.outage, Some(Outage::Restarted(_) | Outage::FailedOver));
+    let was_sick = |node: &usize| was_away || round.faults.iter().any(|(at, _)| at == node);
     sick.extend(all.filter(was_sick).map(|node| Sick { node, from, until }));
     nodes.complete().await;
     recovery

@@ -15,6 +15,11 @@ use crate::{Shared, cluster};
 pub(crate) const LEASE: Duration = Duration::from_secs(1);
 /// Who connects from this machine is let in: to check a password takes a test's build longer than all the rest.
 const ACCESS: &str = "local all all trust\nhost all all 127.0.0.1/32 trust\nlocal replication all trust\n";
+/// A clock of the database's that can be set, in place of its own: whoever asks for the time without saying whose gets this one.
+const CLOCK: &str = "CREATE TABLE public.clock AS SELECT interval '0' AS ahead; GRANT SELECT ON public.clock TO PUBLIC; \
+     CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS \
+     'SELECT pg_catalog.clock_timestamp() + ahead FROM public.clock'; \
+     ALTER DATABASE NAME SET search_path = public, pg_catalog";
 /// How long nodes may take to be as good as before once a fault is over. What was lost on the way is given up after 5 s, and nodes that
 /// come back do so at the same time on a busy machine.
 pub(crate) const RECOVERY: Duration = Duration::from_secs(20);
@@ -35,6 +40,7 @@ impl Database {
             primary
         });
         let name = primary.database();
+        block_in_place(|| primary.sql_in(&name, &CLOCK.replace("NAME", &name)));
         let mut database = Self { primary, standby: None, name };
         database.add_standby().await;
         database
@@ -74,6 +80,11 @@ impl Database {
             standby.promote();
             self.primary = standby;
         });
+    }
+
+    /// Sets its clock: so many seconds ahead of what it is, or behind.
+    pub(crate) fn set_clock(&self, ahead: i64) {
+        self.sql(&format!("UPDATE public.clock SET ahead = interval '{ahead} s'"));
     }
 
     /// Asks the primary.
