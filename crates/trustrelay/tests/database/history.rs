@@ -17,6 +17,9 @@ use crate::mcp::Clock;
 use crate::nodes::{Nodes, until};
 use crate::streams::{KINDS, Kind, Stream, follow};
 
+/// How many clients make and revoke tokens.
+const CHANGING: usize = 4;
+
 /// What people look for when they repeat a history, and how far it is.
 #[allow(clippy::print_stdout, reason = "a test's output is shown when it fails")]
 fn tell(line: &str) {
@@ -45,7 +48,8 @@ async fn no_verification_that_starts_after_a_revocation_was_answered_is_accepted
         let verifying = Arc::clone(&world).keep_verifying(client % NODES, door, Dice::new(dice.next()));
         clients.push(tokio::spawn(verifying));
     }
-    for _ in 0..2 {
+    // As many as go on while some of them wait for a node that does not answer.
+    for _ in 0..CHANGING {
         let (streams, kinds) = ((Arc::clone(&world), Arc::clone(&clock)), Dice::new(dice.next()));
         let stream = move |token: &Arc<_>, node| {
             let (world, clock) = (Arc::clone(&streams.0), Arc::clone(&streams.1));

@@ -17,6 +17,8 @@ use crate::support::{Api, Made};
 pub(crate) const NODES: usize = 3;
 /// How many tokens there are that nobody has revoked, about.
 const LIVE: std::ops::Range<usize> = 24..48;
+/// Of a hundred new tokens, so many open a stream.
+const STREAMS: usize = 70;
 /// Among how many of the newest tokens those are that are verified: some of them are revoked already.
 const RECENT: usize = 64;
 /// A request to a node that is stopped waits for it.
@@ -162,7 +164,7 @@ impl World {
             match self.next_change(&dice) {
                 None => {
                     if let Some(token) = self.create(dice.below(NODES)).await
-                        && dice.percent(40)
+                        && dice.percent(STREAMS)
                     {
                         stream(&token, dice.below(NODES));
                     }

@@ -22,7 +22,7 @@ use crate::support::Api;
 const SESSION: &str = "2025-11-25";
 const STATELESS: &str = "2026-07-28";
 /// How often the server's tool says something.
-const TICK: Duration = Duration::from_millis(50);
+const TICK: Duration = Duration::from_millis(100);
 
 /// A call of a tool, in the stateless era.
 pub(crate) fn call(api: &Api, path: &str, tool: &str) -> RequestBuilder {
