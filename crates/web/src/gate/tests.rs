@@ -20,6 +20,8 @@ use super::*;
 /// How often the lease is looked at before something waits.
 const LOOKS_BEFORE_IT_WAITS: usize = 3;
 
+type Happens = Box<dyn FnOnce() + Send>;
+
 /// A lease, and what happens while it is looked at.
 #[derive(Default)]
 struct ByHand {
@@ -27,7 +29,7 @@ struct ByHand {
     changed: Arc<Notify>,
     looks: AtomicUsize,
     /// What happens during which look: the answer is of before it.
-    while_looking: Mutex<Option<(usize, Box<dyn FnOnce() + Send>)>>,
+    while_looking: Mutex<Option<(usize, Happens)>>,
 }
 
 impl ByHand {
