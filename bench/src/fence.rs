@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use futures_util::future::try_join_all;
-use http_body_util::BodyExt as _;
+use http::StatusCode;
 use serde::Serialize;
 use tokio::task::JoinHandle;
 
 use crate::http::Connection;
+use crate::load::{Callers, Expected};
 use crate::measure::{Round, Spread, micros};
 use crate::node::{Deployment, Owner, Token, is_accepted, verification};
 use crate::postgres::Cluster;
@@ -210,24 +210,9 @@ impl Load {
 
 /// As many verifications on a node as it can do in this time.
 async fn verify(node: &Program, token: &Token, time: Duration) -> Result<Round> {
-    let begun = Instant::now();
-    let until = begun + time;
-    let work = (0..CONNECTIONS).map(|_| async {
-        let mut connection = Connection::open(node.address).await?;
-        let request = verification(&token.authorization)?;
-        let mut times = Vec::new();
-        let mut sent = Instant::now();
-        while sent < until {
-            let answer = connection.send(request.clone()).await?;
-            ensure!(answer.status().is_success(), "a token that stands is refused: {}", answer.status());
-            answer.into_body().collect().await?;
-            let now = Instant::now();
-            times.push(u32::try_from((now - sent).as_nanos()).unwrap_or(u32::MAX));
-            sent = now;
-        }
-        Ok::<_, anyhow::Error>(times)
-    });
-    Ok(Round::of(try_join_all(work).await?.concat(), begun.elapsed()))
+    let requests = [verification(&token.authorization)?].into();
+    let expected = Expected { status: StatusCode::OK, part: b"" };
+    Callers::connect(node.address, CONNECTIONS, &requests, expected).await?.call(time).await
 }
 
 fn millis(time: Duration) -> f64 {

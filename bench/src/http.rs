@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use http::header::HOST;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -36,15 +36,17 @@ impl Connection {
         Ok(self.sender.send_request(request).await?)
     }
 
+    /// Sends a request and reads its whole answer, whatever it is.
+    pub(crate) async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>> {
+        let (parts, body) = self.send(request).await?.into_parts();
+        Ok(Response::from_parts(parts, body.collect().await?.to_bytes()))
+    }
+
     /// Sends a request and reads its whole answer, which must be a good one.
     pub(crate) async fn ask(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>> {
-        let (parts, body) = self.send(request).await?.into_parts();
-        let body = body.collect().await?.to_bytes();
-        ensure!(is_good(parts.status), "{}: {}", parts.status, String::from_utf8_lossy(&body));
-        Ok(Response::from_parts(parts, body))
+        let answer = self.exchange(request).await?;
+        let status = answer.status();
+        ensure!(status.is_success(), "{status}: {}", String::from_utf8_lossy(answer.body()));
+        Ok(answer)
     }
-}
-
-fn is_good(status: StatusCode) -> bool {
-    status.is_success()
 }

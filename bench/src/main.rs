@@ -4,6 +4,8 @@
 //! Everything runs on loopback, is started here and ends with the run. A figure is worth what its spread says: on a busy
 //! machine compare ratios, never the absolute numbers of two runs.
 
+mod bare;
+mod edge;
 mod fence;
 mod http;
 mod load;
@@ -30,6 +32,10 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use tokio::runtime::Builder;
 
+/// The program's own allocator: what is compared to it is not to differ in that.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How many files the bench and what it starts may have open: two ends of 10,000 streams, and what else there is.
 const OPEN_FILES: u64 = 65_536;
 
@@ -47,6 +53,8 @@ enum Command {
     Relay(relay::Options),
     /// Revocations over one and three nodes under load, and verifications behind the fence. Needs PostgreSQL.
     Fence(fence::Options),
+    /// Requests with tokens over HTTP: at a bare hyper server, at the same behind the guard, and at `GET /api/user`.
+    Http(edge::Options),
     /// The MCP server that is asked: as fast as one can be. Prints its address.
     #[command(hide = true)]
     Upstream,
@@ -56,13 +64,24 @@ enum Command {
         /// Where it passes requests on to.
         to: SocketAddr,
     },
+    /// A server that answers a fixed body. Prints its address.
+    #[command(hide = true)]
+    Bare,
+    /// The same behind the guard. Prints its address.
+    #[command(hide = true)]
+    Guarded {
+        /// An empty folder, for its data and its token.
+        folder: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
     let command = Cli::parse().command;
     let runtime = match command {
         // What is compared to TrustRelay has the threads that a server has by default.
-        Command::Proxy { .. } => Builder::new_multi_thread().enable_all().build(),
+        Command::Proxy { .. } | Command::Bare | Command::Guarded { .. } => {
+            Builder::new_multi_thread().enable_all().build()
+        }
         // One thread: the load generator and the upstream each leave the rest of the machine to what is measured.
         _ => Builder::new_current_thread().enable_all().build(),
     };
@@ -74,6 +93,9 @@ fn main() -> ExitCode {
                 Command::Fence(options) => fence::run(&options).await,
                 Command::Upstream => upstream::serve().await,
                 Command::Proxy { to } => proxy::serve(to).await,
+                Command::Http(options) => edge::run(&options).await,
+                Command::Bare => bare::serve().await,
+                Command::Guarded { folder } => bare::serve_guarded(&folder).await,
             }
         })
     });
