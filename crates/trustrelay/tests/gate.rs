@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 #[path = "../../store/tests/support/cluster.rs"]
-#[allow(dead_code, reason = "other stories need more of it")]
 mod cluster;
 #[path = "database/mcp.rs"]
 #[allow(dead_code, reason = "other stories need more of it")]
