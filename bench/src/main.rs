@@ -4,20 +4,27 @@
 //! Everything runs on loopback, is started here and ends with the run. A figure is worth what its spread says: on a busy
 //! machine compare ratios, never the absolute numbers of two runs.
 
+mod aim;
 mod bare;
+mod chase;
+mod data;
 mod edge;
 mod fence;
 mod http;
+mod in_process;
 mod load;
 mod mcp;
 mod measure;
 mod node;
+mod parts;
 mod program;
 mod proxy;
 mod relay;
 mod server;
+mod start;
 mod streams;
 mod upstream;
+mod writes;
 
 /// The tests' own PostgreSQL.
 #[path = "../../crates/store/tests/support/cluster.rs"]
@@ -55,6 +62,10 @@ enum Command {
     Fence(fence::Options),
     /// Requests with tokens over HTTP: at a bare hyper server, at the same behind the guard, and at `GET /api/user`.
     Http(edge::Options),
+    /// A verification in one process, part by part, beside a read of main memory; threads, allocations, the index's memory, a start.
+    Core(in_process::Options),
+    /// Tokens made and revoked a second, each on the disk when it is answered, beside the disk's own fsync rate.
+    Writes(writes::Options),
     /// The MCP server that is asked: as fast as one can be. Prints its address.
     #[command(hide = true)]
     Upstream,
@@ -91,6 +102,8 @@ fn main() -> ExitCode {
             match command {
                 Command::Relay(options) => relay::run(&options).await,
                 Command::Fence(options) => fence::run(&options).await,
+                Command::Core(options) => in_process::run(&options).await,
+                Command::Writes(options) => writes::run(&options).await,
                 Command::Upstream => upstream::serve().await,
                 Command::Proxy { to } => proxy::serve(to).await,
                 Command::Http(options) => edge::run(&options).await,

@@ -54,10 +54,7 @@ impl Program {
 
     /// Its resident memory, in bytes.
     pub(crate) fn resident(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
-        Ok(kib * 1024)
+        resident(self.pid)
     }
 
     /// Asks it to end, and waits for that.
@@ -73,4 +70,12 @@ impl Program {
         timeout(PATIENCE, self.child.kill()).await.context("it does not end")??;
         Ok(())
     }
+}
+
+/// The resident memory of a process, in bytes.
+pub(crate) fn resident(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kib * 1024)
 }

@@ -23,6 +23,8 @@ Usage: cargo xtask TASK
   bench relay   tool calls through the relay and asked directly, side by side; the memory of open streams
                   bench relay --help   what can be set
   bench http    requests with tokens at a bare server, at the same behind the guard, and at GET /api/user
+  bench core    a verification in one process, part by part; threads, allocations, the index's memory, a start
+  bench writes  tokens made and revoked a second, beside the disk's own fsync rate
   bench fence   revocations over one and three nodes under load; verifications behind the fence
   screenshots   take the README's picture from the running program
                   screenshots DIR   every page in every state, for looking at";
@@ -46,7 +48,9 @@ fn task(arguments: &[&str]) -> Result<()> {
         ["test"] => test::everything(&root)?,
         ["tidy"] => tidy::check(&root)?,
         ["tools"] => tools::install(&root)?,
-        ["bench", part @ ("relay" | "http" | "fence"), options @ ..] => bench::run(&root, part, options)?,
+        ["bench", part @ ("relay" | "http" | "core" | "writes" | "fence"), options @ ..] => {
+            bench::run(&root, part, options)?
+        }
         ["screenshots"] => screenshots(&root, &[])?,
         ["screenshots", dir] => screenshots(&root, &[dir])?,
         other => bail!("there is no task `{}`; `cargo xtask` alone lists the tasks", other.join(" ")),
