@@ -24,7 +24,9 @@ use crate::program::resident;
 use crate::relay::{say, write};
 use crate::start::{self, Start};
 
-/// From so many tokens on, the index is far larger than the caches.
+/// Up to so many tokens, what the index holds of them is in the processor's caches.
+const FEW: usize = 1000;
+/// So many are in the store where a start is held to something.
 const MANY: usize = 1_000_000;
 /// Largest buffer for the reads: a larger one would hardly be slower, and has to fit beside the index.
 const LARGEST_BUFFER: usize = 1 << 30;
@@ -36,7 +38,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// With how many tokens; 10,000,000 take some 10 GiB of memory and many minutes to fill.
-    #[arg(long, value_delimiter = ',', default_values_t = [1000, MANY])]
+    #[arg(long, value_delimiter = ',', default_values_t = [FEW, MANY])]
     tokens: Vec<usize>,
     /// How often each part is done in a round.
     #[arg(long, default_value_t = 200_000)]
@@ -224,7 +226,7 @@ impl Corpus {
         let number = self.warm.tokens.len();
         let of = |ratio: fn(&Times) -> f64| Spread::of(self.times.iter().map(ratio));
         let on = |ratio: fn(&Threads) -> f64| Spread::of(self.threads.iter().map(ratio));
-        let mut aims = if number < MANY {
+        let mut aims = if number <= FEW {
             vec![Aim::new(
                 format!("{number} tokens: verify / keyed hash"),
                 Bound::AtMost(2.0),
