@@ -21,7 +21,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
-use tower::ServiceExt;
+use tower::Service;
 
 /// How long the head of a request may take from its first byte to its last.
 const HEAD_TIME: Duration = Duration::from_secs(30);
@@ -74,7 +74,8 @@ impl Server {
         let service = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
             let answering = Answering::begin(&requests);
             request.extensions_mut().insert(ConnectInfo(peer));
-            let answered = router.clone().oneshot(request.map(axum::body::Body::new));
+            // A router is always ready.
+            let answered = router.clone().call(request);
             async move {
                 Ok::<_, std::convert::Infallible>(
                     answered.await?.map(|body| Answer { body, _answering: answering }),

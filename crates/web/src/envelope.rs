@@ -1,5 +1,7 @@
 //! What all answers of the REST API and the pages share: an id, headers that browsers heed, a time limit, a count.
 
+use std::borrow::Cow;
+
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -19,6 +21,8 @@ use crate::routes::Door;
 use crate::state::AppState;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// How many headers an answer gets here, at most: room for all of them is made at once.
+const ADDED: usize = 9;
 /// Longest id of a caller's own that is taken over, in bytes.
 const MAX_REQUEST_ID: usize = 64;
 const PAGES_POLICY: HeaderValue = HeaderValue::from_static(
@@ -35,8 +39,13 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 /// Wraps a request. The log line names method, path and status; never a query, a header or a body: those hold secrets.
 pub(crate) async fn envelope(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let method = request.method().clone();
     let numbers = state.numbers.of(request.extensions().get::<MatchedPath>().map(MatchedPath::as_str));
+    let path = request.uri().path();
+    let is_auth = path.starts_with("/api/auth/");
+    // What is a route to the letter holds nothing of the caller's.
+    let path =
+        if path == numbers.route { numbers.route.into() } else { Cow::Owned(loggable(path).into_owned()) };
     let door = numbers.door.unwrap_or(Door::Rest);
     let expiry = Expiry::default();
     request.extensions_mut().insert(expiry.clone());
@@ -47,18 +56,19 @@ pub(crate) async fn envelope(State(state): State<AppState>, mut request: Request
             Ok(answer) => answer,
             Err(_) => door.error(ApiError::timeout()),
         };
-        tracing::info!(%method, path = &*loggable(&path), status = answer.status().as_u16(), "answered");
+        tracing::info!(%method, path = &*path, status = answer.status().as_u16(), "answered");
         answer
     };
     let mut answer = answer.instrument(span).await;
     numbers.answered(answer.status());
     let headers = answer.headers_mut();
+    headers.reserve(ADDED);
     headers.insert(REQUEST_ID, id);
     if let Some(expires) = expiry.get() {
         headers.insert(TOKEN_EXPIRATION, expires.clone());
     }
     protect(headers, numbers.door);
-    if path.starts_with("/api/auth/") || !headers.contains_key(CACHE_CONTROL) {
+    if is_auth || !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, NO_STORE);
     }
     answer

@@ -26,7 +26,8 @@ const STATUSES: [u16; 20] =
 
 /// The requests of one route, by status: at most 21 series.
 pub(crate) struct RouteNumbers {
-    route: &'static str,
+    /// The route's path, as it is written in [`routes`].
+    pub(crate) route: &'static str,
     /// The route's own door, if it is a route.
     pub(crate) door: Option<Door>,
     by_status: [OnceLock<Counter>; STATUSES.len() + 1],

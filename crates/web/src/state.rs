@@ -1,5 +1,6 @@
 //! What every handler can reach.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,25 +31,38 @@ pub struct WebConfig {
     pub stopping: CancellationToken,
 }
 
-/// Shared by all handlers; cheap to clone.
+/// Shared by all handlers. Cloned several times for each request: one count goes up, and its parts are reached through it.
 #[derive(Clone)]
-pub struct AppState {
+pub struct AppState(Arc<Shared>);
+
+/// The parts of [`AppState`].
+#[derive(Clone)]
+pub struct Shared {
     pub(crate) authority: Arc<Authority>,
     pub(crate) relay: Relay,
-    pub(crate) config: Arc<WebConfig>,
+    pub(crate) config: WebConfig,
     pub(crate) numbers: Arc<Numbers>,
     pub(crate) time_limit: Duration,
+}
+
+impl Deref for AppState {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
 }
 
 impl AppState {
     /// Puts the parts together. The recorder of metrics must be installed by then.
     pub fn new(authority: Arc<Authority>, relay: Relay, config: WebConfig) -> Self {
         let numbers = Arc::new(Numbers::new());
-        Self { authority, relay, config: Arc::new(config), numbers, time_limit: TIME_LIMIT }
+        Self(Arc::new(Shared { authority, relay, config, numbers, time_limit: TIME_LIMIT }))
     }
 
     /// Sets how long a request of the REST API or a page may take: half of it for its body to arrive.
-    pub fn with_time_limit(self, time_limit: Duration) -> Self {
-        Self { time_limit, ..self }
+    pub fn with_time_limit(mut self, time_limit: Duration) -> Self {
+        Arc::make_mut(&mut self.0).time_limit = time_limit;
+        self
     }
 }
