@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::context::Context;
-use crate::envelope::{self, ENDED, INTERNAL, Message, RawObject, UPSTREAM};
+use crate::envelope::{self, INTERNAL, Message, RawObject, UPSTREAM};
 use crate::era::{Era, Sender};
 use crate::outlet::Outlet;
 use crate::record::CallRecord;
@@ -154,8 +154,8 @@ impl Call {
                 fault.outcome()
             }
             None => {
-                let error = envelope::error(&id, ENDED, reply::ENDED_MESSAGE);
-                outlet.end(reply::ended(&id), &error);
+                let (answer, error) = reply::cut(&self.context.principal, &id);
+                outlet.end(answer, &error);
                 self.tell_cancelled(sent.as_deref(), "the session ended").await;
                 "cut"
             }

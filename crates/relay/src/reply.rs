@@ -1,11 +1,13 @@
 //! The answers of the endpoint: JSON-RPC in HTTP, and the challenges of RFC 6750.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use tokio::sync::mpsc;
+use trustrelay_token::Principal;
 
 use crate::body::RelayBody;
+use crate::clock;
 use crate::envelope::{self, ENDED, FORBIDDEN, INVALID_REQUEST};
 
 pub(crate) type Reply = Response<RelayBody>;
@@ -56,6 +58,18 @@ pub(crate) fn ended(id: &str) -> Reply {
 }
 
 pub(crate) const ENDED_MESSAGE: &str = "the token was revoked or has expired; make a new one";
+
+/// What a call is answered with that is cut: with 401 if its token is what ended, else with 503, since its session did, or the server is
+/// stopping. The answer, and the same as a message.
+pub(crate) fn cut(principal: &Principal, id: &str) -> (Reply, String) {
+    if !principal.stands() || principal.expires_at() <= clock::now() {
+        return (ended(id), envelope::error(id, ENDED, ENDED_MESSAGE));
+    }
+    let error = envelope::error(id, ENDED, "the session has ended, or the server is stopping; begin again");
+    let mut reply = json(StatusCode::SERVICE_UNAVAILABLE, error.clone());
+    reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    (reply, error)
+}
 
 /// 401: no token at all (a browser session is none).
 pub(crate) fn no_token() -> Reply {

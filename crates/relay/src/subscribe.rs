@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::catalogue::List;
 use crate::context::Context;
-use crate::envelope::{self, ENDED, INVALID_PARAMS, Message, RawObject, raw};
+use crate::envelope::{self, INVALID_PARAMS, Message, RawObject, raw};
 use crate::era::{self, Era, META_SUBSCRIPTION, Sender};
 use crate::outlet::Outlet;
 use crate::registry::Entry;
@@ -105,8 +105,8 @@ impl Listening {
             () = self.carry(&mut outlet, &stop) => false,
         };
         if ended {
-            let error = envelope::error(&self.id, ENDED, reply::ENDED_MESSAGE);
-            outlet.end(reply::ended(&self.id), &error);
+            let (answer, error) = reply::cut(&self.context.principal, &self.id);
+            outlet.end(answer, &error);
         }
     }
 

@@ -25,7 +25,7 @@ use crate::state::AppState;
 /// `/mcp`: all upstreams.
 pub(crate) async fn all(State(state): State<AppState>, request: Request) -> Response {
     let (id, span) = begun(&request);
-    let answer = named(id.clone(), span, relay(&state, None, &id, request)).await;
+    let answer = named(id.clone(), span, Box::pin(relay(&state, None, &id, request))).await;
     state.numbers.mcp.answered(answer.status());
     answer
 }
@@ -39,7 +39,7 @@ pub(crate) async fn one(
     // What is not UTF-8 is no upstream's name, and neither is the empty one: the relay says so to who may ask.
     let name = name.map_or_else(|_| String::new(), |Path(name)| name);
     let (id, span) = begun(&request);
-    let answer = named(id.clone(), span, relay(&state, Some(&name), &id, request)).await;
+    let answer = named(id.clone(), span, Box::pin(relay(&state, Some(&name), &id, request))).await;
     state.numbers.mcp_one.answered(answer.status());
     answer
 }
@@ -52,7 +52,8 @@ fn begun(request: &Request) -> (HeaderValue, Span) {
     (id, span)
 }
 
-/// Gives the work on a request its id: what is logged on its way carries it, and so does the answer, also if it panics.
+/// Gives the work on a request its id: what is logged on its way carries it, and so does the answer, also if it panics. The work comes in
+/// a box: it is large, and would be moved with all that is put around it.
 async fn named(id: HeaderValue, span: Span, work: impl Future<Output = Response>) -> Response {
     let answered = async {
         AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
@@ -78,8 +79,7 @@ async fn relay(state: &AppState, upstream: Option<&str>, id: &HeaderValue, mut r
     state.authority.note_use(&principal, address(&parts), user_agent(&parts.headers));
     let expires = expiration(&principal);
     let request = Request::from_parts(parts, body);
-    // In a box: the work is large, and would be moved with everything that is put around it.
-    let mut answer = Box::pin(state.relay.handle(Arc::clone(&principal), upstream, request)).await;
+    let mut answer = state.relay.handle(Arc::clone(&principal), upstream, request).await;
     if let Some(to) = answer.extensions_mut().remove::<Elsewhere>()
         && let Some((nodes, asked)) = nodes
     {

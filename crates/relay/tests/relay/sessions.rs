@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
+use http::{Method, StatusCode};
 use serde_json::json;
 use trustrelay_relay::{Cut, RelayConfig};
 use trustrelay_token::Principal;
@@ -290,6 +290,22 @@ async fn a_cut_ends_the_streams_and_the_calls_and_tells_the_upstream() {
     fake.log.saw("DELETE").await;
     assert_eq!(client.ask("ping", json!({})).await.status, 401);
     assert_eq!(other.ask("ping", json!({})).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_call_whose_session_ends_is_not_told_that_its_token_did() {
+    let fake = Fake::start(Eras::Session).await;
+    let relay = relay(vec![http("up", &fake)]);
+    let client = Arc::new(Client::new(&relay, &principal("mcp"), None).await);
+    let caller = Arc::clone(&client);
+    let call = tokio::spawn(async move { caller.call("wait", json!({"tag": "w"})).await });
+    fake.log.saw(r#"WAITS "w""#).await;
+    let ended = client.send(client.request(Method::DELETE, "")).await;
+    assert_eq!(ended.status(), 204);
+    let answer = call.await.unwrap();
+    assert_eq!((answer.status, answer.code()), (StatusCode::SERVICE_UNAVAILABLE, -32001));
+    assert_eq!(answer.headers["retry-after"], "1");
+    assert!(!answer.text.contains("revoked"), "{}", answer.text);
 }
 
 #[tokio::test]
