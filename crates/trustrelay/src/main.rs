@@ -26,7 +26,7 @@ use trustrelay_authority::AuthorityError;
 
 use crate::cli::{Cli, Command, SecretCommand, TokenCommand, UserCommand};
 
-/// Allocates in less time than the system's, and gives memory back after a rush: see docs/PERFORMANCE.md.
+/// Allocates in less time than the system's, and takes more memory: see docs/PERFORMANCE.md.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
