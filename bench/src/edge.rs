@@ -217,7 +217,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     let guard = start("guarded", Some(&folder)).await?;
     let token = std::fs::read_to_string(folder.path().join(TOKEN_FILE)).context("no token")?;
     let token = HeaderValue::from_str(&format!("Bearer {token}"))?;
-    let node = deployment.node().await?;
+    let node = deployment.node(&[]).await?;
     let known = Owner::sign_in(&node).await?.create("bench").await?.authorization;
     let servers = [
         Server { whom: Whom::Bare, program: start("bare", None).await?, token: token.clone() },

@@ -94,7 +94,7 @@ impl Fleet {
         let deployment = Deployment::new(database).await?;
         let mut running = Vec::new();
         for _ in 0..nodes {
-            running.push(deployment.node().await?);
+            running.push(deployment.node(&[]).await?);
         }
         let mut owners = Vec::new();
         for node in &running {
@@ -152,7 +152,7 @@ impl Fleet {
             *took = begun.elapsed();
         }
         load.stop().await?;
-        let node = self.deployment.node().await?;
+        let node = self.deployment.node(&[]).await?;
         self.owners.push(Owner::sign_in(&node).await?);
         self.nodes.push(node);
         Ok(took)

@@ -1,4 +1,4 @@
-//! Nodes of TrustRelay for the fence: alone on SQLite, or several over one PostgreSQL.
+//! Nodes of TrustRelay: alone on SQLite, or several over one PostgreSQL.
 
 use std::process::Stdio;
 
@@ -57,11 +57,11 @@ impl Deployment {
         Ok(command)
     }
 
-    /// One node more, as it comes: its log goes to a file.
-    pub(crate) async fn node(&self) -> Result<Program> {
+    /// One node more, as it comes but for these options: its log goes to a file.
+    pub(crate) async fn node(&self, options: &[&str]) -> Result<Program> {
         let mut serve = self.command()?;
         let log = std::fs::File::options().append(true).create(true).open(self.folder.path().join("log"))?;
-        serve.args(["serve", "--listen", "127.0.0.1:0"]).stderr(log);
+        serve.args(["serve", "--listen", "127.0.0.1:0"]).args(options).stderr(log);
         Program::start("trustrelay serve", &mut serve).await
     }
 }

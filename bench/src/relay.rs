@@ -118,6 +118,12 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     ensure!(options.rounds > 0, "--rounds must be at least 1");
     let seconds = options.seconds;
     ensure!(seconds > 0.0, "--seconds is {seconds}; it must be above 0");
+    ensure!(
+        options.streams == 0 || options.streams > streams::WARM,
+        "--streams is {}; the first {} are not measured: ask for more, or for 0",
+        options.streams,
+        streams::WARM
+    );
     let upstream = server::upstream().await?;
     let proxy = server::proxy(&upstream).await?;
     let mut report = Report {

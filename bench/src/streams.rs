@@ -15,7 +15,7 @@ use crate::server::Server;
 /// How many streams are opened with one token: fewer than the sessions that one token may have in memory.
 const PER_TOKEN: usize = 50;
 /// Streams that are open before it is measured: what is made once is made by then.
-const WARM: usize = 100;
+pub(crate) const WARM: usize = 100;
 /// Files that TrustRelay has open besides.
 const OTHER_FILES: usize = 500;
 /// What one stream may take at most.
