@@ -16,12 +16,14 @@
 
 mod digest;
 mod format;
+mod network;
 mod principal;
 mod scope;
 mod verifier;
 
 pub use digest::{DigestKey, KeyId, TokenDigest};
 pub use format::{MalformedToken, PREFIX, RandomSourceFailed, TOKEN_LEN, Token};
+pub use network::{BadNetwork, Network, Quoted};
 pub use principal::{Credential, Life, Principal, Standing};
 pub use scope::{BadScope, Reach, Scope, ScopeSet, UpstreamName};
 pub use verifier::{Denied, Verification, Verifier};
