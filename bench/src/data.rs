@@ -8,8 +8,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 use trustrelay_authority::{
-    Authority, AuthorityConfig, Expiry, Issued, MAX_LEASE, NewPat, ServerSecret, Store as _, SystemClock,
-    UserRecord,
+    Actor, AuditEntry, Authority, AuthorityConfig, By, Expiry, Issued, MAX_LEASE, NewPat, ServerSecret,
+    Store as _, SystemClock, UserRecord,
 };
 use trustrelay_store::{SqliteOptions, SqliteStore};
 use trustrelay_token::{Credential, Life, Principal, ScopeSet, Token, Verifier as _};
@@ -50,14 +50,14 @@ impl Data {
     }
 
     /// Adds accounts: their signed-in browsers.
-    pub(crate) async fn owners(&self, number: usize) -> Result<Vec<Principal>> {
+    pub(crate) async fn owners(&self, number: usize) -> Result<Vec<By>> {
         let now = self.authority.clock().now();
         let expires_at = now.checked_add(SignedDuration::from_hours(1))?;
         let added = stream::iter(0..number).map(|_| self.owner(now, expires_at)).buffer_unordered(AT_A_TIME);
         added.try_collect().await
     }
 
-    async fn owner(&self, created_at: Timestamp, expires_at: Timestamp) -> Result<Principal> {
+    async fn owner(&self, created_at: Timestamp, expires_at: Timestamp) -> Result<By> {
         let user_id = Uuid::now_v7();
         let email = format!("{user_id}@example.org");
         let user = UserRecord {
@@ -69,14 +69,16 @@ impl Data {
             created_at,
             disabled_at: None,
         };
-        self.store.insert_user(&user).await?;
+        let audit = AuditEntry::new(created_at, Actor::OPERATOR, "account.added").of_user(user_id);
+        self.store.insert_user(&user, &audit).await?;
         let credential = Credential::Session { expires_at };
         let (scopes, life) = (ScopeSet::all(), Life::default());
-        Ok(Principal { user_id, email, is_admin: false, scopes, credential, life })
+        let principal = Principal { user_id, email, is_admin: false, scopes, credential, life };
+        Ok(By::new(Arc::new(principal), None))
     }
 
     /// Makes a token as the service does.
-    pub(crate) async fn issue(&self, owner: &Principal) -> Result<Issued> {
+    pub(crate) async fn issue(&self, owner: &By) -> Result<Issued> {
         let new = NewPat { name: "ci-pipeline".into(), scope: "mcp api".into(), expiry: Expiry::Default };
         Ok(self.authority.issue(owner, new).await?)
     }

@@ -1,9 +1,12 @@
 //! Accounts: add, disable, enable, and the first one by a one-time link.
 
+use std::net::IpAddr;
+
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use crate::audit::{Actor, AuditEntry};
 use crate::authority::Authority;
 use crate::error::AuthorityError;
 use crate::record::UserRecord;
@@ -30,10 +33,10 @@ pub struct NewAccount {
 pub(crate) struct Setup(Zeroizing<String>);
 
 impl Authority {
-    /// Adds an account.
+    /// Adds an account: what the operator at the machine may do.
     pub async fn add_account(&self, new: NewAccount) -> Result<UserRecord, AuthorityError> {
         let user = self.prepared(new).await?;
-        self.store.insert_user(&user).await?;
+        self.store.insert_user(&user, &added(Actor::OPERATOR, &user)).await?;
         tracing::info!(user_id = %user.user_id, is_admin = user.is_admin, "added an account");
         Ok(user)
     }
@@ -47,7 +50,9 @@ impl Authority {
         check_password("password", &password)?;
         let user = self.account(email).await?;
         let hash = self.passwords.hash(password).await?;
-        Ok(self.store.set_password(user.user_id, &hash, None).await?)
+        let audit = AuditEntry::new(self.clock.now(), Actor::OPERATOR, "account.password_changed")
+            .of_user(user.user_id);
+        Ok(self.store.set_password(user.user_id, &hash, None, &audit).await?)
     }
 
     /// All accounts, oldest first.
@@ -67,7 +72,10 @@ impl Authority {
         let me = self.me.upgrade().ok_or_else(|| AuthorityError::Internal("shutting down".into()))?;
         let done = tokio::spawn(async move {
             let now = me.clock.now();
-            let seq = me.store.set_user_disabled(user.user_id, disabled.then_some(now), now).await?;
+            let action = if disabled { "account.disabled" } else { "account.enabled" };
+            let audit = AuditEntry::new(now, Actor::OPERATOR, action).of_user(user.user_id);
+            let at = disabled.then_some(now);
+            let seq = me.store.set_user_disabled(user.user_id, at, now, &audit).await?;
             me.wait_for_fence(seq.ok_or(AuthorityError::NotFound("account"))?).await
         });
         done.await.map_err(|error| AuthorityError::Internal(error.to_string()))?
@@ -86,7 +94,13 @@ impl Authority {
     }
 
     /// Makes the first account, an administrator, and closes the set-up.
-    pub async fn set_up(&self, secret: &str, email: String, password: String) -> Result<(), AuthorityError> {
+    pub async fn set_up(
+        &self,
+        secret: &str,
+        email: String,
+        password: String,
+        from: Option<IpAddr>,
+    ) -> Result<(), AuthorityError> {
         if !self.setup_is_open(secret) {
             return Err(AuthorityError::NotFound(
                 "set-up link; it works once, and the server prints a new one at its next start",
@@ -94,7 +108,7 @@ impl Authority {
         }
         let user =
             self.prepared(NewAccount { email, password: Zeroizing::new(password), is_admin: true }).await?;
-        let first = self.store.insert_first_user(&user).await?;
+        let first = self.store.insert_first_user(&user, &added(Actor::anonymous(from), &user)).await?;
         *self.setup.lock() = None;
         if first {
             Ok(())
@@ -115,6 +129,13 @@ impl Authority {
             disabled_at: None,
         })
     }
+}
+
+fn added(actor: Actor, user: &UserRecord) -> AuditEntry {
+    AuditEntry::new(user.created_at, actor, "account.added")
+        .of_user(user.user_id)
+        .with("email", &user.email)
+        .with("is_admin", user.is_admin)
 }
 
 /// An e-mail address as it is kept. Only its shape is checked: whether mail arrives is not known here.

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use trustrelay_token::{Credential, Principal, Scope, ScopeSet, Token};
 use uuid::Uuid;
 
+use crate::audit::{Actor, AuditEntry, By};
 use crate::authority::Authority;
 use crate::error::AuthorityError;
 use crate::record::{PatRecord, UserRecord};
@@ -86,7 +87,7 @@ fn checked_name(name: &str) -> Result<String, AuthorityError> {
 impl Authority {
     /// Makes a token for the caller. A caller with a token needs the scope `tokens`, and makes a child of it: with no more
     /// scopes, living no longer, revoked with it.
-    pub async fn issue(&self, by: &Principal, new: NewPat) -> Result<Issued, AuthorityError> {
+    pub async fn issue(&self, by: &By, new: NewPat) -> Result<Issued, AuthorityError> {
         let parent = match &by.credential {
             Credential::Session { .. } => None,
             Credential::Pat { pat_id, expires_at, .. } => {
@@ -94,17 +95,18 @@ impl Authority {
                 Some((*pat_id, *expires_at))
             }
         };
-        self.issue_within(by.user_id, parent.map(|parent| (parent, &by.scopes)), new).await
+        self.issue_within(by.actor(), by.user_id, parent.map(|parent| (parent, &by.scopes)), new).await
     }
 
     /// Makes a token for an account, by its e-mail address: what the operator at the machine may do.
     pub async fn issue_for(&self, email: &str, new: NewPat) -> Result<Issued, AuthorityError> {
         let user = self.account(email).await?;
-        self.issue_within(user.user_id, None, new).await
+        self.issue_within(Actor::OPERATOR, user.user_id, None, new).await
     }
 
     async fn issue_within(
         &self,
+        actor: Actor,
         user_id: Uuid,
         parent: Option<((Uuid, Timestamp), &ScopeSet)>,
         new: NewPat,
@@ -138,7 +140,16 @@ impl Authority {
             revoked_at: None,
             last_used_at: None,
         };
-        self.store.insert_pat(&record, MAX_TOKENS_PER_USER).await?;
+        let mut audit = AuditEntry::new(now, actor, "token.created")
+            .of_user(user_id)
+            .of_pat(record.pat_id)
+            .with("name", &record.name)
+            .with("scope", &record.scopes)
+            .with("expires_at", record.expires_at);
+        if let Some(parent) = record.parent_id {
+            audit = audit.with("parent_id", parent);
+        }
+        self.store.insert_pat(&record, MAX_TOKENS_PER_USER, &audit).await?;
         tracing::info!(pat_id = %record.pat_id, user_id = %user_id, scope = %record.scopes, "issued a token");
         Ok(Issued { record, token })
     }

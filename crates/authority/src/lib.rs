@@ -8,6 +8,7 @@
 
 mod accounts;
 mod activity;
+mod audit;
 mod authority;
 mod clock;
 #[cfg(feature = "contract")]
@@ -32,6 +33,9 @@ mod wait;
 
 pub use accounts::{MIN_PASSWORD_CHARS, NewAccount};
 pub use activity::{ACTIVITY_DAYS, Activity, ToolDay};
+pub use audit::{
+    AUDIT_BATCH, AUDIT_BEGINNING, Actor, ActorKind, AuditEntry, AuditRecord, AuditStore, By, chained,
+};
 pub use authority::{Authority, AuthorityConfig, Cut, NothingOpen};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::AuthorityError;

@@ -4,8 +4,10 @@ use jiff::Timestamp;
 use trustrelay_token::{Principal, Scope};
 use uuid::Uuid;
 
+use crate::audit::{Actor, AuditEntry, By};
 use crate::authority::Authority;
 use crate::error::AuthorityError;
+use crate::record::PatRecord;
 
 /// Which token is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,24 +46,36 @@ impl Authority {
 
     /// Revokes one of the caller's tokens and all that were made with it. A token may always revoke itself; others
     /// need `tokens`. Again: the first outcome, and the same promise.
-    pub async fn revoke(&self, by: &Principal, which: PatRef) -> Result<Revoked, AuthorityError> {
+    pub async fn revoke(&self, by: &By, which: PatRef) -> Result<Revoked, AuthorityError> {
         let pat_id = self.resolve(by, which)?;
         match self.store.pat_by_id(pat_id).await? {
-            Some(pat) if pat.user_id == by.user_id => self.revoke_any(pat_id).await,
+            Some(pat) if pat.user_id == by.user_id => self.revoke_as(by.actor(), "token.revoked", &pat).await,
             _ => Err(AuthorityError::NotFound("token")),
         }
     }
 
     /// Revokes a token, whoever's it is: what the operator at the machine may do.
     pub async fn revoke_any(&self, pat_id: Uuid) -> Result<Revoked, AuthorityError> {
+        let pat = self.store.pat_by_id(pat_id).await?.ok_or(AuthorityError::NotFound("token"))?;
+        self.revoke_as(Actor::OPERATOR, "token.revoked", &pat).await
+    }
+
+    /// Revokes a token in somebody's name.
+    pub(crate) async fn revoke_as(
+        &self,
+        actor: Actor,
+        action: &'static str,
+        pat: &PatRecord,
+    ) -> Result<Revoked, AuthorityError> {
         let me = self.me.upgrade().ok_or_else(|| AuthorityError::Internal("shutting down".into()))?;
+        let pat_id = pat.pat_id;
+        let now = self.clock.now();
+        let audit =
+            AuditEntry::new(now, actor, action).of_user(pat.user_id).of_pat(pat_id).with("name", &pat.name);
         // A task of its own: once begun it is carried through, also if the caller goes away.
         let done = tokio::spawn(async move {
-            let outcome = me
-                .store
-                .revoke_pat(pat_id, me.clock.now())
-                .await?
-                .ok_or(AuthorityError::NotFound("token"))?;
+            let outcome =
+                me.store.revoke_pat(pat_id, now, &audit).await?.ok_or(AuthorityError::NotFound("token"))?;
             let cut = me.wait_for_fence(outcome.seq).await?;
             if outcome.newly {
                 tracing::info!(%pat_id, sessions_terminated = cut, "revoked a token");

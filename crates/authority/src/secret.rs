@@ -58,6 +58,11 @@ impl ServerSecret {
         self.derive("trustrelay mcp seal v1")
     }
 
+    /// The key that nodes seal with what they tell each other of a request that they carry.
+    pub fn carry_key(&self) -> [u8; 32] {
+        self.derive("trustrelay carried request v1")
+    }
+
     pub(crate) fn session_key(&self) -> SessionKey {
         let mut block = Zeroizing::new([0; 64]);
         block[..32].copy_from_slice(&self.derive::<32>("trustrelay browser session v1"));

@@ -13,9 +13,10 @@ use trustrelay_token::{Credential, Life, Principal, ScopeSet};
 use zeroize::Zeroizing;
 
 use crate::accounts::check_password;
+use crate::audit::{Actor, ActorKind, AuditEntry, By};
 use crate::authority::Authority;
 use crate::error::AuthorityError;
-use crate::record::SessionRecord;
+use crate::record::{SessionRecord, UserRecord};
 
 /// What the `session` cookie holds.
 pub struct SessionSecret(Zeroizing<String>);
@@ -133,6 +134,17 @@ impl Throttle {
     }
 }
 
+fn session_entry(
+    at: Timestamp,
+    user: &UserRecord,
+    address: Option<IpAddr>,
+    action: &'static str,
+) -> AuditEntry {
+    let (user_id, email) = (Some(user.user_id), Some(user.email.clone()));
+    let actor = Actor { kind: ActorKind::User, user_id, email, ..Actor::anonymous(address) };
+    AuditEntry::new(at, actor, action).of_user(user.user_id)
+}
+
 impl Authority {
     /// Signs in. A wrong password, an unknown and a disabled account are alike in answer and time.
     pub async fn login(
@@ -144,7 +156,7 @@ impl Authority {
         let password = Zeroizing::new(password);
         let email = email.trim().to_lowercase();
         self.throttle.take(&email, from, self.clock.since_boot())?;
-        let outcome = self.sign_in(&email, password).await;
+        let outcome = self.sign_in(&email, password, from).await;
         match &outcome {
             Ok(_) => self.throttle.forgive(&email, from),
             Err(AuthorityError::WrongCredentials) => {}
@@ -157,6 +169,7 @@ impl Authority {
         &self,
         email: &str,
         password: Zeroizing<String>,
+        from: Option<IpAddr>,
     ) -> Result<(SessionSecret, Timestamp), AuthorityError> {
         let user = self.store.user_by_email(email).await?;
         let hash = user.as_ref().map(|user| user.password_hash.clone());
@@ -176,15 +189,17 @@ impl Authority {
             created_at: now,
             expires_at,
         };
-        self.store.insert_session(&session).await.map_err(|error| match error {
+        let began = session_entry(now, &user, from, "session.began");
+        self.store.insert_session(&session, &began).await.map_err(|error| match error {
             // Disabled between the two: alike, again.
             crate::StoreError::UserGone => AuthorityError::WrongCredentials,
             other => other.into(),
         })?;
         // A password that was changed meanwhile ended the sessions that were there, and this one was not yet.
         let still = self.store.user_by_id(session.user_id).await?;
-        if still.map(|user| user.password_hash) != hash {
-            self.store.delete_session(&session.digest).await?;
+        if still.as_ref().map(|user| &user.password_hash) != hash.as_ref() {
+            let ended = session_entry(now, &user, from, "session.ended");
+            self.store.delete_session(&session.digest, &ended).await?;
             return Err(AuthorityError::WrongCredentials);
         }
         // Now and then, where sessions are made anyway, the dead ones are swept.
@@ -220,9 +235,12 @@ impl Authority {
     }
 
     /// Ends a session. One that is not there is as good as ended.
-    pub async fn logout(&self, cookie: &str) -> Result<(), AuthorityError> {
+    pub async fn logout(&self, cookie: &str, from: Option<IpAddr>) -> Result<(), AuthorityError> {
         for digest in self.session_digests(cookie) {
-            self.store.delete_session(&digest).await?;
+            if let Some((_, user)) = self.store.session_by_digest(&digest).await? {
+                let ended = session_entry(self.clock.now(), &user, from, "session.ended");
+                self.store.delete_session(&digest, &ended).await?;
+            }
         }
         Ok(())
     }
@@ -230,7 +248,7 @@ impl Authority {
     /// Changes the caller's password and ends the other sessions. Tokens stay.
     pub async fn change_password(
         &self,
-        by: &Principal,
+        by: &By,
         cookie: &str,
         current: String,
         new: String,
@@ -247,16 +265,18 @@ impl Authority {
         }
         self.throttle.forgive(&by.email, None);
         let hash = self.passwords.hash(new).await?;
-        Ok(self.store.set_password(by.user_id, &hash, self.session_digests(cookie).next()).await?)
+        let audit =
+            AuditEntry::new(self.clock.now(), by.actor(), "account.password_changed").of_user(by.user_id);
+        let keep = self.session_digests(cookie).next();
+        Ok(self.store.set_password(by.user_id, &hash, keep, &audit).await?)
     }
 
     /// Ends all the caller's sessions but the one whose cookie is `keep`; how many. Tokens stay.
-    pub async fn sign_out_everywhere(
-        &self,
-        by: &Principal,
-        keep: Option<&str>,
-    ) -> Result<u64, AuthorityError> {
+    pub async fn sign_out_everywhere(&self, by: &By, keep: Option<&str>) -> Result<u64, AuthorityError> {
         let keep = keep.and_then(|cookie| self.session_digests(cookie).next());
-        Ok(self.store.delete_sessions_of(by.user_id, keep).await?)
+        let audit = AuditEntry::new(self.clock.now(), by.actor(), "session.ended")
+            .of_user(by.user_id)
+            .with("sessions", "all others");
+        Ok(self.store.delete_sessions_of(by.user_id, keep, &audit).await?)
     }
 }

@@ -8,6 +8,7 @@ use jiff::civil::Date;
 use trustrelay_token::TokenDigest;
 use uuid::Uuid;
 
+use crate::audit::{AuditEntry, AuditStore};
 use crate::record::{KeptActivity, LogEntry, PatRecord, SessionRecord, TokenCalls, Usage, UserRecord};
 
 /// How many of a token's calls are kept one by one: at some 150 bytes each, 15 KB a token.
@@ -107,13 +108,14 @@ pub struct RevokeOutcome {
 /// What keeps the truth.
 ///
 /// Each method is one transaction: done durably when it answers `Ok`, and not done at all on `Err`, except
-/// that [`StoreError::Unavailable`] may leave a change done whose answer was lost. Times have microseconds.
+/// that [`StoreError::Unavailable`] may leave a change done whose answer was lost. Times have microseconds. What takes an
+/// [`AuditEntry`] appends it to the audit log in the same transaction, if it changes anything.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: AuditStore {
     /// Adds an account. [`StoreError::EmailTaken`] if the address (compared as given) is in use.
-    async fn insert_user(&self, user: &UserRecord) -> Result<(), StoreError>;
+    async fn insert_user(&self, user: &UserRecord, audit: &AuditEntry) -> Result<(), StoreError>;
     /// Adds an account if there is none at all; `false` if there is one.
-    async fn insert_first_user(&self, user: &UserRecord) -> Result<bool, StoreError>;
+    async fn insert_first_user(&self, user: &UserRecord, audit: &AuditEntry) -> Result<bool, StoreError>;
     /// An account by id.
     async fn user_by_id(&self, user_id: Uuid) -> Result<Option<UserRecord>, StoreError>;
     /// An account by its address.
@@ -130,6 +132,7 @@ pub trait Store: Send + Sync + 'static {
         user_id: Uuid,
         at: Option<Timestamp>,
         now: Timestamp,
+        audit: &AuditEntry,
     ) -> Result<Option<u64>, StoreError>;
     /// Sets a password hash and ends the account's browser sessions but the one whose digest is `keep`.
     /// [`StoreError::UserGone`] if there is no such account.
@@ -138,12 +141,13 @@ pub trait Store: Send + Sync + 'static {
         user_id: Uuid,
         password_hash: &str,
         keep: Option<[u8; 32]>,
+        audit: &AuditEntry,
     ) -> Result<(), StoreError>;
 
     /// Adds a token. In the same transaction: its owner must be there and not disabled ([`StoreError::UserGone`]), its parent,
     /// if it has one, of the same owner and active at `created_at` ([`StoreError::ParentGone`]), and the owner must have fewer than
     /// `limit` active tokens ([`StoreError::TooManyPats`]).
-    async fn insert_pat(&self, pat: &PatRecord, limit: u64) -> Result<(), StoreError>;
+    async fn insert_pat(&self, pat: &PatRecord, limit: u64, audit: &AuditEntry) -> Result<(), StoreError>;
     /// A token by its digest, revoked and expired ones too, and its owner.
     async fn pat_by_digest(
         &self,
@@ -154,7 +158,12 @@ pub trait Store: Send + Sync + 'static {
     /// An account's tokens that are neither revoked nor expired at `now`, newest first (by `created_at`, then id).
     async fn active_pats(&self, user_id: Uuid, now: Timestamp) -> Result<Vec<PatRecord>, StoreError>;
     /// Revokes a token and all that descend from it, in one log entry; `None` if there is no such token. Again: the first outcome.
-    async fn revoke_pat(&self, pat_id: Uuid, at: Timestamp) -> Result<Option<RevokeOutcome>, StoreError>;
+    async fn revoke_pat(
+        &self,
+        pat_id: Uuid,
+        at: Timestamp,
+        audit: &AuditEntry,
+    ) -> Result<Option<RevokeOutcome>, StoreError>;
     /// Adds up uses; `last_used_at` never goes back, and an address or a user agent that is not known leaves the last that was.
     /// Unknown tokens are passed over.
     async fn record_usage(&self, notes: &[Usage]) -> Result<(), StoreError>;
@@ -172,16 +181,21 @@ pub trait Store: Send + Sync + 'static {
     async fn forget_calls(&self, before: Date, limit: u64) -> Result<u64, StoreError>;
 
     /// Adds a browser session. [`StoreError::UserGone`] if its account is not there or disabled.
-    async fn insert_session(&self, session: &SessionRecord) -> Result<(), StoreError>;
+    async fn insert_session(&self, session: &SessionRecord, audit: &AuditEntry) -> Result<(), StoreError>;
     /// A browser session by its digest, expired ones too, and its account.
     async fn session_by_digest(
         &self,
         digest: &[u8; 32],
     ) -> Result<Option<(SessionRecord, UserRecord)>, StoreError>;
     /// Ends one browser session; whether there was one.
-    async fn delete_session(&self, digest: &[u8; 32]) -> Result<bool, StoreError>;
+    async fn delete_session(&self, digest: &[u8; 32], audit: &AuditEntry) -> Result<bool, StoreError>;
     /// Ends all browser sessions of an account but `keep`; how many.
-    async fn delete_sessions_of(&self, user_id: Uuid, keep: Option<[u8; 32]>) -> Result<u64, StoreError>;
+    async fn delete_sessions_of(
+        &self,
+        user_id: Uuid,
+        keep: Option<[u8; 32]>,
+        audit: &AuditEntry,
+    ) -> Result<u64, StoreError>;
     /// Removes browser sessions that had expired at `now`; how many.
     async fn delete_expired_sessions(&self, now: Timestamp) -> Result<u64, StoreError>;
 

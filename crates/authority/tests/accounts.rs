@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use support::{EMAIL, PASSWORD, World};
@@ -18,7 +19,7 @@ async fn signing_in_and_out() {
     assert!(world.authority.authenticate_session(cookie.expose()).await.expect("asks").is_some());
     assert!(world.authority.authenticate_session("nonsense").await.expect("asks").is_none());
     assert!(!format!("{cookie:?}").contains(&cookie.expose()[..8]));
-    world.authority.logout(cookie.expose()).await.expect("out");
+    world.authority.logout(cookie.expose(), None).await.expect("out");
     assert!(world.authority.authenticate_session(cookie.expose()).await.expect("asks").is_none());
 
     let (cookie, _) = world.authority.login(EMAIL, PASSWORD.into(), None).await.expect("in");
@@ -67,6 +68,7 @@ async fn changing_the_password_ends_the_other_sessions() {
     let (here, _) = world.authority.login(EMAIL, PASSWORD.into(), None).await.expect("in");
     let (there, _) = world.authority.login(EMAIL, PASSWORD.into(), None).await.expect("in");
     let by = world.authority.authenticate_session(here.expose()).await.expect("asks").expect("stands");
+    let by = By::new(Arc::new(by), None);
     let wrong = world
         .authority
         .change_password(&by, here.expose(), "wrong".into(), "a new long password".into())
@@ -91,7 +93,7 @@ async fn the_set_up_link_works_once() {
     let secret = world.authority.open_setup().expect("opens");
     assert!(world.authority.setup_is_open(&secret));
     assert!(!world.authority.setup_is_open("guess"));
-    let late = world.authority.set_up(&secret, "first@example.org".into(), PASSWORD.into()).await;
+    let late = world.authority.set_up(&secret, "first@example.org".into(), PASSWORD.into(), None).await;
     assert!(matches!(late, Err(AuthorityError::Conflict(_))), "there is an account already");
     assert!(!world.authority.setup_is_open(&secret));
 }

@@ -27,7 +27,8 @@ fn call(world: &World, tool: &str, outcome: &'static str) -> Call {
 }
 
 async fn activity(world: &World, pat_id: Uuid) -> Activity {
-    world.authority.activity(&world.browser().await, PatRef::Id(pat_id)).await.expect("hers")
+    let browser = world.browser().await;
+    world.authority.activity(&browser, PatRef::Id(pat_id)).await.expect("hers")
 }
 
 #[tokio::test]

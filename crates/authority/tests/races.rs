@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use support::{EMAIL, PASSWORD, PATIENCE, World, config, new, until};
+use trustrelay_authority::contract::AUDIT;
 use trustrelay_authority::*;
 use trustrelay_token::{Denied, Verifier};
 use uuid::Uuid;
@@ -30,7 +31,7 @@ async fn a_sign_in_with_the_old_password_does_not_outlive_its_change() {
     let refused = late.await.expect("joins");
     assert!(matches!(refused, Err(AuthorityError::WrongCredentials)), "{refused:?}");
     let user = world.store.user_by_email(EMAIL).await.expect("asks").expect("there");
-    assert_eq!(world.store.delete_sessions_of(user.user_id, None).await.expect("asks"), 0);
+    assert_eq!(world.store.delete_sessions_of(user.user_id, None, &AUDIT).await.expect("asks"), 0);
     world.authority.login(EMAIL, NEW_PASSWORD.into(), None).await.expect("with the new one");
 }
 
@@ -123,7 +124,7 @@ async fn an_account_that_was_enabled_elsewhere_is_not_refused_by_a_node_that_lac
     world.authority.set_disabled(EMAIL, true).await.expect("disabled");
     assert!(matches!(world.verify(&issued.token).await, Err(Denied::OwnerDisabled)));
     let user = world.store.user_by_email(EMAIL).await.expect("asks").expect("there");
-    world.store.set_user_disabled(user.user_id, None, world.clock.now()).await.expect("asks");
+    world.store.set_user_disabled(user.user_id, None, world.clock.now(), &AUDIT).await.expect("asks");
     world.clock.advance(Duration::from_secs(61));
     assert!(!world.authority.holds_lease());
     let principal = world.verify(&issued.token).await.expect("the store says so");

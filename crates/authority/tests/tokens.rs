@@ -56,7 +56,8 @@ async fn unknown_and_expired_tokens_are_told_apart() {
     world.authority.start().await.expect("the lease is taken again");
     let expired = world.verify(&issued.token).await.expect_err("expired");
     assert_eq!(expired, Denied::Expired(issued.record.expires_at));
-    assert!(world.authority.list(&world.browser().await).await.expect("listed").is_empty());
+    let browser = world.browser().await;
+    assert!(world.authority.list(&browser).await.expect("listed").is_empty());
 }
 
 #[tokio::test]
@@ -158,7 +159,7 @@ async fn a_token_without_the_scope_tokens_manages_itself_only() {
     let world = World::new().await;
     let other = world.token("mcp").await;
     let own = world.token("mcp api").await;
-    let by = world.verify(&own.token).await.expect("good");
+    let by = By::new(world.verify(&own.token).await.expect("good"), None);
     let authority = &world.authority;
     assert!(matches!(authority.list(&by).await, Err(AuthorityError::InsufficientScope { .. })));
     assert!(matches!(authority.issue(&by, new("mcp")).await, Err(AuthorityError::InsufficientScope { .. })));
@@ -177,7 +178,7 @@ async fn a_child_has_no_more_than_its_parent_and_dies_with_it() {
     let browser = world.browser().await;
     let parent = NewPat { expiry: Expiry::Days(10), ..new("mcp:github tokens") };
     let parent = world.authority.issue(&browser, parent).await.expect("issued");
-    let by = world.verify(&parent.token).await.expect("good");
+    let by = By::new(world.verify(&parent.token).await.expect("good"), None);
     let child = world.authority.issue(&by, new("mcp:github/search")).await.expect("issued");
     assert_eq!(child.record.expires_at, parent.record.expires_at);
     assert_eq!(child.record.parent_id, Some(parent.record.pat_id));
@@ -231,6 +232,7 @@ async fn nobody_reaches_the_tokens_of_another() {
     let (cookie, _) =
         world.authority.login("eve@example.org", support::PASSWORD.into(), None).await.expect("in");
     let eve = world.authority.authenticate_session(cookie.expose()).await.expect("asks").expect("stands");
+    let eve = By::new(Arc::new(eve), None);
     let which = PatRef::Id(issued.record.pat_id);
     assert!(matches!(world.authority.get(&eve, which).await, Err(AuthorityError::NotFound(_))));
     assert!(matches!(world.authority.revoke(&eve, which).await, Err(AuthorityError::NotFound(_))));

@@ -7,6 +7,7 @@
 
 mod activity;
 mod archive;
+mod audit;
 mod errors;
 mod leases;
 mod log;

@@ -2,14 +2,20 @@
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
-use trustrelay_authority::{PatRecord, RevokeOutcome, StoreError, Usage};
+use trustrelay_authority::{AuditEntry, PatRecord, RevokeOutcome, StoreError, Usage};
 use uuid::Uuid;
 
+use crate::audit;
 use crate::errors::OrStoreError;
 use crate::log::append;
 use crate::sqlite::is_enabled;
 
-pub(crate) fn insert_pat(connection: &Connection, pat: &PatRecord, limit: u64) -> Result<(), StoreError> {
+pub(crate) fn insert_pat(
+    connection: &Connection,
+    pat: &PatRecord,
+    limit: u64,
+    audit: &AuditEntry,
+) -> Result<(), StoreError> {
     if !is_enabled(connection, pat.user_id)? {
         return Err(StoreError::UserGone);
     }
@@ -57,13 +63,14 @@ pub(crate) fn insert_pat(connection: &Connection, pat: &PatRecord, limit: u64) -
             pat.last_used_at.map(Timestamp::as_microsecond),
         ])
         .or_store()?;
-    Ok(())
+    audit::append(connection, audit)
 }
 
 pub(crate) fn revoke_pat(
     connection: &Connection,
     pat_id: Uuid,
     at: Timestamp,
+    audit: &AuditEntry,
 ) -> Result<Option<RevokeOutcome>, StoreError> {
     let found: Option<(Option<i64>, Option<u64>)> = connection
         .prepare_cached("SELECT revoked_at, revoked_seq FROM pats WHERE pat_id = ?1")
@@ -98,6 +105,7 @@ pub(crate) fn revoke_pat(
         .or_store()?
         .execute(params![pat_id.as_bytes(), seq])
         .or_store()?;
+    audit::append(connection, audit)?;
     Ok(Some(RevokeOutcome { revoked_at: at, seq, newly: true }))
 }
 

@@ -8,13 +8,14 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use rusqlite::{Connection, OptionalExtension, params};
 use trustrelay_authority::{
-    Holder, KeptActivity, Lease, LogEntry, NodeRecord, PatRecord, Renewal, RevokeOutcome, SessionRecord,
-    Store, StoreError, TokenCalls, Usage, UserRecord,
+    AuditEntry, Holder, KeptActivity, Lease, LogEntry, NodeRecord, PatRecord, Renewal, RevokeOutcome,
+    SessionRecord, Store, StoreError, TokenCalls, Usage, UserRecord,
 };
 use trustrelay_token::TokenDigest;
 use uuid::Uuid;
 
 use crate::activity::{activity, forget_calls, record_calls};
+use crate::audit;
 use crate::errors::OrStoreError;
 use crate::leases;
 use crate::log::{append, head, log_after};
@@ -49,7 +50,7 @@ impl SqliteStore {
     }
 }
 
-fn insert_user(connection: &Connection, user: &UserRecord) -> Result<(), StoreError> {
+fn insert_user(connection: &Connection, user: &UserRecord, audit: &AuditEntry) -> Result<(), StoreError> {
     let inserted = connection
         .prepare_cached(
             "INSERT INTO users (user_id, email, password_hash, is_admin, created_at, disabled_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
@@ -65,7 +66,7 @@ fn insert_user(connection: &Connection, user: &UserRecord) -> Result<(), StoreEr
             user.disabled_at.map(Timestamp::as_microsecond),
         ])
         .or_store()?;
-    if inserted == 0 { Err(StoreError::EmailTaken) } else { Ok(()) }
+    if inserted == 0 { Err(StoreError::EmailTaken) } else { audit::append(connection, audit) }
 }
 
 fn has_users(connection: &Connection) -> Result<bool, StoreError> {
@@ -97,6 +98,7 @@ fn set_user_disabled(
     user_id: Uuid,
     at: Option<Timestamp>,
     now: Timestamp,
+    audit: &AuditEntry,
 ) -> Result<Option<u64>, StoreError> {
     let found: Option<(bool, u64)> = connection
         .query_row(
@@ -121,23 +123,24 @@ fn set_user_disabled(
     if at.is_some() {
         delete_sessions(connection, user_id, None)?;
     }
+    audit::append(connection, audit)?;
     Ok(Some(seq))
 }
 
 #[async_trait]
 impl Store for SqliteStore {
-    async fn insert_user(&self, user: &UserRecord) -> Result<(), StoreError> {
-        let user = user.clone();
-        self.threads.write(move |connection| insert_user(connection, &user)).await
+    async fn insert_user(&self, user: &UserRecord, audit: &AuditEntry) -> Result<(), StoreError> {
+        let (user, audit) = (user.clone(), audit.clone());
+        self.threads.write(move |connection| insert_user(connection, &user, &audit)).await
     }
 
-    async fn insert_first_user(&self, user: &UserRecord) -> Result<bool, StoreError> {
-        let user = user.clone();
+    async fn insert_first_user(&self, user: &UserRecord, audit: &AuditEntry) -> Result<bool, StoreError> {
+        let (user, audit) = (user.clone(), audit.clone());
         self.threads
             .write(move |connection| {
                 let first = !has_users(connection)?;
                 if first {
-                    insert_user(connection, &user)?;
+                    insert_user(connection, &user, &audit)?;
                 }
                 Ok(first)
             })
@@ -185,8 +188,10 @@ impl Store for SqliteStore {
         user_id: Uuid,
         at: Option<Timestamp>,
         now: Timestamp,
+        audit: &AuditEntry,
     ) -> Result<Option<u64>, StoreError> {
-        self.threads.write(move |connection| set_user_disabled(connection, user_id, at, now)).await
+        let audit = audit.clone();
+        self.threads.write(move |connection| set_user_disabled(connection, user_id, at, now, &audit)).await
     }
 
     async fn set_password(
@@ -194,22 +199,24 @@ impl Store for SqliteStore {
         user_id: Uuid,
         password_hash: &str,
         keep: Option<[u8; 32]>,
+        audit: &AuditEntry,
     ) -> Result<(), StoreError> {
-        let hash = password_hash.to_owned();
+        let (hash, audit) = (password_hash.to_owned(), audit.clone());
         self.threads
             .write(move |connection| {
                 let sql = "UPDATE users SET password_hash = ?2 WHERE user_id = ?1";
                 if connection.execute(sql, params![user_id.as_bytes(), hash]).or_store()? == 0 {
                     return Err(StoreError::UserGone);
                 }
-                delete_sessions(connection, user_id, keep).map(drop)
+                delete_sessions(connection, user_id, keep)?;
+                audit::append(connection, &audit)
             })
             .await
     }
 
-    async fn insert_pat(&self, pat: &PatRecord, limit: u64) -> Result<(), StoreError> {
-        let pat = pat.clone();
-        self.threads.write(move |connection| insert_pat(connection, &pat, limit)).await
+    async fn insert_pat(&self, pat: &PatRecord, limit: u64, audit: &AuditEntry) -> Result<(), StoreError> {
+        let (pat, audit) = (pat.clone(), audit.clone());
+        self.threads.write(move |connection| insert_pat(connection, &pat, limit, &audit)).await
     }
 
     async fn pat_by_digest(
@@ -255,8 +262,14 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn revoke_pat(&self, pat_id: Uuid, at: Timestamp) -> Result<Option<RevokeOutcome>, StoreError> {
-        self.threads.write(move |connection| revoke_pat(connection, pat_id, at)).await
+    async fn revoke_pat(
+        &self,
+        pat_id: Uuid,
+        at: Timestamp,
+        audit: &AuditEntry,
+    ) -> Result<Option<RevokeOutcome>, StoreError> {
+        let audit = audit.clone();
+        self.threads.write(move |connection| revoke_pat(connection, pat_id, at, &audit)).await
     }
 
     async fn record_usage(&self, notes: &[Usage]) -> Result<(), StoreError> {
@@ -277,8 +290,8 @@ impl Store for SqliteStore {
         self.threads.write(move |connection| forget_calls(connection, before, limit)).await
     }
 
-    async fn insert_session(&self, session: &SessionRecord) -> Result<(), StoreError> {
-        let session = session.clone();
+    async fn insert_session(&self, session: &SessionRecord, audit: &AuditEntry) -> Result<(), StoreError> {
+        let (session, audit) = (session.clone(), audit.clone());
         self.threads
             .write(move |connection| {
                 if !is_enabled(connection, session.user_id)? {
@@ -295,8 +308,8 @@ impl Store for SqliteStore {
                         session.created_at.as_microsecond(),
                         session.expires_at.as_microsecond(),
                     ])
-                    .or_store()
-                    .map(drop)
+                    .or_store()?;
+                audit::append(connection, &audit)
             })
             .await
     }
@@ -320,19 +333,36 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn delete_session(&self, digest: &[u8; 32]) -> Result<bool, StoreError> {
-        let digest = *digest;
+    async fn delete_session(&self, digest: &[u8; 32], audit: &AuditEntry) -> Result<bool, StoreError> {
+        let (digest, audit) = (*digest, audit.clone());
         self.threads
             .write(move |connection| {
                 let sql = "DELETE FROM browser_sessions WHERE digest = ?1";
-                Ok(connection.execute(sql, [digest]).or_store()? > 0)
+                let was_there = connection.execute(sql, [digest]).or_store()? > 0;
+                if was_there {
+                    audit::append(connection, &audit)?;
+                }
+                Ok(was_there)
             })
             .await
     }
 
-    async fn delete_sessions_of(&self, user_id: Uuid, keep: Option<[u8; 32]>) -> Result<u64, StoreError> {
-        let ended = self.threads.write(move |connection| delete_sessions(connection, user_id, keep)).await?;
-        Ok(ended as u64)
+    async fn delete_sessions_of(
+        &self,
+        user_id: Uuid,
+        keep: Option<[u8; 32]>,
+        audit: &AuditEntry,
+    ) -> Result<u64, StoreError> {
+        let audit = audit.clone();
+        self.threads
+            .write(move |connection| {
+                let ended = delete_sessions(connection, user_id, keep)?;
+                if ended > 0 {
+                    audit::append(connection, &audit)?;
+                }
+                Ok(ended as u64)
+            })
+            .await
     }
 
     async fn delete_expired_sessions(&self, now: Timestamp) -> Result<u64, StoreError> {

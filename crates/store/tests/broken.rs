@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use support::{Fresh, Locked, pat, session, user};
+use trustrelay_authority::contract::AUDIT;
 use trustrelay_authority::{
     DayCalls, Holder, KeptActivity, Lease, Renewal, Store, StoreError, TokenCalls, Usage,
 };
@@ -36,8 +37,8 @@ async fn while_another_holds_the_file_every_change_is_refused_and_nothing_is_don
     let ada = user("ada@example.org");
     let (pat, other, session) = (pat(&ada), pat(&ada), session(&ada));
     let (at, node_id) = (ada.created_at, Uuid::now_v7());
-    store.insert_user(&ada).await.expect("added");
-    store.insert_pat(&pat, 9).await.expect("inserted");
+    store.insert_user(&ada, &AUDIT).await.expect("added");
+    store.insert_pat(&pat, 9, &AUDIT).await.expect("inserted");
     let held = Locked::by_another(&store);
     let lease = Lease {
         node_id,
@@ -64,18 +65,18 @@ async fn while_another_holds_the_file_every_change_is_refused_and_nothing_is_don
     };
     let eve = user("eve@example.org");
     for why in [
-        unavailable(store.insert_user(&eve).await),
-        unavailable(store.insert_first_user(&eve).await),
-        unavailable(store.set_user_disabled(ada.user_id, Some(at), at).await),
-        unavailable(store.set_password(ada.user_id, "new hash", None).await),
-        unavailable(store.insert_pat(&other, 9).await),
-        unavailable(store.revoke_pat(pat.pat_id, at).await),
+        unavailable(store.insert_user(&eve, &AUDIT).await),
+        unavailable(store.insert_first_user(&eve, &AUDIT).await),
+        unavailable(store.set_user_disabled(ada.user_id, Some(at), at, &AUDIT).await),
+        unavailable(store.set_password(ada.user_id, "new hash", None, &AUDIT).await),
+        unavailable(store.insert_pat(&other, 9, &AUDIT).await),
+        unavailable(store.revoke_pat(pat.pat_id, at, &AUDIT).await),
         unavailable(store.record_usage(&[use_of]).await),
         unavailable(store.record_calls(std::slice::from_ref(&called)).await),
         unavailable(store.forget_calls(called.days[0].day, 9).await),
-        unavailable(store.insert_session(&session).await),
-        unavailable(store.delete_session(&session.digest).await),
-        unavailable(store.delete_sessions_of(ada.user_id, None).await),
+        unavailable(store.insert_session(&session, &AUDIT).await),
+        unavailable(store.delete_session(&session.digest, &AUDIT).await),
+        unavailable(store.delete_sessions_of(ada.user_id, None, &AUDIT).await),
         unavailable(store.delete_expired_sessions(at).await),
         unavailable(store.renew_lease(&lease).await),
         unavailable(store.end_lease(node_id).await),
@@ -97,9 +98,9 @@ async fn while_another_holds_the_file_every_change_is_refused_and_nothing_is_don
 
     drop(held);
     assert!(store.bind_secret(&[2; 16]).await.expect("works again"), "the refused one was not bound");
-    store.insert_pat(&other, 9).await.expect("works again");
+    store.insert_pat(&other, 9, &AUDIT).await.expect("works again");
     assert_eq!(store.renew_lease(&lease).await.expect("works again"), Renewal::Held);
-    assert!(store.revoke_pat(pat.pat_id, at).await.expect("works again").expect("there").newly);
+    assert!(store.revoke_pat(pat.pat_id, at, &AUDIT).await.expect("works again").expect("there").newly);
     assert_eq!(store.log_head().await.expect("reads"), 1);
 }
 
@@ -108,7 +109,7 @@ async fn a_change_waits_for_another_that_is_soon_done() {
     let store = Fresh::on_disk(SqliteOptions::default());
     let held = Locked::by_another(&store);
     let ada = user("ada@example.org");
-    let change = store.insert_user(&ada);
+    let change = store.insert_user(&ada, &AUDIT);
     support::at_once(change, || drop(held)).await.expect("added");
 }
 
@@ -117,13 +118,13 @@ async fn on_a_full_disk_what_is_answered_is_done_and_what_is_refused_is_not() {
     let store = Fresh::on_disk(small());
     let ada = user("ada@example.org");
     let at = ada.created_at;
-    store.insert_user(&ada).await.expect("added");
+    store.insert_user(&ada, &AUDIT).await.expect("added");
     let mut kept = Vec::new();
     let mut refused = Vec::new();
     // Groups of twenty, until one does not fit: so that good and bad ones meet in a commit.
     for _ in 0..100 {
         let pats: Vec<_> = (0..20).map(|_| pat(&ada)).collect();
-        let answers = join_all(pats.iter().map(|pat| store.insert_pat(pat, 100_000))).await;
+        let answers = join_all(pats.iter().map(|pat| store.insert_pat(pat, 100_000, &AUDIT))).await;
         for (pat, answer) in pats.into_iter().zip(answers) {
             match answer {
                 Ok(()) => kept.push(pat),
@@ -158,7 +159,7 @@ async fn on_a_full_disk_what_is_answered_is_done_and_what_is_refused_is_not() {
     let roomy = SqliteStore::open(dir.path(), SqliteOptions::default()).expect("opens");
     holds(&roomy, kept.len()).await;
     for pat in &refused {
-        roomy.insert_pat(pat, 100_000).await.expect("there is room again");
+        roomy.insert_pat(pat, 100_000, &AUDIT).await.expect("there is room again");
     }
     holds(&roomy, kept.len() + refused.len()).await;
 }
@@ -168,29 +169,30 @@ async fn a_revocation_that_does_not_fit_is_refused_whole() {
     let store = Fresh::on_disk(small());
     let ada = user("ada@example.org");
     let at = ada.created_at;
-    store.insert_user(&ada).await.expect("added");
+    store.insert_user(&ada, &AUDIT).await.expect("added");
     let root = pat(&ada);
-    store.insert_pat(&root, 100_000).await.expect("inserted");
+    store.insert_pat(&root, 100_000, &AUDIT).await.expect("inserted");
     let mut tree = 1;
     // A tree that fills the file: to revoke it, an entry as large as itself would be needed.
     loop {
         let mut child = pat(&ada);
         child.parent_id = Some(root.pat_id);
-        match store.insert_pat(&child, 100_000).await {
+        match store.insert_pat(&child, 100_000, &AUDIT).await {
             Ok(()) => tree += 1,
             Err(_) => break,
         }
     }
-    unavailable(store.revoke_pat(root.pat_id, at).await);
+    unavailable(store.revoke_pat(root.pat_id, at, &AUDIT).await);
     assert_eq!(store.log_head().await.expect("reads"), 0);
     assert_eq!(store.active_pats(ada.user_id, at).await.expect("reads").len(), tree);
     // What needs no room works all the same.
-    store.set_password(ada.user_id, &ada.password_hash, None).await.expect("as long as the old one");
+    store.set_password(ada.user_id, &ada.password_hash, None, &AUDIT).await.expect("as long as the old one");
 
     let Fresh { store, dir } = store;
     drop(store);
     let roomy = SqliteStore::open(dir.path(), SqliteOptions::default()).expect("opens");
-    let outcome = roomy.revoke_pat(root.pat_id, at).await.expect("there is room again").expect("there");
+    let outcome =
+        roomy.revoke_pat(root.pat_id, at, &AUDIT).await.expect("there is room again").expect("there");
     assert_eq!((outcome.seq, outcome.newly), (1, true));
     assert!(roomy.active_pats(ada.user_id, at).await.expect("reads").is_empty());
 }

@@ -11,6 +11,7 @@ use std::sync::{Arc, Barrier};
 use futures_util::future::join_all;
 use support::{Fresh, Locked, at_once, pat, session, user};
 use tempfile::TempDir;
+use trustrelay_authority::contract::AUDIT;
 use trustrelay_authority::{Change, Holder, Lease, MAX_LEASE, RevokeOutcome, Store, StoreError};
 use trustrelay_store::{DATABASE_FILE, OpenError, SqliteOptions, SqliteStore};
 use uuid::Uuid;
@@ -19,12 +20,13 @@ use uuid::Uuid;
 async fn changes_that_wait_share_a_commit() {
     let store = Fresh::on_disk(SqliteOptions::default());
     let ada = user("ada@example.org");
-    store.insert_user(&ada).await.expect("added");
+    store.insert_user(&ada, &AUDIT).await.expect("added");
     let pats: Vec<_> = (0..300).map(|_| pat(&ada)).collect();
     let before = store.commits();
     // While another process writes, everything that comes has to wait.
     let other = Locked::by_another(&store);
-    let done = at_once(join_all(pats.iter().map(|pat| store.insert_pat(pat, 1000))), || drop(other)).await;
+    let done =
+        at_once(join_all(pats.iter().map(|pat| store.insert_pat(pat, 1000, &AUDIT))), || drop(other)).await;
     assert!(done.iter().all(Result::is_ok));
     // The one group that was waiting for the lock, and the one that waited behind it.
     let commits = store.commits() - before;
@@ -36,8 +38,8 @@ async fn changes_that_wait_share_a_commit() {
 async fn a_change_that_fails_does_not_sink_the_others_of_its_commit() {
     let store = Fresh::on_disk(SqliteOptions::default());
     let (ada, eve) = (user("ada@example.org"), user("eve@example.org"));
-    store.insert_user(&ada).await.expect("added");
-    store.insert_user(&eve).await.expect("added");
+    store.insert_user(&ada, &AUDIT).await.expect("added");
+    store.insert_user(&eve, &AUDIT).await.expect("added");
     let before = store.commits();
     let other = Locked::by_another(&store);
     let good: Vec<_> = (0..50).map(|_| pat(&ada)).collect();
@@ -50,9 +52,9 @@ async fn a_change_that_fails_does_not_sink_the_others_of_its_commit() {
     let changes = good.iter().zip(&bad).map(|(good, bad)| async {
         let bad_limit = if bad.parent_id.is_some() { 1000 } else { 0 };
         tokio::join!(
-            store.insert_pat(bad, bad_limit),
-            store.insert_pat(good, 1000),
-            store.insert_user(&taken)
+            store.insert_pat(bad, bad_limit, &AUDIT),
+            store.insert_pat(good, 1000, &AUDIT),
+            store.insert_user(&taken, &AUDIT)
         )
     });
     for (refused, done, taken) in at_once(join_all(changes), || drop(other)).await {
@@ -74,14 +76,14 @@ async fn what_was_there_is_there_when_it_is_opened_again() {
     let head;
     {
         let store = SqliteStore::open(dir.path(), SqliteOptions::default()).expect("opens");
-        store.insert_user(&ada).await.expect("added");
-        store.insert_pat(&pat, 9).await.expect("inserted");
-        store.insert_pat(&gone, 9).await.expect("inserted");
-        store.insert_session(&session).await.expect("inserted");
-        store.revoke_pat(gone.pat_id, at).await.expect("asks");
-        store.set_user_disabled(ada.user_id, Some(at), at).await.expect("asks");
-        store.set_user_disabled(ada.user_id, None, at).await.expect("asks");
-        store.insert_session(&session).await.expect("inserted again");
+        store.insert_user(&ada, &AUDIT).await.expect("added");
+        store.insert_pat(&pat, 9, &AUDIT).await.expect("inserted");
+        store.insert_pat(&gone, 9, &AUDIT).await.expect("inserted");
+        store.insert_session(&session, &AUDIT).await.expect("inserted");
+        store.revoke_pat(gone.pat_id, at, &AUDIT).await.expect("asks");
+        store.set_user_disabled(ada.user_id, Some(at), at, &AUDIT).await.expect("asks");
+        store.set_user_disabled(ada.user_id, None, at, &AUDIT).await.expect("asks");
+        store.insert_session(&session, &AUDIT).await.expect("inserted again");
         assert!(store.bind_secret(&[7; 16]).await.expect("asks"));
         head = store.log_head().await.expect("asks");
     }
@@ -89,11 +91,11 @@ async fn what_was_there_is_there_when_it_is_opened_again() {
     assert_eq!(store.list_users().await.expect("asks"), std::slice::from_ref(&ada));
     assert_eq!(store.pat_by_digest(&pat.digest).await.expect("asks"), Some((pat, ada.clone())));
     assert_eq!(store.session_by_digest(&session.digest).await.expect("asks"), Some((session, ada.clone())));
-    let again = store.revoke_pat(gone.pat_id, at).await.expect("asks");
+    let again = store.revoke_pat(gone.pat_id, at, &AUDIT).await.expect("asks");
     assert_eq!(again, Some(RevokeOutcome { revoked_at: at, seq: 1, newly: false }));
     assert!(!store.bind_secret(&[8; 16]).await.expect("asks"));
     assert_eq!((head, store.log_head().await.expect("asks")), (3, 3));
-    let next = store.set_user_disabled(ada.user_id, Some(at), at).await.expect("asks");
+    let next = store.set_user_disabled(ada.user_id, Some(at), at, &AUDIT).await.expect("asks");
     assert_eq!(next, Some(4), "the numbering goes on");
 }
 
@@ -131,7 +133,7 @@ async fn the_files_are_for_their_owner_alone() {
     let dir = TempDir::new().expect("a directory");
     let data = dir.path().join("deep/data");
     let store = SqliteStore::open(&data, SqliteOptions::default()).expect("opens");
-    store.insert_user(&user("ada@example.org")).await.expect("added");
+    store.insert_user(&user("ada@example.org"), &AUDIT).await.expect("added");
     let mode = |path: &Path| std::fs::metadata(path).expect("there").permissions().mode() & 0o777;
     assert_eq!(mode(&data), 0o700);
     let mut files = Vec::new();
@@ -215,11 +217,11 @@ fn many_may_begin_on_the_same_new_directory() {
 async fn what_cannot_be_read_is_said_to_be_corrupt_and_costs_nothing_else() {
     let store = Fresh::on_disk(SqliteOptions::default());
     let ada = user("ada@example.org");
-    store.insert_user(&ada).await.expect("added");
+    store.insert_user(&ada, &AUDIT).await.expect("added");
     let (good, bad) = (pat(&ada), pat(&ada));
-    store.insert_pat(&good, 9).await.expect("inserted");
-    store.insert_pat(&bad, 9).await.expect("inserted");
-    store.revoke_pat(good.pat_id, ada.created_at).await.expect("asks");
+    store.insert_pat(&good, 9, &AUDIT).await.expect("inserted");
+    store.insert_pat(&bad, 9, &AUDIT).await.expect("inserted");
+    store.revoke_pat(good.pat_id, ada.created_at, &AUDIT).await.expect("asks");
     let raw = rusqlite::Connection::open(store.dir.path().join(DATABASE_FILE)).expect("opens");
     raw.execute("UPDATE pats SET scopes = 'everything' WHERE pat_id = ?1", [bad.pat_id.as_bytes()])
         .expect("damaged");
@@ -237,7 +239,7 @@ async fn what_cannot_be_read_is_said_to_be_corrupt_and_costs_nothing_else() {
     };
     let refused = store.renew_lease(&lease).await;
     assert!(matches!(&refused, Err(StoreError::Corrupt(what)) if what.contains("odd")), "{refused:?}");
-    let outcome = store.revoke_pat(bad.pat_id, ada.created_at).await.expect("asks").expect("there");
+    let outcome = store.revoke_pat(bad.pat_id, ada.created_at, &AUDIT).await.expect("asks").expect("there");
     assert!(outcome.newly, "what cannot be read can still be revoked");
     raw.execute("UPDATE log SET kind = 'revoked'", []).expect("mended");
     let read = store.renew_lease(&lease).await.expect("reads");

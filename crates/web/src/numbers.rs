@@ -7,9 +7,9 @@ use std::sync::OnceLock;
 use http::StatusCode;
 use jiff::Timestamp;
 use metrics::{Counter, counter, describe_counter, describe_gauge};
-use trustrelay_authority::{AuthorityError, Issued, NewPat, PatRef, Revoked, SessionSecret};
+use trustrelay_authority::{AuthorityError, By, Issued, NewPat, PatRef, Revoked, SessionSecret};
 use trustrelay_guard::Refusal;
-use trustrelay_token::{Denied, Principal};
+use trustrelay_token::Denied;
 
 use crate::routes::{Door, routes};
 use crate::state::AppState;
@@ -147,13 +147,13 @@ impl AppState {
         outcome
     }
 
-    pub(crate) async fn issue(&self, by: &Principal, new: NewPat) -> Result<Issued, AuthorityError> {
+    pub(crate) async fn issue(&self, by: &By, new: NewPat) -> Result<Issued, AuthorityError> {
         let issued = self.authority.issue(by, new).await?;
         self.numbers.issued.increment(1);
         Ok(issued)
     }
 
-    pub(crate) async fn revoke(&self, by: &Principal, which: PatRef) -> Result<Revoked, AuthorityError> {
+    pub(crate) async fn revoke(&self, by: &By, which: PatRef) -> Result<Revoked, AuthorityError> {
         let revoked = self.authority.revoke(by, which).await?;
         self.numbers.revoked.increment(1);
         Ok(revoked)

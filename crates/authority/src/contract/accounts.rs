@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use uuid::Uuid;
 
-use super::kit::{added, at, has_session, issued, log_after, only_entry, session, signed_in, user};
+use super::kit::{AUDIT, added, at, has_session, issued, log_after, only_entry, session, signed_in, user};
 use crate::record::{Change, UserRecord};
 use crate::store::{Store, StoreError};
 
@@ -16,7 +16,7 @@ pub async fn an_account_reads_back_by_id_and_by_address(store: &dyn Store) {
         disabled_at: Some(at(2)),
         ..user("жанна+🦀@例え.example")
     };
-    store.insert_user(&odd).await.expect("added");
+    store.insert_user(&odd, &AUDIT).await.expect("added");
     for user in [&plain, &odd] {
         assert_eq!(store.user_by_id(user.user_id).await.expect("asks").as_ref(), Some(user));
         assert_eq!(store.user_by_email(&user.email).await.expect("asks").as_ref(), Some(user));
@@ -31,7 +31,7 @@ pub async fn an_account_reads_back_by_id_and_by_address(store: &dyn Store) {
 pub async fn a_taken_address_is_refused_and_changes_nothing(store: &dyn Store) {
     let first = added(store, "ada@example.org").await;
     let second = UserRecord { is_admin: true, ..user("ada@example.org") };
-    assert!(matches!(store.insert_user(&second).await, Err(StoreError::EmailTaken)));
+    assert!(matches!(store.insert_user(&second, &AUDIT).await, Err(StoreError::EmailTaken)));
     assert_eq!(store.user_by_email("ada@example.org").await.expect("asks"), Some(first.clone()));
     assert_eq!(store.user_by_id(second.user_id).await.expect("asks"), None);
     let other = added(store, "Ada@example.org").await;
@@ -42,16 +42,16 @@ pub async fn a_taken_address_is_refused_and_changes_nothing(store: &dyn Store) {
 /// The set-up works on an empty store alone.
 pub async fn the_first_account_is_made_once(store: &dyn Store) {
     let (first, second) = (user("first@example.org"), user("second@example.org"));
-    assert!(store.insert_first_user(&first).await.expect("asks"));
-    assert!(!store.insert_first_user(&second).await.expect("asks"));
-    assert!(!store.insert_first_user(&first).await.expect("asks"), "not the same one again either");
+    assert!(store.insert_first_user(&first, &AUDIT).await.expect("asks"));
+    assert!(!store.insert_first_user(&second, &AUDIT).await.expect("asks"));
+    assert!(!store.insert_first_user(&first, &AUDIT).await.expect("asks"), "not the same one again either");
     assert_eq!(store.list_users().await.expect("asks"), [first]);
 }
 
 /// Two who open the set-up link at the same time don't both get an account.
 pub async fn of_many_first_accounts_one_is_made(store: &dyn Store) {
     let users: Vec<_> = (0..20).map(|n| user(&format!("{n}@example.org"))).collect();
-    let made = join_all(users.iter().map(|user| store.insert_first_user(user))).await;
+    let made = join_all(users.iter().map(|user| store.insert_first_user(user, &AUDIT))).await;
     let made: Vec<_> =
         made.into_iter().zip(&users).filter(|(made, _)| *made.as_ref().expect("asks")).collect();
     assert_eq!(made.len(), 1);
@@ -68,7 +68,7 @@ pub async fn accounts_are_listed_oldest_first(store: &dyn Store) {
         .map(|(n, micros)| UserRecord { created_at: at(micros), ..user(&format!("{n}@example.org")) })
         .collect();
     for user in &users {
-        store.insert_user(user).await.expect("added");
+        store.insert_user(user, &AUDIT).await.expect("added");
         assert!(store.has_users().await.expect("asks"));
     }
     users.sort_by_key(|user| (user.created_at, user.user_id));
@@ -81,7 +81,7 @@ pub async fn disabling_ends_the_sessions_of_that_account_alone(store: &dyn Store
     let (hers, also_hers, other) =
         (signed_in(store, &ada).await, signed_in(store, &ada).await, signed_in(store, &eve).await);
     let pat = issued(store, &ada).await;
-    let seq = store.set_user_disabled(ada.user_id, Some(at(5)), at(6)).await.expect("asks");
+    let seq = store.set_user_disabled(ada.user_id, Some(at(5)), at(6), &AUDIT).await.expect("asks");
     assert_eq!(seq, Some(1));
     assert!(!has_session(store, &hers).await && !has_session(store, &also_hers).await);
     assert!(has_session(store, &other).await);
@@ -95,9 +95,12 @@ pub async fn disabling_ends_the_sessions_of_that_account_alone(store: &dyn Store
 /// Whoever disables twice waits for the entry of the first time.
 pub async fn disabling_again_changes_nothing_and_names_the_first_entry(store: &dyn Store) {
     let (ada, eve) = (added(store, "ada@example.org").await, added(store, "eve@example.org").await);
-    let first = store.set_user_disabled(ada.user_id, Some(at(5)), at(5)).await.expect("asks");
-    assert_eq!(store.set_user_disabled(eve.user_id, Some(at(6)), at(6)).await.expect("asks"), Some(2));
-    assert_eq!(store.set_user_disabled(ada.user_id, Some(at(7)), at(7)).await.expect("asks"), first);
+    let first = store.set_user_disabled(ada.user_id, Some(at(5)), at(5), &AUDIT).await.expect("asks");
+    assert_eq!(
+        store.set_user_disabled(eve.user_id, Some(at(6)), at(6), &AUDIT).await.expect("asks"),
+        Some(2)
+    );
+    assert_eq!(store.set_user_disabled(ada.user_id, Some(at(7)), at(7), &AUDIT).await.expect("asks"), first);
     let found = store.user_by_id(ada.user_id).await.expect("asks").expect("there");
     assert_eq!(found.disabled_at, Some(at(5)));
     assert_eq!(store.log_head().await.expect("asks"), 2);
@@ -106,12 +109,15 @@ pub async fn disabling_again_changes_nothing_and_names_the_first_entry(store: &d
 /// Enabling is told to the nodes too; enabling twice is one entry.
 pub async fn enabling_is_an_entry_of_its_own(store: &dyn Store) {
     let ada = added(store, "ada@example.org").await;
-    store.set_user_disabled(ada.user_id, Some(at(5)), at(5)).await.expect("asks");
+    store.set_user_disabled(ada.user_id, Some(at(5)), at(5), &AUDIT).await.expect("asks");
     for now in [at(6), at(7)] {
-        assert_eq!(store.set_user_disabled(ada.user_id, None, now).await.expect("asks"), Some(2));
+        assert_eq!(store.set_user_disabled(ada.user_id, None, now, &AUDIT).await.expect("asks"), Some(2));
     }
     assert_eq!(store.user_by_id(ada.user_id).await.expect("asks"), Some(ada.clone()));
-    assert_eq!(store.set_user_disabled(ada.user_id, Some(at(8)), at(8)).await.expect("asks"), Some(3));
+    assert_eq!(
+        store.set_user_disabled(ada.user_id, Some(at(8)), at(8), &AUDIT).await.expect("asks"),
+        Some(3)
+    );
     let log = log_after(store, 0).await;
     let changes: Vec<_> = log.iter().map(|entry| (entry.at, &entry.change)).collect();
     let id = ada.user_id;
@@ -128,7 +134,7 @@ pub async fn enabling_is_an_entry_of_its_own(store: &dyn Store) {
 /// There is nothing to wait for.
 pub async fn what_never_was_disabled_is_enabled_by_entry_zero(store: &dyn Store) {
     let ada = added(store, "ada@example.org").await;
-    assert_eq!(store.set_user_disabled(ada.user_id, None, at(1)).await.expect("asks"), Some(0));
+    assert_eq!(store.set_user_disabled(ada.user_id, None, at(1), &AUDIT).await.expect("asks"), Some(0));
     assert_eq!(store.log_head().await.expect("asks"), 0);
 }
 
@@ -137,7 +143,7 @@ pub async fn a_new_password_ends_all_sessions_but_one(store: &dyn Store) {
     let (ada, eve) = (added(store, "ada@example.org").await, added(store, "eve@example.org").await);
     let (here, there, other) =
         (signed_in(store, &ada).await, signed_in(store, &ada).await, signed_in(store, &eve).await);
-    store.set_password(ada.user_id, "new hash", Some(here.digest)).await.expect("set");
+    store.set_password(ada.user_id, "new hash", Some(here.digest), &AUDIT).await.expect("set");
     assert!(has_session(store, &here).await && has_session(store, &other).await);
     assert!(!has_session(store, &there).await);
     let found = store.user_by_id(ada.user_id).await.expect("asks").expect("there");
@@ -149,21 +155,21 @@ pub async fn a_new_password_ends_all_sessions_but_one(store: &dyn Store) {
 pub async fn a_new_password_without_one_to_keep_ends_all(store: &dyn Store) {
     let ada = added(store, "ada@example.org").await;
     let (one, two) = (signed_in(store, &ada).await, signed_in(store, &ada).await);
-    store.set_password(ada.user_id, "new hash", None).await.expect("set");
+    store.set_password(ada.user_id, "new hash", None, &AUDIT).await.expect("set");
     assert!(!has_session(store, &one).await && !has_session(store, &two).await);
     let unknown = session(&ada);
     let three = signed_in(store, &ada).await;
-    store.set_password(ada.user_id, "newer hash", Some(unknown.digest)).await.expect("set");
+    store.set_password(ada.user_id, "newer hash", Some(unknown.digest), &AUDIT).await.expect("set");
     assert!(!has_session(store, &three).await, "one to keep that is not there keeps none");
 }
 
 /// An account that is not there is not made by a change to it.
 pub async fn nobody_has_no_password_and_no_state(store: &dyn Store) {
     let nobody = Uuid::now_v7();
-    assert!(matches!(store.set_password(nobody, "hash", None).await, Err(StoreError::UserGone)));
-    assert_eq!(store.set_user_disabled(nobody, Some(at(1)), at(1)).await.expect("asks"), None);
-    assert_eq!(store.set_user_disabled(nobody, None, at(1)).await.expect("asks"), None);
-    assert_eq!(store.delete_sessions_of(nobody, None).await.expect("asks"), 0);
+    assert!(matches!(store.set_password(nobody, "hash", None, &AUDIT).await, Err(StoreError::UserGone)));
+    assert_eq!(store.set_user_disabled(nobody, Some(at(1)), at(1), &AUDIT).await.expect("asks"), None);
+    assert_eq!(store.set_user_disabled(nobody, None, at(1), &AUDIT).await.expect("asks"), None);
+    assert_eq!(store.delete_sessions_of(nobody, None, &AUDIT).await.expect("asks"), 0);
     assert!(!store.has_users().await.expect("asks"));
     assert_eq!(store.log_head().await.expect("asks"), 0);
 }

@@ -1,9 +1,12 @@
 //! What the stories are told with.
 
+use std::sync::LazyLock;
+
 use jiff::Timestamp;
 use trustrelay_token::{KeyId, TokenDigest};
 use uuid::Uuid;
 
+use crate::audit::{Actor, AuditEntry};
 use crate::record::{LogEntry, PatRecord, SessionRecord, UserRecord};
 use crate::store::Store;
 
@@ -17,6 +20,9 @@ pub(super) const MANY: u64 = 1000;
 pub(super) fn at(micros: i64) -> Timestamp {
     Timestamp::from_microsecond(BEGINNING + micros).expect("in range")
 }
+
+/// What the audit log says of a change whose entry is no part of the story.
+pub static AUDIT: LazyLock<AuditEntry> = LazyLock::new(|| AuditEntry::new(at(0), Actor::SYSTEM, "test"));
 
 /// An account that is not in a store yet.
 pub(super) fn user(email: &str) -> UserRecord {
@@ -33,7 +39,7 @@ pub(super) fn user(email: &str) -> UserRecord {
 /// An account that is in the store.
 pub(super) async fn added(store: &dyn Store, email: &str) -> UserRecord {
     let user = user(email);
-    store.insert_user(&user).await.expect("added");
+    store.insert_user(&user, &AUDIT).await.expect("added");
     user
 }
 
@@ -70,7 +76,7 @@ pub(super) async fn issued(store: &dyn Store, owner: &UserRecord) -> PatRecord {
 
 /// Puts a token into the store.
 pub(super) async fn insert(store: &dyn Store, pat: PatRecord) -> PatRecord {
-    store.insert_pat(&pat, MANY).await.expect("inserted");
+    store.insert_pat(&pat, MANY, &AUDIT).await.expect("inserted");
     pat
 }
 
@@ -92,7 +98,7 @@ pub(super) fn session(owner: &UserRecord) -> SessionRecord {
 /// A browser session that is in the store.
 pub(super) async fn signed_in(store: &dyn Store, owner: &UserRecord) -> SessionRecord {
     let session = session(owner);
-    store.insert_session(&session).await.expect("inserted");
+    store.insert_session(&session, &AUDIT).await.expect("inserted");
     session
 }
 

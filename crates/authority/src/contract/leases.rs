@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::kit::{added, at, issued};
+use super::kit::{AUDIT, added, at, issued};
 use crate::record::UserRecord;
 use crate::store::{Holder, Lease, Renewal, Store};
 
@@ -33,7 +33,7 @@ async fn behind(store: &dyn Store, seq: u64) -> usize {
 /// A change that makes an entry; its number.
 async fn change(store: &dyn Store, ada: &UserRecord) -> u64 {
     let pat = issued(store, ada).await;
-    store.revoke_pat(pat.pat_id, at(1)).await.expect("asks").expect("there").seq
+    store.revoke_pat(pat.pat_id, at(1), &AUDIT).await.expect("asks").expect("there").seq
 }
 
 /// A node that lacks an entry gets it instead of a lease.

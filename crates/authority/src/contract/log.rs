@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 
-use super::kit::{MANY, added, at, child, issued, log_after, pat};
+use super::kit::{AUDIT, MANY, added, at, child, issued, log_after, pat};
 use crate::record::{Change, UserRecord};
 use crate::store::{Lease, Renewal, Store};
 use std::time::Duration;
@@ -24,10 +24,10 @@ pub async fn the_log_begins_empty(store: &dyn Store) {
 pub async fn entries_are_numbered_without_gaps_in_the_order_of_their_changes(store: &dyn Store) {
     let ada = added(store, "ada@example.org").await;
     let (one, two) = (issued(store, &ada).await, issued(store, &ada).await);
-    store.revoke_pat(one.pat_id, at(1)).await.expect("asks");
-    store.set_user_disabled(ada.user_id, Some(at(2)), at(2)).await.expect("asks");
-    store.revoke_pat(two.pat_id, at(3)).await.expect("asks");
-    store.set_user_disabled(ada.user_id, None, at(4)).await.expect("asks");
+    store.revoke_pat(one.pat_id, at(1), &AUDIT).await.expect("asks");
+    store.set_user_disabled(ada.user_id, Some(at(2)), at(2), &AUDIT).await.expect("asks");
+    store.revoke_pat(two.pat_id, at(3), &AUDIT).await.expect("asks");
+    store.set_user_disabled(ada.user_id, None, at(4), &AUDIT).await.expect("asks");
     let log = log_after(store, 0).await;
     assert_eq!(log.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1, 2, 3, 4]);
     assert_eq!(log.iter().map(|entry| entry.at).collect::<Vec<_>>(), [at(1), at(2), at(3), at(4)]);
@@ -46,7 +46,7 @@ pub async fn changes_at_once_get_numbers_without_gaps(store: &dyn Store) {
     for _ in 0..30 {
         pats.push(issued(store, &ada).await);
     }
-    let outcomes = join_all(pats.iter().map(|pat| store.revoke_pat(pat.pat_id, at(1)))).await;
+    let outcomes = join_all(pats.iter().map(|pat| store.revoke_pat(pat.pat_id, at(1), &AUDIT))).await;
     let log = log_after(store, 0).await;
     assert_eq!(log.iter().map(|entry| entry.seq).collect::<Vec<_>>(), (1..=30).collect::<Vec<_>>());
     for (outcome, pat) in outcomes.into_iter().zip(&pats) {
@@ -60,15 +60,15 @@ pub async fn changes_at_once_get_numbers_without_gaps(store: &dyn Store) {
 pub async fn what_is_refused_takes_no_number(store: &dyn Store) {
     let ada = added(store, "ada@example.org").await;
     let parent = issued(store, &ada).await;
-    store.revoke_pat(parent.pat_id, at(1)).await.expect("asks");
-    assert!(store.insert_pat(&child(&parent), MANY).await.is_err());
-    assert!(store.insert_pat(&pat(&ada), 0).await.is_err());
-    assert!(store.insert_user(&UserRecord { user_id: Uuid::now_v7(), ..ada.clone() }).await.is_err());
-    store.revoke_pat(parent.pat_id, at(2)).await.expect("asks");
-    store.revoke_pat(Uuid::now_v7(), at(2)).await.expect("asks");
-    store.set_user_disabled(ada.user_id, None, at(2)).await.expect("asks");
+    store.revoke_pat(parent.pat_id, at(1), &AUDIT).await.expect("asks");
+    assert!(store.insert_pat(&child(&parent), MANY, &AUDIT).await.is_err());
+    assert!(store.insert_pat(&pat(&ada), 0, &AUDIT).await.is_err());
+    assert!(store.insert_user(&UserRecord { user_id: Uuid::now_v7(), ..ada.clone() }, &AUDIT).await.is_err());
+    store.revoke_pat(parent.pat_id, at(2), &AUDIT).await.expect("asks");
+    store.revoke_pat(Uuid::now_v7(), at(2), &AUDIT).await.expect("asks");
+    store.set_user_disabled(ada.user_id, None, at(2), &AUDIT).await.expect("asks");
     assert_eq!(store.log_head().await.expect("asks"), 1);
-    store.set_user_disabled(ada.user_id, Some(at(3)), at(3)).await.expect("asks");
+    store.set_user_disabled(ada.user_id, Some(at(3)), at(3), &AUDIT).await.expect("asks");
     assert_eq!(log_after(store, 0).await.len(), 2);
 }
 
@@ -79,7 +79,7 @@ pub async fn a_thousand_entries_come_at_a_time(store: &dyn Store) {
     for batch in 0..entries.div_ceil(100) {
         let changes = (batch * 100..(batch * 100 + 100).min(entries)).map(|n| {
             let now = at(i64::try_from(n).expect("small"));
-            store.set_user_disabled(ada.user_id, (n % 2 == 0).then_some(now), now)
+            store.set_user_disabled(ada.user_id, (n % 2 == 0).then_some(now), now, &AUDIT)
         });
         for changed in join_all(changes).await {
             changed.expect("asks").expect("there");
@@ -89,7 +89,7 @@ pub async fn a_thousand_entries_come_at_a_time(store: &dyn Store) {
     while store.log_head().await.expect("asks") < entries {
         let user = store.user_by_id(ada.user_id).await.expect("asks").expect("there");
         let disabled = user.disabled_at.is_none().then(|| at(1));
-        store.set_user_disabled(ada.user_id, disabled, at(1)).await.expect("asks");
+        store.set_user_disabled(ada.user_id, disabled, at(1), &AUDIT).await.expect("asks");
     }
     let mut claim = Lease {
         node_id: Uuid::now_v7(),
@@ -119,7 +119,7 @@ pub async fn the_log_is_read_without_a_lease(store: &dyn Store) {
     let ada = added(store, "ada@example.org").await;
     for at_micros in 1..=3 {
         let disabled = (at_micros % 2 == 1).then(|| at(at_micros));
-        store.set_user_disabled(ada.user_id, disabled, at(at_micros)).await.expect("asks");
+        store.set_user_disabled(ada.user_id, disabled, at(at_micros), &AUDIT).await.expect("asks");
     }
     let all = store.log_after(0).await.expect("asks");
     let claim = Lease {

@@ -12,6 +12,7 @@
 
 pub mod accounts;
 pub mod activity;
+pub mod audit;
 mod gate;
 mod kit;
 pub mod leases;
@@ -24,6 +25,7 @@ pub mod sessions;
 pub mod tokens;
 
 pub use gate::Gate;
+pub use kit::AUDIT;
 pub use memory::MemoryStore;
 
 /// Makes a test of each story. `$fresh` is the name of an `async fn()` that answers a new, empty store, or what derefs to it.
@@ -76,6 +78,12 @@ macro_rules! store_contract {
                 calls_of_unknown_tokens_are_passed_over
                 notes_that_come_at_once_are_all_counted
                 where_a_token_was_last_used_from_is_kept_until_it_is_known_better
+            }
+            audit {
+                each_change_is_told_once
+                what_changes_nothing_is_not_told
+                an_entry_reads_back_byte_for_byte
+                entries_that_come_at_once_are_chained_without_gaps
             }
             sessions {
                 a_session_reads_back_with_its_account
@@ -145,6 +153,7 @@ mod tests {
         for text in [
             include_str!("accounts.rs"),
             include_str!("activity.rs"),
+            include_str!("audit.rs"),
             include_str!("tokens.rs"),
             include_str!("sessions.rs"),
             include_str!("log.rs"),

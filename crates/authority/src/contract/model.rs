@@ -7,6 +7,7 @@ use jiff::civil::{Date, date};
 use trustrelay_token::{KeyId, TokenDigest};
 use uuid::Uuid;
 
+use super::kit::AUDIT;
 use super::kit::at;
 use super::memory::MemoryStore;
 use crate::record::{
@@ -104,31 +105,33 @@ enum Answer {
 
 async fn ask(store: &dyn Store, call: Call) -> Result<Answer, StoreError> {
     Ok(match call {
-        Call::InsertUser(user) => store.insert_user(&user).await.map(|()| Answer::Done)?,
-        Call::InsertFirstUser(user) => Answer::Is(store.insert_first_user(&user).await?),
+        Call::InsertUser(user) => store.insert_user(&user, &AUDIT).await.map(|()| Answer::Done)?,
+        Call::InsertFirstUser(user) => Answer::Is(store.insert_first_user(&user, &AUDIT).await?),
         Call::UserById(id) => Answer::User(store.user_by_id(id).await?),
         Call::UserByEmail(email) => Answer::User(store.user_by_email(&email).await?),
         Call::ListUsers => Answer::Users(store.list_users().await?),
         Call::HasUsers => Answer::Is(store.has_users().await?),
         Call::SetUserDisabled(id, disabled, now) => {
-            Answer::Entry(store.set_user_disabled(id, disabled, now).await?)
+            Answer::Entry(store.set_user_disabled(id, disabled, now, &AUDIT).await?)
         }
         Call::SetPassword(id, hash, keep) => {
-            store.set_password(id, &hash, keep).await.map(|()| Answer::Done)?
+            store.set_password(id, &hash, keep, &AUDIT).await.map(|()| Answer::Done)?
         }
-        Call::InsertPat(pat, limit) => store.insert_pat(&pat, limit).await.map(|()| Answer::Done)?,
+        Call::InsertPat(pat, limit) => store.insert_pat(&pat, limit, &AUDIT).await.map(|()| Answer::Done)?,
         Call::PatByDigest(digest) => Answer::PatOf(store.pat_by_digest(&digest).await?),
         Call::PatById(id) => Answer::Pat(store.pat_by_id(id).await?),
         Call::ActivePats(id, now) => Answer::Pats(store.active_pats(id, now).await?),
-        Call::RevokePat(id, now) => Answer::Revoked(store.revoke_pat(id, now).await?),
+        Call::RevokePat(id, now) => Answer::Revoked(store.revoke_pat(id, now, &AUDIT).await?),
         Call::RecordUsage(notes) => store.record_usage(&notes).await.map(|()| Answer::Done)?,
         Call::RecordCalls(notes) => store.record_calls(&notes).await.map(|()| Answer::Done)?,
         Call::Activity(id, since) => Answer::Activity(store.activity(id, since).await?),
         Call::ForgetCalls(before) => Answer::Count(store.forget_calls(before, 1000).await?),
-        Call::InsertSession(session) => store.insert_session(&session).await.map(|()| Answer::Done)?,
+        Call::InsertSession(session) => {
+            store.insert_session(&session, &AUDIT).await.map(|()| Answer::Done)?
+        }
         Call::SessionByDigest(digest) => Answer::Session(store.session_by_digest(&digest).await?),
-        Call::DeleteSession(digest) => Answer::Is(store.delete_session(&digest).await?),
-        Call::DeleteSessionsOf(id, keep) => Answer::Count(store.delete_sessions_of(id, keep).await?),
+        Call::DeleteSession(digest) => Answer::Is(store.delete_session(&digest, &AUDIT).await?),
+        Call::DeleteSessionsOf(id, keep) => Answer::Count(store.delete_sessions_of(id, keep, &AUDIT).await?),
         Call::DeleteExpiredSessions(now) => Answer::Count(store.delete_expired_sessions(now).await?),
         Call::LogHead => Answer::Count(store.log_head().await?),
         Call::RenewLease(lease) => Answer::Renewal(sorted(store.renew_lease(&lease).await?)),

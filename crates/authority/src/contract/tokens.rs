@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use trustrelay_token::{KeyId, TokenDigest};
 use uuid::Uuid;
 
-use super::kit::{MANY, added, at, child, insert, issued, log_after, only_entry, pat, stored, user};
+use super::kit::{AUDIT, MANY, added, at, child, insert, issued, log_after, only_entry, pat, stored, user};
 use crate::record::{Change, PatRecord, RevokedPat, Usage};
 use crate::store::{RevokeOutcome, Store, StoreError};
 
@@ -60,20 +60,20 @@ pub async fn an_unknown_token_is_not_found(store: &dyn Store) {
     digest[31] ^= 1;
     assert_eq!(store.pat_by_digest(&TokenDigest::from_bytes(digest)).await.expect("asks"), None);
     assert_eq!(store.pat_by_id(Uuid::now_v7()).await.expect("asks"), None);
-    assert_eq!(store.revoke_pat(Uuid::now_v7(), at(1)).await.expect("asks"), None);
+    assert_eq!(store.revoke_pat(Uuid::now_v7(), at(1), &AUDIT).await.expect("asks"), None);
     assert_eq!(store.active_pats(Uuid::now_v7(), at(1)).await.expect("asks"), []);
 }
 
 /// Whoever is disabled while they make a token gets none.
 pub async fn nobody_and_a_disabled_account_get_no_token(store: &dyn Store) {
     let ada = added(store, "ada@example.org").await;
-    store.set_user_disabled(ada.user_id, Some(at(1)), at(1)).await.expect("asks");
+    store.set_user_disabled(ada.user_id, Some(at(1)), at(1), &AUDIT).await.expect("asks");
     for owner in [&ada, &user("nobody@example.org")] {
         let pat = pat(owner);
-        assert!(matches!(store.insert_pat(&pat, MANY).await, Err(StoreError::UserGone)));
+        assert!(matches!(store.insert_pat(&pat, MANY, &AUDIT).await, Err(StoreError::UserGone)));
         assert_eq!(store.pat_by_id(pat.pat_id).await.expect("asks"), None);
     }
-    store.set_user_disabled(ada.user_id, None, at(2)).await.expect("asks");
+    store.set_user_disabled(ada.user_id, None, at(2), &AUDIT).await.expect("asks");
     issued(store, &ada).await;
 }
 
@@ -90,7 +90,7 @@ pub async fn a_child_of_an_active_parent_is_added(store: &dyn Store) {
 pub async fn a_child_of_a_revoked_expired_unknown_or_foreign_parent_is_refused(store: &dyn Store) {
     let (ada, eve) = (added(store, "ada@example.org").await, added(store, "eve@example.org").await);
     let revoked = issued(store, &ada).await;
-    store.revoke_pat(revoked.pat_id, at(1)).await.expect("asks");
+    store.revoke_pat(revoked.pat_id, at(1), &AUDIT).await.expect("asks");
     let expired = insert(store, PatRecord { expires_at: at(10), ..pat(&ada) }).await;
     let foreign = PatRecord { user_id: ada.user_id, ..child(&issued(store, &eve).await) };
     for (what, refused) in [
@@ -99,7 +99,10 @@ pub async fn a_child_of_a_revoked_expired_unknown_or_foreign_parent_is_refused(s
         ("unknown", child(&pat(&ada))),
         ("foreign", foreign),
     ] {
-        assert!(matches!(store.insert_pat(&refused, MANY).await, Err(StoreError::ParentGone)), "{what}");
+        assert!(
+            matches!(store.insert_pat(&refused, MANY, &AUDIT).await, Err(StoreError::ParentGone)),
+            "{what}"
+        );
         assert_eq!(store.pat_by_id(refused.pat_id).await.expect("asks"), None, "{what}");
     }
 }
@@ -111,22 +114,22 @@ pub async fn the_limit_counts_the_active_tokens_of_that_account(store: &dyn Stor
     let first = insert(store, pat(&ada)).await;
     insert(store, PatRecord { expires_at: at(10), ..pat(&ada) }).await;
     let third = PatRecord { created_at: at(9), ..pat(&ada) };
-    assert!(matches!(store.insert_pat(&third, 2).await, Err(StoreError::TooManyPats(2))));
+    assert!(matches!(store.insert_pat(&third, 2, &AUDIT).await, Err(StoreError::TooManyPats(2))));
     assert_eq!(store.pat_by_id(third.pat_id).await.expect("asks"), None);
-    store.insert_pat(&PatRecord { created_at: at(10), ..third }, 2).await.expect("one has expired");
+    store.insert_pat(&PatRecord { created_at: at(10), ..third }, 2, &AUDIT).await.expect("one has expired");
     let fourth = PatRecord { created_at: at(10), ..pat(&ada) };
-    assert!(matches!(store.insert_pat(&fourth, 2).await, Err(StoreError::TooManyPats(2))));
-    store.revoke_pat(first.pat_id, at(10)).await.expect("asks");
-    store.insert_pat(&fourth, 2).await.expect("one is revoked");
+    assert!(matches!(store.insert_pat(&fourth, 2, &AUDIT).await, Err(StoreError::TooManyPats(2))));
+    store.revoke_pat(first.pat_id, at(10), &AUDIT).await.expect("asks");
+    store.insert_pat(&fourth, 2, &AUDIT).await.expect("one is revoked");
     let fifth = PatRecord { created_at: at(10), ..pat(&ada) };
-    assert!(matches!(store.insert_pat(&fifth, 0).await, Err(StoreError::TooManyPats(2))));
+    assert!(matches!(store.insert_pat(&fifth, 0, &AUDIT).await, Err(StoreError::TooManyPats(2))));
 }
 
 /// Nobody gets past the limit by being quick.
 pub async fn the_limit_holds_when_many_come_at_once(store: &dyn Store) {
     let ada = added(store, "ada@example.org").await;
     let pats: Vec<_> = (0..20).map(|_| pat(&ada)).collect();
-    let inserted = join_all(pats.iter().map(|pat| store.insert_pat(pat, 5))).await;
+    let inserted = join_all(pats.iter().map(|pat| store.insert_pat(pat, 5, &AUDIT))).await;
     assert_eq!(inserted.iter().filter(|inserted| inserted.is_ok()).count(), 5);
     assert!(inserted.iter().all(|inserted| matches!(inserted, Ok(()) | Err(StoreError::TooManyPats(5)))));
     assert_eq!(active(store, &pats[0], 0).await.len(), 5);
@@ -143,7 +146,7 @@ pub async fn active_tokens_are_listed_newest_first(store: &dyn Store) {
     pats.sort_by_key(|pat| std::cmp::Reverse((pat.created_at, pat.pat_id)));
     assert_eq!(store.active_pats(ada.user_id, at(5)).await.expect("asks"), pats);
     let gone = pats.remove(1);
-    store.revoke_pat(gone.pat_id, at(5)).await.expect("asks");
+    store.revoke_pat(gone.pat_id, at(5), &AUDIT).await.expect("asks");
     assert_eq!(store.active_pats(ada.user_id, at(5)).await.expect("asks"), pats);
 }
 
@@ -160,7 +163,7 @@ pub async fn a_token_is_active_until_the_microsecond_it_expires(store: &dyn Stor
 pub async fn revoking_is_one_entry_that_names_the_token(store: &dyn Store) {
     let ada = added(store, "ada@example.org").await;
     let (pat, other) = (issued(store, &ada).await, issued(store, &ada).await);
-    let outcome = store.revoke_pat(pat.pat_id, at(5)).await.expect("asks");
+    let outcome = store.revoke_pat(pat.pat_id, at(5), &AUDIT).await.expect("asks");
     assert_eq!(outcome, Some(RevokeOutcome { revoked_at: at(5), seq: 1, newly: true }));
     assert_eq!(stored(store, &pat).await, PatRecord { revoked_at: Some(at(5)), ..pat.clone() });
     let (found, _) = store.pat_by_digest(&pat.digest).await.expect("asks").expect("there");
@@ -175,10 +178,10 @@ pub async fn revoking_is_one_entry_that_names_the_token(store: &dyn Store) {
 pub async fn revoking_again_gives_the_first_outcome(store: &dyn Store) {
     let ada = added(store, "ada@example.org").await;
     let (pat, other) = (issued(store, &ada).await, issued(store, &ada).await);
-    store.revoke_pat(pat.pat_id, at(5)).await.expect("asks");
-    store.revoke_pat(other.pat_id, at(6)).await.expect("asks");
+    store.revoke_pat(pat.pat_id, at(5), &AUDIT).await.expect("asks");
+    store.revoke_pat(other.pat_id, at(6), &AUDIT).await.expect("asks");
     for _ in 0..2 {
-        let again = store.revoke_pat(pat.pat_id, at(7)).await.expect("asks");
+        let again = store.revoke_pat(pat.pat_id, at(7), &AUDIT).await.expect("asks");
         assert_eq!(again, Some(RevokeOutcome { revoked_at: at(5), seq: 1, newly: false }));
     }
     assert_eq!(store.log_head().await.expect("asks"), 2);
@@ -189,7 +192,7 @@ pub async fn revoking_again_gives_the_first_outcome(store: &dyn Store) {
 pub async fn of_many_revocations_at_once_one_is_the_first(store: &dyn Store) {
     let ada = added(store, "ada@example.org").await;
     let pat = issued(store, &ada).await;
-    let outcomes = join_all((0..20).map(|n| store.revoke_pat(pat.pat_id, at(n)))).await;
+    let outcomes = join_all((0..20).map(|n| store.revoke_pat(pat.pat_id, at(n), &AUDIT))).await;
     let outcomes: Vec<_> =
         outcomes.into_iter().map(|outcome| outcome.expect("asks").expect("there")).collect();
     assert_eq!(outcomes.iter().filter(|outcome| outcome.newly).count(), 1);
@@ -210,11 +213,11 @@ pub async fn revoking_a_parent_revokes_its_tree_in_one_entry(store: &dyn Store) 
         tree.push(deepest.clone());
     }
     let other = issued(store, &ada).await;
-    let outcome = store.revoke_pat(root.pat_id, at(5)).await.expect("asks").expect("there");
+    let outcome = store.revoke_pat(root.pat_id, at(5), &AUDIT).await.expect("asks").expect("there");
     assert!(outcome.newly);
     for pat in &tree {
         assert_eq!(stored(store, pat).await.revoked_at, Some(at(5)));
-        let again = store.revoke_pat(pat.pat_id, at(6)).await.expect("asks").expect("there");
+        let again = store.revoke_pat(pat.pat_id, at(6), &AUDIT).await.expect("asks").expect("there");
         assert_eq!(again, RevokeOutcome { newly: false, ..outcome.clone() });
     }
     assert_eq!(active(store, &root, 0).await, [other.pat_id]);
@@ -227,7 +230,7 @@ pub async fn revoking_a_child_leaves_its_parent_and_siblings(store: &dyn Store) 
     let ada = added(store, "ada@example.org").await;
     let parent = issued(store, &ada).await;
     let (one, two) = (insert(store, child(&parent)).await, insert(store, child(&parent)).await);
-    store.revoke_pat(one.pat_id, at(5)).await.expect("asks");
+    store.revoke_pat(one.pat_id, at(5), &AUDIT).await.expect("asks");
     assert_eq!(stored(store, &parent).await.revoked_at, None);
     assert_eq!(stored(store, &two).await.revoked_at, None);
     assert_eq!(named(&only_entry(store).await.change), revoked(&[&one]));
@@ -238,13 +241,13 @@ pub async fn what_was_revoked_before_keeps_its_own_time(store: &dyn Store) {
     let ada = added(store, "ada@example.org").await;
     let parent = issued(store, &ada).await;
     let (early, late) = (insert(store, child(&parent)).await, insert(store, child(&parent)).await);
-    let first = store.revoke_pat(early.pat_id, at(5)).await.expect("asks").expect("there");
-    let second = store.revoke_pat(parent.pat_id, at(6)).await.expect("asks").expect("there");
+    let first = store.revoke_pat(early.pat_id, at(5), &AUDIT).await.expect("asks").expect("there");
+    let second = store.revoke_pat(parent.pat_id, at(6), &AUDIT).await.expect("asks").expect("there");
     assert_eq!((first.seq, second.seq), (1, 2));
     assert_eq!(stored(store, &early).await.revoked_at, Some(at(5)));
     assert_eq!(stored(store, &late).await.revoked_at, Some(at(6)));
     assert_eq!(named(&log_after(store, 1).await[0].change), revoked(&[&parent, &late]));
-    let again = store.revoke_pat(early.pat_id, at(7)).await.expect("asks").expect("there");
+    let again = store.revoke_pat(early.pat_id, at(7), &AUDIT).await.expect("asks").expect("there");
     assert_eq!(again, RevokeOutcome { newly: false, ..first });
 }
 
@@ -252,7 +255,7 @@ pub async fn what_was_revoked_before_keeps_its_own_time(store: &dyn Store) {
 pub async fn an_expired_token_is_revoked_like_any_other(store: &dyn Store) {
     let ada = added(store, "ada@example.org").await;
     let pat = insert(store, PatRecord { expires_at: at(10), ..pat(&ada) }).await;
-    let outcome = store.revoke_pat(pat.pat_id, at(20)).await.expect("asks").expect("there");
+    let outcome = store.revoke_pat(pat.pat_id, at(20), &AUDIT).await.expect("asks").expect("there");
     assert!(outcome.newly);
     assert_eq!(stored(store, &pat).await.revoked_at, Some(at(20)));
     assert_eq!(named(&only_entry(store).await.change), revoked(&[&pat]));
@@ -265,9 +268,9 @@ pub async fn no_child_escapes_a_revocation_that_comes_at_the_same_time(store: &d
     let children: Vec<_> = (0..20).map(|_| child(&parent)).collect();
     let (early, late) = children.split_at(10);
     let (before, revocation, after) = tokio::join!(
-        join_all(early.iter().map(|child| store.insert_pat(child, MANY))),
-        store.revoke_pat(parent.pat_id, at(5)),
-        join_all(late.iter().map(|child| store.insert_pat(child, MANY))),
+        join_all(early.iter().map(|child| store.insert_pat(child, MANY, &AUDIT))),
+        store.revoke_pat(parent.pat_id, at(5), &AUDIT),
+        join_all(late.iter().map(|child| store.insert_pat(child, MANY, &AUDIT))),
     );
     assert!(revocation.expect("asks").expect("there").newly);
     let mut tree = vec![&parent];
@@ -292,7 +295,7 @@ pub async fn the_last_use_never_goes_back(store: &dyn Store) {
     }
     let twice = [used(pat.pat_id, 9), used(pat.pat_id, 8)];
     store.record_usage(&twice).await.expect("recorded");
-    store.revoke_pat(pat.pat_id, at(10)).await.expect("asks");
+    store.revoke_pat(pat.pat_id, at(10), &AUDIT).await.expect("asks");
     let told = Usage {
         address: Some("2001:db8::7".parse().expect("an address")),
         user_agent: Some("agent/1 ✓".to_owned()),

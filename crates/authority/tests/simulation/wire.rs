@@ -184,9 +184,25 @@ impl Wire {
 }
 
 #[async_trait]
+impl AuditStore for Wire {
+    async fn append_audit(&self, entries: &[AuditEntry]) -> Result<(), StoreError> {
+        self.store().append_audit(entries).await
+    }
+
+    async fn audit_after(&self, seq: u64, limit: u64) -> Result<Vec<AuditRecord>, StoreError> {
+        self.store().audit_after(seq, limit).await
+    }
+}
+
+#[async_trait]
 impl Store for Wire {
-    async fn revoke_pat(&self, pat_id: Uuid, at: Timestamp) -> Result<Option<RevokeOutcome>, StoreError> {
-        self.change(self.store().revoke_pat(pat_id, at)).await
+    async fn revoke_pat(
+        &self,
+        pat_id: Uuid,
+        at: Timestamp,
+        audit: &AuditEntry,
+    ) -> Result<Option<RevokeOutcome>, StoreError> {
+        self.change(self.store().revoke_pat(pat_id, at, audit)).await
     }
 
     async fn set_user_disabled(
@@ -194,8 +210,9 @@ impl Store for Wire {
         user_id: Uuid,
         at: Option<Timestamp>,
         now: Timestamp,
+        audit: &AuditEntry,
     ) -> Result<Option<u64>, StoreError> {
-        self.change(self.store().set_user_disabled(user_id, at, now)).await
+        self.change(self.store().set_user_disabled(user_id, at, now, audit)).await
     }
 
     async fn log_grew(&self) {
@@ -256,8 +273,8 @@ impl Store for Wire {
         self.carry(self.store().user_by_email(email)).await
     }
 
-    async fn insert_pat(&self, pat: &PatRecord, limit: u64) -> Result<(), StoreError> {
-        self.carry(self.store().insert_pat(pat, limit)).await
+    async fn insert_pat(&self, pat: &PatRecord, limit: u64, audit: &AuditEntry) -> Result<(), StoreError> {
+        self.carry(self.store().insert_pat(pat, limit, audit)).await
     }
 
     async fn bind_secret(&self, fingerprint: &[u8; 16]) -> Result<bool, StoreError> {
@@ -266,12 +283,12 @@ impl Store for Wire {
 
     // The rest is no part of the story, and goes straight through.
 
-    async fn insert_user(&self, user: &UserRecord) -> Result<(), StoreError> {
-        self.store().insert_user(user).await
+    async fn insert_user(&self, user: &UserRecord, audit: &AuditEntry) -> Result<(), StoreError> {
+        self.store().insert_user(user, audit).await
     }
 
-    async fn insert_first_user(&self, user: &UserRecord) -> Result<bool, StoreError> {
-        self.store().insert_first_user(user).await
+    async fn insert_first_user(&self, user: &UserRecord, audit: &AuditEntry) -> Result<bool, StoreError> {
+        self.store().insert_first_user(user, audit).await
     }
 
     async fn user_by_id(&self, user_id: Uuid) -> Result<Option<UserRecord>, StoreError> {
@@ -291,8 +308,9 @@ impl Store for Wire {
         user_id: Uuid,
         hash: &str,
         keep: Option<[u8; 32]>,
+        audit: &AuditEntry,
     ) -> Result<(), StoreError> {
-        self.store().set_password(user_id, hash, keep).await
+        self.store().set_password(user_id, hash, keep, audit).await
     }
 
     async fn active_pats(&self, user_id: Uuid, now: Timestamp) -> Result<Vec<PatRecord>, StoreError> {
@@ -315,8 +333,8 @@ impl Store for Wire {
         self.store().forget_calls(before, limit).await
     }
 
-    async fn insert_session(&self, session: &SessionRecord) -> Result<(), StoreError> {
-        self.store().insert_session(session).await
+    async fn insert_session(&self, session: &SessionRecord, audit: &AuditEntry) -> Result<(), StoreError> {
+        self.store().insert_session(session, audit).await
     }
 
     async fn session_by_digest(
@@ -326,12 +344,17 @@ impl Store for Wire {
         self.store().session_by_digest(digest).await
     }
 
-    async fn delete_session(&self, digest: &[u8; 32]) -> Result<bool, StoreError> {
-        self.store().delete_session(digest).await
+    async fn delete_session(&self, digest: &[u8; 32], audit: &AuditEntry) -> Result<bool, StoreError> {
+        self.store().delete_session(digest, audit).await
     }
 
-    async fn delete_sessions_of(&self, user_id: Uuid, keep: Option<[u8; 32]>) -> Result<u64, StoreError> {
-        self.store().delete_sessions_of(user_id, keep).await
+    async fn delete_sessions_of(
+        &self,
+        user_id: Uuid,
+        keep: Option<[u8; 32]>,
+        audit: &AuditEntry,
+    ) -> Result<u64, StoreError> {
+        self.store().delete_sessions_of(user_id, keep, audit).await
     }
 
     async fn delete_expired_sessions(&self, now: Timestamp) -> Result<u64, StoreError> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
+use trustrelay_authority::contract::AUDIT;
 use trustrelay_authority::*;
 use trustrelay_token::{Principal, Token, Verifier};
 use uuid::Uuid;
@@ -65,7 +66,7 @@ impl World {
                 created_at: command.authority.clock().now(),
                 disabled_at: None,
             };
-            database.store.insert_user(&user).await.expect("added");
+            database.store.insert_user(&user, &AUDIT).await.expect("added");
             user_ids.push(user.user_id);
         }
         let world = Arc::new(Self {
@@ -269,7 +270,7 @@ impl World {
         let secret = self.tokens.lock()[parent].clone();
         let Ok(principal) = node.authority.verify(secret).wait().await else { return };
         let new = NewPat { name: "child".into(), scope: "mcp".into(), expiry: Expiry::Default };
-        if let Ok(issued) = node.authority.issue(&principal, new).await {
+        if let Ok(issued) = node.authority.issue(&By::new(principal, None), new).await {
             let user = self.history.0.lock().tokens[parent].user;
             self.remember(issued, user, Some(parent));
         }

@@ -55,9 +55,10 @@ impl World {
     }
 
     /// A signed-in browser.
-    pub async fn browser(&self) -> Principal {
+    pub async fn browser(&self) -> By {
         let (cookie, _) = self.authority.login(EMAIL, PASSWORD.into(), None).await.expect("signs in");
-        self.authority.authenticate_session(cookie.expose()).await.expect("asks").expect("stands")
+        let principal = self.authority.authenticate_session(cookie.expose()).await.expect("asks");
+        By::new(Arc::new(principal.expect("stands")), None)
     }
 
     pub async fn token(&self, scope: &str) -> Issued {

@@ -8,6 +8,7 @@ use super::rows::{corrupt, get, number};
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0001_initial.sql"),
     include_str!("../../migrations/postgres/0002_leases.sql"),
+    include_str!("../../migrations/postgres/0003_audit.sql"),
 ];
 
 /// Anything, as long as it stays the same: what the nodes that begin at the same time wait for each other by ("tr_relay").

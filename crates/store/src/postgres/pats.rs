@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use futures_util::future::{try_join, try_join3, try_join4, try_join5};
+use futures_util::future::{try_join, try_join3, try_join4};
 use jiff::Timestamp;
-use trustrelay_authority::{PatRecord, RevokeOutcome, StoreError, Usage, UserRecord};
+use trustrelay_authority::{AuditEntry, PatRecord, RevokeOutcome, StoreError, Usage, UserRecord};
 use trustrelay_token::TokenDigest;
 use uuid::Uuid;
 
+use super::audit::Entry;
 use super::errors::Failure;
 use super::link::Links;
 use super::log;
@@ -17,8 +18,15 @@ use super::rows::{self, PAT, PAT_COLUMNS, USER, corrupt, get, number, optional_t
 /// `$1` and all that descend from it.
 const TREE: &str = "WITH RECURSIVE tree (pat_id) AS (SELECT $1::uuid UNION SELECT p.pat_id FROM pats p JOIN tree t ON p.parent_id = t.pat_id)";
 
-pub(super) async fn insert(links: &Links, pat: &PatRecord, limit: u64) -> Result<(), Failure> {
+pub(super) async fn insert(
+    links: &Links,
+    pat: &PatRecord,
+    limit: u64,
+    audit: &AuditEntry,
+) -> Result<(), Failure> {
+    let entry = Entry::of(audit)?;
     let link = links.link().await?;
+    let append = Entry::statement(&link).await?;
     let lock = link
         .prepare("SELECT 1 FROM users WHERE user_id = $1 AND disabled_at IS NULL FOR NO KEY UPDATE")
         .await?;
@@ -53,7 +61,7 @@ pub(super) async fn insert(links: &Links, pat: &PatRecord, limit: u64) -> Result
     if active >= limit {
         return link.undo(Err(StoreError::TooManyPats(active).into())).await?;
     }
-    let _ = try_join(
+    let _ = try_join3(
         link.count(
             &insert,
             &[
@@ -71,6 +79,7 @@ pub(super) async fn insert(links: &Links, pat: &PatRecord, limit: u64) -> Result
                 &pat.last_used_at.map(Timestamp::as_microsecond),
             ],
         ),
+        entry.append(&link, &append),
         link.batch("COMMIT"),
     )
     .await?;
@@ -110,8 +119,11 @@ pub(super) async fn revoke(
     links: &Links,
     pat_id: Uuid,
     at: Timestamp,
+    audit: &AuditEntry,
 ) -> Result<Option<RevokeOutcome>, Failure> {
+    let entry = Entry::of(audit)?;
     let link = links.link().await?;
+    let append_audit = Entry::statement(&link).await?;
     let lock = link
         .prepare("SELECT 1 FROM users WHERE user_id = (SELECT user_id FROM pats WHERE pat_id = $1) FOR NO KEY UPDATE")
         .await?;
@@ -145,12 +157,14 @@ pub(super) async fn revoke(
     }
     let micros = at.as_microsecond();
     // All at once: the log's head, for which every other revocation waits, is not held while this node thinks, or is stopped.
-    let (_, seq, _, _, ()) = try_join5(
-        link.rows(&lock_tree, &[&pat_id]),
-        link.row(&append, &[&micros, &"revoked", &None::<Uuid>]),
-        link.count(&update, &[&pat_id, &micros]),
-        link.count(&name, &[&pat_id]),
-        link.batch(log::TELL_AND_COMMIT),
+    let ((_, seq, _, _), ((), ())) = try_join(
+        try_join4(
+            link.rows(&lock_tree, &[&pat_id]),
+            link.row(&append, &[&micros, &"revoked", &None::<Uuid>]),
+            link.count(&update, &[&pat_id, &micros]),
+            link.count(&name, &[&pat_id]),
+        ),
+        try_join(entry.append(&link, &append_audit), link.batch(log::TELL_AND_COMMIT)),
     )
     .await?;
     let seq = log::numbered(seq)?;

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use trustrelay_authority::{
-    Holder, KeptActivity, Lease, LogEntry, NodeRecord, PatRecord, Renewal, RevokeOutcome, SessionRecord,
-    Store, StoreError, TokenCalls, Usage, UserRecord,
+    AuditEntry, Holder, KeptActivity, Lease, LogEntry, NodeRecord, PatRecord, Renewal, RevokeOutcome,
+    SessionRecord, Store, StoreError, TokenCalls, Usage, UserRecord,
 };
 use trustrelay_token::TokenDigest;
 use uuid::Uuid;
@@ -81,12 +81,12 @@ async fn bind_secret(links: &Links, fingerprint: &[u8; 16]) -> Result<bool, Fail
 
 #[async_trait]
 impl Store for PostgresStore {
-    async fn insert_user(&self, user: &UserRecord) -> Result<(), StoreError> {
-        self.links.run(|| users::insert(&self.links, user)).await
+    async fn insert_user(&self, user: &UserRecord, audit: &AuditEntry) -> Result<(), StoreError> {
+        self.links.run(|| users::insert(&self.links, user, audit)).await
     }
 
-    async fn insert_first_user(&self, user: &UserRecord) -> Result<bool, StoreError> {
-        self.links.run(|| users::insert_first(&self.links, user)).await
+    async fn insert_first_user(&self, user: &UserRecord, audit: &AuditEntry) -> Result<bool, StoreError> {
+        self.links.run(|| users::insert_first(&self.links, user, audit)).await
     }
 
     async fn user_by_id(&self, user_id: Uuid) -> Result<Option<UserRecord>, StoreError> {
@@ -110,8 +110,9 @@ impl Store for PostgresStore {
         user_id: Uuid,
         at: Option<Timestamp>,
         now: Timestamp,
+        audit: &AuditEntry,
     ) -> Result<Option<u64>, StoreError> {
-        self.links.run(|| users::set_disabled(&self.links, user_id, at, now)).await
+        self.links.run(|| users::set_disabled(&self.links, user_id, at, now, audit)).await
     }
 
     async fn set_password(
@@ -119,12 +120,13 @@ impl Store for PostgresStore {
         user_id: Uuid,
         password_hash: &str,
         keep: Option<[u8; 32]>,
+        audit: &AuditEntry,
     ) -> Result<(), StoreError> {
-        self.links.run(|| users::set_password(&self.links, user_id, password_hash, keep)).await
+        self.links.run(|| users::set_password(&self.links, user_id, password_hash, keep, audit)).await
     }
 
-    async fn insert_pat(&self, pat: &PatRecord, limit: u64) -> Result<(), StoreError> {
-        self.links.run(|| pats::insert(&self.links, pat, limit)).await
+    async fn insert_pat(&self, pat: &PatRecord, limit: u64, audit: &AuditEntry) -> Result<(), StoreError> {
+        self.links.run(|| pats::insert(&self.links, pat, limit, audit)).await
     }
 
     async fn pat_by_digest(
@@ -142,8 +144,13 @@ impl Store for PostgresStore {
         self.links.run(|| pats::active(&self.links, user_id, now)).await
     }
 
-    async fn revoke_pat(&self, pat_id: Uuid, at: Timestamp) -> Result<Option<RevokeOutcome>, StoreError> {
-        self.links.run(|| pats::revoke(&self.links, pat_id, at)).await
+    async fn revoke_pat(
+        &self,
+        pat_id: Uuid,
+        at: Timestamp,
+        audit: &AuditEntry,
+    ) -> Result<Option<RevokeOutcome>, StoreError> {
+        self.links.run(|| pats::revoke(&self.links, pat_id, at, audit)).await
     }
 
     async fn record_usage(&self, notes: &[Usage]) -> Result<(), StoreError> {
@@ -162,8 +169,8 @@ impl Store for PostgresStore {
         self.links.run(|| activity::forget(&self.links, before, limit)).await
     }
 
-    async fn insert_session(&self, session: &SessionRecord) -> Result<(), StoreError> {
-        self.links.run(|| sessions::insert(&self.links, session)).await
+    async fn insert_session(&self, session: &SessionRecord, audit: &AuditEntry) -> Result<(), StoreError> {
+        self.links.run(|| sessions::insert(&self.links, session, audit)).await
     }
 
     async fn session_by_digest(
@@ -173,12 +180,17 @@ impl Store for PostgresStore {
         self.links.run(|| sessions::by_digest(&self.links, digest)).await
     }
 
-    async fn delete_session(&self, digest: &[u8; 32]) -> Result<bool, StoreError> {
-        self.links.run(|| sessions::delete(&self.links, digest)).await
+    async fn delete_session(&self, digest: &[u8; 32], audit: &AuditEntry) -> Result<bool, StoreError> {
+        self.links.run(|| sessions::delete(&self.links, digest, audit)).await
     }
 
-    async fn delete_sessions_of(&self, user_id: Uuid, keep: Option<[u8; 32]>) -> Result<u64, StoreError> {
-        self.links.run(|| sessions::delete_of(&self.links, user_id, keep)).await
+    async fn delete_sessions_of(
+        &self,
+        user_id: Uuid,
+        keep: Option<[u8; 32]>,
+        audit: &AuditEntry,
+    ) -> Result<u64, StoreError> {
+        self.links.run(|| sessions::delete_of(&self.links, user_id, keep, audit)).await
     }
 
     async fn delete_expired_sessions(&self, now: Timestamp) -> Result<u64, StoreError> {

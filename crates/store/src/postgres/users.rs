@@ -1,18 +1,21 @@
 //! Accounts. An account's row is also the lock that orders the changes to its tokens (`pats`).
 
-use futures_util::future::{try_join, try_join3, try_join4};
+use futures_util::future::{try_join, try_join3, try_join5};
 use jiff::Timestamp;
 use tokio_postgres::types::ToSql;
-use trustrelay_authority::{StoreError, UserRecord};
+use trustrelay_authority::{AuditEntry, StoreError, UserRecord};
 use uuid::Uuid;
 
+use super::audit::Entry;
 use super::errors::Failure;
 use super::link::Links;
 use super::log;
 use super::rows::{self, USER, get, number};
 
-pub(super) async fn insert(links: &Links, user: &UserRecord) -> Result<(), Failure> {
+pub(super) async fn insert(links: &Links, user: &UserRecord, audit: &AuditEntry) -> Result<(), Failure> {
+    let entry = Entry::of(audit)?;
     let link = links.link().await?;
+    let append = Entry::statement(&link).await?;
     let insert = link
         .prepare(
             "INSERT INTO users (user_id, email, password_hash, is_admin, created_at, disabled_at) VALUES ($1, $2, $3, $4, $5, $6) \
@@ -23,12 +26,22 @@ pub(super) async fn insert(links: &Links, user: &UserRecord) -> Result<(), Failu
         (user.created_at.as_microsecond(), user.disabled_at.map(Timestamp::as_microsecond));
     let values: [&(dyn ToSql + Sync); 6] =
         [&user.user_id, &user.email, &user.password_hash, &user.is_admin, &created, &disabled];
-    let inserted = link.count(&insert, &values).await?;
-    link.keep(if inserted == 0 { Err(StoreError::EmailTaken.into()) } else { Ok(()) })
+    let ((), inserted) = try_join(link.batch("BEGIN"), link.count(&insert, &values)).await?;
+    if inserted == 0 {
+        return link.undo(Err(StoreError::EmailTaken.into())).await?;
+    }
+    try_join(entry.append(&link, &append), link.batch("COMMIT")).await?;
+    link.keep(Ok(()))
 }
 
-pub(super) async fn insert_first(links: &Links, user: &UserRecord) -> Result<bool, Failure> {
+pub(super) async fn insert_first(
+    links: &Links,
+    user: &UserRecord,
+    audit: &AuditEntry,
+) -> Result<bool, Failure> {
+    let entry = Entry::of(audit)?;
     let link = links.link().await?;
+    let append = Entry::statement(&link).await?;
     let insert = link
         .prepare(
             "INSERT INTO users (user_id, email, password_hash, is_admin, created_at, disabled_at) SELECT $1, $2, $3, $4, $5, $6 \
@@ -40,13 +53,16 @@ pub(super) async fn insert_first(links: &Links, user: &UserRecord) -> Result<boo
     let values: [&(dyn ToSql + Sync); 6] =
         [&user.user_id, &user.email, &user.password_hash, &user.is_admin, &created, &disabled];
     // The lock keeps out everyone who adds an account: there is no row yet that could be locked instead.
-    let ((), inserted, ()) = try_join3(
+    let ((), inserted) = try_join(
         link.batch("BEGIN; LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE"),
         link.count(&insert, &values),
-        link.batch("COMMIT"),
     )
     .await?;
-    Ok(link.keep(inserted == 1))
+    if inserted == 0 {
+        return link.undo(false).await;
+    }
+    try_join(entry.append(&link, &append), link.batch("COMMIT")).await?;
+    Ok(link.keep(true))
 }
 
 pub(super) async fn by_id(links: &Links, user_id: Uuid) -> Result<Option<UserRecord>, Failure> {
@@ -88,8 +104,11 @@ pub(super) async fn set_disabled(
     user_id: Uuid,
     at: Option<Timestamp>,
     now: Timestamp,
+    audit: &AuditEntry,
 ) -> Result<Option<u64>, Failure> {
+    let entry = Entry::of(audit)?;
     let link = links.link().await?;
+    let append_audit = Entry::statement(&link).await?;
     let lock = link
         .prepare(
             "SELECT disabled_at IS NOT NULL, changed_seq FROM users WHERE user_id = $1 FOR NO KEY UPDATE",
@@ -111,10 +130,11 @@ pub(super) async fn set_disabled(
     }
     let kind = if at.is_some() { "disabled" } else { "enabled" };
     // All at once: the log's head is not held while this node thinks.
-    let (seq, _, _, ()) = try_join4(
+    let (seq, _, _, (), ()) = try_join5(
         link.row(&append, &[&now.as_microsecond(), &kind, &Some(user_id)]),
         link.count(&update, &[&user_id, &at.map(Timestamp::as_microsecond)]),
         link.count(&sign_out, &[&user_id, &at.is_some()]),
+        entry.append(&link, &append_audit),
         link.batch(log::TELL_AND_COMMIT),
     )
     .await?;
@@ -127,19 +147,22 @@ pub(super) async fn set_password(
     user_id: Uuid,
     password_hash: &str,
     keep: Option<[u8; 32]>,
+    audit: &AuditEntry,
 ) -> Result<(), Failure> {
+    let entry = Entry::of(audit)?;
     let link = links.link().await?;
+    let append = Entry::statement(&link).await?;
     let update = link.prepare("UPDATE users SET password_hash = $2 WHERE user_id = $1").await?;
     let sign_out = link
         .prepare("DELETE FROM browser_sessions WHERE user_id = $1 AND digest IS DISTINCT FROM $2")
         .await?;
     let keep = keep.as_ref().map(|digest| &digest[..]);
-    let ((), updated, _, ()) = try_join4(
-        link.batch("BEGIN"),
-        link.count(&update, &[&user_id, &password_hash]),
-        link.count(&sign_out, &[&user_id, &keep]),
-        link.batch("COMMIT"),
-    )
-    .await?;
-    link.keep(if updated == 0 { Err(StoreError::UserGone.into()) } else { Ok(()) })
+    let ((), updated) =
+        try_join(link.batch("BEGIN"), link.count(&update, &[&user_id, &password_hash])).await?;
+    if updated == 0 {
+        return link.undo(Err(StoreError::UserGone.into())).await?;
+    }
+    try_join3(link.count(&sign_out, &[&user_id, &keep]), entry.append(&link, &append), link.batch("COMMIT"))
+        .await?;
+    link.keep(Ok(()))
 }

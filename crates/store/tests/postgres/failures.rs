@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
+use trustrelay_authority::contract::AUDIT;
 use trustrelay_authority::{Renewal, ServerSecret, Store, StoreError};
 use trustrelay_store::PostgresStore;
 use trustrelay_token::{Denied, Verifier};
@@ -20,15 +21,16 @@ async fn a_lock_that_is_never_released_is_unavailable_in_bounded_time_and_leaves
     let pat = issued(&fresh).await;
     let client = fresh.client().await;
     client.batch_execute("BEGIN; LOCK TABLE pats IN ACCESS EXCLUSIVE MODE").await.expect("locks");
-    let answers =
-        async { tokio::join!(fresh.revoke_pat(pat.pat_id, pat.created_at), fresh.pat_by_id(pat.pat_id)) };
+    let answers = async {
+        tokio::join!(fresh.revoke_pat(pat.pat_id, pat.created_at, &AUDIT), fresh.pat_by_id(pat.pat_id))
+    };
     let (revoked, found) = timeout(PATIENCE, answers).await.expect("it gives up");
     assert!(matches!(revoked, Err(StoreError::Unavailable(_))), "{revoked:?}");
     assert!(matches!(found, Err(StoreError::Unavailable(_))), "{found:?}");
     client.batch_execute("ROLLBACK").await.expect("lets go");
     assert_eq!(fresh.pat_by_id(pat.pat_id).await.expect("works again"), Some(pat.clone()));
     assert_eq!(fresh.log_head().await.expect("asks"), 0, "what was refused is not done");
-    assert!(fresh.revoke_pat(pat.pat_id, pat.created_at).await.expect("asks").expect("there").newly);
+    assert!(fresh.revoke_pat(pat.pat_id, pat.created_at, &AUDIT).await.expect("asks").expect("there").newly);
 }
 
 /// The caller's connection is closed, and its transaction with it; as often as that happens, the others get theirs.
@@ -41,7 +43,7 @@ async fn a_caller_that_goes_away_leaves_no_transaction_open() {
         client.batch_execute("BEGIN; SELECT 1 FROM users FOR UPDATE").await.expect("locks");
         tokio::select! {
             biased;
-            done = fresh.revoke_pat(pat.pat_id, pat.created_at) => panic!("the account's row is locked: {done:?}"),
+            done = fresh.revoke_pat(pat.pat_id, pat.created_at, &AUDIT) => panic!("the account's row is locked: {done:?}"),
             () = until_waiting(1, &client) => {}
         }
         client.batch_execute("ROLLBACK").await.expect("lets go");
@@ -53,7 +55,7 @@ async fn a_caller_that_goes_away_leaves_no_transaction_open() {
             "it is in no one's transaction"
         );
     }
-    assert!(fresh.revoke_pat(pat.pat_id, pat.created_at).await.expect("asks").expect("there").newly);
+    assert!(fresh.revoke_pat(pat.pat_id, pat.created_at, &AUDIT).await.expect("asks").expect("there").newly);
     let open = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
     until("none is open", async || client.query(open, &[]).await.expect("asks").is_empty()).await;
 }
@@ -123,7 +125,7 @@ async fn a_synchronous_standby_takes_over_with_all_that_was_answered() {
     let node = Uuid::now_v7();
     assert_eq!(store.renew_lease(&lease(node, 0, LONG)).await.expect("asks"), Renewal::Held);
     let pat = issued(&store).await;
-    let seq = store.revoke_pat(pat.pat_id, pat.created_at).await.expect("asks").expect("there").seq;
+    let seq = store.revoke_pat(pat.pat_id, pat.created_at, &AUDIT).await.expect("asks").expect("there").seq;
     primary.crash();
     assert!(matches!(store.log_head().await, Err(StoreError::Unavailable(_))), "nobody can be written to");
     standby.promote();

@@ -1,5 +1,6 @@
 //! Stories of the row on which a renewal and a revocation meet: each would be wrong if one of the locks were left out.
 
+use trustrelay_authority::contract::AUDIT;
 use trustrelay_authority::{Renewal, Store};
 use uuid::Uuid;
 
@@ -205,7 +206,7 @@ async fn uses_and_revocations_of_the_same_tokens_get_along() {
             parent_id: Some(parent.pat_id),
             ..parent.clone()
         };
-        fresh.insert_pat(&child, 100).await.expect("inserted");
+        fresh.insert_pat(&child, 100, &AUDIT).await.expect("inserted");
         pats.push(child);
     }
     let note = |pat: &trustrelay_authority::PatRecord| trustrelay_authority::Usage {
@@ -230,7 +231,8 @@ async fn uses_and_revocations_of_the_same_tokens_get_along() {
             locked.expect("who waits for the first row holds no later one");
         };
         if revokes {
-            let (revoked, ()) = tokio::join!(fresh.revoke_pat(parent.pat_id, parent.created_at), look);
+            let (revoked, ()) =
+                tokio::join!(fresh.revoke_pat(parent.pat_id, parent.created_at, &AUDIT), look);
             assert!(revoked.expect("asks").expect("there").newly);
         } else {
             let (used, ()) = tokio::join!(fresh.record_usage(&notes), look);

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio_postgres::Client;
+use trustrelay_authority::contract::AUDIT;
 use trustrelay_authority::{
     Authority, AuthorityConfig, Cut, Expiry, Issued, Lease, NewAccount, NewPat, PatRecord, Renewal,
     ServerSecret, Store, SystemClock, UserRecord,
@@ -51,7 +52,7 @@ pub async fn added(store: &PostgresStore) -> UserRecord {
         created_at: jiff::Timestamp::UNIX_EPOCH,
         disabled_at: None,
     };
-    store.insert_user(&user).await.expect("added");
+    store.insert_user(&user, &AUDIT).await.expect("added");
     user
 }
 
@@ -59,7 +60,7 @@ pub async fn added(store: &PostgresStore) -> UserRecord {
 pub async fn change(store: &PostgresStore) -> u64 {
     let user = added(store).await;
     let at = user.created_at;
-    store.set_user_disabled(user.user_id, Some(at), at).await.expect("disabled").expect("there")
+    store.set_user_disabled(user.user_id, Some(at), at, &AUDIT).await.expect("disabled").expect("there")
 }
 
 /// An account with a token.
@@ -82,7 +83,7 @@ pub async fn issued(store: &PostgresStore) -> PatRecord {
         revoked_at: None,
         last_used_at: None,
     };
-    store.insert_pat(&pat, 10).await.expect("inserted");
+    store.insert_pat(&pat, 10, &AUDIT).await.expect("inserted");
     pat
 }
 

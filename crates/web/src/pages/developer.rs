@@ -1,15 +1,13 @@
 //! `/settings/developer`: the tokens; and the new one, once.
 
-use std::sync::Arc;
-
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 use serde::Deserialize;
-use trustrelay_authority::{Expiry, Issued, NewPat, PatRecord};
-use trustrelay_token::{Principal, ScopeSet};
+use trustrelay_authority::{By, Expiry, Issued, NewPat, PatRecord};
+use trustrelay_token::ScopeSet;
 
 use crate::credential::host_of;
 use crate::error::ApiError;
@@ -73,7 +71,7 @@ pub(crate) async fn show(
 ) -> Response {
     let filled = Filled { scopes: vec!["mcp".into()], ..Filled::default() };
     let done = came.revoked.is_some().then_some("The token is revoked. Nothing accepts it any more.");
-    render(&state, &browser.principal, &filled, None, None, done).await
+    render(&state, &browser.by, &filled, None, None, done).await
 }
 
 pub(crate) async fn create(
@@ -88,15 +86,15 @@ pub(crate) async fn create(
         scope: filled.scope(),
         expiry: filled.days.map_or(Expiry::Default, Expiry::Days),
     };
-    match state.issue(&browser.principal, new).await {
+    match state.issue(&browser.by, new).await {
         Ok(issued) => {
             let panel = new_token(&issued, &base(&state, &parts));
             let fresh = Filled { scopes: vec!["mcp".into()], ..Filled::default() };
-            render(&state, &browser.principal, &fresh, None, Some(panel), None).await
+            render(&state, &browser.by, &fresh, None, Some(panel), None).await
         }
         Err(error) => {
             let error = ApiError::from(error);
-            let page = render(&state, &browser.principal, &filled, Some(error.message()), None, None).await;
+            let page = render(&state, &browser.by, &filled, Some(error.message()), None, None).await;
             error.with_body(page)
         }
     }
@@ -112,7 +110,7 @@ fn base(state: &AppState, parts: &Parts) -> String {
 
 async fn render(
     state: &AppState,
-    by: &Arc<Principal>,
+    by: &By,
     filled: &Filled,
     problem: Option<&str>,
     panel: Option<Markup>,

@@ -76,11 +76,12 @@ fn local(next: &str) -> &str {
 
 pub(crate) async fn sign_out(
     State(state): State<AppState>,
+    From(address): From,
     OnPage(_): OnPage<SameOrigin>,
     headers: HeaderMap,
 ) -> Response {
     for cookie in session_cookies(&headers) {
-        if let Err(error) = state.authority.logout(&cookie).await {
+        if let Err(error) = state.authority.logout(&cookie, address).await {
             return failed(error.into());
         }
     }

@@ -46,7 +46,7 @@ fn page(email: &str, problem: Option<&str>, done: Option<&str>) -> Markup {
 }
 
 pub(crate) async fn show(Person(browser): Person) -> Markup {
-    page(&browser.principal.email, None, None)
+    page(&browser.by.email, None, None)
 }
 
 #[derive(Deserialize)]
@@ -60,10 +60,10 @@ pub(crate) async fn change_password(
     Person(browser): Person,
     Filled(form): Filled<Change>,
 ) -> Response {
-    let email = &browser.principal.email;
+    let email = &browser.by.email;
     let changed = state
         .authority
-        .change_password(&browser.principal, &browser.cookie, form.current_password, form.new_password)
+        .change_password(&browser.by, &browser.cookie, form.current_password, form.new_password)
         .await;
     match changed {
         Ok(()) => page(email, None, Some("The password is changed.")).into_response(),
@@ -76,14 +76,14 @@ pub(crate) async fn change_password(
 }
 
 pub(crate) async fn sign_out_everywhere(State(state): State<AppState>, Person(browser): Person) -> Response {
-    match state.authority.sign_out_everywhere(&browser.principal, Some(&browser.cookie)).await {
+    match state.authority.sign_out_everywhere(&browser.by, Some(&browser.cookie)).await {
         Ok(ended) => {
             let done = match ended {
                 0 => "No other browser was signed in.".to_owned(),
                 1 => "Signed out of 1 other browser.".to_owned(),
                 _ => format!("Signed out of {ended} other browsers."),
             };
-            page(&browser.principal.email, None, Some(&done)).into_response()
+            page(&browser.by.email, None, Some(&done)).into_response()
         }
         Err(error) => failed(error.into()),
     }

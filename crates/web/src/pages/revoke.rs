@@ -21,21 +21,21 @@ pub(crate) async fn show(
     OnPage(Segment(id)): OnPage<Segment>,
 ) -> Response {
     let found = match pat_ref(&id) {
-        Ok(which) => state.authority.get(&browser.principal, which).await.map_err(ApiError::from),
+        Ok(which) => state.authority.get(&browser.by, which).await.map_err(ApiError::from),
         Err(error) => Err(error),
     };
     let pat = match found {
         Ok(pat) => pat,
         Err(error) => return failed(error),
     };
-    let all = match state.authority.list(&browser.principal).await {
+    let all = match state.authority.list(&browser.by).await {
         Ok(all) => all,
         Err(error) => return failed(error.into()),
     };
     let children = made_with(&pat, &all);
     let now = state.authority.clock().now();
     let question = question(&pat, &children, now);
-    layout::settings("Revoke a token", &browser.principal.email, Tab::Developer, question).into_response()
+    layout::settings("Revoke a token", &browser.by.email, Tab::Developer, question).into_response()
 }
 
 /// The tokens that were made with a token, and with those, and so on: they are revoked with it.
@@ -85,7 +85,7 @@ pub(crate) async fn submit(
     OnPage(Segment(id)): OnPage<Segment>,
 ) -> Response {
     let revoked = match pat_ref(&id) {
-        Ok(which) => state.revoke(&browser.principal, which).await.map_err(ApiError::from),
+        Ok(which) => state.revoke(&browser.by, which).await.map_err(ApiError::from),
         Err(error) => Err(error),
     };
     match revoked {

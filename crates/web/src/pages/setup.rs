@@ -74,7 +74,9 @@ pub(crate) async fn submit(
     if !state.authority.setup_is_open(&form.token) {
         return closed();
     }
-    if let Err(error) = state.authority.set_up(&form.token, form.email.clone(), form.password.clone()).await {
+    if let Err(error) =
+        state.authority.set_up(&form.token, form.email.clone(), form.password.clone(), address).await
+    {
         let error = ApiError::from(error);
         let page = page(&form.token, &form.email, Some(error.message()));
         return error.with_body(page);

@@ -22,14 +22,14 @@ pub(crate) async fn show(
     OnPage(Segment(id)): OnPage<Segment>,
 ) -> Response {
     let found = match pat_ref(&id) {
-        Ok(which) => state.authority.activity(&browser.principal, which).await.map_err(ApiError::from),
+        Ok(which) => state.authority.activity(&browser.by, which).await.map_err(ApiError::from),
         Err(error) => Err(error),
     };
     match found {
         Ok(activity) => {
             let page = page(&activity, state.authority.clock().now());
             let title = format!("{} · Developer", activity.pat.name);
-            layout::settings(&title, &browser.principal.email, Tab::Developer, page).into_response()
+            layout::settings(&title, &browser.by.email, Tab::Developer, page).into_response()
         }
         Err(error) => failed(error),
     }

@@ -23,7 +23,7 @@ pub(crate) async fn handle(
         return Err(ApiError::bad_request(message));
     }
     for cookie in session_cookies(&headers) {
-        state.authority.logout(&cookie).await?;
+        state.authority.logout(&cookie, by.address).await?;
     }
     let mut answer = Value { value: json!({}) }.into_response();
     answer.headers_mut().insert(SET_COOKIE, no_cookie(&state)?);

@@ -1,28 +1,30 @@
 //! A store in memory: the plain model of what a store does, with places where a test can hold it up or break it.
 //! It looks through everything for everything, so that it can be checked by reading.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod audit;
+mod calls;
+
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 use trustrelay_token::TokenDigest;
 use uuid::Uuid;
 
+use self::audit::append;
+use self::calls::{add_up, day_of, newest_first, of};
 use super::gate::Gate;
 use super::nodes::{Node, StoreClock};
+use crate::audit::{AuditEntry, AuditRecord};
 use crate::record::{
     Call, Change, DayCalls, KeptActivity, LogEntry, PatRecord, RevokedPat, SessionRecord, TokenCalls, Usage,
     UserRecord,
 };
-use crate::store::{
-    Holder, LATEST_CALLS, Lease, NodeRecord, OTHER_TOOL, Renewal, RevokeOutcome, Store, StoreError,
-    TOOLS_A_DAY,
-};
+use crate::store::{Holder, LATEST_CALLS, Lease, NodeRecord, Renewal, RevokeOutcome, Store, StoreError};
 
 #[derive(Default)]
 struct Data {
@@ -41,6 +43,7 @@ struct Data {
     clock: StoreClock,
     cuts: BTreeMap<(u64, Uuid), u64>,
     fingerprint: Option<[u8; 16]>,
+    audit: Vec<AuditRecord>,
 }
 
 /// See the module.
@@ -81,7 +84,7 @@ impl MemoryStore {
 
     /// Another process's revocation: committed, and not told to anyone.
     pub fn revoke_behind_the_back(&self, pat_id: Uuid, at: Timestamp) -> u64 {
-        revoke(&mut self.data.lock(), pat_id, at).expect("known").seq
+        revoke(&mut self.data.lock(), pat_id, at, &super::AUDIT).expect("known").expect("known").seq
     }
 }
 
@@ -93,10 +96,15 @@ fn log_after(data: &Data, seq: u64) -> Vec<LogEntry> {
     data.log.iter().filter(|entry| entry.seq > seq).take(1000).cloned().collect()
 }
 
-fn revoke(data: &mut Data, pat_id: Uuid, at: Timestamp) -> Option<RevokeOutcome> {
-    let pat = data.pats.iter().find(|pat| pat.pat_id == pat_id)?;
+fn revoke(
+    data: &mut Data,
+    pat_id: Uuid,
+    at: Timestamp,
+    audit: &AuditEntry,
+) -> Result<Option<RevokeOutcome>, StoreError> {
+    let Some(pat) = data.pats.iter().find(|pat| pat.pat_id == pat_id) else { return Ok(None) };
     if let Some(revoked_at) = pat.revoked_at {
-        return Some(RevokeOutcome { revoked_at, seq: data.revoked_seq[&pat_id], newly: false });
+        return Ok(Some(RevokeOutcome { revoked_at, seq: data.revoked_seq[&pat_id], newly: false }));
     }
     let mut tree = vec![pat_id];
     let mut at_index = 0;
@@ -115,44 +123,8 @@ fn revoke(data: &mut Data, pat_id: Uuid, at: Timestamp) -> Option<RevokeOutcome>
         data.revoked_seq.insert(pat.pat_id, seq);
     }
     data.log.push(LogEntry { seq, at, change: Change::PatsRevoked(revoked) });
-    Some(RevokeOutcome { revoked_at: at, seq, newly: true })
-}
-
-fn day_of(at: Timestamp) -> Date {
-    TimeZone::UTC.to_datetime(at).date()
-}
-
-fn of<T>(all: &[(Uuid, T)], pat_id: Uuid) -> impl DoubleEndedIterator<Item = &T> {
-    all.iter().filter(move |(of, _)| *of == pat_id).map(|(_, one)| one)
-}
-
-fn newest_first(calls: &[(Uuid, Call)], pat_id: Uuid) -> Vec<Call> {
-    let mut calls: Vec<_> = of(calls, pat_id).rev().cloned().collect();
-    calls.sort_by_key(|call| std::cmp::Reverse(call.at));
-    calls
-}
-
-fn add_up(days: &mut Vec<(Uuid, DayCalls)>, pat_id: Uuid, mut more: DayCalls) {
-    let tools: HashSet<_> = of(days, pat_id)
-        .filter(|calls| calls.day == more.day && calls.tool != OTHER_TOOL)
-        .map(|calls| (&calls.upstream, &calls.tool))
-        .collect();
-    if !tools.contains(&(&more.upstream, &more.tool)) && tools.len() >= TOOLS_A_DAY {
-        OTHER_TOOL.clone_into(&mut more.tool);
-    }
-    let same = |calls: &DayCalls| {
-        (calls.day, &calls.upstream, &calls.tool, &calls.outcome)
-            == (more.day, &more.upstream, &more.tool, &more.outcome)
-    };
-    match days.iter_mut().find(|(of, calls)| *of == pat_id && same(calls)) {
-        Some((_, sum)) => {
-            sum.calls += more.calls;
-            sum.duration += more.duration;
-            sum.bytes_in += more.bytes_in;
-            sum.bytes_out += more.bytes_out;
-        }
-        None => days.push((pat_id, more)),
-    }
+    append(data, audit)?;
+    Ok(Some(RevokeOutcome { revoked_at: at, seq, newly: true }))
 }
 
 fn is_active(pat: &PatRecord, now: Timestamp) -> bool {
@@ -161,20 +133,21 @@ fn is_active(pat: &PatRecord, now: Timestamp) -> bool {
 
 #[async_trait]
 impl Store for MemoryStore {
-    async fn insert_user(&self, user: &UserRecord) -> Result<(), StoreError> {
+    async fn insert_user(&self, user: &UserRecord, audit: &AuditEntry) -> Result<(), StoreError> {
         let mut data = self.data()?;
         if data.users.iter().any(|other| other.email == user.email) {
             return Err(StoreError::EmailTaken);
         }
         data.users.push(user.clone());
-        Ok(())
+        append(&mut data, audit)
     }
 
-    async fn insert_first_user(&self, user: &UserRecord) -> Result<bool, StoreError> {
+    async fn insert_first_user(&self, user: &UserRecord, audit: &AuditEntry) -> Result<bool, StoreError> {
         let mut data = self.data()?;
         let first = data.users.is_empty();
         if first {
             data.users.push(user.clone());
+            append(&mut data, audit)?;
         }
         Ok(first)
     }
@@ -202,6 +175,7 @@ impl Store for MemoryStore {
         user_id: Uuid,
         at: Option<Timestamp>,
         now: Timestamp,
+        audit: &AuditEntry,
     ) -> Result<Option<u64>, StoreError> {
         let mut data = self.data()?;
         let seq = head(&data) + 1;
@@ -218,6 +192,7 @@ impl Store for MemoryStore {
         if at.is_some() {
             data.sessions.retain(|_, session| session.user_id != user_id);
         }
+        append(&mut data, audit)?;
         Ok(Some(seq))
     }
 
@@ -226,15 +201,16 @@ impl Store for MemoryStore {
         user_id: Uuid,
         hash: &str,
         keep: Option<[u8; 32]>,
+        audit: &AuditEntry,
     ) -> Result<(), StoreError> {
         let mut data = self.data()?;
         let user = data.users.iter_mut().find(|user| user.user_id == user_id).ok_or(StoreError::UserGone)?;
         user.password_hash = hash.to_owned();
         data.sessions.retain(|digest, session| session.user_id != user_id || Some(*digest) == keep);
-        Ok(())
+        append(&mut data, audit)
     }
 
-    async fn insert_pat(&self, pat: &PatRecord, limit: u64) -> Result<(), StoreError> {
+    async fn insert_pat(&self, pat: &PatRecord, limit: u64, audit: &AuditEntry) -> Result<(), StoreError> {
         let mut data = self.data()?;
         if !data.users.iter().any(|user| user.user_id == pat.user_id && user.disabled_at.is_none()) {
             return Err(StoreError::UserGone);
@@ -254,7 +230,7 @@ impl Store for MemoryStore {
             return Err(StoreError::TooManyPats(active));
         }
         data.pats.push(pat.clone());
-        Ok(())
+        append(&mut data, audit)
     }
 
     async fn pat_by_digest(
@@ -289,8 +265,13 @@ impl Store for MemoryStore {
         Ok(pats)
     }
 
-    async fn revoke_pat(&self, pat_id: Uuid, at: Timestamp) -> Result<Option<RevokeOutcome>, StoreError> {
-        Ok(revoke(&mut *self.data()?, pat_id, at))
+    async fn revoke_pat(
+        &self,
+        pat_id: Uuid,
+        at: Timestamp,
+        audit: &AuditEntry,
+    ) -> Result<Option<RevokeOutcome>, StoreError> {
+        revoke(&mut *self.data()?, pat_id, at, audit)
     }
 
     async fn record_usage(&self, notes: &[Usage]) -> Result<(), StoreError> {
@@ -357,14 +338,14 @@ impl Store for MemoryStore {
         Ok(sums + single)
     }
 
-    async fn insert_session(&self, session: &SessionRecord) -> Result<(), StoreError> {
+    async fn insert_session(&self, session: &SessionRecord, audit: &AuditEntry) -> Result<(), StoreError> {
         self.before_session.pass().await;
         let mut data = self.data()?;
         if !data.users.iter().any(|user| user.user_id == session.user_id && user.disabled_at.is_none()) {
             return Err(StoreError::UserGone);
         }
         data.sessions.insert(session.digest, session.clone());
-        Ok(())
+        append(&mut data, audit)
     }
 
     async fn session_by_digest(
@@ -378,15 +359,29 @@ impl Store for MemoryStore {
         }))
     }
 
-    async fn delete_session(&self, digest: &[u8; 32]) -> Result<bool, StoreError> {
-        Ok(self.data()?.sessions.remove(digest).is_some())
+    async fn delete_session(&self, digest: &[u8; 32], audit: &AuditEntry) -> Result<bool, StoreError> {
+        let mut data = self.data()?;
+        let was_there = data.sessions.remove(digest).is_some();
+        if was_there {
+            append(&mut data, audit)?;
+        }
+        Ok(was_there)
     }
 
-    async fn delete_sessions_of(&self, user_id: Uuid, keep: Option<[u8; 32]>) -> Result<u64, StoreError> {
+    async fn delete_sessions_of(
+        &self,
+        user_id: Uuid,
+        keep: Option<[u8; 32]>,
+        audit: &AuditEntry,
+    ) -> Result<u64, StoreError> {
         let mut data = self.data()?;
         let before = data.sessions.len();
         data.sessions.retain(|digest, session| session.user_id != user_id || Some(*digest) == keep);
-        Ok((before - data.sessions.len()) as u64)
+        let ended = (before - data.sessions.len()) as u64;
+        if ended > 0 {
+            append(&mut data, audit)?;
+        }
+        Ok(ended)
     }
 
     async fn delete_expired_sessions(&self, now: Timestamp) -> Result<u64, StoreError> {
