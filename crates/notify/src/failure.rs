@@ -1,0 +1,70 @@
+//! Why something was not delivered, and whether to try again.
+
+/// Longest text of a failure that is kept, in characters: what the other side said may be anything.
+const MAX_TEXT: usize = 200;
+
+/// Why something was not delivered. The text is one line, bounded, and may be shown to who receives the notices.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// It may go better another time.
+    #[error("{0}")]
+    Later(String),
+    /// It will not go better: nothing is tried again.
+    #[error("{0}")]
+    Permanent(String),
+}
+
+impl Failure {
+    pub(crate) fn later(text: impl std::fmt::Display) -> Self {
+        Self::Later(one_line(&text.to_string(), MAX_TEXT))
+    }
+
+    pub(crate) fn permanent(text: impl std::fmt::Display) -> Self {
+        Self::Permanent(one_line(&text.to_string(), MAX_TEXT))
+    }
+}
+
+/// A text that others chose, as one line of at most `max` characters: without control characters and without those that
+/// turn the direction of what stands beside them.
+pub(crate) fn one_line(text: &str, max: usize) -> String {
+    let harmless = |c: char| match c {
+        c if c.is_control() => ' ',
+        '\u{2028}' | '\u{2029}' => ' ',
+        '\u{061c}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{2069}'
+        | '\u{feff}' => ' ',
+        c => c,
+    };
+    let plain: String = text.chars().map(harmless).collect();
+    let mut words = plain.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some((end, _)) = words.char_indices().nth(max) {
+        let last = words[..end].char_indices().next_back().map_or(0, |(at, _)| at);
+        words.truncate(last);
+        words.push('…');
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_say_becomes_one_line_of_bounded_length() {
+        for (text, line) in [
+            ("550 5.1.1 no such user", "550 5.1.1 no such user"),
+            ("a\r\nBcc: b\u{0}\u{1b}[31m", "a Bcc: b [31m"),
+            ("  \u{202e}evil\u{2028}twice ", "evil twice"),
+            ("", ""),
+            ("exactly10!", "exactly10!"),
+        ] {
+            assert_eq!(one_line(text, 100), line, "{text:?}");
+        }
+        assert_eq!(one_line("exactly10!", 10), "exactly10!");
+        assert_eq!(one_line("exactly 11!", 10), "exactly 1…");
+        let Failure::Later(text) = Failure::later("ä".repeat(10_000)) else { panic!("later") };
+        assert_eq!(text.chars().count(), MAX_TEXT);
+    }
+}

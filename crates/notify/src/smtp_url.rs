@@ -1,0 +1,142 @@
+//! `--smtp-url`: where mail is handed in, and who we are there. It holds a password, and so it never prints.
+
+use std::fmt;
+use std::str::FromStr;
+
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+use url::Url;
+use zeroize::Zeroizing;
+
+/// Message submission (RFC 6409), and the same with TLS from the first byte on (RFC 8314).
+const SUBMISSION: u16 = 587;
+const SUBMISSIONS: u16 = 465;
+
+/// `smtp://` or `smtps://`, perhaps `user:password@` (percent-encoded), a host, perhaps a port.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct SmtpUrl {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) tls: Tls,
+    pub(crate) credentials: Option<(String, Zeroizing<String>)>,
+}
+
+/// When TLS begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tls {
+    /// With the first byte.
+    Always,
+    /// By STARTTLS, and nothing is said before it.
+    Required,
+    /// By STARTTLS, if the server offers it.
+    Offered,
+}
+
+/// A text is no [`SmtpUrl`]. The text is not repeated: it may hold a password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the SMTP URL {0}; write it as smtp://mail.example.org:587 or smtps://USER:PASSWORD@mail.example.org, with the user and the password percent-encoded"
+)]
+pub struct BadSmtpUrl(&'static str);
+
+impl FromStr for SmtpUrl {
+    type Err = BadSmtpUrl;
+
+    fn from_str(text: &str) -> Result<Self, BadSmtpUrl> {
+        let url = Url::parse(text).map_err(|_| BadSmtpUrl("is no URL"))?;
+        let (port, secure) = match url.scheme() {
+            "smtp" => (SUBMISSION, false),
+            "smtps" => (SUBMISSIONS, true),
+            _ => return Err(BadSmtpUrl("begins neither with smtp:// nor with smtps://")),
+        };
+        let host = url.host_str().filter(|host| !host.is_empty()).ok_or(BadSmtpUrl("has no host"))?;
+        // An IPv6 address stands in brackets in a URL, and nowhere else.
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+            return Err(BadSmtpUrl("has something after the host and the port"));
+        }
+        let plain = |text: &str| {
+            let bytes = Zeroizing::new(percent_decode_str(text).collect::<Vec<u8>>());
+            let text = std::str::from_utf8(&bytes).map(|text| Zeroizing::new(text.to_owned()));
+            text.ok().filter(|text| !text.contains(['\0', '\r', '\n']))
+        };
+        let credentials = match (url.username(), url.password()) {
+            ("", None) => None,
+            (user, Some(password)) if !user.is_empty() => {
+                let wrong = BadSmtpUrl("has a user or a password that is no text");
+                let user = plain(user).ok_or(wrong.clone())?;
+                Some((user.as_str().to_owned(), plain(password).ok_or(wrong)?))
+            }
+            _ => return Err(BadSmtpUrl("has a user without a password, or a password without a user")),
+        };
+        let tls = match (secure, &credentials) {
+            (true, _) => Tls::Always,
+            (false, Some(_)) => Tls::Required,
+            (false, None) => Tls::Offered,
+        };
+        Ok(Self { host, port: url.port().unwrap_or(port), tls, credentials })
+    }
+}
+
+impl TryFrom<String> for SmtpUrl {
+    type Error = BadSmtpUrl;
+
+    fn try_from(text: String) -> Result<Self, BadSmtpUrl> {
+        Zeroizing::new(text).parse()
+    }
+}
+
+impl fmt::Debug for SmtpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SmtpUrl(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_says_where_how_and_as_whom() {
+        let read = |text: &str| {
+            let url: SmtpUrl = text.parse().expect(text);
+            let who = url.credentials.map(|(user, password)| format!("{user} {}", *password));
+            (url.host, url.port, url.tls, who)
+        };
+        let is =
+            |host: &str, port, tls, who: Option<&str>| (host.to_owned(), port, tls, who.map(str::to_owned));
+        assert_eq!(read("smtp://mail.example.org"), is("mail.example.org", 587, Tls::Offered, None));
+        assert_eq!(read("smtp://localhost:25/"), is("localhost", 25, Tls::Offered, None));
+        assert_eq!(read("smtps://[::1]"), is("::1", 465, Tls::Always, None));
+        assert_eq!(
+            read("smtp://ada%40example.org:p%3A%2F%40ss@h:2525"),
+            is("h", 2525, Tls::Required, Some("ada@example.org p:/@ss")),
+        );
+    }
+
+    #[test]
+    fn what_is_no_such_url_is_refused_and_never_repeated() {
+        for (text, says) in [
+            ("s3cret", "no URL"),
+            ("http://u:s3cret@h", "neither with smtp://"),
+            ("smtp://:s3cret@h", "without a user"),
+            ("smtp://s3cret@h", "without a password"),
+            ("smtp://u:s3cret@h/path", "after the host"),
+            ("smtp://u:s3cret@h?tls=none", "after the host"),
+            ("smtp://u:s3cret@h#x", "after the host"),
+            ("smtp://u:s3cret%0d%0aRSET@h", "no text"),
+            ("smtp://u:s3cret%ff@h", "no text"),
+            ("smtp:s3cret", "no host"),
+        ] {
+            let error = text.parse::<SmtpUrl>().expect_err(text).to_string();
+            assert!(error.contains(says) && !error.contains("s3cret"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn it_never_prints() {
+        let url: SmtpUrl = "smtps://ada:s3cret@mail.example.org".parse().expect("a URL");
+        assert_eq!(format!("{url:?}"), "SmtpUrl(…)");
+    }
+}

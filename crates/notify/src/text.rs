@@ -1,0 +1,285 @@
+//! What a notice says: to people as a mail, to programs as JSON. From the notice alone, so that it says the same each time it is sent.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use url::Url;
+use uuid::Uuid;
+
+use crate::failure::one_line;
+use crate::notice::{Notice, NoticeKind};
+
+/// Longest name of a token in a mail, in characters: as long as one may be.
+const MAX_NAME: usize = 100;
+/// Longest place in a mail, in characters: where a leak was seen is a URL that others chose.
+const MAX_PLACE: usize = 300;
+
+/// A notice, told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    /// One line.
+    pub subject: String,
+    /// Plain text.
+    pub body: String,
+    /// The body of a webhook's request.
+    pub json: String,
+}
+
+/// Tells a notice. `email`: the account that it is about; `base`: where this TrustRelay's pages are.
+pub fn tell(notice: &Notice, email: &str, base: &Url) -> Text {
+    let (subject, first, rest) = words(notice);
+    let link = |path: &str| base.join(path).map_or_else(|_| path.to_owned(), String::from);
+    let host = base.host_str().unwrap_or("TrustRelay");
+    let body = format!(
+        "{first}\n\n{rest}\n\nYour tokens: {}\nYour notices, and where they go: {}\n\n-- \nSent by TrustRelay at {host} to {}, because the account is yours.\n",
+        link("/settings/developer"),
+        link("/settings/notices"),
+        one_line(email, 254),
+    );
+    Text { subject, body, json: json(notice, email) }
+}
+
+/// The subject, what happened, and what to do.
+fn words(notice: &Notice) -> (String, String, &'static str) {
+    let facts = &notice.facts;
+    let name = format!("\"{}\"", one_line(facts.pat_name.as_deref().unwrap_or("?"), MAX_NAME));
+    let token = match &facts.pat_hint {
+        Some(hint) => format!("{name} ({})", one_line(hint, 10)),
+        None => name.clone(),
+    };
+    let place = facts.seen_at.as_deref().map(|place| one_line(place, MAX_PLACE));
+    let at = place.as_ref().map_or(String::new(), |place| format!(" at {place}"));
+    let from = place.as_ref().map_or(String::new(), |place| format!(", from {place}"));
+    let when = minute(notice.created_at);
+    match notice.kind {
+        NoticeKind::Expiring30d | NoticeKind::Expiring7d | NoticeKind::Expiring1d => {
+            let end = facts.expires_at.unwrap_or(notice.created_at);
+            let left = days_left(notice.created_at, end);
+            (
+                format!("Your token {name} expires {left}"),
+                format!("Your personal access token {token} expires {left}: on {}.", minute(end)),
+                "From then on it is refused, and what uses it stops working. If it is still needed, rotate it or make a new one\n\
+                 before that, and put the new secret where the old one is. If nothing uses it any more, there is nothing to do.",
+            )
+        }
+        NoticeKind::Leaked => (
+            format!("Your token {name} was found in public and has been revoked"),
+            format!(
+                "Your personal access token {token} was found where others could read it{at}. It was revoked on {when}."
+            ),
+            "It is refused from now on. Whoever saw it may have used it before: look at the token's activity, make a new token for\n\
+             what needs one, and take the old one out of where it was found.",
+        ),
+        NoticeKind::RetiredSecretUsed => (
+            format!("An old secret of your token {name} was used"),
+            format!(
+                "Somebody used an old secret of your personal access token {token} on {when}{from}. It was refused."
+            ),
+            "The secret had been replaced, and its time was over. Either something of yours was forgotten when the token was\n\
+             rotated, or somebody has a copy of the old secret. If you cannot tell, revoke the token and make a new one.",
+        ),
+        NoticeKind::UnusedEnded => {
+            let days = facts.unused_days.map_or(String::new(), |days| format!(" for {days} days"));
+            (
+                format!("Your token {name} was not used and has been revoked"),
+                format!("Your personal access token {token} was not used{days}. It was revoked on {when}."),
+                "A token that nobody uses is one that nobody misses when it is stolen. If something needs it after all, make a new one.",
+            )
+        }
+        NoticeKind::RevokedByAdmin => (
+            format!("An administrator revoked your token {name}"),
+            format!("An administrator revoked your personal access token {token} on {when}."),
+            "It is refused from now on. If something needs a token, make a new one; if you do not know why, ask your administrator.",
+        ),
+        NoticeKind::Test => (
+            "A test notice from TrustRelay".to_owned(),
+            format!("This is the test notice that was asked for on {when}."),
+            "Notices of your tokens arrive here.",
+        ),
+    }
+}
+
+/// "in 7 days", counted up: what is left of a day is a day.
+fn days_left(now: Timestamp, end: Timestamp) -> String {
+    let seconds = end.as_second().saturating_sub(now.as_second());
+    match seconds.max(0).unsigned_abs().div_ceil(24 * 3600) {
+        0 | 1 => "within a day".to_owned(),
+        days => format!("in {days} days"),
+    }
+}
+
+/// A time as people read it.
+fn minute(at: Timestamp) -> String {
+    at.strftime("%-d %B %Y at %H:%M UTC").to_string()
+}
+
+/// The shape that Standard Webhooks recommends: `type`, `timestamp`, `data`.
+#[derive(Serialize)]
+struct Message<'a> {
+    r#type: &'static str,
+    timestamp: Timestamp,
+    data: Data<'a>,
+}
+
+#[derive(Serialize)]
+struct Data<'a> {
+    notice_id: Uuid,
+    kind: &'static str,
+    user_id: Uuid,
+    email: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pat_id: Option<Uuid>,
+    #[serde(flatten)]
+    facts: &'a crate::notice::NoticeFacts,
+}
+
+fn json(notice: &Notice, email: &str) -> String {
+    let message = Message {
+        r#type: event(notice.kind),
+        timestamp: notice.created_at,
+        data: Data {
+            notice_id: notice.notice_id,
+            kind: notice.kind.name(),
+            user_id: notice.user_id,
+            email,
+            pat_id: notice.pat_id,
+            facts: &notice.facts,
+        },
+    };
+    // Nothing in it can fail to be written: no map has keys that are no strings.
+    serde_json::to_string(&message).unwrap_or_default()
+}
+
+/// The `type` of a webhook's message.
+fn event(kind: NoticeKind) -> &'static str {
+    match kind {
+        NoticeKind::Expiring30d | NoticeKind::Expiring7d | NoticeKind::Expiring1d => "token.expiring",
+        NoticeKind::Leaked => "token.leaked",
+        NoticeKind::RetiredSecretUsed => "token.retired_secret_used",
+        NoticeKind::UnusedEnded => "token.unused",
+        NoticeKind::RevokedByAdmin => "token.revoked",
+        NoticeKind::Test => "test",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::notice::NoticeFacts;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("a time")
+    }
+
+    fn notice(kind: NoticeKind) -> Notice {
+        Notice {
+            notice_id: Uuid::from_u128(1),
+            user_id: Uuid::from_u128(2),
+            pat_id: Some(Uuid::from_u128(3)),
+            kind,
+            created_at: at("2026-04-07T12:00:00Z"),
+            facts: NoticeFacts {
+                pat_name: Some("my-mcp-agent".into()),
+                pat_hint: Some("...AbCd".into()),
+                expires_at: Some(at("2026-04-14T11:59:00Z")),
+                seen_at: Some("https://example.org/ada/repo".into()),
+                unused_days: Some(90),
+            },
+        }
+    }
+
+    fn told(notice: &Notice) -> Text {
+        tell(notice, "ada@example.org", &Url::parse("https://relay.example.org").expect("a URL"))
+    }
+
+    #[test]
+    fn a_mail_says_what_happens_when_and_what_to_do() {
+        let Text { subject, body, .. } = told(&notice(NoticeKind::Expiring7d));
+        assert_eq!(subject, "Your token \"my-mcp-agent\" expires in 7 days");
+        assert_eq!(
+            body,
+            "\
+Your personal access token \"my-mcp-agent\" (...AbCd) expires in 7 days: on 14 April 2026 at 11:59 UTC.
+
+From then on it is refused, and what uses it stops working. If it is still needed, rotate it or make a new one
+before that, and put the new secret where the old one is. If nothing uses it any more, there is nothing to do.
+
+Your tokens: https://relay.example.org/settings/developer
+Your notices, and where they go: https://relay.example.org/settings/notices
+
+-- 
+Sent by TrustRelay at relay.example.org to ada@example.org, because the account is yours.
+"
+        );
+    }
+
+    #[test]
+    fn each_kind_has_its_own_words_and_names_the_token() {
+        let mut subjects = std::collections::BTreeSet::new();
+        for kind in NoticeKind::ALL {
+            let text = told(&notice(kind));
+            let is_test = kind == NoticeKind::Test;
+            assert_eq!(text.subject.contains("my-mcp-agent"), !is_test, "{}", text.subject);
+            assert_eq!(text.body.contains("\"my-mcp-agent\" (...AbCd)"), !is_test, "{}", text.body);
+            subjects.insert(text.subject);
+        }
+        // Those of the three times before the end differ by what is left, and here that is the same.
+        assert_eq!(subjects.len(), NoticeKind::ALL.len() - 2);
+        assert!(told(&notice(NoticeKind::Leaked)).body.contains("read it at https://example.org/ada/repo."));
+        assert!(told(&notice(NoticeKind::UnusedEnded)).body.contains("for 90 days"));
+    }
+
+    #[test]
+    fn what_is_left_is_counted_from_the_notice_on_and_a_begun_day_is_a_day() {
+        let now = at("2026-04-07T12:00:00Z");
+        for (end, left) in [
+            ("2026-05-07T12:00:00Z", "in 30 days"),
+            ("2026-04-12T11:00:00Z", "in 5 days"),
+            ("2026-04-08T12:00:01Z", "in 2 days"),
+            ("2026-04-08T12:00:00Z", "within a day"),
+            ("2026-04-07T12:00:01Z", "within a day"),
+            ("2026-04-07T11:00:00Z", "within a day"),
+        ] {
+            assert_eq!(days_left(now, at(end)), left, "{end}");
+        }
+    }
+
+    #[test]
+    fn a_program_is_told_the_facts_in_the_standard_s_shape() {
+        let text = told(&notice(NoticeKind::Expiring7d));
+        assert_eq!(
+            serde_json::from_str::<Value>(&text.json).expect("JSON"),
+            json!({
+                "type": "token.expiring",
+                "timestamp": "2026-04-07T12:00:00Z",
+                "data": {
+                    "notice_id": "00000000-0000-0000-0000-000000000001",
+                    "kind": "expiring_7d",
+                    "user_id": "00000000-0000-0000-0000-000000000002",
+                    "email": "ada@example.org",
+                    "pat_id": "00000000-0000-0000-0000-000000000003",
+                    "pat_name": "my-mcp-agent",
+                    "pat_hint": "...AbCd",
+                    "expires_at": "2026-04-14T11:59:00Z",
+                    "seen_at": "https://example.org/ada/repo",
+                    "unused_days": 90,
+                }
+            })
+        );
+    }
+
+    #[test]
+    fn names_that_users_chose_stay_in_their_place() {
+        let mut evil = notice(NoticeKind::Leaked);
+        evil.facts.pat_name = Some(format!("x\r\nBcc: eve@example.org\r\n\r\n\u{202e}{}", "Ü".repeat(500)));
+        evil.facts.seen_at =
+            Some("https://example.org/\n\nWe are sorry. Log in at https://evil.example".into());
+        let Text { subject, body, json } = told(&evil);
+        assert!(!subject.contains(char::is_control) && !subject.contains('\u{202e}'), "{subject:?}");
+        assert!(subject.chars().count() < 200, "{subject}");
+        assert!(!body.contains('\r') && !body.contains("\nBcc") && !body.contains("\nWe"), "{body}");
+        let value: Value = serde_json::from_str(&json).expect("JSON");
+        assert_eq!(value["data"]["pat_name"], json!(evil.facts.pat_name), "to a program, the name as it is");
+    }
+}
