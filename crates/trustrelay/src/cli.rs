@@ -89,6 +89,11 @@ pub(crate) enum Command {
         after_help = "Example: TRUSTRELAY_DATABASE_URL=postgres://… trustrelay import backup.jsonl --secret-key-file secret.key"
     )]
     Import(ArchiveFile),
+    /// Find tokens in files, by prefix and checksum: path:line:column and the hint, never the token. Exit 1 if there is one
+    #[command(
+        after_help = "Examples:\n  trustrelay scan .\n  git diff --cached | trustrelay scan -\n  trustrelay scan --sarif . > trustrelay.sarif"
+    )]
+    Scan(Scan),
     /// The server secret
     #[command(after_help = "Example: trustrelay secret generate > secret.key")]
     Secret {
@@ -257,6 +262,25 @@ pub(crate) struct TokenCheck {
     pub(crate) warn: SignedDuration,
     /// The file that holds the token; `-` or nothing: standard input, or TRUSTRELAY_TOKEN if that is set
     pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Scan {
+    /// Files, and folders with all below them but `.git` and what .gitignore leaves out; `-`: standard input
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// As JSON
+    #[arg(long, env = "TRUSTRELAY_JSON", value_parser = BoolishValueParser::new(), conflicts_with = "sarif")]
+    pub(crate) json: bool,
+    /// As SARIF 2.1.0, which code hosts show beside the code
+    #[arg(long, env = "TRUSTRELAY_SARIF", value_parser = BoolishValueParser::new())]
+    pub(crate) sarif: bool,
+    /// Look at everything: also at `.git` and at what .gitignore leaves out
+    #[arg(long, env = "TRUSTRELAY_NO_IGNORE", value_parser = BoolishValueParser::new())]
+    pub(crate) no_ignore: bool,
+    /// Leave out what matches, as a line of a .gitignore here would; may be given several times
+    #[arg(long, env = "TRUSTRELAY_EXCLUDE", value_name = "GLOB", value_delimiter = '\n')]
+    pub(crate) exclude: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, Subcommand)]

@@ -12,6 +12,7 @@ mod logging;
 mod open;
 mod output;
 mod redact;
+mod scan;
 mod serve;
 #[cfg(feature = "otlp")]
 mod traces;
@@ -94,6 +95,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Nodes(list) => commands::nodes::list(place, list).await,
         Command::Export(to) => commands::archive::export(place, &to.file).await,
         Command::Import(from) => commands::archive::import(place, &from.file).await,
+        Command::Scan(scan) => commands::scan::run(&scan),
         Command::Secret { command: SecretCommand::Generate } => commands::secret::generate(),
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod archive;
 pub(crate) mod check;
 pub(crate) mod nodes;
+pub(crate) mod scan;
 pub(crate) mod secret;
 pub(crate) mod token;
 pub(crate) mod user;
