@@ -111,6 +111,13 @@ pub(crate) struct Serve {
     /// The address that people and agents use, if a proxy stands in front
     #[arg(long, env = "TRUSTRELAY_PUBLIC_URL", value_name = "URL")]
     pub(crate) public_url: Option<Url>,
+    /// The network of a proxy in front, such as 10.0.0.0/8: where it says that a request comes from is believed, and nobody else. May be given several
+    /// times
+    #[arg(long, env = "TRUSTRELAY_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
+    pub(crate) trusted_proxy: Vec<String>,
+    /// The header in which trusted proxies say it: x-forwarded-for or forwarded. The other one is ignored [default: x-forwarded-for]
+    #[arg(long, env = "TRUSTRELAY_TRUSTED_PROXY_HEADER", value_name = "HEADER")]
+    pub(crate) trusted_proxy_header: Option<String>,
     /// Where the other nodes reach this one, such as http://10.0.0.5:8080: requests for a session that began here are carried here,
     /// whichever node they come to. For nodes that share a database
     #[arg(long, env = "TRUSTRELAY_NODE_URL", value_name = "URL")]

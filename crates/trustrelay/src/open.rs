@@ -32,6 +32,8 @@ pub(crate) struct Opened {
     pub(crate) authority: Arc<Authority>,
     /// What MCP session ids are sealed with.
     pub(crate) mcp_key: [u8; 32],
+    /// What nodes seal with what they say of a request that they carry.
+    pub(crate) carry_key: [u8; 32],
     /// Where the data is, as it may be shown.
     pub(crate) place: String,
     pub(crate) archived: Arc<dyn Archived>,
@@ -53,11 +55,11 @@ pub(crate) async fn data_at(
         Data::Directory(dir) => in_directory(location, dir, missing)?,
         Data::Database(url) => in_database(location, url, missing).await?,
     };
-    let mcp_key = stored.secret.mcp_key();
+    let (mcp_key, carry_key) = (stored.secret.mcp_key(), stored.secret.carry_key());
     let authority = Authority::open(stored.store, &[stored.secret], Arc::new(SystemClock), config)
         .await
         .with_context(|| format!("the data in {} does not open", stored.place))?;
-    Ok(Opened { authority, mcp_key, place: stored.place, archived: stored.archived })
+    Ok(Opened { authority, mcp_key, carry_key, place: stored.place, archived: stored.archived })
 }
 
 /// A store, the secret that it is used with, and where it is.

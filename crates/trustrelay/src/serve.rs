@@ -132,7 +132,7 @@ pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode>
     tokio::spawn(keep_metrics(metrics.clone()));
     let nodes = config
         .node_url
-        .map(|_| Nodes::new())
+        .map(|_| Nodes::new(&opened.carry_key))
         .transpose()
         .context("the way to other nodes cannot be set up")?;
     let stopping = CancellationToken::new();
@@ -140,6 +140,7 @@ pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode>
         public_url: config.public_url,
         secure_cookies,
         metrics: Some(metrics),
+        proxies: config.proxies,
         nodes: nodes.clone(),
         stopping: stopping.clone(),
     };

@@ -38,6 +38,18 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
             says: ["flag", "variable", "file"],
         },
         Setting {
+            flag: &["--trusted-proxy", "10.0.0.1/8"],
+            variable: ("TRUSTRELAY_TRUSTED_PROXY", "192.0.2.0/24,10.0.0.2/8"),
+            file: "trusted-proxy = [\"10.0.0.3/8\"]",
+            says: ["10.0.0.1/8", "10.0.0.2/8", "10.0.0.3/8"],
+        },
+        Setting {
+            flag: &["--trusted-proxy-header", "flag"],
+            variable: ("TRUSTRELAY_TRUSTED_PROXY_HEADER", "variable"),
+            file: "trusted-proxy-header = \"file\"",
+            says: ["flag", "variable", "`trusted-proxy-header`"],
+        },
+        Setting {
             flag: &["--drain", "900s"],
             variable: ("TRUSTRELAY_DRAIN", "800s"),
             file: "drain = \"700s\"",

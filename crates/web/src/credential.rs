@@ -1,17 +1,19 @@
 //! Who makes a request: a token in the `Authorization` header, or else the browser's session cookie.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::FromRequestParts;
 use cookie::Cookie;
 use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN, USER_AGENT};
 use http::request::Parts;
 use http::uri::Authority as HostAndPort;
 use http::{HeaderMap, HeaderName, StatusCode};
+use trustrelay_authority::By;
 use trustrelay_guard::{Refusal, bearer};
 use trustrelay_token::{Principal, Verifier};
 
+use crate::client::client;
 use crate::error::ApiError;
 use crate::pat_header::Expiry;
 use crate::state::AppState;
@@ -33,7 +35,7 @@ pub(crate) async fn verified(state: &AppState, headers: &mut HeaderMap) -> Resul
 }
 
 /// The caller of the REST API.
-pub(crate) struct Caller(pub(crate) Arc<Principal>);
+pub(crate) struct Caller(pub(crate) By);
 
 impl FromRequestParts<AppState> for Caller {
     type Rejection = ApiError;
@@ -42,20 +44,21 @@ impl FromRequestParts<AppState> for Caller {
         // With an Authorization header the cookie is not looked at, even if the token is bad.
         if parts.headers.contains_key(AUTHORIZATION) {
             let principal = verified(state, &mut parts.headers).await?;
-            state.authority.note_use(&principal, address(parts), user_agent(&parts.headers));
+            let client = client(state, &parts.extensions, &parts.headers);
+            state.authority.note_use(&principal, client.address, user_agent(&parts.headers));
             if let Some(expiry) = parts.extensions.get::<Expiry>() {
                 expiry.note(&principal);
             }
-            return Ok(Self(principal));
+            return Ok(Self(By::new(principal, client.address)));
         }
-        let Browser { principal, .. } = Browser::from_request_parts(parts, state).await?;
-        Ok(Self(principal))
+        let Browser { by, .. } = Browser::from_request_parts(parts, state).await?;
+        Ok(Self(by))
     }
 }
 
 /// A signed-in browser.
 pub(crate) struct Browser {
-    pub(crate) principal: Arc<Principal>,
+    pub(crate) by: By,
     pub(crate) cookie: String,
 }
 
@@ -69,7 +72,8 @@ impl FromRequestParts<AppState> for Browser {
         }
         let principal = state.authority.authenticate_session(&cookie).await?;
         let principal = Arc::new(principal.ok_or(Refusal::Missing)?);
-        Ok(Self { principal, cookie })
+        let address = client(state, &parts.extensions, &parts.headers).address;
+        Ok(Self { by: By::new(principal, address), cookie })
     }
 }
 
@@ -144,11 +148,6 @@ pub(crate) fn host_of(parts: &Parts) -> Option<&str> {
     header.or_else(|| parts.uri.authority().map(HostAndPort::as_str)).filter(|host| !host.is_empty())
 }
 
-/// Where a request comes from.
-pub(crate) fn address(parts: &Parts) -> Option<IpAddr> {
-    parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip())
-}
-
 pub(crate) fn user_agent(headers: &HeaderMap) -> Option<&str> {
     headers.get(USER_AGENT).and_then(|value| value.to_str().ok())
 }
@@ -156,10 +155,10 @@ pub(crate) fn user_agent(headers: &HeaderMap) -> Option<&str> {
 /// Where a request comes from, for handlers.
 pub(crate) struct From(pub(crate) Option<IpAddr>);
 
-impl<S: Send + Sync> FromRequestParts<S> for From {
+impl FromRequestParts<AppState> for From {
     type Rejection = std::convert::Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self(address(parts)))
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Self::Rejection> {
+        Ok(Self(client(state, &parts.extensions, &parts.headers).address))
     }
 }

@@ -3,6 +3,7 @@
 //! Handlers translate and never decide: decode, one call into the authority, encode.
 
 mod api;
+mod client;
 mod credential;
 mod envelope;
 mod error;
@@ -21,6 +22,7 @@ mod router;
 mod routes;
 mod state;
 
+pub use client::{ProxyHeader, TrustedProxies};
 pub use nodes::Nodes;
 pub use openapi::document as openapi;
 pub use router::router;

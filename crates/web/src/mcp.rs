@@ -15,7 +15,8 @@ use trustrelay_guard::{TOKEN_EXPIRATION, expiration};
 use trustrelay_relay::{Elsewhere, continue_trace};
 use trustrelay_token::Principal;
 
-use crate::credential::{address, user_agent, verified};
+use crate::client::client;
+use crate::credential::{user_agent, verified};
 use crate::envelope::{REQUEST_ID, request_id};
 use crate::error::{ApiError, REALM};
 use crate::gate::{Gateable, Gated, Passage, passage};
@@ -69,22 +70,21 @@ async fn named(id: HeaderValue, span: Span, work: impl Future<Output = Response>
 async fn relay(state: &AppState, upstream: Option<&str>, id: &HeaderValue, mut request: Request) -> Response {
     // Before the credential is taken out: it goes along to the node that the request belongs to.
     let nodes = state.config.nodes.as_ref().map(|nodes| (nodes, Asked::of(&request, id)));
-    keep_if_carried(&mut request);
+    keep_if_carried(state, &mut request);
+    let client = client(state, request.extensions(), request.headers());
     let principal = match verified(state, request.headers_mut()).await {
         Ok(principal) => principal,
         Err(refusal) => return refusal.response::<Body>(REALM),
     };
     request.headers_mut().remove(COOKIE);
-    let (parts, body) = request.into_parts();
-    state.authority.note_use(&principal, address(&parts), user_agent(&parts.headers));
+    state.authority.note_use(&principal, client.address, user_agent(request.headers()));
     let expires = expiration(&principal);
-    let request = Request::from_parts(parts, body);
     let mut answer = state.relay.handle(Arc::clone(&principal), upstream, request).await;
     if let Some(to) = answer.extensions_mut().remove::<Elsewhere>()
         && let Some((nodes, asked)) = nodes
     {
         // In a box: what is rare is not carried about with every request.
-        answer = match Box::pin(nodes.carry(&asked, &to)).await {
+        answer = match Box::pin(nodes.carry(&asked, &client, state.authority.clock().now(), &to)).await {
             Ok(answer) => return vouched_for(state, &principal, answer).await,
             Err(Lost::Unreached) => {
                 Box::pin(state.relay.handle(Arc::clone(&principal), upstream, asked.here(to.body))).await

@@ -1,5 +1,8 @@
 //! The other nodes. A request for a session that lives on another one is carried there as it came, with its credential, and the answer is carried
-//! back as it comes. That node judges the request as if it had come there first; nothing is taken on trust between nodes.
+//! back as it comes. That node judges the request as if it had come there first. One thing is taken on trust between nodes: the client's address,
+//! which the node that carries has seen and the other has not ([`carried`]).
+
+mod carried;
 
 use std::time::Duration;
 
@@ -8,18 +11,22 @@ use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, TE, TRANSFER_ENCODING, UPGRADE,
+};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use jiff::Timestamp;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use trustrelay_relay::{Elsewhere, Here};
 use url::Url;
 
+use crate::client::{Client, X_FORWARDED_FOR};
 use crate::envelope::REQUEST_ID;
+use crate::nodes::carried::{CARRIED, Seal};
+use crate::state::AppState;
 
-/// Says that another node has carried the request here: it goes no further.
-const CARRIED: HeaderName = HeaderName::from_static("trustrelay-carried");
 /// Of one connection, not of the request or the answer (RFC 9110 §7.6.1).
 const HOP_BY_HOP: [HeaderName; 5] =
     [CONNECTION, HeaderName::from_static("keep-alive"), TE, TRANSFER_ENCODING, UPGRADE];
@@ -30,9 +37,10 @@ const SILENCE: Duration = Duration::from_secs(5);
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 
 /// The way to the other nodes. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Nodes {
     client: reqwest::Client,
+    seal: Seal,
     stopping: CancellationToken,
 }
 
@@ -53,9 +61,11 @@ pub(crate) enum Lost {
 }
 
 impl Nodes {
+    /// `key`: what all nodes derive from their secret for this, and nobody else has.
+    ///
     /// # Errors
     /// If the system's certificates cannot be read.
-    pub fn new() -> Result<Self, reqwest::Error> {
+    pub fn new(key: &[u8; 32]) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder()
             .tcp_nodelay(true)
             .tcp_keepalive(SILENCE)
@@ -63,7 +73,7 @@ impl Nodes {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()?;
-        Ok(Self { client, stopping: CancellationToken::new() })
+        Ok(Self { client, seal: Seal::new(key), stopping: CancellationToken::new() })
     }
 
     /// Ends the streams of sessions that are carried, which would not end by themselves.
@@ -72,12 +82,19 @@ impl Nodes {
     }
 
     /// Carries a request to its session's node.
-    pub(crate) async fn carry(&self, asked: &Asked, to: &Elsewhere) -> Result<Response, Lost> {
+    pub(crate) async fn carry(
+        &self,
+        asked: &Asked,
+        client: &Client,
+        now: Timestamp,
+        to: &Elsewhere,
+    ) -> Result<Response, Lost> {
         let mut headers = asked.headers.clone();
-        for name in HOP_BY_HOP.iter().chain([&HOST, &CONTENT_LENGTH, &COOKIE]) {
+        // What proxies have said of the client has been read here, and is said in one word.
+        for name in HOP_BY_HOP.iter().chain([&HOST, &CONTENT_LENGTH, &COOKIE, &X_FORWARDED_FOR, &FORWARDED]) {
             headers.remove(name);
         }
-        headers.insert(CARRIED, HeaderValue::from_static("1"));
+        headers.insert(CARRIED, self.seal.seal(client, now, &headers));
         let mut url = to.home.clone();
         url.set_path(asked.path.path());
         url.set_query(asked.path.query());
@@ -168,9 +185,20 @@ impl Asked {
     }
 }
 
-/// Has a request that was carried here served here.
-pub(crate) fn keep_if_carried(request: &mut Request) {
-    if request.headers().contains_key(CARRIED) {
-        request.extensions_mut().insert(Here);
+/// Whom a request was carried here for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CarriedFor(pub(crate) Client);
+
+/// Has a request that was carried here served here, for whom the node says that carried it. Anybody may say that a request was carried: it saves a way, and opens
+/// nothing.
+pub(crate) fn keep_if_carried(state: &AppState, request: &mut Request) {
+    if !request.headers().contains_key(CARRIED) {
+        return;
+    }
+    request.extensions_mut().insert(Here);
+    let now = state.authority.clock().now();
+    let sealed = state.config.nodes.as_ref().and_then(|nodes| nodes.seal.open(now, request.headers()));
+    if let Some(client) = sealed {
+        request.extensions_mut().insert(CarriedFor(client));
     }
 }

@@ -10,6 +10,7 @@ use trustrelay_authority::Authority;
 use trustrelay_relay::Relay;
 use url::Url;
 
+use crate::client::TrustedProxies;
 use crate::nodes::Nodes;
 use crate::numbers::Numbers;
 
@@ -25,6 +26,8 @@ pub struct WebConfig {
     pub secure_cookies: bool,
     /// Where the numbers of `/metrics` come from.
     pub metrics: Option<PrometheusHandle>,
+    /// The proxies in front that are believed when they say whom they speak for.
+    pub proxies: TrustedProxies,
     /// The way to the other nodes, if there are any.
     pub nodes: Option<Nodes>,
     /// Cancelled when the server has been told to stop: from then on it is not ready.

@@ -13,4 +13,5 @@ mod logs;
 mod mcp;
 mod ops;
 mod pages;
+mod proxies;
 mod support;

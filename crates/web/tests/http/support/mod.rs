@@ -16,7 +16,7 @@ use trustrelay_authority::{
 };
 use trustrelay_relay::{Relay, RelayConfig, UpstreamConfig, UpstreamTransport};
 use trustrelay_store::{SqliteOptions, SqliteStore};
-use trustrelay_web::{AppState, WebConfig};
+use trustrelay_web::{AppState, TrustedProxies, WebConfig};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -58,6 +58,7 @@ pub(crate) struct Setting {
     pub(crate) secure_cookies: bool,
     pub(crate) time_limit: Duration,
     pub(crate) metrics: Option<PrometheusHandle>,
+    pub(crate) proxies: TrustedProxies,
     pub(crate) accounts: &'static [&'static str],
 }
 
@@ -68,6 +69,7 @@ impl Default for Setting {
             secure_cookies: false,
             time_limit: Duration::from_secs(30),
             metrics: None,
+            proxies: TrustedProxies::default(),
             accounts: &[ADA, EVE],
         }
     }
@@ -105,6 +107,7 @@ impl World {
             public_url: setting.public_url.map(|url| url.parse().expect("a URL")),
             secure_cookies: setting.secure_cookies,
             metrics: setting.metrics,
+            proxies: setting.proxies,
             ..WebConfig::default()
         };
         let state = AppState::new(authority.clone(), relay, web).with_time_limit(setting.time_limit);
