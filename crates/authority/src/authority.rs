@@ -17,6 +17,7 @@ use crate::fence::{Fence, KeepLease};
 use crate::index::Index;
 use crate::numbers::Numbers;
 use crate::password::Passwords;
+use crate::refusals::RefusalLog;
 use crate::secret::{ServerSecret, SessionKey};
 use crate::sessions::Throttle;
 use crate::store::Store;
@@ -94,6 +95,7 @@ pub struct Authority {
     pub(crate) usage: UsageLog,
     pub(crate) numbers: Numbers,
     pub(crate) calls: CallLog,
+    pub(crate) refusals: RefusalLog,
     pub(crate) passwords: Passwords,
     pub(crate) throttle: Throttle,
     pub(crate) setup: Mutex<Option<Setup>>,
@@ -136,6 +138,7 @@ impl Authority {
             usage: UsageLog::default(),
             numbers: Numbers::default(),
             calls: CallLog::default(),
+            refusals: RefusalLog::default(),
             passwords,
             throttle: Throttle::default(),
             setup: Mutex::new(None),
@@ -162,7 +165,7 @@ impl Authority {
         Ok(())
     }
 
-    /// Gives the lease up and writes the last uses and calls down.
+    /// Gives the lease up and writes the last uses, calls and refusals down.
     pub async fn stop(&self) {
         let tasks = std::mem::take(&mut *self.tasks.lock());
         self.fence.stop.notify_one();

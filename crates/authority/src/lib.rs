@@ -23,6 +23,7 @@ mod nodes;
 mod numbers;
 mod password;
 mod record;
+mod refusals;
 mod revoke;
 mod secret;
 mod sessions;

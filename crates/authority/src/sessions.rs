@@ -71,7 +71,7 @@ fn account(email: &str) -> Account {
 pub(crate) struct Throttle(Mutex<HashMap<Counter, (u32, Duration)>>);
 
 /// What one client has: an IPv4 address, or the /64 of an IPv6 one, within which it may choose (RFC 4291 §2.5.4).
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
         v4 => v4,
@@ -227,6 +227,7 @@ impl Authority {
                     is_admin: user.is_admin,
                     scopes: ScopeSet::all(),
                     credential: Credential::Session { expires_at: session.expires_at },
+                    limits: None,
                     life: Life::default(),
                 }));
             }

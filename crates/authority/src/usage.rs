@@ -89,7 +89,7 @@ impl Authority {
     }
 }
 
-/// Writes uses and calls down, now and then, until it is stopped or nobody uses the authority any more.
+/// Writes uses, calls and refusals down, now and then, until it is stopped or nobody uses the authority any more.
 pub(crate) async fn keep_usage(authority: Weak<Authority>) {
     let Some((every, stop)) =
         authority.upgrade().map(|me| (me.config.usage_flush, Arc::clone(&me.usage.stop)))
@@ -104,6 +104,7 @@ pub(crate) async fn keep_usage(authority: Weak<Authority>) {
         let Some(authority) = authority.upgrade() else { return };
         authority.flush_usage().await;
         authority.flush_calls().await;
+        authority.flush_refusals(stopped).await;
         if stopped {
             return;
         }

@@ -1,0 +1,151 @@
+//! Stories of refusals: noted in memory, added up, and written to the audit log in batches.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use support::World;
+use trustrelay_authority::*;
+use uuid::Uuid;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn address(n: u32) -> IpAddr {
+    Ipv4Addr::from_bits(0x0A00_0000 + n).into()
+}
+
+async fn refusals(world: &World) -> Vec<AuditEntry> {
+    let log = world.store.audit_after(0, 100_000).await.expect("asks");
+    let entries = log.iter().map(|record| AuditEntry::from_bytes(&record.entry).expect("reads"));
+    entries.filter(|entry| entry.action.starts_with("refused.")).collect()
+}
+
+fn count(entry: &AuditEntry) -> u64 {
+    entry.details.get("count").map_or(1, |count| count.parse().expect("a number"))
+}
+
+#[tokio::test]
+async fn the_same_refusal_is_told_at_once_and_then_once_a_minute_with_a_count() {
+    let world = World::new().await;
+    let by = By::new(world.browser().await.principal, Some(address(1)));
+    let refuse = || world.authority.note_refusal_to(&by, "refused.admin", &[("path", "/admin")]);
+    refuse();
+    world.authority.flush_refusals(false).await;
+    let told = refusals(&world).await;
+    assert_eq!(told.len(), 1, "at once");
+    assert_eq!((told[0].actor.clone(), told[0].user_id), (by.actor(), Some(by.user_id)));
+    assert_eq!(told[0].details.get("path").map(String::as_str), Some("/admin"));
+    assert_eq!(told[0].details.get("count"), None, "one is not counted");
+
+    let first = world.clock.now();
+    for _ in 0..3 {
+        refuse();
+        world.clock.advance(Duration::from_secs(19));
+    }
+    world.authority.flush_refusals(false).await;
+    assert_eq!(refusals(&world).await.len(), 1, "a minute is not over");
+    world.clock.advance(Duration::from_secs(3));
+    world.authority.flush_refusals(false).await;
+    let told = refusals(&world).await;
+    assert_eq!((told.len(), count(&told[1]), told[1].at), (2, 3, first));
+    let last = first.checked_add(Duration::from_secs(38)).expect("in range");
+    assert_eq!(told[1].details.get("until"), Some(&last.to_string()));
+    world.authority.flush_refusals(true).await;
+    assert_eq!(refusals(&world).await.len(), 2, "what is written down does not wait any more");
+}
+
+#[tokio::test]
+async fn what_differs_in_anything_is_told_apart() {
+    let world = World::new().await;
+    let (ada, pat) = (Some(Uuid::from_u128(1)), Some(Uuid::from_u128(2)));
+    let note = |action, from, user_id, pat_id, reason| {
+        let actor = Actor::anonymous(Some(address(from)));
+        world.authority.note_refusal(action, actor, user_id, pat_id, &[("reason", reason)]);
+    };
+    note("refused.login", 1, ada, None, "wrong");
+    note("refused.login", 1, ada, None, "wrong");
+    note("refused.token", 1, ada, None, "wrong");
+    note("refused.login", 2, ada, None, "wrong");
+    note("refused.login", 1, None, None, "wrong");
+    note("refused.login", 1, ada, pat, "wrong");
+    note("refused.login", 1, ada, None, "throttled");
+    world.authority.flush_refusals(false).await;
+    let counts: Vec<_> = refusals(&world).await.iter().map(count).collect();
+    assert_eq!(counts.iter().sum::<u64>(), 7);
+    assert_eq!(counts.len(), 6, "{counts:?}");
+}
+
+#[tokio::test]
+async fn a_network_of_version_6_is_one_place() {
+    let world = World::new().await;
+    for host in ["2001:db8:1:2::1", "2001:db8:1:2::2", "2001:db8:1:3::1"] {
+        let actor = Actor::anonymous(Some(host.parse().expect("an address")));
+        world.authority.note_refusal("refused.login", actor, None, None, &[]);
+    }
+    world.authority.flush_refusals(false).await;
+    let told = refusals(&world).await;
+    assert_eq!(told.iter().map(count).collect::<Vec<_>>(), [2, 1]);
+    assert_eq!(told[0].actor.address, Some("2001:db8:1:2::1".parse().expect("an address")), "as it came");
+}
+
+#[tokio::test]
+async fn a_flood_is_counted_in_full_in_few_entries_and_crowds_nobody_out() {
+    let world = World::new().await;
+    for n in 0..50_000 {
+        let actor = Actor::anonymous(Some(address(n)));
+        world.authority.note_refusal("refused.login", actor, None, None, &[("reason", "wrong")]);
+    }
+    let by = By::new(world.browser().await.principal, Some(address(1)));
+    world.authority.note_refusal_to(&by, "refused.admin", &[]);
+    world.authority.flush_refusals(false).await;
+    let told = refusals(&world).await;
+    let (logins, others): (Vec<_>, Vec<_>) = told.iter().partition(|entry| entry.action == "refused.login");
+    assert_eq!(logins.iter().map(|entry| count(entry)).sum::<u64>(), 50_000);
+    assert_eq!(logins.len(), 101, "a hundred that are told apart, and the rest");
+    assert_eq!(others.len(), 1);
+    assert_eq!(others[0].actor, by.actor(), "who is known has a place of its own");
+
+    // The places are free again when a minute was quiet.
+    world.clock.advance(MINUTE);
+    world.authority.flush_refusals(false).await;
+    let actor = Actor::anonymous(Some(address(70_000)));
+    world.authority.note_refusal("refused.login", actor.clone(), None, None, &[]);
+    world.authority.flush_refusals(false).await;
+    assert_eq!(refusals(&world).await.last().expect("told").actor, actor);
+}
+
+#[tokio::test]
+async fn what_the_store_did_not_take_waits_on_and_is_told_once() {
+    let world = World::new().await;
+    let note = |n| {
+        world.authority.note_refusal("refused.login", Actor::anonymous(Some(address(n))), None, None, &[]);
+    };
+    (0..60).for_each(note);
+    let first = world.clock.now();
+    world.store.broken.store(true, Ordering::SeqCst);
+    world.authority.flush_refusals(false).await;
+    world.clock.advance(Duration::from_secs(1));
+    note(0);
+    world.store.broken.store(false, Ordering::SeqCst);
+    assert_eq!(refusals(&world).await.len(), 0);
+    world.authority.flush_refusals(false).await;
+    world.authority.flush_refusals(false).await;
+    let told = refusals(&world).await;
+    assert_eq!((told.len(), told.iter().map(count).sum::<u64>()), (60, 61));
+    assert!(told.iter().all(|entry| entry.at == first), "the first of them says when");
+}
+
+#[tokio::test]
+async fn what_waits_is_written_down_at_the_end() {
+    let world = World::new().await;
+    let by = world.browser().await;
+    world.authority.note_refusal_to(&by, "refused.admin", &[]);
+    world.authority.flush_refusals(false).await;
+    world.authority.note_refusal_to(&by, "refused.admin", &[]);
+    world.authority.stop().await;
+    assert_eq!(refusals(&world).await.len(), 2);
+}
