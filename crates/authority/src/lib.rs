@@ -52,6 +52,6 @@ pub use revoke::{PatRef, Revoked};
 pub use secret::{BadSecret, ServerSecret};
 pub use sessions::SessionSecret;
 pub use store::{
-    Holder, LATEST_CALLS, Lease, NodeRecord, OTHER_TOOL, Renewal, RevokeOutcome, Store, StoreError,
-    TOOLS_A_DAY,
+    Holder, LATEST_CALLS, Lease, NodeRecord, OTHER_TOOL, REVOKE_BATCH, Renewal, RevokeOutcome, Store,
+    StoreError, TOOLS_A_DAY,
 };

@@ -19,6 +19,10 @@ pub const TOOLS_A_DAY: usize = 64;
 /// What stands for the tools beyond [`TOOLS_A_DAY`].
 pub const OTHER_TOOL: &str = "(other)";
 
+/// How many tokens are revoked in one log entry at most, not counting what descends from them: at some 500 bytes of audit each, half a
+/// megabyte in one transaction.
+pub const REVOKE_BATCH: usize = 1000;
+
 /// Why a store could not do as asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -157,13 +161,23 @@ pub trait Store: AuditStore {
     async fn pat_by_id(&self, pat_id: Uuid) -> Result<Option<PatRecord>, StoreError>;
     /// An account's tokens that are neither revoked nor expired at `now`, newest first (by `created_at`, then id).
     async fn active_pats(&self, user_id: Uuid, now: Timestamp) -> Result<Vec<PatRecord>, StoreError>;
-    /// Revokes a token and all that descend from it, in one log entry; `None` if there is no such token. Again: the first outcome.
+    /// Revokes tokens, whoever's they are, and all that descend from them, in one log entry; those that stood until then each with their
+    /// audit entry. The outcome of each, in the given order: `None` if there is no such token; again: the first outcome. At most
+    /// [`REVOKE_BATCH`], each of them once.
+    async fn revoke_pats(
+        &self,
+        pats: &[(Uuid, AuditEntry)],
+        at: Timestamp,
+    ) -> Result<Vec<Option<RevokeOutcome>>, StoreError>;
+    /// The same, of one token.
     async fn revoke_pat(
         &self,
         pat_id: Uuid,
         at: Timestamp,
         audit: &AuditEntry,
-    ) -> Result<Option<RevokeOutcome>, StoreError>;
+    ) -> Result<Option<RevokeOutcome>, StoreError> {
+        Ok(self.revoke_pats(&[(pat_id, audit.clone())], at).await?.pop().flatten())
+    }
     /// Adds up uses; `last_used_at` never goes back, and an address or a user agent that is not known leaves the last that was.
     /// Unknown tokens are passed over.
     async fn record_usage(&self, notes: &[Usage]) -> Result<(), StoreError>;

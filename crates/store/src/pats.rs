@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::audit;
 use crate::errors::OrStoreError;
-use crate::log::append;
+use crate::log::{append, head};
 use crate::sqlite::is_enabled;
 
 pub(crate) fn insert_pat(
@@ -66,11 +66,12 @@ pub(crate) fn insert_pat(
     audit::append(connection, audit)
 }
 
-pub(crate) fn revoke_pat(
+/// What became of a token that was to be revoked by entry `seq`, before anything is done.
+fn outcome(
     connection: &Connection,
     pat_id: Uuid,
     at: Timestamp,
-    audit: &AuditEntry,
+    seq: u64,
 ) -> Result<Option<RevokeOutcome>, StoreError> {
     let found: Option<(Option<i64>, Option<u64>)> = connection
         .prepare_cached("SELECT revoked_at, revoked_seq FROM pats WHERE pat_id = ?1")
@@ -78,16 +79,40 @@ pub(crate) fn revoke_pat(
         .query_row([pat_id.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()
         .or_store()?;
-    match found {
-        None => return Ok(None),
+    Ok(match found {
+        None => None,
         Some((Some(micros), Some(seq))) => {
             let revoked_at = Timestamp::from_microsecond(micros)
                 .map_err(|error| StoreError::Corrupt(error.to_string()))?;
-            return Ok(Some(RevokeOutcome { revoked_at, seq, newly: false }));
+            Some(RevokeOutcome { revoked_at, seq, newly: false })
         }
-        Some(_) => {}
+        Some(_) => Some(RevokeOutcome { revoked_at: at, seq, newly: true }),
+    })
+}
+
+pub(crate) fn revoke_pats(
+    connection: &Connection,
+    pats: &[(Uuid, AuditEntry)],
+    at: Timestamp,
+) -> Result<Vec<Option<RevokeOutcome>>, StoreError> {
+    let seq = head(connection)? + 1;
+    let outcomes = pats.iter().map(|(pat_id, _)| outcome(connection, *pat_id, at, seq));
+    let outcomes = outcomes.collect::<Result<Vec<_>, _>>()?;
+    let newly = pats.iter().zip(&outcomes);
+    let newly = newly.filter(|(_, outcome)| outcome.as_ref().is_some_and(|outcome| outcome.newly));
+    for (at_index, ((pat_id, audit), _)) in newly.enumerate() {
+        if at_index == 0 {
+            append(connection, at, "revoked", None)?;
+        }
+        revoke_tree(connection, *pat_id, at, seq)?;
+        audit::append(connection, audit)?;
     }
-    let seq = append(connection, at, "revoked", None)?;
+    Ok(outcomes)
+}
+
+/// Revokes a token and all that descend from it, as far as they stand, and names them in entry `seq`. Some may be named there
+/// already: one of the tokens that are revoked may descend from another.
+fn revoke_tree(connection: &Connection, pat_id: Uuid, at: Timestamp, seq: u64) -> Result<(), StoreError> {
     connection
         .prepare_cached(
             "WITH RECURSIVE tree (pat_id) AS (VALUES (?1) UNION SELECT p.pat_id FROM pats p JOIN tree t ON p.parent_id = t.pat_id) \
@@ -100,13 +125,12 @@ pub(crate) fn revoke_pat(
         .prepare_cached(
             "WITH RECURSIVE tree (pat_id) AS (VALUES (?1) UNION SELECT p.pat_id FROM pats p JOIN tree t ON p.parent_id = t.pat_id) \
              INSERT INTO log_pats (seq, pat_id, digest) SELECT ?2, pat_id, digest FROM pats \
-             WHERE pat_id IN (SELECT pat_id FROM tree) AND revoked_seq = ?2",
+             WHERE pat_id IN (SELECT pat_id FROM tree) AND revoked_seq = ?2 ON CONFLICT DO NOTHING",
         )
         .or_store()?
         .execute(params![pat_id.as_bytes(), seq])
         .or_store()?;
-    audit::append(connection, audit)?;
-    Ok(Some(RevokeOutcome { revoked_at: at, seq, newly: true }))
+    Ok(())
 }
 
 pub(crate) fn record_usage(connection: &Connection, notes: &[Usage]) -> Result<(), StoreError> {

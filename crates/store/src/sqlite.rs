@@ -20,7 +20,7 @@ use crate::errors::OrStoreError;
 use crate::leases;
 use crate::log::{append, head, log_after};
 use crate::open::{OpenError, SqliteOptions, prepare};
-use crate::pats::{insert_pat, record_usage, revoke_pat};
+use crate::pats::{insert_pat, record_usage, revoke_pats};
 use crate::rows::{self, PAT, PAT_COLUMNS, USER};
 use crate::threads::Threads;
 
@@ -262,14 +262,13 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn revoke_pat(
+    async fn revoke_pats(
         &self,
-        pat_id: Uuid,
+        pats: &[(Uuid, AuditEntry)],
         at: Timestamp,
-        audit: &AuditEntry,
-    ) -> Result<Option<RevokeOutcome>, StoreError> {
-        let audit = audit.clone();
-        self.threads.write(move |connection| revoke_pat(connection, pat_id, at, &audit)).await
+    ) -> Result<Vec<Option<RevokeOutcome>>, StoreError> {
+        let pats = pats.to_vec();
+        self.threads.write(move |connection| revoke_pats(connection, &pats, at)).await
     }
 
     async fn record_usage(&self, notes: &[Usage]) -> Result<(), StoreError> {

@@ -42,6 +42,11 @@ pub async fn each_change_is_told_once(store: &dyn Store) {
     store.insert_session(&session, &entry("began again")).await.expect("inserted");
     store.delete_sessions_of(ada.user_id, None, &entry("ended all")).await.expect("asks");
     store.revoke_pat(pat.pat_id, at(1), &entry("revoked")).await.expect("asks");
+    let many = [issued(store, &ada).await, issued(store, &ada).await].map(|pat| pat.pat_id);
+    let all =
+        [pat.pat_id, many[0], ada.user_id, many[1]].into_iter().zip(["again", "many", "unknown", "and more"]);
+    let all: Vec<_> = all.map(|(pat_id, action)| (pat_id, entry(action))).collect();
+    store.revoke_pats(&all, at(2)).await.expect("asks");
     store.set_user_disabled(ada.user_id, Some(at(2)), at(2), &entry("disabled")).await.expect("asks");
     store.set_user_disabled(ada.user_id, None, at(3), &entry("enabled")).await.expect("asks");
     let log = log(store).await;
@@ -54,6 +59,10 @@ pub async fn each_change_is_told_once(store: &dyn Store) {
         "began again",
         "ended all",
         "revoked",
+        "test",
+        "test",
+        "many",
+        "and more",
         "disabled",
         "enabled",
     ];

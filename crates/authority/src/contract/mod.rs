@@ -61,6 +61,9 @@ macro_rules! store_contract {
                 revoking_again_gives_the_first_outcome
                 of_many_revocations_at_once_one_is_the_first
                 revoking_a_parent_revokes_its_tree_in_one_entry
+                many_tokens_are_revoked_in_one_entry
+                of_many_tokens_those_that_stand_are_revoked
+                many_who_revoke_many_at_once_all_come_to_their_end
                 revoking_a_child_leaves_its_parent_and_siblings
                 what_was_revoked_before_keeps_its_own_time
                 an_expired_token_is_revoked_like_any_other

@@ -225,6 +225,60 @@ pub async fn revoking_a_parent_revokes_its_tree_in_one_entry(store: &dyn Store) 
     assert_eq!(named(&entry.change), revoked(&tree.iter().collect::<Vec<_>>()));
 }
 
+/// Of several accounts, with what descends from them: whoever waits for the entry waits for all.
+pub async fn many_tokens_are_revoked_in_one_entry(store: &dyn Store) {
+    let (ada, eve) = (added(store, "ada@example.org").await, added(store, "eve@example.org").await);
+    let root = issued(store, &ada).await;
+    let leaf = insert(store, child(&root)).await;
+    let (other, hers) = (issued(store, &ada).await, issued(store, &eve).await);
+    let stays = issued(store, &eve).await;
+    // One that descends from another, in either order, and is named once.
+    let asked = [leaf.pat_id, hers.pat_id, root.pat_id, other.pat_id].map(|pat_id| (pat_id, AUDIT.clone()));
+    let outcomes = store.revoke_pats(&asked, at(5)).await.expect("asks");
+    assert_eq!(outcomes, vec![Some(RevokeOutcome { revoked_at: at(5), seq: 1, newly: true }); 4]);
+    assert_eq!(named(&only_entry(store).await.change), revoked(&[&root, &leaf, &other, &hers]));
+    assert_eq!(active(store, &hers, 0).await, [stays.pat_id]);
+    assert!(active(store, &root, 0).await.is_empty());
+}
+
+/// Those that are not there, and those that were revoked before, take part in no entry.
+pub async fn of_many_tokens_those_that_stand_are_revoked(store: &dyn Store) {
+    let ada = added(store, "ada@example.org").await;
+    let (early, late) = (issued(store, &ada).await, issued(store, &ada).await);
+    let first = store.revoke_pat(early.pat_id, at(5), &AUDIT).await.expect("asks").expect("there");
+    let unknown = Uuid::now_v7();
+    let asked = |ids: &[Uuid]| ids.iter().map(|pat_id| (*pat_id, AUDIT.clone())).collect::<Vec<_>>();
+    let outcomes =
+        store.revoke_pats(&asked(&[unknown, late.pat_id, early.pat_id]), at(6)).await.expect("asks");
+    let before = RevokeOutcome { newly: false, ..first };
+    let second = RevokeOutcome { revoked_at: at(6), seq: 2, newly: true };
+    assert_eq!(outcomes, [None, Some(second), Some(before.clone())]);
+    assert_eq!(named(&log_after(store, 1).await[0].change), revoked(&[&late]));
+    let outcomes = store.revoke_pats(&asked(&[early.pat_id, unknown]), at(7)).await.expect("asks");
+    assert_eq!(outcomes, [Some(before), None]);
+    assert_eq!(store.revoke_pats(&[], at(7)).await.expect("asks"), []);
+    assert_eq!(store.log_head().await.expect("asks"), 2, "nothing was left to revoke");
+}
+
+/// Whoever revokes tokens of the same accounts in another order waits, and not in a circle.
+pub async fn many_who_revoke_many_at_once_all_come_to_their_end(store: &dyn Store) {
+    let (ada, eve) = (added(store, "ada@example.org").await, added(store, "eve@example.org").await);
+    let mut pats = Vec::new();
+    for _ in 0..5 {
+        pats.extend([issued(store, &ada).await.pat_id, issued(store, &eve).await.pat_id]);
+    }
+    let orders = (0..10).map(|turn| {
+        let mut order = pats.clone();
+        order.rotate_left(turn);
+        order.into_iter().map(|pat_id| (pat_id, AUDIT.clone())).collect::<Vec<_>>()
+    });
+    let orders: Vec<_> = orders.collect();
+    let outcomes = join_all(orders.iter().map(|order| store.revoke_pats(order, at(5)))).await;
+    let newly = outcomes.into_iter().flat_map(|outcomes| outcomes.expect("asks"));
+    assert_eq!(newly.filter(|outcome| outcome.as_ref().is_some_and(|outcome| outcome.newly)).count(), 10);
+    only_entry(store).await;
+}
+
 /// Power goes down the tree only.
 pub async fn revoking_a_child_leaves_its_parent_and_siblings(store: &dyn Store) {
     let ada = added(store, "ada@example.org").await;

@@ -196,13 +196,12 @@ impl AuditStore for Wire {
 
 #[async_trait]
 impl Store for Wire {
-    async fn revoke_pat(
+    async fn revoke_pats(
         &self,
-        pat_id: Uuid,
+        pats: &[(Uuid, AuditEntry)],
         at: Timestamp,
-        audit: &AuditEntry,
-    ) -> Result<Option<RevokeOutcome>, StoreError> {
-        self.change(self.store().revoke_pat(pat_id, at, audit)).await
+    ) -> Result<Vec<Option<RevokeOutcome>>, StoreError> {
+        self.change(self.store().revoke_pats(pats, at)).await
     }
 
     async fn set_user_disabled(

@@ -1,9 +1,9 @@
 //! Tokens. Whoever adds or revokes tokens of an account locks the account's row first: so no token comes in beside a count,
 //! and no child beside a revocation of its parent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use futures_util::future::{try_join, try_join3, try_join4};
+use futures_util::future::{try_join, try_join_all, try_join3, try_join4};
 use jiff::Timestamp;
 use trustrelay_authority::{AuditEntry, PatRecord, RevokeOutcome, StoreError, Usage, UserRecord};
 use trustrelay_token::TokenDigest;
@@ -15,8 +15,8 @@ use super::link::Links;
 use super::log;
 use super::rows::{self, PAT, PAT_COLUMNS, USER, corrupt, get, number, optional_time, whole};
 
-/// `$1` and all that descend from it.
-const TREE: &str = "WITH RECURSIVE tree (pat_id) AS (SELECT $1::uuid UNION SELECT p.pat_id FROM pats p JOIN tree t ON p.parent_id = t.pat_id)";
+/// Those of `$1` and all that descend from them.
+const TREES: &str = "WITH RECURSIVE tree (pat_id) AS (SELECT unnest($1::uuid[]) UNION SELECT p.pat_id FROM pats p JOIN tree t ON p.parent_id = t.pat_id)";
 
 pub(super) async fn insert(
     links: &Links,
@@ -117,58 +117,79 @@ pub(super) async fn active(links: &Links, user_id: Uuid, now: Timestamp) -> Resu
 
 pub(super) async fn revoke(
     links: &Links,
-    pat_id: Uuid,
+    pats: &[(Uuid, AuditEntry)],
     at: Timestamp,
-    audit: &AuditEntry,
-) -> Result<Option<RevokeOutcome>, Failure> {
-    let entry = Entry::of(audit)?;
+) -> Result<Vec<Option<RevokeOutcome>>, Failure> {
+    let entries = pats.iter().map(|(pat_id, audit)| Ok((*pat_id, Entry::of(audit)?)));
+    let entries = entries.collect::<Result<Vec<_>, StoreError>>()?;
+    let asked: Vec<Uuid> = pats.iter().map(|(pat_id, _)| *pat_id).collect();
     let link = links.link().await?;
     let append_audit = Entry::statement(&link).await?;
+    // Accounts in the order of their ids, so that two who revoke tokens of several never wait for each other in a circle.
     let lock = link
-        .prepare("SELECT 1 FROM users WHERE user_id = (SELECT user_id FROM pats WHERE pat_id = $1) FOR NO KEY UPDATE")
+        .prepare(
+            "SELECT 1 FROM users WHERE user_id IN (SELECT user_id FROM pats WHERE pat_id = ANY ($1)) ORDER BY user_id FOR NO KEY UPDATE",
+        )
         .await?;
-    let look = link.prepare("SELECT revoked_at, revoked_seq FROM pats WHERE pat_id = $1").await?;
+    let look =
+        link.prepare("SELECT pat_id, revoked_at, revoked_seq FROM pats WHERE pat_id = ANY ($1)").await?;
     // Uses are written down in the same order of rows, so the two never wait for each other in a circle.
     let lock_tree = link
         .prepare(&format!(
-            "{TREE} SELECT 1 FROM pats WHERE pat_id IN (SELECT pat_id FROM tree) ORDER BY pat_id FOR NO KEY UPDATE"
+            "{TREES} SELECT 1 FROM pats WHERE pat_id IN (SELECT pat_id FROM tree) ORDER BY pat_id FOR NO KEY UPDATE"
         ))
         .await?;
     let append = log::append(&link).await?;
     let update = link
         .prepare(&format!(
-            "{TREE} UPDATE pats SET revoked_at = $2, revoked_seq = (SELECT seq FROM log_head) \
+            "{TREES} UPDATE pats SET revoked_at = $2, revoked_seq = (SELECT seq FROM log_head) \
              WHERE pat_id IN (SELECT pat_id FROM tree) AND revoked_at IS NULL"
         ))
         .await?;
     let name = link
         .prepare(&format!(
-            "{TREE} INSERT INTO log_pats (seq, pat_id, digest) SELECT h.seq, p.pat_id, p.digest FROM pats p, log_head h \
+            "{TREES} INSERT INTO log_pats (seq, pat_id, digest) SELECT h.seq, p.pat_id, p.digest FROM pats p, log_head h \
              WHERE p.pat_id IN (SELECT pat_id FROM tree) AND p.revoked_seq = h.seq"
         ))
         .await?;
 
     let ((), _, found) =
-        try_join3(link.batch("BEGIN"), link.row(&lock, &[&pat_id]), link.row(&look, &[&pat_id])).await?;
-    let Some(found) = found else { return link.undo(None).await };
-    if let Some(revoked_at) = optional_time(&found, 0)? {
-        let outcome = RevokeOutcome { revoked_at, seq: number(&found, 1)?, newly: false };
-        return link.undo(Some(outcome)).await;
+        try_join3(link.batch("BEGIN"), link.rows(&lock, &[&asked]), link.rows(&look, &[&asked])).await?;
+    let mut before = HashMap::new();
+    for row in &found {
+        let revoked = match optional_time(row, 1)? {
+            Some(revoked_at) => Some(RevokeOutcome { revoked_at, seq: number(row, 2)?, newly: false }),
+            None => None,
+        };
+        before.insert(get::<Uuid>(row, 0)?, revoked);
+    }
+    let stand = |pat_id: &Uuid| matches!(before.get(pat_id), Some(None));
+    let newly: Vec<Uuid> = asked.iter().copied().filter(stand).collect();
+    let outcomes = |seq| {
+        let outcome = |pat_id: &Uuid| {
+            let newly = RevokeOutcome { revoked_at: at, seq, newly: true };
+            before.get(pat_id).map(|revoked| revoked.clone().unwrap_or(newly))
+        };
+        asked.iter().map(outcome).collect()
+    };
+    if newly.is_empty() {
+        return link.undo(outcomes(0)).await;
     }
     let micros = at.as_microsecond();
+    let told = entries.iter().filter(|(pat_id, _)| stand(pat_id));
+    let told = try_join_all(told.map(|(_, entry)| entry.append(&link, &append_audit)));
     // All at once: the log's head, for which every other revocation waits, is not held while this node thinks, or is stopped.
-    let ((_, seq, _, _), ((), ())) = try_join(
+    let ((_, seq, _, _), (_, ())) = try_join(
         try_join4(
-            link.rows(&lock_tree, &[&pat_id]),
+            link.rows(&lock_tree, &[&newly]),
             link.row(&append, &[&micros, &"revoked", &None::<Uuid>]),
-            link.count(&update, &[&pat_id, &micros]),
-            link.count(&name, &[&pat_id]),
+            link.count(&update, &[&newly, &micros]),
+            link.count(&name, &[&newly]),
         ),
-        try_join(entry.append(&link, &append_audit), link.batch(log::TELL_AND_COMMIT)),
+        try_join(told, link.batch(log::TELL_AND_COMMIT)),
     )
     .await?;
-    let seq = log::numbered(seq)?;
-    Ok(link.keep(Some(RevokeOutcome { revoked_at: at, seq, newly: true })))
+    Ok(link.keep(outcomes(log::numbered(seq)?)))
 }
 
 pub(super) async fn record_usage(links: &Links, notes: &[Usage]) -> Result<(), Failure> {

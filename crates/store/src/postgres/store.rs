@@ -144,13 +144,12 @@ impl Store for PostgresStore {
         self.links.run(|| pats::active(&self.links, user_id, now)).await
     }
 
-    async fn revoke_pat(
+    async fn revoke_pats(
         &self,
-        pat_id: Uuid,
+        pats: &[(Uuid, AuditEntry)],
         at: Timestamp,
-        audit: &AuditEntry,
-    ) -> Result<Option<RevokeOutcome>, StoreError> {
-        self.links.run(|| pats::revoke(&self.links, pat_id, at, audit)).await
+    ) -> Result<Vec<Option<RevokeOutcome>>, StoreError> {
+        self.links.run(|| pats::revoke(&self.links, pats, at)).await
     }
 
     async fn record_usage(&self, notes: &[Usage]) -> Result<(), StoreError> {

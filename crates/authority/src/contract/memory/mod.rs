@@ -84,7 +84,8 @@ impl MemoryStore {
 
     /// Another process's revocation: committed, and not told to anyone.
     pub fn revoke_behind_the_back(&self, pat_id: Uuid, at: Timestamp) -> u64 {
-        revoke(&mut self.data.lock(), pat_id, at, &super::AUDIT).expect("known").expect("known").seq
+        let revoked = revoke(&mut self.data.lock(), &[(pat_id, super::AUDIT.clone())], at);
+        revoked.expect("known")[0].as_ref().expect("known").seq
     }
 }
 
@@ -98,22 +99,31 @@ fn log_after(data: &Data, seq: u64) -> Vec<LogEntry> {
 
 fn revoke(
     data: &mut Data,
-    pat_id: Uuid,
+    pats: &[(Uuid, AuditEntry)],
     at: Timestamp,
-    audit: &AuditEntry,
-) -> Result<Option<RevokeOutcome>, StoreError> {
-    let Some(pat) = data.pats.iter().find(|pat| pat.pat_id == pat_id) else { return Ok(None) };
-    if let Some(revoked_at) = pat.revoked_at {
-        return Ok(Some(RevokeOutcome { revoked_at, seq: data.revoked_seq[&pat_id], newly: false }));
+) -> Result<Vec<Option<RevokeOutcome>>, StoreError> {
+    let seq = head(data) + 1;
+    let outcome = |(pat_id, _): &(Uuid, AuditEntry)| {
+        let pat = data.pats.iter().find(|pat| pat.pat_id == *pat_id)?;
+        Some(match pat.revoked_at {
+            Some(revoked_at) => RevokeOutcome { revoked_at, seq: data.revoked_seq[pat_id], newly: false },
+            None => RevokeOutcome { revoked_at: at, seq, newly: true },
+        })
+    };
+    let outcomes: Vec<_> = pats.iter().map(outcome).collect();
+    let newly = pats.iter().zip(&outcomes);
+    let newly = newly.filter(|(_, outcome)| outcome.as_ref().is_some_and(|outcome| outcome.newly));
+    let newly: Vec<_> = newly.map(|(pat, _)| pat).collect();
+    if newly.is_empty() {
+        return Ok(outcomes);
     }
-    let mut tree = vec![pat_id];
+    let mut tree: Vec<_> = newly.iter().map(|(pat_id, _)| *pat_id).collect();
     let mut at_index = 0;
     while at_index < tree.len() {
         let parent = tree[at_index];
         tree.extend(data.pats.iter().filter(|pat| pat.parent_id == Some(parent)).map(|pat| pat.pat_id));
         at_index += 1;
     }
-    let seq = head(data) + 1;
     let mut revoked = Vec::new();
     for pat in data.pats.iter_mut().filter(|pat| tree.contains(&pat.pat_id) && pat.revoked_at.is_none()) {
         pat.revoked_at = Some(at);
@@ -123,8 +133,8 @@ fn revoke(
         data.revoked_seq.insert(pat.pat_id, seq);
     }
     data.log.push(LogEntry { seq, at, change: Change::PatsRevoked(revoked) });
-    append(data, audit)?;
-    Ok(Some(RevokeOutcome { revoked_at: at, seq, newly: true }))
+    newly.into_iter().try_for_each(|(_, audit)| append(data, audit))?;
+    Ok(outcomes)
 }
 
 fn is_active(pat: &PatRecord, now: Timestamp) -> bool {
@@ -265,13 +275,12 @@ impl Store for MemoryStore {
         Ok(pats)
     }
 
-    async fn revoke_pat(
+    async fn revoke_pats(
         &self,
-        pat_id: Uuid,
+        pats: &[(Uuid, AuditEntry)],
         at: Timestamp,
-        audit: &AuditEntry,
-    ) -> Result<Option<RevokeOutcome>, StoreError> {
-        revoke(&mut *self.data()?, pat_id, at, audit)
+    ) -> Result<Vec<Option<RevokeOutcome>>, StoreError> {
+        revoke(&mut *self.data()?, pats, at)
     }
 
     async fn record_usage(&self, notes: &[Usage]) -> Result<(), StoreError> {
