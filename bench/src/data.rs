@@ -73,18 +73,13 @@ impl Data {
         self.store.insert_user(&user, &audit).await?;
         let credential = Credential::Session { expires_at };
         let (scopes, life) = (ScopeSet::all(), Life::default());
-        let principal = Principal { user_id, email, is_admin: false, scopes, credential, limits: None, life };
+        let principal = Principal { user_id, email, is_admin: false, scopes, credential, life };
         Ok(By::new(Arc::new(principal), None))
     }
 
     /// Makes a token as the service does.
     pub(crate) async fn issue(&self, owner: &By) -> Result<Issued> {
-        let new = NewPat {
-            name: "ci-pipeline".into(),
-            scope: "mcp api".into(),
-            expiry: Expiry::Default,
-            ..NewPat::default()
-        };
+        let new = NewPat { name: "ci-pipeline".into(), scope: "mcp api".into(), expiry: Expiry::Default };
         Ok(self.authority.issue(owner, new).await?)
     }
 

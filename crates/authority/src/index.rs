@@ -10,7 +10,6 @@ use parking_lot::{Mutex, RwLock};
 use trustrelay_token::{Credential, Denied, Life, Principal, Standing, TokenDigest};
 use uuid::Uuid;
 
-use crate::ending::Ending;
 use crate::judgment::judge;
 use crate::record::{Change, LogEntry, PatRecord, UserRecord};
 
@@ -71,7 +70,6 @@ pub(crate) struct Index {
     /// Goes up before each change is applied. A miss that began before a change must not put the record that it
     /// read back after it, so it is admitted only in the epoch in which it began.
     epoch: AtomicU64,
-    pub(crate) ending: Ending,
     max_per_shard: usize,
 }
 
@@ -81,7 +79,6 @@ impl Index {
             shards: (0..SHARDS).map(|_| RwLock::new(Shard::default())).collect(),
             owners: Mutex::new(HashMap::new()),
             epoch: AtomicU64::new(0),
-            ending: Ending::default(),
             max_per_shard: (max_entries / SHARDS).max(1),
         }
     }
@@ -150,7 +147,6 @@ impl Index {
                     created_at: pat.created_at,
                     expires_at: pat.expires_at,
                 },
-                limits: pat.limits.clone(),
                 life,
             }),
             expires_at: pat.expires_at,
@@ -185,20 +181,12 @@ impl Index {
         match &entry.change {
             Change::PatsRevoked(pats) => {
                 for pat in pats {
-                    self.ending.revoke(pat.pat_id);
                     // The write lock waits for an admission in progress, which then is in the map.
                     let shard = self.shard(&pat.digest).write();
                     if let Some(found) = shard.get(&pat.digest) {
                         found.revoked_at.store(entry.at.as_microsecond(), Ordering::SeqCst);
                         found.principal.life.token.end();
                     }
-                }
-            }
-            Change::SecretsRetired(secrets) => {
-                for secret in secrets {
-                    let gone = self.shard(&secret.digest).write().remove(&secret.digest);
-                    let standing = gone.map(|entry| entry.principal.life.token.clone());
-                    self.ending.add(secret, standing, entry.at);
                 }
             }
             Change::UserDisabled(user_id) => {
@@ -212,15 +200,6 @@ impl Index {
                 }
             }
         }
-    }
-
-    /// Ends the secrets whose overlap is over; whether there were any. Their next use comes to the store, which knows what they were.
-    pub(crate) fn end_overlaps(&self, now: Timestamp) -> bool {
-        let over = self.ending.over(now);
-        for digest in &over {
-            self.shard(digest).write().remove(digest);
-        }
-        !over.is_empty()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -253,8 +232,6 @@ mod tests {
             expires_at: at,
             revoked_at: None,
             last_used_at: None,
-            rotated_at: None,
-            limits: None,
         };
         let email = String::new();
         let password_hash = String::new();

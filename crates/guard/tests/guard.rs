@@ -34,7 +34,6 @@ fn ada() -> Arc<Principal> {
             created_at: time,
             expires_at: time,
         },
-        limits: None,
         life: Life::default(),
     })
 }

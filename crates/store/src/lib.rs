@@ -10,16 +10,13 @@ mod archive;
 mod audit;
 mod errors;
 mod leases;
-mod limits;
 mod log;
 mod open;
 mod pats;
 mod postgres;
-mod rotation;
 mod rows;
 mod sqlite;
 mod threads;
-mod unused;
 
 pub use archive::{Archive, Archived, BadArchive, NotImported};
 pub use open::{DATABASE_FILE, OpenError, SqliteOptions};

@@ -16,7 +16,6 @@
 
 mod digest;
 mod format;
-mod limits;
 mod network;
 mod principal;
 mod scope;
@@ -24,7 +23,6 @@ mod verifier;
 
 pub use digest::{DigestKey, KeyId, TokenDigest};
 pub use format::{MalformedToken, PREFIX, RandomSourceFailed, TOKEN_LEN, Token};
-pub use limits::{Beyond, Limits};
 pub use network::{BadNetwork, Network, Quoted};
 pub use principal::{Credential, Life, Principal, Standing};
 pub use scope::{BadScope, Reach, Scope, ScopeSet, UpstreamName};

@@ -13,7 +13,6 @@ use super::memory::MemoryStore;
 use crate::record::{
     self, Change, DayCalls, KeptActivity, PatRecord, SessionRecord, TokenCalls, Usage, UserRecord,
 };
-use crate::rotation::FoundPat;
 use crate::store::{Holder, Lease, Renewal, RevokeOutcome, Store, StoreError};
 
 /// How many sequences a store is put through. Each is made from its number alone, so a failure comes again.
@@ -95,7 +94,7 @@ enum Answer {
     User(Option<UserRecord>),
     Users(Vec<UserRecord>),
     Pat(Option<PatRecord>),
-    PatOf(Option<Box<FoundPat>>),
+    PatOf(Option<(PatRecord, UserRecord)>),
     Pats(Vec<PatRecord>),
     Activity(KeptActivity),
     Session(Option<(SessionRecord, UserRecord)>),
@@ -119,7 +118,7 @@ async fn ask(store: &dyn Store, call: Call) -> Result<Answer, StoreError> {
             store.set_password(id, &hash, keep, &AUDIT).await.map(|()| Answer::Done)?
         }
         Call::InsertPat(pat, limit) => store.insert_pat(&pat, limit, &AUDIT).await.map(|()| Answer::Done)?,
-        Call::PatByDigest(digest) => Answer::PatOf(store.pat_by_digest(&digest).await?.map(Box::new)),
+        Call::PatByDigest(digest) => Answer::PatOf(store.pat_by_digest(&digest).await?),
         Call::PatById(id) => Answer::Pat(store.pat_by_id(id).await?),
         Call::ActivePats(id, now) => Answer::Pats(store.active_pats(id, now).await?),
         Call::RevokePat(id, now) => Answer::Revoked(store.revoke_pat(id, now, &AUDIT).await?),
@@ -230,8 +229,6 @@ impl Known {
             expires_at: at(self.now + i64::try_from(self.random.below(60)).expect("small")),
             revoked_at: None,
             last_used_at: None,
-            rotated_at: None,
-            limits: None,
         };
         self.pats.push(pat.clone());
         pat
