@@ -73,7 +73,7 @@ impl Data {
         self.store.insert_user(&user, &audit).await?;
         let credential = Credential::Session { expires_at };
         let (scopes, life) = (ScopeSet::all(), Life::default());
-        let principal = Principal { user_id, email, is_admin: false, scopes, credential, life };
+        let principal = Principal { user_id, email, is_admin: false, scopes, credential, limits: None, life };
         Ok(By::new(Arc::new(principal), None))
     }
 

@@ -28,6 +28,7 @@ static RELAY: LazyLock<(Relay, Arc<Principal>)> = LazyLock::new(|| {
         is_admin: false,
         scopes: "mcp".parse().expect("a scope"),
         credential,
+        limits: None,
         life: Life::default(),
     };
     (Relay::new(RelayConfig::default()).expect("a relay"), Arc::new(principal))

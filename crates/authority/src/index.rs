@@ -147,6 +147,7 @@ impl Index {
                     created_at: pat.created_at,
                     expires_at: pat.expires_at,
                 },
+                limits: None,
                 life,
             }),
             expires_at: pat.expires_at,

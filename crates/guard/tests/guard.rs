@@ -34,6 +34,7 @@ fn ada() -> Arc<Principal> {
             created_at: time,
             expires_at: time,
         },
+        limits: None,
         life: Life::default(),
     })
 }

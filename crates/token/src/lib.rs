@@ -16,6 +16,7 @@
 
 mod digest;
 mod format;
+mod limits;
 mod network;
 mod principal;
 mod scope;
@@ -23,6 +24,7 @@ mod verifier;
 
 pub use digest::{DigestKey, KeyId, TokenDigest};
 pub use format::{MalformedToken, PREFIX, RandomSourceFailed, TOKEN_LEN, Token};
+pub use limits::{Beyond, Limits};
 pub use network::{BadNetwork, Network, Quoted};
 pub use principal::{Credential, Life, Principal, Standing};
 pub use scope::{BadScope, Reach, Scope, ScopeSet, UpstreamName};

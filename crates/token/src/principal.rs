@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::ScopeSet;
+use crate::{Limits, ScopeSet};
 
 /// The one shared flag that says whether an account's tokens still stand.
 ///
@@ -79,6 +79,8 @@ pub struct Principal {
     pub scopes: ScopeSet,
     /// The credential.
     pub credential: Credential,
+    /// What it is held to beyond that, if to anything. Who takes tokens holds them to it: whoever takes the request knows its address.
+    pub limits: Option<Arc<Limits>>,
     /// Whether the credential still stands, at this moment.
     pub life: Life,
 }

@@ -116,6 +116,7 @@ fn principal() -> Arc<Principal> {
         is_admin: false,
         scopes: ScopeSet::all(),
         credential: Credential::Pat { pat_id: Uuid::nil(), pat_name, pat_hint, created_at, expires_at },
+        limits: None,
         life: Life::default(),
     })
 }

@@ -67,6 +67,7 @@ pub fn principal_for(scopes: &str, lives: Duration) -> Arc<Principal> {
             created_at: now,
             expires_at: now + jiff::SignedDuration::try_from(lives).unwrap(),
         },
+        limits: None,
         life: Life::default(),
     })
 }
