@@ -12,7 +12,7 @@ use trustrelay_authority::{
     Store as _, SystemClock, UserRecord,
 };
 use trustrelay_store::{SqliteOptions, SqliteStore};
-use trustrelay_token::{Credential, Life, Principal, ScopeSet, Token, Verifier as _};
+use trustrelay_token::{Account, Principal, Token, Verifier as _};
 use uuid::Uuid;
 
 /// How many tokens an account gets: what one person may have.
@@ -71,10 +71,8 @@ impl Data {
         };
         let audit = AuditEntry::new(created_at, Actor::OPERATOR, "account.added").of_user(user_id);
         self.store.insert_user(&user, &audit).await?;
-        let credential = Credential::Session { expires_at };
-        let (scopes, life) = (ScopeSet::all(), Life::default());
-        let principal = Principal { user_id, email, is_admin: false, scopes, credential, limits: None, life };
-        Ok(By::new(Arc::new(principal), None))
+        let account = Account { user_id, email: email.into(), ..Account::default() };
+        Ok(By::new(Arc::new(Principal::with_session(Arc::new(account), expires_at)), None))
     }
 
     /// Makes a token as the service does.

@@ -7,7 +7,7 @@ use http_body_util::{BodyExt as _, Full};
 use libfuzzer_sys::fuzz_target;
 use tokio::runtime::{Builder, Runtime};
 use trustrelay_relay::{Relay, RelayConfig};
-use trustrelay_token::{Credential, Life, Principal};
+use trustrelay_token::{Account, Pat, Principal};
 use uuid::Uuid;
 
 static RUNTIME: LazyLock<Runtime> =
@@ -15,22 +15,11 @@ static RUNTIME: LazyLock<Runtime> =
 
 /// A relay without upstreams, and who asks it.
 static RELAY: LazyLock<(Relay, Arc<Principal>)> = LazyLock::new(|| {
-    let credential = Credential::Pat {
-        pat_id: Uuid::from_u128(1),
-        pat_name: "fuzz".into(),
-        pat_hint: "...fuzz".into(),
-        created_at: jiff::Timestamp::UNIX_EPOCH,
-        expires_at: jiff::Timestamp::MAX,
-    };
-    let principal = Principal {
-        user_id: Uuid::from_u128(2),
-        email: "fuzz@example.com".into(),
-        is_admin: false,
-        scopes: "mcp".parse().expect("a scope"),
-        credential,
-        limits: None,
-        life: Life::default(),
-    };
+    let account =
+        Account { user_id: Uuid::from_u128(2), email: "fuzz@example.com".into(), ..Account::default() };
+    let pat = Pat::new(Uuid::from_u128(1), "fuzz", "...fuzz");
+    let scopes = Arc::new("mcp".parse().expect("a scope"));
+    let principal = Principal::with_pat(Arc::new(account), pat, scopes, jiff::Timestamp::MAX);
     (Relay::new(RelayConfig::default()).expect("a relay"), Arc::new(principal))
 });
 

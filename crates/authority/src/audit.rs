@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use trustrelay_token::{Credential, Principal};
+use trustrelay_token::Principal;
 use uuid::Uuid;
 
 use crate::store::StoreError;
@@ -40,18 +40,13 @@ impl By {
 
     /// The caller, as the audit log names it.
     pub fn actor(&self) -> Actor {
-        let (kind, pat_id, pat_name) = match &self.principal.credential {
-            Credential::Session { .. } => (ActorKind::User, None, None),
-            Credential::Pat { pat_id, pat_name, .. } => {
-                (ActorKind::Token, Some(*pat_id), Some(pat_name.to_string()))
-            }
-        };
+        let pat = self.principal.pat();
         Actor {
-            kind,
+            kind: if pat.is_some() { ActorKind::Token } else { ActorKind::User },
             user_id: Some(self.principal.user_id),
             email: Some(self.principal.email.to_string()),
-            pat_id,
-            pat_name,
+            pat_id: self.principal.pat_id(),
+            pat_name: pat.map(|pat| pat.name().to_owned()),
             address: self.address,
         }
     }

@@ -1,72 +1,36 @@
 //! The index: every token that was seen lately, by digest, with all that the judgment needs.
+//!
+//! Of a token it has one thing, the `Principal` that is handed out: so what is held is reached by a revocation, and a token takes
+//! 128 bytes, its place in the table, and its share of what it has in common with others (its account, its scopes).
 
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use hashbrown::HashMap;
-use jiff::Timestamp;
+use hashbrown::{HashSet, HashTable};
 use parking_lot::{Mutex, RwLock};
-use trustrelay_token::{Credential, Denied, Life, Principal, Standing, TokenDigest};
+use trustrelay_token::{Account, Pat, Principal, ScopeSet, TokenDigest};
 use uuid::Uuid;
 
-use crate::judgment::judge;
 use crate::record::{Change, LogEntry, PatRecord, UserRecord};
 
-const SHARDS: usize = 64;
-const NOT_REVOKED: i64 = i64::MAX;
-/// How many entries an eviction looks at before it lets the shard grow by one.
-const EVICTION_LOOKS: usize = 32;
+/// As many as a byte has values.
+const SHARDS: usize = 256;
+/// How many places an eviction looks at before it lets the shard grow by one.
+const EVICTION_LOOKS: usize = 64;
+/// Up to so many accounts and sets of scopes nobody looks for those that no token has any more.
+const FEW: usize = 1024;
 
-/// A digest is uniform already: its own bytes are its hash.
+/// Each on a cache line of its own: who reads one does not slow the readers of the next down.
 #[derive(Default)]
-pub(crate) struct DigestHasher(u64);
-
-impl Hasher for DigestHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks_exact(8) {
-            let mut word = [0; 8];
-            word.copy_from_slice(chunk);
-            self.0 = u64::from_le_bytes(word);
-        }
-    }
-}
-
-type Shard = HashMap<TokenDigest, Arc<Entry>, BuildHasherDefault<DigestHasher>>;
-
-/// A token as the index has it.
-pub(crate) struct Entry {
-    pub(crate) principal: Arc<Principal>,
-    expires_at: Timestamp,
-    revoked_at: AtomicI64,
-}
-
-impl Entry {
-    pub(crate) fn judge(&self, now: Timestamp) -> Result<Arc<Principal>, Denied> {
-        let revoked_at = match self.revoked_at.load(Ordering::SeqCst) {
-            NOT_REVOKED => None,
-            at => Timestamp::from_microsecond(at).ok(),
-        };
-        judge(revoked_at, self.principal.life.owner.has_ended(), self.expires_at, now)?;
-        Ok(self.principal.clone())
-    }
-
-    /// Whether anyone outside the index holds on to this token: then its standing must stay reachable.
-    fn is_held(self: &Arc<Self>) -> bool {
-        Arc::strong_count(self) > 1
-            || Arc::strong_count(&self.principal) > 1
-            || Arc::strong_count(&self.principal.life.token) > 1
-    }
-}
+#[repr(align(64))]
+struct Shard(RwLock<HashTable<Arc<Principal>>>);
 
 /// See the module. Bounded by `max_entries`; what is evicted comes back by a miss.
 pub(crate) struct Index {
-    shards: Vec<RwLock<Shard>>,
-    owners: Mutex<HashMap<Uuid, Arc<Standing>>>,
+    shards: Box<[Shard]>,
+    /// More than one of an account where its record has changed while a token was held.
+    accounts: Mutex<HashTable<Arc<Account>>>,
+    scopes: Mutex<HashSet<Arc<ScopeSet>>>,
     /// Goes up before each change is applied. A miss that began before a change must not put the record that it
     /// read back after it, so it is admitted only in the epoch in which it began.
     epoch: AtomicU64,
@@ -76,20 +40,22 @@ pub(crate) struct Index {
 impl Index {
     pub(crate) fn new(max_entries: usize) -> Self {
         Self {
-            shards: (0..SHARDS).map(|_| RwLock::new(Shard::default())).collect(),
-            owners: Mutex::new(HashMap::new()),
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            accounts: Mutex::default(),
+            scopes: Mutex::default(),
             epoch: AtomicU64::new(0),
             max_per_shard: (max_entries / SHARDS).max(1),
         }
     }
 
-    fn shard(&self, digest: &TokenDigest) -> &RwLock<Shard> {
-        // The hash map uses the low bytes; the shard is chosen by another.
-        &self.shards[usize::from(digest.as_bytes()[0]) % SHARDS]
+    fn shard(&self, digest: &TokenDigest) -> &RwLock<HashTable<Arc<Principal>>> {
+        // The table goes by other bytes.
+        &self.shards[usize::from(digest.as_bytes()[0]) % SHARDS].0
     }
 
-    pub(crate) fn get(&self, digest: &TokenDigest) -> Option<Arc<Entry>> {
-        self.shard(digest).read().get(digest).cloned()
+    /// As it was admitted; it may have ended since.
+    pub(crate) fn get(&self, digest: &TokenDigest) -> Option<Arc<Principal>> {
+        find(&self.shard(digest).read(), digest).cloned()
     }
 
     pub(crate) fn epoch(&self) -> u64 {
@@ -99,80 +65,93 @@ impl Index {
     /// Begins an epoch, so that nothing that was read before is admitted any more; whether the index is empty then.
     pub(crate) fn begins_empty(&self) -> bool {
         self.epoch.fetch_add(1, Ordering::SeqCst);
-        // The standing of an owner is made before the token's entry is.
-        self.len() == 0 && self.owners.lock().is_empty()
+        // An account is there before its token is.
+        self.len() == 0 && self.accounts.lock().is_empty()
     }
 
     /// Puts a record that was read in `epoch` into the index. `None` if a change was applied since: read again.
-    pub(crate) fn admit(&self, pat: &PatRecord, owner: &UserRecord, epoch: u64) -> Option<Arc<Entry>> {
-        // The owner's standing is made reachable before the epoch is looked at: a change that is applied after that
-        // look finds it.
-        let standing = {
-            let mut owners = self.owners.lock();
-            if owners.len() > 1024 && owners.len() == owners.capacity() {
-                owners.retain(|_, standing| Arc::strong_count(standing) > 1);
-            }
-            let standing = owners.entry(pat.user_id).or_default().clone();
-            // The store is ahead of this node where it says otherwise: an account that it has as enabled is not refused until
-            // the entry arrives. Under the lock: a change that is applied meanwhile has the last word.
-            if self.epoch() == epoch {
-                if owner.disabled_at.is_some() { standing.end() } else { standing.restore() }
-            }
-            standing
-        };
+    pub(crate) fn admit(&self, pat: &PatRecord, owner: &UserRecord, epoch: u64) -> Option<Arc<Principal>> {
+        // The account is made reachable before the epoch is looked at: a change that is applied after that look finds it.
+        let account = self.account(owner, epoch);
+        let scopes = self.shared_scopes(&pat.scopes);
         let mut shard = self.shard(&pat.digest).write();
         if self.epoch() != epoch {
             return None;
         }
-        if let Some(entry) = shard.get(&pat.digest) {
-            return Some(entry.clone());
+        if let Some(principal) = find(&shard, &pat.digest) {
+            return Some(principal.clone());
         }
         if shard.len() >= self.max_per_shard {
             self.evict(&mut shard, &pat.digest);
         }
-        let life = Life { token: Arc::default(), owner: standing };
-        if pat.revoked_at.is_some() {
-            life.token.end();
+        let shown = Pat::new(pat.pat_id, &pat.name, &pat.hint).known_by(pat.digest);
+        let principal = Arc::new(Principal::with_pat(account, shown, scopes, pat.expires_at));
+        if let Some(at) = pat.revoked_at {
+            principal.standing().end(at);
         }
-        let entry = Arc::new(Entry {
-            principal: Arc::new(Principal {
-                user_id: pat.user_id,
-                email: owner.email.clone(),
-                is_admin: owner.is_admin,
-                scopes: pat.scopes.clone(),
-                credential: Credential::Pat {
-                    pat_id: pat.pat_id,
-                    pat_name: pat.name.clone(),
-                    pat_hint: pat.hint.clone(),
-                    created_at: pat.created_at,
-                    expires_at: pat.expires_at,
-                },
-                limits: None,
-                life,
-            }),
-            expires_at: pat.expires_at,
-            revoked_at: AtomicI64::new(pat.revoked_at.map_or(NOT_REVOKED, Timestamp::as_microsecond)),
-        });
-        shard.insert(pat.digest, entry.clone());
-        Some(entry)
+        shard.insert_unique(hash(&pat.digest), principal.clone(), hash_of);
+        Some(principal)
     }
 
-    /// Makes room for `newcomer`, and takes back what the shard grew by when there was none.
-    fn evict(&self, shard: &mut Shard, newcomer: &TokenDigest) {
+    /// The account that all its tokens share.
+    fn account(&self, owner: &UserRecord, epoch: u64) -> Arc<Account> {
+        let mut accounts = self.accounts.lock();
+        if accounts.len() > FEW && accounts.len() == accounts.capacity() {
+            accounts.retain(|account| Arc::strong_count(account) > 1);
+        }
+        let hash = hash_of_user(owner.user_id);
+        let is_same = |account: &Arc<Account>| {
+            account.user_id == owner.user_id
+                && *account.email == *owner.email
+                && account.is_admin == owner.is_admin
+        };
+        let found = accounts.find(hash, is_same).cloned();
+        let account = found.unwrap_or_else(|| {
+            let (user_id, email, is_admin) = (owner.user_id, owner.email.as_str().into(), owner.is_admin);
+            let account = Arc::new(Account { user_id, email, is_admin, ..Account::default() });
+            accounts.insert_unique(hash, account.clone(), |account| hash_of_user(account.user_id));
+            account
+        });
+        // The store is ahead of this node where it says otherwise: an account that it has as enabled is not refused until
+        // the entry arrives. Under the lock: a change that is applied meanwhile has the last word.
+        if self.epoch() == epoch {
+            match owner.disabled_at {
+                Some(at) => account.standing.end(at),
+                None => account.standing.restore(),
+            }
+        }
+        account
+    }
+
+    /// The one set like this that all tokens share.
+    fn shared_scopes(&self, scopes: &ScopeSet) -> Arc<ScopeSet> {
+        let mut sets = self.scopes.lock();
+        if let Some(shared) = sets.get(scopes) {
+            return shared.clone();
+        }
+        if sets.len() > FEW && sets.len() == sets.capacity() {
+            sets.retain(|set| Arc::strong_count(set) > 1);
+        }
+        let shared = Arc::new(scopes.clone());
+        sets.insert(shared.clone());
+        shared
+    }
+
+    /// Makes room for `newcomer`, and takes back what the shard grew by when there was none. What somebody holds stays, so that
+    /// a revocation reaches it.
+    fn evict(&self, shard: &mut HashTable<Arc<Principal>>, newcomer: &TokenDigest) {
         // From another place each time: else the held ones gather where it looks, and nothing is let go any more.
         let [_, a, b, ..] = *newcomer.as_bytes();
-        let from = usize::from(u16::from_le_bytes([a, b])) % shard.len().max(1);
-        let victims: Vec<TokenDigest> = shard
-            .iter()
-            .cycle()
-            .skip(from)
-            .take(EVICTION_LOOKS.min(shard.len()))
-            .filter(|(_, entry)| !entry.is_held())
-            .map(|(digest, _)| *digest)
-            .take(shard.len().saturating_sub(self.max_per_shard).saturating_add(1))
-            .collect();
-        for victim in victims {
-            shard.remove(&victim);
+        let (from, places) = (usize::from(u16::from_le_bytes([a, b])), shard.num_buckets());
+        for look in 0..EVICTION_LOOKS.min(places) {
+            if shard.len() < self.max_per_shard {
+                return;
+            }
+            if let Ok(entry) = shard.get_bucket_entry((from + look) % places)
+                && Arc::strong_count(entry.get()) == 1
+            {
+                entry.remove();
+            }
         }
     }
 
@@ -182,34 +161,55 @@ impl Index {
         match &entry.change {
             Change::PatsRevoked(pats) => {
                 for pat in pats {
-                    // The write lock waits for an admission in progress, which then is in the map.
-                    let shard = self.shard(&pat.digest).write();
-                    if let Some(found) = shard.get(&pat.digest) {
-                        found.revoked_at.store(entry.at.as_microsecond(), Ordering::SeqCst);
-                        found.principal.life.token.end();
+                    // The write lock waits for an admission in progress, which then is in the table.
+                    if let Some(found) = find(&self.shard(&pat.digest).write(), &pat.digest) {
+                        found.standing().end(entry.at);
                     }
                 }
             }
-            Change::UserDisabled(user_id) => {
-                if let Some(standing) = self.owners.lock().get(user_id) {
-                    standing.end();
-                }
-            }
-            Change::UserEnabled(user_id) => {
-                if let Some(standing) = self.owners.lock().get(user_id) {
-                    standing.restore();
-                }
-            }
+            Change::UserDisabled(user_id) => self.each(*user_id, |account| account.standing.end(entry.at)),
+            Change::UserEnabled(user_id) => self.each(*user_id, |account| account.standing.restore()),
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.read().len()).sum()
+    fn each(&self, user_id: Uuid, act: impl Fn(&Account)) {
+        let accounts = self.accounts.lock();
+        let of_user = accounts.iter_hash(hash_of_user(user_id)).filter(|account| account.user_id == user_id);
+        of_user.for_each(|account| act(account));
     }
+
+    pub(crate) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.0.read().len()).sum()
+    }
+}
+
+fn find<'a>(shard: &'a HashTable<Arc<Principal>>, digest: &TokenDigest) -> Option<&'a Arc<Principal>> {
+    shard.find(hash(digest), |principal| digest_of(principal) == Some(digest))
+}
+
+fn digest_of(principal: &Principal) -> Option<&TokenDigest> {
+    principal.pat().map(Pat::digest)
+}
+
+fn hash_of(principal: &Arc<Principal>) -> u64 {
+    digest_of(principal).map_or(0, hash)
+}
+
+/// A digest is uniform already: its last bytes are its hash.
+fn hash(digest: &TokenDigest) -> u64 {
+    let (_, last) = digest.as_bytes().split_at(24);
+    last.try_into().map_or(0, u64::from_le_bytes)
+}
+
+/// The last bytes of an account's id are random (RFC 9562 §5.7).
+fn hash_of_user(user_id: Uuid) -> u64 {
+    let (_, last) = user_id.as_u64_pair();
+    last.swap_bytes()
 }
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
     use trustrelay_token::KeyId;
 
     use super::*;
@@ -218,8 +218,9 @@ mod tests {
         let (at, user_id) = (Timestamp::UNIX_EPOCH, Uuid::nil());
         let mut digest = [0; 32];
         // All in one shard, and spread out in it.
-        digest[1..3].copy_from_slice(&n.to_le_bytes());
-        digest[24..].copy_from_slice(&u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
+        let spread = u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
+        digest[1..9].copy_from_slice(&spread);
+        digest[24..].copy_from_slice(&spread);
         let pat = PatRecord {
             pat_id: Uuid::from_u128(n.into()),
             user_id,
@@ -249,10 +250,10 @@ mod tests {
         let mut held = Vec::new();
         for n in 0..5000 {
             let (pat, owner) = record(n);
-            let entry = index.admit(&pat, &owner, 0).expect("nothing changed");
+            let principal = index.admit(&pat, &owner, 0).expect("nothing changed");
             // As many as would fill all the places that an eviction looks at, three times over.
             if held.len() < PER_SHARD - 4 && n % 2 == 0 {
-                held.push((pat.digest, entry.principal.clone()));
+                held.push((pat.digest, principal));
             }
         }
         assert!(index.len() <= PER_SHARD + EVICTION_LOOKS, "it grew to {}", index.len());

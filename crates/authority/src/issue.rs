@@ -1,7 +1,7 @@
 //! Issue: make a token, and show it once.
 
 use jiff::{SignedDuration, Timestamp};
-use trustrelay_token::{Credential, Principal, Scope, ScopeSet, Token};
+use trustrelay_token::{Principal, Scope, ScopeSet, Token};
 use uuid::Uuid;
 
 use crate::audit::{Actor, AuditEntry, By};
@@ -88,14 +88,14 @@ impl Authority {
     /// Makes a token for the caller. A caller with a token needs the scope `tokens`, and makes a child of it: with no more
     /// scopes, living no longer, revoked with it.
     pub async fn issue(&self, by: &By, new: NewPat) -> Result<Issued, AuthorityError> {
-        let parent = match &by.credential {
-            Credential::Session { .. } => None,
-            Credential::Pat { pat_id, expires_at, .. } => {
+        let parent = match by.pat_id() {
+            None => None,
+            Some(pat_id) => {
                 self.require(by, &Scope::Tokens)?;
-                Some((*pat_id, *expires_at))
+                Some((pat_id, by.expires_at()))
             }
         };
-        self.issue_within(by.actor(), by.user_id, parent.map(|parent| (parent, &by.scopes)), new).await
+        self.issue_within(by.actor(), by.user_id, parent.map(|parent| (parent, &*by.scopes)), new).await
     }
 
     /// Makes a token for an account, by its e-mail address: what the operator at the machine may do.

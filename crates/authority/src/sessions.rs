@@ -1,6 +1,7 @@
 //! Browser sessions: sign in, sign out, change the password.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -9,7 +10,7 @@ use hashbrown::HashMap;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
-use trustrelay_token::{Credential, Life, Principal, ScopeSet};
+use trustrelay_token::Principal;
 use zeroize::Zeroizing;
 
 use crate::accounts::check_password;
@@ -221,14 +222,14 @@ impl Authority {
         for digest in self.session_digests(cookie) {
             if let Some((session, user)) = self.store.session_by_digest(&digest).await? {
                 let good = session.expires_at > self.clock.now() && user.disabled_at.is_none();
-                return Ok(good.then(|| Principal {
-                    user_id: user.user_id,
-                    email: user.email,
-                    is_admin: user.is_admin,
-                    scopes: ScopeSet::all(),
-                    credential: Credential::Session { expires_at: session.expires_at },
-                    limits: None,
-                    life: Life::default(),
+                return Ok(good.then(|| {
+                    let account = trustrelay_token::Account {
+                        user_id: user.user_id,
+                        email: user.email.into(),
+                        is_admin: user.is_admin,
+                        ..Default::default()
+                    };
+                    Principal::with_session(Arc::new(account), session.expires_at)
                 }));
             }
         }

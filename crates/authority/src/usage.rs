@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use hashbrown::HashMap;
 use jiff::Timestamp;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use trustrelay_token::Principal;
 use uuid::Uuid;
@@ -15,19 +15,47 @@ use crate::record::{PatRecord, Usage};
 
 /// How many tokens' uses wait at most: at some 150 bytes each, 15 MB. Past that the oldest knowledge stays as it is.
 const MAX_WAITING: usize = 100_000;
+/// So that requests on several threads seldom meet.
+const SHARDS: usize = 16;
 /// How many notes go into one write.
 const BATCH: usize = 500;
 /// How much of a client's name for itself is kept, in bytes.
 const MAX_AGENT: usize = 200;
 
+/// Each on a cache line of its own.
+#[derive(Default)]
+#[repr(align(64))]
+struct Shard(Mutex<HashMap<Uuid, Usage>>);
+
 #[derive(Default)]
 pub(crate) struct UsageLog {
-    waiting: Mutex<HashMap<Uuid, Usage>>,
+    waiting: [Shard; SHARDS],
     /// What the last flush took. It stays visible until the next: who reads may have read the store just before.
     flushed: Mutex<HashMap<Uuid, Timestamp>>,
     /// One flush at a time.
     flushing: tokio::sync::Mutex<()>,
     pub(crate) stop: Arc<Notify>,
+}
+
+impl UsageLog {
+    fn waiting(&self, pat_id: Uuid) -> MutexGuard<'_, HashMap<Uuid, Usage>> {
+        // The last byte of a token's id is random (RFC 9562 §5.7).
+        let [.., last] = *pat_id.as_bytes();
+        self.waiting[usize::from(last) % SHARDS].0.lock()
+    }
+
+    /// All that waits, which then waits no longer.
+    fn take(&self) -> Vec<Usage> {
+        let mut flushed = self.flushed.lock();
+        flushed.clear();
+        let mut taken = Vec::new();
+        for shard in &self.waiting {
+            let mut waiting = shard.0.lock();
+            flushed.extend(waiting.values().map(|note| (note.pat_id, note.last_used_at)));
+            taken.extend(std::mem::take(&mut *waiting).into_values());
+        }
+        taken
+    }
 }
 
 impl Authority {
@@ -37,7 +65,7 @@ impl Authority {
             return;
         };
         let now = self.clock.now();
-        let mut waiting = self.usage.waiting.lock();
+        let mut waiting = self.usage.waiting(pat_id);
         if let Some(note) = waiting.get_mut(&pat_id) {
             note.last_used_at = now;
             note.count += 1;
@@ -45,7 +73,7 @@ impl Authority {
             if note.user_agent.as_deref() != user_agent {
                 note.user_agent = user_agent.map(clipped);
             }
-        } else if waiting.len() < MAX_WAITING {
+        } else if waiting.len() < MAX_WAITING / SHARDS {
             let user_agent = user_agent.map(clipped);
             waiting.insert(pat_id, Usage { pat_id, last_used_at: now, address, user_agent, count: 1 });
         }
@@ -54,7 +82,7 @@ impl Authority {
     /// A record with the use that has not reached the store yet.
     pub(crate) fn with_latest_use(&self, mut pat: PatRecord) -> PatRecord {
         // In this order: a flush takes notes from the first to the second.
-        let waiting = self.usage.waiting.lock().get(&pat.pat_id).map(|note| note.last_used_at);
+        let waiting = self.usage.waiting(pat.pat_id).get(&pat.pat_id).map(|note| note.last_used_at);
         let flushed = self.usage.flushed.lock().get(&pat.pat_id).copied();
         pat.last_used_at = pat.last_used_at.max(waiting).max(flushed);
         pat
@@ -62,24 +90,18 @@ impl Authority {
 
     /// Where a token was last used from, and by what, as far as that has not reached the store yet.
     pub(crate) fn latest_origin(&self, pat_id: Uuid) -> Option<(Option<IpAddr>, Option<String>)> {
-        let waiting = self.usage.waiting.lock();
+        let waiting = self.usage.waiting(pat_id);
         waiting.get(&pat_id).map(|note| (note.address, note.user_agent.clone()))
     }
 
     /// Writes down what waits. What the store does not take waits on.
     pub async fn flush_usage(&self) {
         let _one_at_a_time = self.usage.flushing.lock().await;
-        let waiting: Vec<Usage> = {
-            let mut waiting = self.usage.waiting.lock();
-            *self.usage.flushed.lock() =
-                waiting.values().map(|note| (note.pat_id, note.last_used_at)).collect();
-            std::mem::take(&mut *waiting).into_values().collect()
-        };
-        for batch in waiting.chunks(BATCH) {
+        for batch in self.usage.take().chunks(BATCH) {
             if let Err(error) = self.store.record_usage(batch).await {
                 tracing::warn!(%error, tokens = batch.len(), "uses could not be written down; they are kept for later");
-                let mut again = self.usage.waiting.lock();
                 for note in batch {
+                    let mut again = self.usage.waiting(note.pat_id);
                     let newer =
                         again.entry(note.pat_id).or_insert_with(|| Usage { count: 0, ..note.clone() });
                     newer.count += note.count;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::Shared;
 use hashbrown::HashMap;
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use trustrelay_token::{Denied, Principal, Token, TokenDigest, Verification, Verifier};
@@ -36,10 +37,10 @@ impl Verifier for Authority {
         };
         let digest = newest.digest(&token);
         if self.fence.holds(self.clock.since_boot())
-            && let Some(entry) = self.index.get(&digest)
+            && let Some(principal) = self.index.get(&digest)
         {
             self.numbers.judged_from_index();
-            return Verification::Ready(entry.judge(self.clock.now()));
+            return Verification::Ready(judged(principal, self.clock.now()));
         }
         // While secrets rotate, a token may be kept under an older one.
         let digests = std::iter::once(digest)
@@ -58,9 +59,9 @@ impl Authority {
         for _ in 0..MAX_REREADS {
             let epoch = self.index.epoch();
             let trusted = self.fence.holds(self.clock.since_boot());
-            if trusted && let Some(entry) = digests.iter().find_map(|digest| self.index.get(digest)) {
+            if trusted && let Some(principal) = digests.iter().find_map(|digest| self.index.get(digest)) {
                 self.numbers.judged_from_index();
-                return entry.judge(self.clock.now());
+                return judged(principal, self.clock.now());
             }
             let found = if trusted {
                 self.look_up_together(&digests, epoch).await
@@ -76,8 +77,8 @@ impl Authority {
             let now = self.clock.now();
             judge(pat.revoked_at, owner.disabled_at.is_some(), pat.expires_at, now)?;
             // Whoever is handed a principal shares its standing with the index, so that a revocation reaches it.
-            if let Some(entry) = self.index.admit(pat, owner, epoch) {
-                return entry.judge(now);
+            if let Some(principal) = self.index.admit(pat, owner, epoch) {
+                return judged(principal, now);
             }
         }
         Err(UNAVAILABLE)
@@ -129,4 +130,11 @@ impl Authority {
         }
         Ok(None)
     }
+}
+
+/// A principal of the index, if it may be handed out.
+fn judged(principal: Arc<Principal>, now: Timestamp) -> Result<Arc<Principal>, Denied> {
+    let revoked_at = principal.standing().ended_at();
+    let owner_disabled = principal.account().standing.has_ended();
+    judge(revoked_at, owner_disabled, principal.expires_at(), now).map(|()| principal)
 }

@@ -10,7 +10,7 @@ use http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Request, Response, StatusCode};
 use tower::{Layer, ServiceExt, service_fn};
 use trustrelay_guard::{BadAuthorization, GuardLayer, Refusal, TOKEN_EXPIRATION};
-use trustrelay_token::{Credential, Denied, Life, Principal, Token, Verification, Verifier};
+use trustrelay_token::{Account, Denied, Pat, Principal, Token, Verification, Verifier};
 
 struct Fixed(Result<Arc<Principal>, Denied>);
 
@@ -22,21 +22,10 @@ impl Verifier for Fixed {
 
 fn ada() -> Arc<Principal> {
     let time = "2027-04-07T00:00:00Z".parse().expect("a time");
-    Arc::new(Principal {
-        user_id: uuid::Uuid::nil(),
-        email: "ada@example.org".into(),
-        is_admin: false,
-        scopes: "mcp".parse().expect("scopes"),
-        credential: Credential::Pat {
-            pat_id: uuid::Uuid::nil(),
-            pat_name: "n".into(),
-            pat_hint: "...abcd".into(),
-            created_at: time,
-            expires_at: time,
-        },
-        limits: None,
-        life: Life::default(),
-    })
+    let account = Arc::new(Account { email: "ada@example.org".into(), ..Account::default() });
+    let scopes = Arc::new("mcp".parse().expect("scopes"));
+    let pat = Pat::new(uuid::Uuid::nil(), "n", "...abcd");
+    Arc::new(Principal::with_pat(account, pat, scopes, time))
 }
 
 async fn ask(answer: Result<Arc<Principal>, Denied>, authorization: Option<&str>) -> Response<String> {

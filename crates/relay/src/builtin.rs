@@ -1,7 +1,7 @@
 //! The tools of the relay's own: who am I, and what is behind it.
 
 use serde_json::{Value, json};
-use trustrelay_token::{Credential, Principal, Reach};
+use trustrelay_token::{Pat, Principal, Reach};
 
 use crate::catalogue::List;
 use crate::clock;
@@ -40,12 +40,9 @@ pub(crate) async fn call(relay: &Relay, principal: &Principal, tool: &str) -> Op
 fn whoami(principal: &Principal) -> Value {
     let expires_at = principal.expires_at();
     let seconds = expires_at.as_second().saturating_sub(clock::now().as_second()).max(0);
-    let (name, hint) = match &principal.credential {
-        Credential::Pat { pat_name, pat_hint, .. } => (Some(pat_name), Some(pat_hint)),
-        Credential::Session { .. } => (None, None),
-    };
+    let pat = principal.pat();
     json!({
-        "user": principal.email, "token_name": name, "token_hint": hint,
+        "user": principal.email, "token_name": pat.map(Pat::name), "token_hint": pat.map(Pat::hint),
         "scopes": principal.scopes.to_string(), "expires_at": expires_at.to_string(),
         "days_left": seconds / 86_400,
     })

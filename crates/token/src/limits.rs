@@ -67,8 +67,8 @@ impl Limits {
         if let Some(network) = self.networks.iter().find(|network| !is_within(network)) {
             return Err(Beyond::Network { network: *network, within: listed(&wider.networks) });
         }
-        self.requests_per_minute =
-            at_most(self.requests_per_minute, wider.requests_per_minute).map_err(Beyond::RequestsPerMinute)?;
+        self.requests_per_minute = at_most(self.requests_per_minute, wider.requests_per_minute)
+            .map_err(Beyond::RequestsPerMinute)?;
         self.unused_days = at_most(self.unused_days, wider.unused_days).map_err(Beyond::UnusedDays)?;
         Ok(self)
     }

@@ -1,110 +1,188 @@
 //! Who a request acts for, once its credential was judged. From there on no token travels.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::Timestamp;
+use smol_str::{SmolStr, format_smolstr};
 use uuid::Uuid;
 
-use crate::{Limits, ScopeSet};
+use crate::{Limits, ScopeSet, TokenDigest};
 
-/// The one shared flag that says whether an account's tokens still stand.
+const STANDS: i64 = i64::MAX;
+
+/// Whether a token or an account still stands, and since when it does not.
 ///
-/// A [`Principal`] holds it, and whoever judges credentials ends it. It closes a race: a request that was
+/// A [`Principal`] holds both, and whoever judges credentials ends them. It closes a race: a request that was
 /// verified just before a revocation, and opens a stream just after the revocation cut the open ones,
 /// registers its stream first and asks [`Principal::stands`] second.
-#[derive(Debug, Default)]
-pub struct Standing(AtomicBool);
+pub struct Standing(AtomicI64);
 
 impl Standing {
     /// Ends it, for all who hold it.
-    pub fn end(&self) {
-        self.0.store(true, Ordering::SeqCst);
+    pub fn end(&self, at: Timestamp) {
+        self.0.store(at.as_microsecond(), Ordering::SeqCst);
     }
 
     /// Makes it stand again: a disabled account that was enabled.
     pub fn restore(&self) {
-        self.0.store(false, Ordering::SeqCst);
+        self.0.store(STANDS, Ordering::SeqCst);
+    }
+
+    /// When it ended, to the microsecond, if it did.
+    pub fn ended_at(&self) -> Option<Timestamp> {
+        match self.0.load(Ordering::SeqCst) {
+            STANDS => None,
+            at => Some(at_microsecond(at)),
+        }
     }
 
     /// Whether it has ended.
     pub fn has_ended(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.0.load(Ordering::SeqCst) != STANDS
     }
 }
 
-/// The life of a credential: its own standing, and that of the account it belongs to.
-#[derive(Debug, Clone, Default)]
-pub struct Life {
-    /// The token's own.
-    pub token: Arc<Standing>,
-    /// Its owner's.
-    pub owner: Arc<Standing>,
+impl Default for Standing {
+    fn default() -> Self {
+        Self(AtomicI64::new(STANDS))
+    }
 }
 
-/// What a request came in with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Credential {
-    /// A personal access token.
-    Pat {
-        /// The token's identity. It stays when the secret is rotated.
-        pat_id: Uuid,
-        /// Its name, as the owner chose it.
-        pat_name: String,
-        /// `...` and the last four characters.
-        pat_hint: String,
-        /// When it was made.
-        created_at: Timestamp,
-        /// When it ends.
-        expires_at: Timestamp,
-    },
-    /// A browser session.
-    Session {
-        /// When it ends.
-        expires_at: Timestamp,
-    },
+impl fmt::Debug for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Standing").field(&self.ended_at()).finish()
+    }
 }
 
-/// Who a request acts for, and what it may do.
-#[derive(Clone)]
-pub struct Principal {
-    /// The account's id.
+/// An account: what its credentials have in common.
+#[derive(Debug, Default)]
+pub struct Account {
+    /// Its id.
     pub user_id: Uuid,
-    /// The account's e-mail address.
-    pub email: String,
-    /// Whether the account administers this TrustRelay.
+    /// Its e-mail address.
+    pub email: Box<str>,
+    /// Whether it administers this TrustRelay.
     pub is_admin: bool,
+    /// Whether it is enabled, at this moment.
+    pub standing: Standing,
+}
+
+/// The personal access token that a request came with, as far as its owner may know it again.
+pub struct Pat {
+    /// Its identity. It stays when the secret is rotated.
+    pub pat_id: Uuid,
+    /// What its verifier knows it by.
+    digest: TokenDigest,
+    /// The hint, a line break, the name. Most fit in here without an allocation of their own.
+    label: SmolStr,
+}
+
+impl Pat {
+    /// A token by its identity, the name that its owner chose, and `...` with its last four characters.
+    pub fn new(pat_id: Uuid, name: &str, hint: &str) -> Self {
+        let digest = TokenDigest::from_bytes([0; 32]);
+        Self { pat_id, digest, label: format_smolstr!("{}\n{name}", hint.replace('\n', " ")) }
+    }
+
+    /// The same, with the digest that a verifier finds it by.
+    pub fn known_by(self, digest: TokenDigest) -> Self {
+        Self { digest, ..self }
+    }
+
+    /// What its verifier finds it by, if that is a digest; zeros otherwise.
+    pub fn digest(&self) -> &TokenDigest {
+        &self.digest
+    }
+
+    /// Its name, as the owner chose it.
+    pub fn name(&self) -> &str {
+        self.label.split_once('\n').map_or("", |(_, name)| name)
+    }
+
+    /// `...` and the last four characters.
+    pub fn hint(&self) -> &str {
+        self.label.split_once('\n').map_or("", |(hint, _)| hint)
+    }
+}
+
+impl fmt::Debug for Pat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pat")
+            .field("pat_id", &self.pat_id)
+            .field("hint", &self.hint())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Who a request acts for, and what it may do. What is known of the account can be read as if it were its own.
+///
+/// One for each token that is in use, and shared: whoever holds it learns of a revocation at once. It is small, so that a
+/// verifier can hold a million of them.
+pub struct Principal {
+    account: Arc<Account>,
     /// What the credential opens. A browser session opens what its user may do.
-    pub scopes: ScopeSet,
-    /// The credential.
-    pub credential: Credential,
+    pub scopes: Arc<ScopeSet>,
     /// What it is held to beyond that, if to anything. Who takes tokens holds them to it: whoever takes the request knows its address.
     pub limits: Option<Arc<Limits>>,
-    /// Whether the credential still stands, at this moment.
-    pub life: Life,
+    pat: Option<Pat>,
+    /// In microseconds.
+    expires_at: i64,
+    standing: Standing,
 }
 
 impl Principal {
-    /// Whether the credential still stands: neither revoked nor its account disabled since it was judged.
-    /// Expiry is a matter of time: see [`Principal::expires_at`].
-    pub fn stands(&self) -> bool {
-        !self.life.token.has_ended() && !self.life.owner.has_ended()
+    /// Somebody who came with a token.
+    pub fn with_pat(account: Arc<Account>, pat: Pat, scopes: Arc<ScopeSet>, expires_at: Timestamp) -> Self {
+        let expires_at = expires_at.as_microsecond();
+        Self { account, scopes, limits: None, pat: Some(pat), expires_at, standing: Standing::default() }
     }
 
-    /// When the credential ends.
-    pub fn expires_at(&self) -> Timestamp {
-        match &self.credential {
-            Credential::Pat { expires_at, .. } | Credential::Session { expires_at } => *expires_at,
-        }
+    /// Somebody who came with a browser session.
+    pub fn with_session(account: Arc<Account>, expires_at: Timestamp) -> Self {
+        let (scopes, expires_at) = (Arc::new(ScopeSet::all()), expires_at.as_microsecond());
+        Self { account, scopes, limits: None, pat: None, expires_at, standing: Standing::default() }
+    }
+
+    /// The account that it acts for.
+    pub fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
+    /// The token, if the credential is one.
+    pub fn pat(&self) -> Option<&Pat> {
+        self.pat.as_ref()
     }
 
     /// The token's id, if the credential is one.
     pub fn pat_id(&self) -> Option<Uuid> {
-        match &self.credential {
-            Credential::Pat { pat_id, .. } => Some(*pat_id),
-            Credential::Session { .. } => None,
-        }
+        self.pat().map(|pat| pat.pat_id)
+    }
+
+    /// When the credential ends, to the microsecond.
+    pub fn expires_at(&self) -> Timestamp {
+        at_microsecond(self.expires_at)
+    }
+
+    /// The credential's own standing; its account has another.
+    pub fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// Whether the credential still stands: neither revoked nor its account disabled since it was judged.
+    /// Expiry is a matter of time: see [`Principal::expires_at`].
+    pub fn stands(&self) -> bool {
+        !self.standing.has_ended() && !self.account.standing.has_ended()
+    }
+}
+
+impl Deref for Principal {
+    type Target = Account;
+
+    fn deref(&self) -> &Account {
+        &self.account
     }
 }
 
@@ -116,5 +194,47 @@ impl fmt::Debug for Principal {
             .field("scopes", &self.scopes.to_string())
             .field("stands", &self.stands())
             .finish_non_exhaustive()
+    }
+}
+
+/// What was taken from a [`Timestamp`] is within its range.
+fn at_microsecond(at: i64) -> Timestamp {
+    Timestamp::from_microsecond(at).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With its share of an `Arc`'s two counts it is to fit the allocators' class of 128 bytes, with no room for more.
+    const _: () = assert!(size_of::<Principal>() <= 128 - 16);
+
+    #[test]
+    fn a_token_is_known_again_by_its_name_and_its_hint() {
+        for (name, hint) in
+            [("ci", "...0aZ9"), ("a name that is far longer than what is kept in place", "...0aZ9"), ("", "")]
+        {
+            let pat = Pat::new(Uuid::nil(), name, hint);
+            assert_eq!((pat.name(), pat.hint()), (name, hint));
+        }
+    }
+
+    #[test]
+    fn whoever_holds_a_principal_learns_of_its_end_and_of_its_accounts() {
+        let account = Arc::new(Account::default());
+        let new = || {
+            let (pat, scopes) = (Pat::new(Uuid::nil(), "ci", "...0aZ9"), Arc::new(ScopeSet::all()));
+            Arc::new(Principal::with_pat(account.clone(), pat, scopes, Timestamp::MAX))
+        };
+        let (one, other) = (new(), new());
+        let held = one.clone();
+        assert!(held.stands() && other.stands());
+        one.standing().end(Timestamp::UNIX_EPOCH);
+        assert_eq!((held.stands(), other.stands()), (false, true));
+        assert_eq!(held.standing().ended_at(), Some(Timestamp::UNIX_EPOCH));
+        account.standing.end(Timestamp::UNIX_EPOCH);
+        assert!(!other.stands());
+        account.standing.restore();
+        assert_eq!((held.stands(), other.stands()), (false, true));
     }
 }

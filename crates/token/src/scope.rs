@@ -153,7 +153,7 @@ pub enum Reach {
 }
 
 /// A set of scopes: sorted, without repeats, never empty once parsed.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct ScopeSet(BTreeSet<Scope>);
 
 impl ScopeSet {

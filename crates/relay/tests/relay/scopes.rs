@@ -1,13 +1,11 @@
 //! What the scopes reach: decided from the body, on lists and on calls alike, on both endpoints and in both eras.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use trustrelay_token::Principal;
 
-use crate::kit::{Client, Era, Eras, Fake, Live, http, principal, relay, relay_with};
+use crate::kit::{Client, Era, Eras, Fake, HOUR, Live, http, principal, principal_of, relay, relay_with};
 
 const BUILT_IN: [&str; 2] = ["trustrelay__whoami", "trustrelay__upstreams"];
 const ERAS: [Era; 2] = [Era::Session, Era::Stateless];
@@ -205,8 +203,7 @@ async fn a_token_that_was_narrowed_answers_no_question_of_what_it_reaches_no_mor
         let mut call = client.open_call("ask", asks).await;
         let question = call.message().await;
         assert_eq!(question["method"], "roots/list");
-        client.principal =
-            Arc::new(Principal { scopes: scopes.parse().unwrap(), ..Principal::clone(&client.principal) });
+        client.principal = principal_of(client.principal.user_id, client.pat_id(), scopes, HOUR);
         let answer = json!({"roots": [{"uri": format!("file:///{scopes}")}]});
         let status = client.respond(&question["id"], "result", answer).await;
         assert_eq!((status.is_success(), fake.log.has(&format!("file:///{scopes}"))), (reaches, reaches));

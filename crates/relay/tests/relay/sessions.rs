@@ -6,12 +6,11 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use serde_json::json;
 use trustrelay_relay::{Cut, RelayConfig};
-use trustrelay_token::Principal;
 use uuid::Uuid;
 
 use crate::kit::{
-    Children, Client, Era, Eras, Fake, Live, eventually, http, is_quiet, principal, principal_for, relay,
-    relay_with,
+    Children, Client, Era, Eras, Fake, HOUR, Live, eventually, http, is_quiet, principal, principal_for,
+    principal_of, relay, relay_with,
 };
 
 #[tokio::test]
@@ -251,12 +250,12 @@ async fn a_token_revoked_between_the_door_and_the_registry_opens_nothing() {
             Era::Session => r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}"#.to_owned(),
             Era::Stateless => client.message(&json!(1), "tools/call", &json!({"name": client.tool("echo")})),
         };
-        let (cutter, life, pat_id) = (relay.clone(), client.principal.life.clone(), client.pat_id());
+        let (cutter, principal, pat_id) = (relay.clone(), client.principal.clone(), client.pat_id());
         // The body is read after the door has judged: the revocation falls exactly there.
         let late = body.clone();
         let request = client.request(Method::POST, &body).map(|_| {
             Box::pin(http_body_util::StreamBody::new(futures_util::stream::once(async move {
-                life.token.end();
+                principal.standing().end(jiff::Timestamp::UNIX_EPOCH);
                 cutter.cut_token(pat_id);
                 Ok::<_, std::io::Error>(http_body::Frame::data(bytes::Bytes::from(late)))
             })))
@@ -312,7 +311,7 @@ async fn a_call_whose_session_ends_is_not_told_that_its_token_did() {
 async fn a_disabled_account_is_cut_with_all_its_tokens_and_no_other_account() {
     let relay = relay(vec![]);
     let (one, two) = (principal("mcp"), principal("mcp"));
-    let stranger = Arc::new(Principal { user_id: Uuid::from_u128(2), ..Principal::clone(&principal("mcp")) });
+    let stranger = principal_of(Uuid::from_u128(2), Uuid::now_v7(), "mcp", HOUR);
     let mut streams = Vec::new();
     for principal in [&one, &two, &stranger] {
         let client = Client::new(&relay, principal, None).await;

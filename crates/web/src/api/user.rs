@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use trustrelay_token::{Credential, Principal};
+use trustrelay_token::Principal;
 use uuid::Uuid;
 
 use crate::credential::Caller;
@@ -18,7 +18,7 @@ pub(crate) struct User {
 
 impl User {
     pub(crate) fn of(principal: &Principal) -> Self {
-        Self { user_id: principal.user_id, email: principal.email.clone(), is_admin: principal.is_admin }
+        Self { user_id: principal.user_id, email: principal.email.to_string(), is_admin: principal.is_admin }
     }
 }
 
@@ -37,16 +37,12 @@ struct Shown {
 }
 
 pub(crate) async fn handle(Caller(principal): Caller) -> Value<WhoAmI> {
-    let credential = match &principal.credential {
-        Credential::Pat { pat_id, expires_at, .. } => Shown {
-            kind: "pat",
-            pat_id: Some(*pat_id),
-            pat_scope: Some(principal.scopes.to_string()),
-            expires_at: *expires_at,
-        },
-        Credential::Session { expires_at } => {
-            Shown { kind: "session", pat_id: None, pat_scope: None, expires_at: *expires_at }
-        }
+    let pat_id = principal.pat_id();
+    let credential = Shown {
+        kind: if pat_id.is_some() { "pat" } else { "session" },
+        pat_id,
+        pat_scope: pat_id.map(|_| principal.scopes.to_string()),
+        expires_at: principal.expires_at(),
     };
     Value { value: WhoAmI { user: User::of(&principal), credential } }
 }

@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, Full};
 use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep};
-use trustrelay_token::{Credential, Life, ScopeSet};
+use trustrelay_token::{Account, Pat, ScopeSet};
 use uuid::Uuid;
 
 use super::*;
@@ -48,7 +48,7 @@ impl ByHand {
 
     /// Applies a revocation, as the log has it.
     fn revoke(&self, principal: &Principal) {
-        principal.life.token.end();
+        principal.standing().end(Timestamp::UNIX_EPOCH);
         self.changed.notify_waiters();
     }
 }
@@ -108,17 +108,8 @@ impl Gateable for Frames {
 }
 
 fn principal() -> Arc<Principal> {
-    let (created_at, expires_at) = (Timestamp::UNIX_EPOCH, Timestamp::MAX);
-    let (pat_name, pat_hint) = (String::new(), String::new());
-    Arc::new(Principal {
-        user_id: Uuid::nil(),
-        email: String::new(),
-        is_admin: false,
-        scopes: ScopeSet::all(),
-        credential: Credential::Pat { pat_id: Uuid::nil(), pat_name, pat_hint, created_at, expires_at },
-        limits: None,
-        life: Life::default(),
-    })
+    let (account, scopes) = (Arc::new(Account::default()), Arc::new(ScopeSet::all()));
+    Arc::new(Principal::with_pat(account, Pat::new(Uuid::nil(), "", ""), scopes, Timestamp::MAX))
 }
 
 type Stream = (mpsc::Sender<Frame<Bytes>>, Gated<Frames, ByHand>);
@@ -275,7 +266,8 @@ async fn a_lease_that_is_looked_at_vouches_for_the_standing_that_is_asked_for_af
     let (sender, mut body) = stream(&lease, &who, None);
     say(&sender, "a").await;
     let revoked = Arc::clone(&who);
-    *lease.while_looking.lock().expect("whole") = Some((0, Box::new(move || revoked.life.token.end())));
+    *lease.while_looking.lock().expect("whole") =
+        Some((0, Box::new(move || revoked.standing().end(Timestamp::UNIX_EPOCH))));
     drop(sender);
     assert_eq!(next(&mut body).as_deref(), Some("(end)"));
 }

@@ -40,6 +40,7 @@ pub(crate) async fn readyz(State(state): State<AppState>) -> Result<Value<serde_
 pub(crate) async fn metrics(State(state): State<AppState>) -> Response {
     metrics::gauge!("trustrelay_index_entries").set(state.authority.indexed() as f64);
     metrics::gauge!("trustrelay_lease_held").set(if state.authority.holds_lease() { 1.0 } else { 0.0 });
+    state.authority.publish_numbers();
     count_nodes(&state).await;
     let text = state.config.metrics.as_ref().map(|metrics| metrics.render()).unwrap_or_default();
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()

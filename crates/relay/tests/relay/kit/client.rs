@@ -88,7 +88,7 @@ impl Client {
 
     /// Ends the token as a revocation does.
     pub fn revoke(&self) -> trustrelay_relay::Cut {
-        self.principal.life.token.end();
+        self.principal.standing().end(jiff::Timestamp::UNIX_EPOCH);
         self.relay.cut_token(self.pat_id())
     }
 

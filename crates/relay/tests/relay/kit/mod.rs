@@ -14,7 +14,7 @@ pub use client::{Client, Era, Live, Whole};
 pub use fake::{Fake, Log};
 pub use peer::Eras;
 use trustrelay_relay::{CallRecord, Limits, Recorder, Relay, RelayConfig, UpstreamConfig, UpstreamTransport};
-use trustrelay_token::{Credential, Life, Principal};
+use trustrelay_token::{Account, Pat, Principal};
 use uuid::Uuid;
 
 /// The stateless era's version.
@@ -52,24 +52,16 @@ pub fn principal(scopes: &str) -> Arc<Principal> {
     principal_for(scopes, HOUR)
 }
 
-#[allow(clippy::disallowed_methods, reason = "tests of expiry sleep in real time")]
 pub fn principal_for(scopes: &str, lives: Duration) -> Arc<Principal> {
-    let now = jiff::Timestamp::now();
-    Arc::new(Principal {
-        user_id: Uuid::from_u128(1),
-        email: "a@example.com".into(),
-        is_admin: false,
-        scopes: scopes.parse().unwrap(),
-        credential: Credential::Pat {
-            pat_id: Uuid::now_v7(),
-            pat_name: "agent".into(),
-            pat_hint: "...abcd".into(),
-            created_at: now,
-            expires_at: now + jiff::SignedDuration::try_from(lives).unwrap(),
-        },
-        limits: None,
-        life: Life::default(),
-    })
+    principal_of(Uuid::from_u128(1), Uuid::now_v7(), scopes, lives)
+}
+
+#[allow(clippy::disallowed_methods, reason = "tests of expiry sleep in real time")]
+pub fn principal_of(user_id: Uuid, pat_id: Uuid, scopes: &str, lives: Duration) -> Arc<Principal> {
+    let account = Arc::new(Account { user_id, email: "a@example.com".into(), ..Account::default() });
+    let (pat, scopes) = (Pat::new(pat_id, "agent", "...abcd"), Arc::new(scopes.parse().unwrap()));
+    let expires_at = jiff::Timestamp::now() + jiff::SignedDuration::try_from(lives).unwrap();
+    Arc::new(Principal::with_pat(account, pat, scopes, expires_at))
 }
 
 /// Keeps every record.
