@@ -1,11 +1,12 @@
 //! What was measured, beside what is aimed at.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::measure::Spread;
+use crate::table::{Table, figures, words};
 
 /// A bound that the median is to keep.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Bound {
     AtMost(f64),
@@ -13,7 +14,7 @@ pub(crate) enum Bound {
 }
 
 /// One aim, and what came of it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Aim {
     what: String,
     bound: Bound,
@@ -34,15 +35,20 @@ impl Aim {
         }
     }
 
-    /// A line of the table.
-    pub(crate) fn line(&self) -> String {
-        let (word, bound) = match self.bound {
-            Bound::AtMost(most) => ("at most", most),
-            Bound::AtLeast(least) => ("at least", least),
+    fn cells(&self) -> Vec<String> {
+        let bound = match self.bound {
+            Bound::AtMost(most) => format!("at most {most}"),
+            Bound::AtLeast(least) => format!("at least {least}"),
         };
         let met = if self.is_met() { "met" } else { "missed" };
-        format!("{:<84} {word:<8} {bound:>7} {:>26}  {met}", self.what, self.measured.shown(self.decimals))
+        vec![self.what.clone(), bound, self.measured.shown(self.decimals), met.to_owned()]
     }
+}
+
+/// Aims, each with what was measured and whether that keeps it.
+pub(crate) fn table(aims: &[Aim]) -> Table {
+    let columns = [words("what is aimed at"), figures("bound"), figures("measured"), words("")];
+    Table::new(columns, aims.iter().map(Aim::cells))
 }
 
 #[cfg(test)]
@@ -59,9 +65,19 @@ mod tests {
             let (Bound::AtMost(itself) | Bound::AtLeast(itself)) = bound;
             assert!(aim(bound, kept).is_met() && aim(bound, itself).is_met());
             assert!(!aim(bound, broken).is_met() && !aim(bound, f64::NAN).is_met());
-            assert!(
-                aim(bound, broken).line().ends_with("missed") && aim(bound, kept).line().ends_with("met")
-            );
         }
+    }
+
+    #[test]
+    fn the_table_says_of_each_aim_whether_it_is_met() {
+        let aims = [aim(Bound::AtMost(2.0), 1.5), aim(Bound::AtLeast(1.8), 1.5)];
+        let lines: Vec<String> = table(&aims).markdown().lines().skip(2).map(ToOwned::to_owned).collect();
+        assert_eq!(
+            lines,
+            [
+                "| a ratio | at most 2 | 1.50 (1.50–1.50) | met |",
+                "| a ratio | at least 1.8 | 1.50 (1.50–1.50) | missed |"
+            ]
+        );
     }
 }

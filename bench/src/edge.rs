@@ -7,17 +7,19 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use http::{HeaderValue, StatusCode};
-use serde::Serialize;
-use tempfile::TempDir;
-use tokio::process::Command;
+use serde::{Deserialize, Serialize};
 use trustrelay_token::Token;
 
-use crate::bare::TOKEN_FILE;
+use crate::aim::{Aim, Bound};
 use crate::load::{Callers, Expected, Requests};
+use crate::machine::Machine;
 use crate::measure::{Round, Spread, micros};
 use crate::node::{Deployment, Owner, verification};
+use crate::plot::{Bar, Bars, Group};
 use crate::program::Program;
-use crate::relay::{say, write};
+use crate::report::{self, Picture, Section, say};
+use crate::server;
+use crate::table::{Table, figures, words};
 
 /// How many unknown tokens take turns: more than a run's connections, so that what is remembered of one helps little with the next.
 const UNKNOWN: usize = 16_384;
@@ -39,7 +41,7 @@ pub(crate) struct Options {
 }
 
 /// Who is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Whom {
     /// hyper, which answers a fixed body.
@@ -51,7 +53,7 @@ enum Whom {
 }
 
 /// With which credentials.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Tokens {
     Valid,
@@ -63,68 +65,39 @@ enum Tokens {
     Flooded,
 }
 
-/// What is wanted of the median.
-#[derive(Debug, Clone, Copy, Serialize)]
-struct Aim {
-    /// Of the requests per second of this one.
-    of: Reference,
-    at_least: f64,
-    /// Of bare's p99.
-    p99_at_most: Option<f64>,
-    /// From so many connections on.
-    connections: usize,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Reference {
-    Bare,
-    /// Valid tokens, nothing else going on, at the same server.
-    Valid,
-}
-
 struct Way {
     name: &'static str,
     whom: Whom,
     tokens: Tokens,
-    aim: Option<Aim>,
 }
 
-const fn way(name: &'static str, whom: Whom, tokens: Tokens, aim: Option<Aim>) -> Way {
-    Way { name, whom, tokens, aim }
-}
-
-const fn of_bare(at_least: f64, p99_at_most: Option<f64>) -> Option<Aim> {
-    Some(Aim { of: Reference::Bare, at_least, p99_at_most, connections: 32 })
-}
-
-const fn of_valid(at_least: f64) -> Option<Aim> {
-    Some(Aim { of: Reference::Valid, at_least, p99_at_most: None, connections: 1 })
+const fn way(name: &'static str, whom: Whom, tokens: Tokens) -> Way {
+    Way { name, whom, tokens }
 }
 
 const WAYS: [Way; 9] = [
-    way("bare", Whom::Bare, Tokens::Valid, None),
-    way("guard", Whom::Guard, Tokens::Valid, of_bare(0.92, Some(1.25))),
-    way("guard, malformed", Whom::Guard, Tokens::Malformed, of_valid(1.0)),
-    way("guard, unknown", Whom::Guard, Tokens::Unknown, None),
-    way("guard, flooded", Whom::Guard, Tokens::Flooded, of_valid(0.5)),
-    way("/api/user", Whom::TrustRelay, Tokens::Valid, of_bare(0.8, None)),
-    way("/api/user, malformed", Whom::TrustRelay, Tokens::Malformed, of_valid(1.0)),
-    way("/api/user, unknown", Whom::TrustRelay, Tokens::Unknown, None),
-    way("/api/user, flooded", Whom::TrustRelay, Tokens::Flooded, of_valid(0.5)),
+    way("bare", Whom::Bare, Tokens::Valid),
+    way("guard", Whom::Guard, Tokens::Valid),
+    way("guard, malformed", Whom::Guard, Tokens::Malformed),
+    way("guard, unknown", Whom::Guard, Tokens::Unknown),
+    way("guard, flooded", Whom::Guard, Tokens::Flooded),
+    way("/api/user", Whom::TrustRelay, Tokens::Valid),
+    way("/api/user, malformed", Whom::TrustRelay, Tokens::Malformed),
+    way("/api/user, unknown", Whom::TrustRelay, Tokens::Unknown),
+    way("/api/user, flooded", Whom::TrustRelay, Tokens::Flooded),
 ];
 
 /// A running server and a token that it knows.
-struct Server {
+struct Server<'a> {
     whom: Whom,
-    program: Program,
-    token: HeaderValue,
+    program: &'a Program,
+    token: &'a HeaderValue,
 }
 
-impl Server {
+impl<'a> Server<'a> {
     /// Opens its connections.
-    async fn connect(&self, connections: usize, unknown: &Requests) -> Result<Asked<'_>> {
-        let (valid, malformed) = (requests([&self.token])?, requests([&malformed(&self.token)?])?);
+    async fn connect(&self, connections: usize, unknown: &Requests) -> Result<Asked<'a>> {
+        let (valid, malformed) = (requests([self.token])?, requests([&malformed(self.token)?])?);
         let connect = |requests, expected| async move {
             // Bare looks at no token.
             let expected = if self.whom == Whom::Bare { ACCEPTED } else { expected };
@@ -132,7 +105,7 @@ impl Server {
         };
         Ok(Asked {
             whom: self.whom,
-            program: &self.program,
+            program: self.program,
             valid: connect(&valid, ACCEPTED).await?,
             malformed: connect(&malformed, refused(b"checksum")).await?,
             unknown: connect(unknown, refused(b"not known here")).await?,
@@ -176,10 +149,10 @@ struct Measured {
 }
 
 /// What one way came to, over all rounds.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Row {
     connections: usize,
-    way: &'static str,
+    way: String,
     server: Whom,
     tokens: Tokens,
     per_second: Spread,
@@ -194,67 +167,50 @@ struct Row {
     of_valid: Spread,
     /// The unknown tokens that were refused meanwhile.
     flood_per_second: Option<Spread>,
-    aim: Option<Aim>,
-    is_reached: Option<bool>,
 }
 
-#[derive(Debug, Serialize)]
-struct Report {
-    cores: usize,
+/// See [`report::Report`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Report {
+    machine: Machine,
     rounds: usize,
     seconds: f64,
     requests: Vec<Row>,
+    aims: Vec<Aim>,
 }
 
-/// Measures, prints the table and writes the file.
+/// Measures, says the report and writes the file.
 pub(crate) async fn run(options: &Options) -> Result<()> {
     ensure!(options.rounds > 0, "--rounds must be at least 1");
     ensure!(options.seconds > 0.0, "--seconds is {}; it must be above 0", options.seconds);
     ensure!(!options.connections.contains(&0), "--connections must each be at least 1");
     let unknown = unknown()?;
-    let folder = TempDir::new()?;
     let deployment = Deployment::new(None).await?;
-    let guard = start("guarded", Some(&folder)).await?;
-    let token = std::fs::read_to_string(folder.path().join(TOKEN_FILE)).context("no token")?;
-    let token = HeaderValue::from_str(&format!("Bearer {token}"))?;
     let node = deployment.node(&[]).await?;
     let known = Owner::sign_in(&node).await?.create("bench").await?.authorization;
+    let (bare, guarded) = (server::bare().await?, server::guarded().await?);
     let servers = [
-        Server { whom: Whom::Bare, program: start("bare", None).await?, token: token.clone() },
-        Server { whom: Whom::Guard, program: guard, token },
-        Server { whom: Whom::TrustRelay, program: node, token: known },
+        Server { whom: Whom::Bare, program: &bare, token: &guarded.token },
+        Server { whom: Whom::Guard, program: &guarded.program, token: &guarded.token },
+        Server { whom: Whom::TrustRelay, program: &node, token: &known },
     ];
-    let mut report = Report {
-        cores: std::thread::available_parallelism()?.get(),
-        rounds: options.rounds,
-        seconds: options.seconds,
-        requests: Vec::new(),
-    };
-    say(&format!(
-        "Requests with a token, {} rounds of {} s each, on {} cores. Median (least–greatest) of the rounds.\n",
-        report.rounds, report.seconds, report.cores
-    ));
-    say(HEAD);
+    let mut requests = Vec::new();
     for &connections in &options.connections {
-        let rows = measure(options, &servers, connections, &unknown).await?;
-        rows.iter().for_each(|row| say(&row.shown()));
-        report.requests.extend(rows);
+        say(&format!("Requests with a token on {connections} connections: {} ways.", WAYS.len()));
+        requests.extend(measure(options, &servers, connections, &unknown).await?);
     }
-    for server in servers {
-        server.program.stop().await?;
+    for program in [bare, guarded.program, node] {
+        program.stop().await?;
     }
-    write(&options.out, &report)
-}
-
-/// A server of the bench's own, as a process of its own.
-async fn start(name: &str, folder: Option<&TempDir>) -> Result<Program> {
-    let own = std::env::current_exe().context("this program's own path is not known")?;
-    Program::start(name, Command::new(own).arg(name).args(folder.map(TempDir::path))).await
+    let (rounds, seconds) = (options.rounds, options.seconds);
+    let aims = requests.iter().flat_map(Row::aims).collect();
+    let report = Report { machine: Machine::here()?, rounds, seconds, requests, aims };
+    report::finish(&report, &options.out)
 }
 
 async fn measure(
     options: &Options,
-    servers: &[Server],
+    servers: &[Server<'_>],
     connections: usize,
     unknown: &Requests,
 ) -> Result<Vec<Row>> {
@@ -297,10 +253,9 @@ impl Row {
         let p99_of_bare = to(bare, |round| micros(round.p99));
         let flood: Vec<f64> =
             own.iter().filter_map(|one| one.flood.map(|flood| flood.per_second())).collect();
-        let aim = way.aim.filter(|aim| connections >= aim.connections);
         Self {
             connections,
-            way: way.name,
+            way: way.name.to_owned(),
             server: way.whom,
             tokens: way.tokens,
             per_second: over(|one| one.round.per_second()),
@@ -311,22 +266,31 @@ impl Row {
             p99_of_bare,
             of_valid,
             flood_per_second: (!flood.is_empty()).then(|| Spread::of(flood)),
-            aim,
-            is_reached: aim.map(|aim| aim.is_reached(of_bare, of_valid, p99_of_bare)),
         }
     }
 
-    fn shown(&self) -> String {
-        let aim = self.aim.as_ref().map_or_else(String::new, Aim::shown);
-        let reached = match self.is_reached {
-            Some(true) => "reached",
-            Some(false) => "not reached",
-            None => "",
+    /// What is aimed at. One connection alone waits for itself for the most part: there is none of bare's throughput for it.
+    fn aims(&self) -> Vec<Aim> {
+        let aim = |of: &str, bound, measured| {
+            Aim::new(format!("{}, {} connections: {of}", self.way, self.connections), bound, measured, 2)
         };
-        let line = format!(
-            "{:>4} {:<20} {:>22} {:>18} {:>20} {:>18} {:>18} {:>18} {:>18}  {aim:<26} {reached}",
-            self.connections,
-            self.way,
+        let throughput = |least| aim("throughput to bare's", Bound::AtLeast(least), self.of_bare);
+        let of_valid = |least| aim("throughput to a valid token's", Bound::AtLeast(least), self.of_valid);
+        match (self.server, self.tokens) {
+            (Whom::Guard, Tokens::Valid) if self.connections >= 32 => {
+                vec![throughput(0.92), aim("p99 to bare's", Bound::AtMost(1.25), self.p99_of_bare)]
+            }
+            (Whom::TrustRelay, Tokens::Valid) if self.connections >= 32 => vec![throughput(0.8)],
+            (_, Tokens::Malformed) => vec![of_valid(1.0)],
+            (_, Tokens::Flooded) => vec![of_valid(0.5)],
+            _ => Vec::new(),
+        }
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.connections.to_string(),
+            self.way.clone(),
             self.per_second.shown(0),
             self.p50_us.shown(0),
             self.p99_us.shown(0),
@@ -334,29 +298,66 @@ impl Row {
             self.of_bare.shown(2),
             self.p99_of_bare.shown(2),
             self.of_valid.shown(2),
-        );
-        line.trim_end().to_owned()
+        ]
+    }
+
+    fn bar(&self) -> Bar {
+        let tone = match (self.server, self.tokens) {
+            (Whom::Bare, _) => 1,
+            (_, Tokens::Valid) => 0,
+            _ => 2,
+        };
+        let said = format!("{:.0}, {:.2} of bare", self.per_second.median, self.of_bare.median);
+        Bar::spread(self.way.clone(), tone, self.per_second, said)
     }
 }
 
-const HEAD: &str = "conn way                       requests per second             p50 µs               p99 µs  its CPU µs/request      ratio to bare        p99 to bare     ratio to valid  aim";
+impl report::Report for Report {
+    const PART: &'static str = "http";
 
-impl Aim {
-    fn is_reached(&self, of_bare: Spread, of_valid: Spread, p99_of_bare: Spread) -> bool {
-        let ratio = match self.of {
-            Reference::Bare => of_bare,
-            Reference::Valid => of_valid,
-        };
-        ratio.median >= self.at_least && self.p99_at_most.is_none_or(|most| p99_of_bare.median <= most)
+    fn machine(&self) -> &Machine {
+        &self.machine
     }
 
-    fn shown(&self) -> String {
-        let of = match self.of {
-            Reference::Bare => "bare",
-            Reference::Valid => "valid",
+    fn sections(&self) -> Vec<Section> {
+        let columns = [
+            figures("connections"),
+            words("way"),
+            figures("requests/s"),
+            figures("p50 µs"),
+            figures("p99 µs"),
+            figures("its CPU µs/request"),
+            figures("ratio to bare"),
+            figures("p99 to bare"),
+            figures("ratio to valid"),
+        ];
+        let (rounds, seconds) = (self.rounds, self.seconds);
+        vec![
+            Section::Words(format!(
+                "Requests with a token, {rounds} rounds of {seconds} s each. Median (least–greatest) of the rounds."
+            )),
+            Section::Table(Table::new(columns, self.requests.iter().map(Row::cells))),
+        ]
+    }
+
+    fn aims(&self) -> &[Aim] {
+        &self.aims
+    }
+
+    fn pictures(&self) -> Result<Vec<Picture>> {
+        let groups =
+            self.requests.chunk_by(|one, next| one.connections == next.connections).map(|rows| Group {
+                name: format!("{} connections", rows[0].connections),
+                bars: rows.iter().map(Row::bar).collect(),
+            });
+        let bars = Bars {
+            title: "Requests with a token over HTTP".into(),
+            unit: format!("Requests per second; line: least to greatest of {} rounds", self.rounds),
+            legend: Vec::new(),
+            groups: groups.collect(),
         };
-        let p99 = self.p99_at_most.map(|most| format!(", p99 ≤ {most:.2}")).unwrap_or_default();
-        format!("≥ {:.2} of {of}{p99}", self.at_least)
+        let shows = "Requests per second at a bare server, behind the guard and at /api/user".into();
+        Ok(vec![Picture { name: "bench-http", shows, svg: bars.svg() }])
     }
 }
 
@@ -389,20 +390,38 @@ fn malformed(token: &HeaderValue) -> Result<HeaderValue> {
 mod tests {
     use super::*;
 
-    fn spread(median: f64) -> Spread {
-        Spread::of([median])
+    fn row(server: Whom, tokens: Tokens, connections: usize) -> Row {
+        let spread = |median| Spread::of([median]);
+        Row {
+            connections,
+            way: "way".into(),
+            server,
+            tokens,
+            per_second: spread(1.0),
+            p50_us: spread(1.0),
+            p99_us: spread(1.0),
+            cpu_us: spread(1.0),
+            of_bare: spread(0.85),
+            p99_of_bare: spread(1.3),
+            of_valid: spread(0.6),
+            flood_per_second: None,
+        }
     }
 
     #[test]
-    fn an_aim_is_reached_by_the_ratio_it_is_about_and_by_the_tail() {
-        let aim = Aim { of: Reference::Bare, at_least: 0.92, p99_at_most: Some(1.25), connections: 32 };
-        assert!(aim.is_reached(spread(0.92), spread(0.1), spread(1.25)));
-        assert!(!aim.is_reached(spread(0.91), spread(2.0), spread(1.25)));
-        assert!(!aim.is_reached(spread(0.92), spread(2.0), spread(1.26)));
-        assert_eq!(aim.shown(), "≥ 0.92 of bare, p99 ≤ 1.25");
-        let aim = Aim { of: Reference::Valid, at_least: 0.5, p99_at_most: None, connections: 1 };
-        assert!(aim.is_reached(spread(0.1), spread(0.5), spread(9.0)));
-        assert!(!aim.is_reached(spread(2.0), spread(0.49), spread(1.0)));
+    fn each_way_is_held_to_its_own_aims() {
+        let met = |server, tokens, connections| -> Vec<bool> {
+            row(server, tokens, connections).aims().iter().map(Aim::is_met).collect()
+        };
+        assert_eq!(met(Whom::Guard, Tokens::Valid, 32), [false, false]);
+        assert_eq!(met(Whom::TrustRelay, Tokens::Valid, 256), [true]);
+        assert_eq!(met(Whom::TrustRelay, Tokens::Malformed, 1), [false]);
+        assert_eq!(met(Whom::Guard, Tokens::Flooded, 1), [true]);
+        for (server, tokens) in
+            [(Whom::Bare, Tokens::Valid), (Whom::Guard, Tokens::Valid), (Whom::Guard, Tokens::Unknown)]
+        {
+            assert_eq!(met(server, tokens, 1), [false; 0]);
+        }
     }
 
     #[test]

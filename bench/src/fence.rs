@@ -9,16 +9,20 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use http::StatusCode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
+use crate::aim::{Aim, Bound};
 use crate::http::Connection;
 use crate::load::{Callers, Expected};
+use crate::machine::Machine;
 use crate::measure::{Round, Spread, micros};
 use crate::node::{Deployment, Owner, Token, is_accepted, verification};
+use crate::plot::{Bar, Bars, Group};
 use crate::postgres::Cluster;
 use crate::program::Program;
-use crate::relay::{say, write};
+use crate::report::{self, Picture, Section, say};
+use crate::table::{Table, figures, words};
 
 /// Connections that verify on one node, at a pace of their own.
 const PACERS: u32 = 8;
@@ -47,9 +51,9 @@ pub(crate) struct Options {
 }
 
 /// Revocations on one kind of deployment.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Latency {
-    deployment: &'static str,
+    deployment: String,
     p50_ms: Spread,
     p99_ms: Spread,
     /// What was kept up of the verifications, per node and second.
@@ -57,9 +61,9 @@ struct Latency {
 }
 
 /// Verifications on one node.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Throughput {
-    node: &'static str,
+    node: String,
     per_second: Spread,
     p50_us: Spread,
     p99_us: Spread,
@@ -67,9 +71,10 @@ struct Throughput {
     ratio: Spread,
 }
 
-#[derive(Debug, Serialize)]
-struct Report {
-    cores: usize,
+/// See [`report::Report`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Report {
+    machine: Machine,
     rounds: usize,
     rate: u32,
     latencies: Vec<Latency>,
@@ -77,6 +82,7 @@ struct Report {
     dead_first_ms: Spread,
     dead_next_ms: Spread,
     throughput: Vec<Throughput>,
+    aims: Vec<Aim>,
 }
 
 /// A deployment whose nodes run.
@@ -248,6 +254,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         verify(&fleet.nodes[0], &fleet.standing, time / 4).await?;
     }
     for round in 0..options.rounds {
+        say(&format!("Round {} of {}: revocations, verifications, a lost node.", round + 1, options.rounds));
         for (fleet, figures) in fleets.iter_mut().zip(&mut latencies) {
             let (mut took, verified) = fleet.revoke(options.revocations, options.rate).await?;
             figures[0].push(percentile(&mut took, 50));
@@ -263,15 +270,15 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         dead.iter_mut().zip(took).for_each(|(figures, took)| figures.push(millis(took)));
     }
     let spread = |figures: &[f64]| Spread::of(figures.iter().copied());
-    let report = Report {
-        cores: std::thread::available_parallelism()?.get(),
+    let mut report = Report {
+        machine: Machine::here()?,
         rounds: options.rounds,
         rate: options.rate,
         latencies: fleets
             .iter()
             .zip(&latencies)
             .map(|(fleet, [p50, p99, verified])| Latency {
-                deployment: fleet.name,
+                deployment: fleet.name.to_owned(),
                 p50_ms: spread(p50),
                 p99_ms: spread(p99),
                 verified_per_second: spread(verified),
@@ -283,7 +290,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
             .iter()
             .zip(&rounds)
             .map(|(fleet, own)| Throughput {
-                node: fleet.name,
+                node: fleet.name.to_owned(),
                 per_second: Spread::of(own.iter().map(Round::per_second)),
                 p50_us: Spread::of(own.iter().map(|round| micros(round.p50))),
                 p99_us: Spread::of(own.iter().map(|round| micros(round.p99))),
@@ -292,52 +299,110 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
                 ),
             })
             .collect(),
+        aims: Vec::new(),
     };
-    report.show();
+    report.aims = report.what_is_aimed_at();
     for fleet in fleets {
         fleet.stop().await?;
     }
-    write(&options.out, &report)
+    report::finish(&report, &options.out)
 }
 
 impl Report {
-    fn show(&self) {
-        say(&format!(
-            "Revocations, one after the other, {} rounds, with {} verifications a second wanted on each node, on {} cores. \
-             Median (least–greatest) of the rounds.\n",
-            self.rounds, self.rate, self.cores
-        ));
-        say("deployment                           p50 ms               p99 ms      verified/s and node");
-        for one in &self.latencies {
-            say(&format!(
-                "{:<22} {:>20} {:>20} {:>24}",
-                one.deployment,
-                one.p50_ms.shown(1),
-                one.p99_ms.shown(1),
-                one.verified_per_second.shown(0)
-            ));
-        }
-        say(&format!(
-            "\nOf 3 nodes one is killed: the next revocation takes {} ms (a lease is {} ms), the one after it {} ms.\n",
-            self.dead_first_ms.shown(0),
-            LEASE.as_millis(),
-            self.dead_next_ms.shown(1)
-        ));
-        say(&format!(
-            "Verifications (GET /api/user) on {CONNECTIONS} connections to one node, as fast as they come.\n"
-        ));
-        say(
-            "node of                        per second               p50 µs               p99 µs   ratio to SQLite alone",
+    fn what_is_aimed_at(&self) -> Vec<Aim> {
+        let lease = LEASE.as_secs_f64() * 1e3;
+        let p99 = |one: &Latency| {
+            Aim::new(
+                format!("{}: p99 of a revocation, ms", one.deployment),
+                Bound::AtMost(25.0),
+                one.p99_ms,
+                1,
+            )
+        };
+        let ratio = |one: &Throughput| {
+            Aim::new(format!("{}: verifications to SQLite's", one.node), Bound::AtLeast(0.97), one.ratio, 2)
+        };
+        let dead = Aim::new(
+            "a revocation with a dead node, ms",
+            Bound::AtMost(lease + 500.0),
+            self.dead_first_ms,
+            0,
         );
-        for one in &self.throughput {
-            say(&format!(
-                "{:<22} {:>20} {:>20} {:>20} {:>22}",
-                one.node,
-                one.per_second.shown(0),
-                one.p50_us.shown(0),
-                one.p99_us.shown(0),
-                one.ratio.shown(3)
-            ));
-        }
+        let (latencies, nodes) = (self.latencies.iter().map(p99), self.throughput.iter().skip(1).map(ratio));
+        latencies.chain([dead]).chain(nodes).collect()
+    }
+}
+
+impl report::Report for Report {
+    const PART: &'static str = "fence";
+
+    fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    fn sections(&self) -> Vec<Section> {
+        let columns = [
+            words("revocations on"),
+            figures("p50 ms"),
+            figures("p99 ms"),
+            figures("verifications/s on each node"),
+        ];
+        let latencies = self.latencies.iter().map(|one| {
+            let figures = [one.p50_ms.shown(1), one.p99_ms.shown(1), one.verified_per_second.shown(0)];
+            [one.deployment.clone()].into_iter().chain(figures).collect()
+        });
+        let revocations = Table::new(columns, latencies);
+        let columns = [
+            words("verifications on one node of"),
+            figures("per second"),
+            figures("p50 µs"),
+            figures("p99 µs"),
+            figures("ratio to SQLite alone"),
+        ];
+        let nodes = self.throughput.iter().map(|one| {
+            let (per_second, ratio) = (one.per_second.shown(0), one.ratio.shown(2));
+            vec![one.node.clone(), per_second, one.p50_us.shown(0), one.p99_us.shown(0), ratio]
+        });
+        let verifications = Table::new(columns, nodes);
+        vec![
+            Section::Words(format!(
+                "Revocations, one after the other, {} rounds, with {} verifications a second wanted on each node. \
+                 Median (least–greatest) of the rounds.",
+                self.rounds, self.rate
+            )),
+            Section::Table(revocations),
+            Section::Words(format!(
+                "Of 3 nodes one is killed: the next revocation takes {} ms (a lease is {} ms), the one after it {} ms.",
+                self.dead_first_ms.shown(0),
+                LEASE.as_millis(),
+                self.dead_next_ms.shown(1)
+            )),
+            Section::Words(format!(
+                "Verifications (`GET /api/user`) on {CONNECTIONS} connections to one node, as fast as they come."
+            )),
+            Section::Table(verifications),
+        ]
+    }
+
+    fn aims(&self) -> &[Aim] {
+        &self.aims
+    }
+
+    fn pictures(&self) -> Result<Vec<Picture>> {
+        let bar = |label: &str, tone, time: Spread| {
+            Bar::spread(label, tone, time, format!("{:.1} ms", time.median))
+        };
+        let groups = self.latencies.iter().map(|one| Group {
+            name: one.deployment.clone(),
+            bars: vec![bar("p50", 0, one.p50_ms), bar("p99", 1, one.p99_ms)],
+        });
+        let bars = Bars {
+            title: "Until a revocation is true on every node".into(),
+            unit: format!("Milliseconds; line: least to greatest of {} rounds", self.rounds),
+            legend: Vec::new(),
+            groups: groups.collect(),
+        };
+        let shows = "How long a revocation takes on one node and on three".into();
+        Ok(vec![Picture { name: "bench-fence", shows, svg: bars.svg() }])
     }
 }

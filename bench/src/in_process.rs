@@ -1,13 +1,14 @@
 //! `core`: what a verification costs in this process, part by part, beside a read of main memory; what a second thread adds, also
 //! while tokens are revoked; what it allocates; what a token takes in the index; and what a start over the same data takes.
 
+mod figures;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
-use serde::Serialize;
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::task::{JoinSet, spawn_blocking};
@@ -18,11 +19,15 @@ use uuid::Uuid;
 use crate::aim::{Aim, Bound};
 use crate::chase::{Chase, Disorder};
 use crate::data::Data;
+use crate::machine::{Machine, available_memory};
 use crate::measure::Spread;
 use crate::parts::{Times, Warm};
 use crate::program::resident;
-use crate::relay::{say, write};
+use crate::report::{self, say};
 use crate::start::{self, Start};
+
+use figures::Figures;
+pub(crate) use figures::Report;
 
 /// Up to so many tokens, what the index holds of them is in the processor's caches.
 const FEW: usize = 1000;
@@ -30,6 +35,8 @@ const FEW: usize = 1000;
 const MANY: usize = 1_000_000;
 /// Largest buffer for the reads: a larger one would hardly be slower, and has to fit beside the index.
 const LARGEST_BUFFER: usize = 1 << 30;
+/// What a token takes of memory here at most, in the index, in the store's caches and in the list of those that are verified.
+const TOKEN_BYTES: u64 = 1024;
 const MIB: f64 = 1024.0 * 1024.0;
 
 #[derive(Args)]
@@ -37,8 +44,8 @@ pub(crate) struct Options {
     /// How many rounds.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// With how many tokens; 10,000,000 take some 10 GiB of memory and many minutes to fill.
-    #[arg(long, value_delimiter = ',', default_values_t = [FEW, MANY])]
+    /// With how many tokens. What does not fit into the memory at hand is left out; 10,000,000 take many minutes to fill.
+    #[arg(long, value_delimiter = ',', default_values_t = [FEW, MANY, 10 * MANY])]
     tokens: Vec<usize>,
     /// How often each part is done in a round.
     #[arg(long, default_value_t = 200_000)]
@@ -81,39 +88,6 @@ struct Closed {
     folder: TempDir,
     secret: ServerSecret,
     starts: Vec<Start>,
-}
-
-#[derive(Debug, Serialize)]
-struct Figures {
-    tokens: usize,
-    /// Nanoseconds each.
-    hash: Spread,
-    parse: Spread,
-    clocks: Spread,
-    judgment: Spread,
-    look_up: Spread,
-    verify: Spread,
-    whole: Spread,
-    one_read: Spread,
-    three_reads: Spread,
-    /// How large the buffer of the reads was.
-    buffer_bytes: usize,
-    /// Millions a second.
-    quiet: [Spread; 2],
-    revoking: [Spread; 2],
-    revoked_per_second: Spread,
-    resident_bytes_per_token: f64,
-    start_ms: Spread,
-    resident_mib_at_start: Spread,
-}
-
-#[derive(Debug, Serialize)]
-struct Report {
-    cores: usize,
-    rounds: usize,
-    allocations_per_verification: f64,
-    figures: Vec<Figures>,
-    aims: Vec<Aim>,
 }
 
 impl Corpus {
@@ -265,7 +239,7 @@ impl Corpus {
     }
 }
 
-/// Measures, prints the tables and writes the file.
+/// Measures, says the report and writes the file.
 pub(crate) async fn run(options: &Options) -> Result<()> {
     ensure!(options.rounds > 0, "--rounds must be at least 1");
     ensure!(options.times > 0, "--times must be at least 1");
@@ -275,13 +249,15 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder()?;
     let allocations = allocations().await?;
     let mut corpora = Vec::new();
-    for number in &options.tokens {
+    for number in options.tokens.iter().filter(|number| fits(**number)) {
         corpora.push(Corpus::new(&options.folder, *number).await?);
     }
+    ensure!(!corpora.is_empty(), "--tokens: not even the fewest of them fit into memory");
     for corpus in &corpora {
         corpus.time(0, options.times / 4 + 1).await?;
     }
     for round in 0..options.rounds {
+        say(&format!("Round {} of {}: the parts, then one and two threads.", round + 1, options.rounds));
         for corpus in &mut corpora {
             corpus.times.push(corpus.time(round, options.times).await?);
         }
@@ -327,15 +303,22 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
             ));
         }
     }
-    let report = Report {
-        cores: std::thread::available_parallelism()?.get(),
-        rounds: options.rounds,
-        allocations_per_verification: allocations,
-        figures,
-        aims,
-    };
-    report.show();
-    write(&options.out, &report)
+    let (machine, rounds) = (Machine::here()?, options.rounds);
+    let report = Report { machine, rounds, allocations_per_verification: allocations, figures, aims };
+    report::finish(&report, &options.out)
+}
+
+/// Whether so many tokens fit into memory. If they do not, it says so: they are left out.
+fn fits(number: usize) -> bool {
+    let needed = LARGEST_BUFFER as u64 + number as u64 * TOKEN_BYTES;
+    let Some(available) = available_memory().filter(|available| *available < needed) else { return true };
+    let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+    say(&format!(
+        "{number} tokens are left out: they take up to {:.1} GiB of memory, and {:.1} GiB can be had.",
+        gib(needed),
+        gib(available)
+    ));
+    false
 }
 
 /// How many allocations a warm verification makes, as the program beside this one counts them.
@@ -347,47 +330,4 @@ async fn allocations() -> Result<f64> {
     let text = String::from_utf8(counted.stdout)?;
     let (allocations, verifications) = text.trim().split_once(' ').context("no count of allocations")?;
     Ok(allocations.parse::<f64>()? / verifications.parse::<f64>()?)
-}
-
-impl Report {
-    fn show(&self) {
-        say(&format!(
-            "\nOne verification, in nanoseconds, and what it consists of; {} rounds on {} cores. Median (least–greatest).\n",
-            self.rounds, self.cores
-        ));
-        for one in &self.figures {
-            say(&format!("{} tokens", one.tokens));
-            let buffer = format!("1 random read of {:.0} MiB", one.buffer_bytes as f64 / MIB);
-            let lines = [
-                ("keyed hash", one.hash),
-                ("look-up, and the rest of `verify`", one.look_up),
-                ("both clocks", one.clocks),
-                ("judgment", one.judgment),
-                ("`verify`: these together", one.verify),
-                ("parse", one.parse),
-                ("parse and `verify`", one.whole),
-                (buffer.as_str(), one.one_read),
-                ("3 of them, each after the other", one.three_reads),
-            ];
-            for (name, times) in lines {
-                say(&format!("  {name:<36} {:>26}", times.shown(1)));
-            }
-            let lines = [
-                ("1 thread, millions a second", one.quiet[0]),
-                ("2 threads", one.quiet[1]),
-                ("1 thread, while tokens are revoked", one.revoking[0]),
-                ("2 threads, while tokens are revoked", one.revoking[1]),
-            ];
-            for (name, millions) in lines {
-                say(&format!("  {name:<36} {:>26}", millions.shown(3)));
-            }
-            say(&format!("  {:<36} {:>26}", "revoked a second", one.revoked_per_second.shown(0)));
-            say(&format!("  {:<36} {:>26.0}", "resident bytes a token", one.resident_bytes_per_token));
-            say(&format!("  {:<36} {:>26}", "start until ready, ms", one.start_ms.shown(0)));
-            say(&format!("  {:<36} {:>26}\n", "resident then, MiB", one.resident_mib_at_start.shown(1)));
-        }
-        for aim in &self.aims {
-            say(&aim.line());
-        }
-    }
 }

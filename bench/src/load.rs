@@ -13,6 +13,7 @@ use http_body_util::Full;
 use crate::http::Connection;
 use crate::mcp::Client;
 use crate::measure::Round;
+use crate::upstream::SAID;
 
 /// Requests that take turns.
 pub(crate) type Requests = Arc<[Request<Full<Bytes>>]>;
@@ -121,7 +122,7 @@ impl Clients {
         address: SocketAddr,
         clients: impl IntoIterator<Item = Client>,
     ) -> Result<Self> {
-        let expected = Expected { status: StatusCode::OK, part: br#""result":"# };
+        let expected = Expected { status: StatusCode::OK, part: SAID };
         let (mut connected, mut callers) = (Vec::new(), Vec::new());
         for mut client in clients {
             let mut connection = Connection::open(address).await?;

@@ -8,21 +8,28 @@ mod aim;
 mod bare;
 mod chase;
 mod data;
+mod document;
 mod edge;
 mod fence;
+mod flame;
 mod http;
 mod in_process;
 mod load;
+mod machine;
 mod mcp;
 mod measure;
 mod node;
 mod parts;
+mod peers;
+mod plot;
 mod program;
 mod proxy;
 mod relay;
+mod report;
 mod server;
 mod start;
 mod streams;
+mod table;
 mod upstream;
 mod writes;
 
@@ -66,6 +73,12 @@ enum Command {
     Core(in_process::Options),
     /// Tokens made and revoked a second, each on the disk when it is answered, beside the disk's own fsync rate.
     Writes(writes::Options),
+    /// Verifications beside Better Auth's, and tool calls beside ContextForge's, where they are installed.
+    Peers(peers::Options),
+    /// Where the time of one request goes: flame graphs. Needs `perf`.
+    Flame(flame::Options),
+    /// From the figures of the last runs to the tables and pictures of docs/PERFORMANCE.md.
+    Report(document::Options),
     /// The MCP server that is asked: as fast as one can be. Prints its address.
     #[command(hide = true)]
     Upstream,
@@ -104,6 +117,9 @@ fn main() -> ExitCode {
                 Command::Fence(options) => fence::run(&options).await,
                 Command::Core(options) => in_process::run(&options).await,
                 Command::Writes(options) => writes::run(&options).await,
+                Command::Peers(options) => peers::run(&options).await,
+                Command::Flame(options) => flame::run(&options).await,
+                Command::Report(options) => document::run(&options),
                 Command::Upstream => upstream::serve().await,
                 Command::Proxy { to } => proxy::serve(to).await,
                 Command::Http(options) => edge::run(&options).await,

@@ -1,12 +1,12 @@
 //! The requests of an MCP client, in each era.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::request::Builder;
 use http::{HeaderValue, Method, Request};
 use http_body_util::Full;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::http::Connection;
 
@@ -18,11 +18,20 @@ pub(crate) const STATELESS: &str = "2026-07-28";
 const META: &str = r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"io.modelcontextprotocol/clientInfo":{"name":"bench","version":"1"}}"#;
 
 /// The era of the protocol that a client speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Era {
     Session,
     Stateless,
+}
+
+impl Era {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Stateless => "stateless",
+        }
+    }
 }
 
 /// What a client asks, and as whom.
@@ -66,7 +75,7 @@ impl Client {
         }
     }
 
-    /// Begins a session, where the era has them.
+    /// Begins a session, where the era has them; a server may do without.
     pub(crate) async fn begin(&mut self, connection: &mut Connection) -> Result<()> {
         if self.era == Era::Stateless {
             return Ok(());
@@ -75,8 +84,7 @@ impl Client {
             r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{SESSION}","capabilities":{{}},"clientInfo":{{"name":"bench","version":"1"}}}}}}"#
         );
         let answer = connection.ask(self.post("initialize").body(full(body))?).await?;
-        let session = answer.headers().get("mcp-session-id").context("no session")?;
-        self.session = Some(session.clone());
+        self.session = answer.headers().get("mcp-session-id").cloned();
         let body = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
         connection.ask(self.post("notifications/initialized").body(full(body))?).await?;
         Ok(())

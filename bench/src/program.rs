@@ -8,11 +8,14 @@ use anyhow::{Context, Result, bail};
 use rustix::param::clock_ticks_per_second;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// How long a program may take to listen, and to end.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long to wait before looking again whether a program listens.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
 /// A running program that listens. Dropping it kills it.
 pub(crate) struct Program {
@@ -41,6 +44,34 @@ impl Program {
         };
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Ok(Self { child, pid, address })
+    }
+
+    /// Starts one that is told where to listen, and waits so long until it does. What it says is not seen.
+    pub(crate) async fn start_at(
+        name: &str,
+        command: &mut Command,
+        address: SocketAddr,
+        patience: Duration,
+    ) -> Result<Self> {
+        let command = command.kill_on_drop(true).stdin(Stdio::null()).stdout(Stdio::null());
+        let child = command.spawn().with_context(|| format!("{name} does not start"))?;
+        let pid = child.id().with_context(|| format!("{name} ended at once"))?;
+        let mut program = Self { child, pid, address };
+        let listens = async {
+            while TcpStream::connect(address).await.is_err() {
+                if let Some(ended) = program.child.try_wait()? {
+                    bail!("{name} ended ({ended})");
+                }
+                sleep(BETWEEN_LOOKS).await;
+            }
+            Ok(())
+        };
+        timeout(patience, listens).await.with_context(|| format!("{name} does not listen"))??;
+        Ok(program)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
     }
 
     /// The processor time that it has taken so far, on all cores.

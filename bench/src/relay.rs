@@ -1,19 +1,24 @@
 //! `relay`: the same tool calls asked of a fast upstream directly and through TrustRelay, in interleaved rounds of one run.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
 use http::HeaderValue;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::aim::{Aim, Bound};
 use crate::load::Clients;
+use crate::machine::Machine;
 use crate::mcp::{Client, Era};
 use crate::measure::{Round, Spread, micros};
+use crate::plot::{Bar, Bars, Group};
 use crate::program::Program;
+use crate::report::{self, Picture, Section, say};
 use crate::server::{self, Server};
 use crate::streams::{self, Streams};
+use crate::table::{Table, figures, words};
 
 /// How many connections ask with one token: fewer than the sessions that one token may have in memory.
 const PER_TOKEN: usize = 32;
@@ -48,7 +53,8 @@ struct Way {
 }
 
 /// Who is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 enum Whom {
     Upstream,
     Proxy,
@@ -86,11 +92,12 @@ impl Way {
 }
 
 /// What one way came to, over all rounds.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Row {
     connections: usize,
     era: Era,
-    way: &'static str,
+    way: String,
+    whom: Whom,
     calls_per_second: Spread,
     p50_us: Spread,
     p99_us: Spread,
@@ -104,16 +111,18 @@ struct Row {
     upstream_cpu_us: Spread,
 }
 
-#[derive(Debug, Serialize)]
-struct Report {
-    cores: usize,
+/// See [`report::Report`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Report {
+    machine: Machine,
     rounds: usize,
     seconds: f64,
     calls: Vec<Row>,
     streams: Vec<Streams>,
+    aims: Vec<Aim>,
 }
 
-/// Measures, prints the tables and writes the file.
+/// Measures, says the report and writes the file.
 pub(crate) async fn run(options: &Options) -> Result<()> {
     ensure!(options.rounds > 0, "--rounds must be at least 1");
     let seconds = options.seconds;
@@ -126,46 +135,25 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     );
     let upstream = server::upstream().await?;
     let proxy = server::proxy(&upstream).await?;
-    let mut report = Report {
-        cores: std::thread::available_parallelism()?.get(),
-        rounds: options.rounds,
-        seconds: options.seconds,
-        calls: Vec::new(),
-        streams: Vec::new(),
-    };
-    say(&format!(
-        "Tool calls, {} rounds of {} s each, on {} cores. Median (least–greatest) of the rounds.\n",
-        report.rounds, report.seconds, report.cores
-    ));
-    say(HEAD);
     let server = Server::start(&upstream).await?;
+    let mut calls = Vec::new();
     for &connections in &options.connections {
-        let rows = calls(options, &upstream, &proxy, &server, connections).await?;
-        rows.iter().for_each(|row| say(&row.shown()));
-        report.calls.extend(rows);
+        say(&format!("Tool calls on {connections} connections: {} ways.", WAYS.len()));
+        calls.extend(measure(options, &upstream, &proxy, &server, connections).await?);
     }
     server.stop().await?;
     proxy.stop().await?;
+    let mut open = Vec::new();
     if options.streams > 0 {
-        say("\nOpen streams.\n");
         for kind in streams::KINDS {
-            let streams = streams::measure(&upstream, kind, options.streams).await?;
-            say(&streams.shown());
-            report.streams.push(streams);
+            say(&format!("{} open streams: {}.", options.streams, kind.name));
+            open.push(streams::measure(&upstream, kind, options.streams).await?);
         }
     }
     upstream.stop().await?;
-    write(&options.out, &report)
-}
-
-/// Writes a report, and says where.
-pub(crate) fn write(out: &Path, report: &impl Serialize) -> Result<()> {
-    let folder = out.parent().context("--out names no file")?;
-    std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-    std::fs::write(out, serde_json::to_vec_pretty(report)?)
-        .with_context(|| format!("{} cannot be written", out.display()))?;
-    say(&format!("\nThe figures are in {}.", out.display()));
-    Ok(())
+    let aims = calls.iter().flat_map(Row::aims).chain(open.iter().map(Streams::aim)).collect();
+    let (rounds, machine) = (options.rounds, Machine::here()?);
+    report::finish(&Report { machine, rounds, seconds, calls, streams: open, aims }, &options.out)
 }
 
 /// One round of one way: what the calls came to, and the processor time that they took.
@@ -175,7 +163,7 @@ struct Measured {
     upstream: Duration,
 }
 
-async fn calls(
+async fn measure(
     options: &Options,
     upstream: &Program,
     proxy: &Program,
@@ -227,7 +215,8 @@ impl Row {
         Self {
             connections,
             era: way.era,
-            way: way.name,
+            way: way.name.to_owned(),
+            whom: way.whom,
             calls_per_second: over(|one| one.round.per_second()),
             p50_us: over(|one| micros(one.round.p50)),
             p99_us: over(|one| micros(one.round.p99)),
@@ -238,15 +227,22 @@ impl Row {
         }
     }
 
-    fn shown(&self) -> String {
-        let era = match self.era {
-            Era::Session => "session",
-            Era::Stateless => "stateless",
-        };
-        format!(
-            "{:>4} {era:<9} {:<10} {:>22} {:>18} {:>20} {:>18} {:>18} {:>16} {:>16}",
-            self.connections,
-            self.way,
+    /// What is aimed at, of the calls that go through TrustRelay.
+    fn aims(&self) -> Vec<Aim> {
+        if self.whom != Whom::TrustRelay {
+            return Vec::new();
+        }
+        let called = format!("{}, {}, {} connections", self.way, self.era.name(), self.connections);
+        let ratio = Aim::new(format!("{called}: throughput to direct"), Bound::AtLeast(0.5), self.ratio, 2);
+        let added = Aim::new(format!("{called}: p50 added, µs"), Bound::AtMost(150.0), self.added_p50_us, 0);
+        if self.connections == 1 { vec![ratio, added] } else { vec![ratio] }
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.connections.to_string(),
+            self.era.name().to_owned(),
+            self.way.clone(),
             self.calls_per_second.shown(0),
             self.p50_us.shown(0),
             self.p99_us.shown(0),
@@ -254,13 +250,66 @@ impl Row {
             self.added_p50_us.shown(0),
             self.relay_cpu_us.shown(1),
             self.upstream_cpu_us.shown(1),
-        )
+        ]
+    }
+
+    fn bar(&self) -> Bar {
+        let tone = usize::from(self.whom != Whom::TrustRelay);
+        let said = format!("{:.0}, {:.2} of direct", self.calls_per_second.median, self.ratio.median);
+        Bar::spread(self.way.clone(), tone, self.calls_per_second, said)
     }
 }
 
-const HEAD: &str = "conn era       way                 calls per second             p50 µs               p99 µs    ratio to direct       p50 added µs      its CPU µs    upstream CPU µs";
+impl report::Report for Report {
+    const PART: &'static str = "relay";
 
-#[allow(clippy::print_stdout, reason = "the tables are what the command is for")]
-pub(crate) fn say(line: &str) {
-    println!("{line}");
+    fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    fn sections(&self) -> Vec<Section> {
+        let columns = [
+            figures("connections"),
+            words("era"),
+            words("way"),
+            figures("calls/s"),
+            figures("p50 µs"),
+            figures("p99 µs"),
+            figures("ratio to direct"),
+            figures("p50 added, µs"),
+            figures("its CPU per call, µs"),
+            figures("upstream's CPU, µs"),
+        ];
+        let (rounds, seconds) = (self.rounds, self.seconds);
+        let mut sections = vec![
+            Section::Words(format!(
+                "Tool calls, {rounds} rounds of {seconds} s each. Median (least–greatest) of the rounds."
+            )),
+            Section::Table(Table::new(columns, self.calls.iter().map(Row::cells))),
+        ];
+        if !self.streams.is_empty() {
+            sections.push(Section::Table(streams::table(&self.streams)));
+        }
+        sections
+    }
+
+    fn aims(&self) -> &[Aim] {
+        &self.aims
+    }
+
+    fn pictures(&self) -> Result<Vec<Picture>> {
+        let alike = |one: &Row, next: &Row| (one.connections, one.era) == (next.connections, next.era);
+        let groups = self.calls.chunk_by(alike).map(|rows| Group {
+            name: format!("{} connections, {} era", rows[0].connections, rows[0].era.name()),
+            bars: rows.iter().map(Row::bar).collect(),
+        });
+        let bars = Bars {
+            title: "Tool calls, directly and through the relay".into(),
+            unit: format!("Calls per second; line: least to greatest of {} rounds", self.rounds),
+            legend: Vec::new(),
+            groups: groups.collect(),
+        };
+        let shows = "Tool calls per second directly, through a bare proxy and through TrustRelay".into();
+        Ok(vec![Picture { name: "bench-relay", shows, svg: bars.svg() }])
+    }
 }

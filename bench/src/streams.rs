@@ -4,13 +4,16 @@ use anyhow::{Result, ensure};
 use http::HeaderValue;
 use hyper::body::Incoming;
 use rustix::process::{Resource, getrlimit};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::{Duration, sleep, timeout};
 
+use crate::aim::{Aim, Bound};
 use crate::http::Connection;
 use crate::mcp::{Client, Era};
+use crate::measure::Spread;
 use crate::program::Program;
 use crate::server::Server;
+use crate::table::{Table, figures, words};
 
 /// How many streams are opened with one token: fewer than the sessions that one token may have in memory.
 const PER_TOKEN: usize = 50;
@@ -18,15 +21,15 @@ const PER_TOKEN: usize = 50;
 pub(crate) const WARM: usize = 100;
 /// Files that TrustRelay has open besides.
 const OTHER_FILES: usize = 500;
-/// What one stream may take at most.
-const AIM: usize = 32 * 1024;
+/// What one stream may take at most, in KiB.
+const AIM: f64 = 32.0;
 /// How long a stream may take to open.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A kind of stream.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Kind {
-    name: &'static str,
+    pub(crate) name: &'static str,
     path: &'static str,
     era: Era,
     /// Files that one stream takes in TrustRelay: the client's connection, and perhaps one to the upstream.
@@ -45,9 +48,9 @@ pub(crate) const KINDS: [Kind; 3] = [
 ];
 
 /// What the streams of one kind came to.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Streams {
-    kind: &'static str,
+    kind: String,
     streams: usize,
     resident_before: u64,
     resident_open: u64,
@@ -58,19 +61,39 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    pub(crate) fn shown(&self) -> String {
-        let (mib, kib) = (|bytes: u64| bytes as f64 / 1048576.0, self.bytes_per_stream as f64 / 1024.0);
-        format!(
-            "{:<60} {:>6} open: {kib:>5.1} KiB each (aim: under {} KiB); resident {:.0} MiB before, {:.0} MiB open, {:.0} MiB closed; opened in {:.1} s",
-            self.kind,
-            self.streams,
-            AIM / 1024,
-            mib(self.resident_before),
-            mib(self.resident_open),
-            mib(self.resident_closed),
-            self.open_seconds,
-        )
+    fn kib(&self) -> f64 {
+        self.bytes_per_stream as f64 / 1024.0
     }
+
+    pub(crate) fn aim(&self) -> Aim {
+        let what = format!("{}: resident KiB of one", self.kind);
+        Aim::new(what, Bound::AtMost(AIM), Spread::of([self.kib()]), 1)
+    }
+}
+
+pub(crate) fn table(streams: &[Streams]) -> Table {
+    let columns = [
+        words("open streams"),
+        figures("how many"),
+        figures("resident KiB of one"),
+        figures("MiB before"),
+        figures("MiB open"),
+        figures("MiB closed"),
+        figures("opened in, s"),
+    ];
+    let mib = |bytes: u64| format!("{:.0}", bytes as f64 / 1048576.0);
+    let row = |one: &Streams| {
+        vec![
+            one.kind.clone(),
+            one.streams.to_string(),
+            format!("{:.1}", one.kib()),
+            mib(one.resident_before),
+            mib(one.resident_open),
+            mib(one.resident_closed),
+            format!("{:.1}", one.open_seconds),
+        ]
+    };
+    Table::new(columns, streams.iter().map(row))
 }
 
 /// An open stream, and what keeps it so.
@@ -103,7 +126,7 @@ pub(crate) async fn measure(upstream: &Program, kind: Kind, wanted: usize) -> Re
     // Long enough for the ends to be noticed; a figure to look at, not one to pass.
     sleep(Duration::from_secs(2)).await;
     let streams = Streams {
-        kind: kind.name,
+        kind: kind.name.to_owned(),
         streams: number + WARM,
         resident_before: before,
         resident_open,

@@ -88,6 +88,8 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Body>, hyper::Err
     Ok(answer)
 }
 
+/// What the tool says, in a form that whatever stands between leaves alone.
+pub(crate) const SAID: &[u8] = b"The quick brown fox jumps over the lazy dog.";
 /// The fixed, small answer; in the session era `resultType` is a field like any other.
 const RESULT: &str = r#"{"content":[{"type":"text","text":"The quick brown fox jumps over the lazy dog."}],"isError":false,"resultType":"complete"}"#;
 const TOOLS: &str = r#"{"tools":[{"name":"echo","description":"Answers.","inputSchema":{"type":"object","properties":{"text":{"type":"string"}}}}],"resultType":"complete","ttlMs":60000,"cacheScope":"private"}"#;

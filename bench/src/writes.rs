@@ -9,15 +9,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use futures_util::future::try_join_all;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
-use trustrelay_token::Principal;
+use trustrelay_authority::By;
 use uuid::Uuid;
 
 use crate::aim::{Aim, Bound};
 use crate::data::Data;
+use crate::machine::Machine;
 use crate::measure::Spread;
-use crate::relay::{say, write};
+use crate::plot::{Bar, Bars, Group};
+use crate::report::{self, Picture, Section, say};
+use crate::table::{Table, figures, words};
 
 /// How many callers the aim is for.
 const MANY: usize = 64;
@@ -52,9 +55,9 @@ struct Pace {
     per_commit: f64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Row {
-    change: &'static str,
+    change: String,
     callers: usize,
     per_second: Spread,
     /// Changes for each fsync that the plain file had in the same time.
@@ -62,9 +65,10 @@ struct Row {
     per_commit: Spread,
 }
 
-#[derive(Debug, Serialize)]
-struct Report {
-    cores: usize,
+/// See [`report::Report`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Report {
+    machine: Machine,
     rounds: usize,
     fsyncs_per_second: Spread,
     rows: Vec<Row>,
@@ -86,7 +90,7 @@ async fn pace<T>(
 }
 
 /// All callers at once, each one token after the other.
-async fn create(data: &Data, owners: &[Principal], each: usize) -> Result<Vec<Vec<Uuid>>> {
+async fn create(data: &Data, owners: &[By], each: usize) -> Result<Vec<Vec<Uuid>>> {
     try_join_all(owners.iter().map(|owner| async move {
         let mut made = Vec::with_capacity(each);
         for _ in 0..each {
@@ -122,7 +126,7 @@ fn fsyncs(folder: &Path, times: usize) -> Result<f64> {
     Ok(times as f64 / took.as_secs_f64())
 }
 
-/// Measures, prints the table and writes the file.
+/// Measures, says the report and writes the file.
 pub(crate) async fn run(options: &Options) -> Result<()> {
     ensure!(options.rounds > 0, "--rounds must be at least 1");
     ensure!((1..=1000).contains(&options.each), "--each is {}; it must be 1 to 1000", options.each);
@@ -133,7 +137,8 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     let owners = data.owners(most).await?;
     let mut disk = Vec::new();
     let mut paces: Vec<[Vec<Pace>; 2]> = options.callers.iter().map(|_| Default::default()).collect();
-    for _ in 0..options.rounds {
+    for round in 0..options.rounds {
+        say(&format!("Round {} of {}: fsyncs, creations, revocations.", round + 1, options.rounds));
         for (callers, [created, revoked]) in options.callers.iter().zip(&mut paces) {
             let (folder, times) = (plain.path().to_owned(), options.each);
             let rate = spawn_blocking(move || fsyncs(&folder, times)).await??;
@@ -152,7 +157,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         for (change, paces) in ["creations", "revocations"].into_iter().zip(paces) {
             let of = |part: fn(&Pace) -> f64| Spread::of(paces.iter().map(part));
             rows.push(Row {
-                change,
+                change: change.to_owned(),
                 callers: *callers,
                 per_second: of(|pace| pace.per_second),
                 ratio_to_fsync: of(|pace| pace.ratio),
@@ -164,39 +169,73 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         Aim::new(format!("creations a commit, {MANY} callers"), Bound::AtLeast(25.0), row.per_commit, 1)
     });
     let report = Report {
-        cores: std::thread::available_parallelism()?.get(),
+        machine: Machine::here()?,
         rounds: options.rounds,
         fsyncs_per_second: Spread::of(disk),
         aims: aims.collect(),
         rows,
     };
-    report.show();
-    write(&options.out, &report)
+    report::finish(&report, &options.out)
 }
 
-impl Report {
-    fn show(&self) {
-        say(&format!(
-            "Tokens made and revoked in one process on SQLite, {} rounds on {} cores. Median (least–greatest).\n",
-            self.rounds, self.cores
-        ));
-        say(&format!("fsyncs of a plain file a second: {}\n", self.fsyncs_per_second.shown(0)));
-        say(
-            "change        callers                 per second       for each plain fsync                   per commit",
-        );
-        for row in &self.rows {
-            say(&format!(
-                "{:<12} {:>8} {:>26} {:>26} {:>28}",
-                row.change,
-                row.callers,
-                row.per_second.shown(0),
-                row.ratio_to_fsync.shown(2),
-                row.per_commit.shown(1)
-            ));
-        }
-        say("");
-        for aim in &self.aims {
-            say(&aim.line());
-        }
+impl Row {
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.change.clone(),
+            self.callers.to_string(),
+            self.per_second.shown(0),
+            self.ratio_to_fsync.shown(2),
+            self.per_commit.shown(1),
+        ]
+    }
+}
+
+impl report::Report for Report {
+    const PART: &'static str = "writes";
+
+    fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    fn sections(&self) -> Vec<Section> {
+        let columns = [
+            words("change"),
+            figures("callers"),
+            figures("per second"),
+            figures("for each plain fsync"),
+            figures("per commit"),
+        ];
+        vec![
+            Section::Words(format!(
+                "Tokens made and revoked in one process on SQLite, {} rounds. Median (least–greatest). \
+                 Fsyncs of a plain file a second: {}.",
+                self.rounds,
+                self.fsyncs_per_second.shown(0)
+            )),
+            Section::Table(Table::new(columns, self.rows.iter().map(Row::cells))),
+        ]
+    }
+
+    fn aims(&self) -> &[Aim] {
+        &self.aims
+    }
+
+    fn pictures(&self) -> Result<Vec<Picture>> {
+        let bar =
+            |label: &str, tone, rate: Spread| Bar::spread(label, tone, rate, format!("{:.0}", rate.median));
+        let disk = bar("plain fsyncs", 1, self.fsyncs_per_second);
+        let disk = Group { name: "The disk".into(), bars: vec![disk] };
+        let groups = self.rows.chunk_by(|one, next| one.callers == next.callers).map(|rows| Group {
+            name: format!("{} callers", rows[0].callers),
+            bars: rows.iter().map(|row| bar(&row.change, 0, row.per_second)).collect(),
+        });
+        let bars = Bars {
+            title: "Durable changes, beside the disk's own pace".into(),
+            unit: format!("Per second; line: least to greatest of {} rounds", self.rounds),
+            legend: Vec::new(),
+            groups: [disk].into_iter().chain(groups).collect(),
+        };
+        let shows = "Tokens made and revoked a second, beside plain fsyncs a second".into();
+        Ok(vec![Picture { name: "bench-writes", shows, svg: bars.svg() }])
     }
 }

@@ -14,20 +14,24 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-const TASKS: &str = "\
+/// What `cargo xtask` alone lists.
+fn tasks() -> String {
+    format!(
+        "\
 Usage: cargo xtask TASK
 
   test          everything that a change must pass: format, tidy, clippy, tools, tests
   tidy          the checks of the repository itself: direction of dependency, names, sizes, links
   tools         install what the end-to-end tests need (test does it too)
-  bench relay   tool calls through the relay and asked directly, side by side; the memory of open streams
-                  bench relay --help   what can be set
-  bench http    requests with tokens at a bare server, at the same behind the guard, and at GET /api/user
-  bench core    a verification in one process, part by part; threads, allocations, the index's memory, a start
-  bench writes  tokens made and revoked a second, beside the disk's own fsync rate
-  bench fence   revocations over one and three nodes under load; verifications behind the fence
-  screenshots   take the README's picture from the running program
-                  screenshots DIR   every page in every state, for looking at";
+  bench         everything below one after the other, and the report of it in target/bench
+                  bench --quick   only to see that all of it runs: some minutes
+                  bench --docs    the report goes into docs/PERFORMANCE.md and its pictures
+  bench report  the report alone, of what is measured already; --docs as above
+{}  screenshots   take the README's picture from the running program
+                  screenshots DIR   every page in every state, for looking at",
+        bench::list()
+    )
+}
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -44,13 +48,11 @@ fn main() -> ExitCode {
 fn task(arguments: &[&str]) -> Result<()> {
     let root = root();
     match arguments {
-        [] | ["help" | "--help" | "-h"] => println!("{TASKS}"),
+        [] | ["help" | "--help" | "-h"] => println!("{}", tasks()),
         ["test"] => test::everything(&root)?,
         ["tidy"] => tidy::check(&root)?,
         ["tools"] => tools::install(&root)?,
-        ["bench", part @ ("relay" | "http" | "core" | "writes" | "fence"), options @ ..] => {
-            bench::run(&root, part, options)?
-        }
+        ["bench", arguments @ ..] => bench::run(&root, arguments)?,
         ["screenshots"] => screenshots(&root, &[])?,
         ["screenshots", dir] => screenshots(&root, &[dir])?,
         other => bail!("there is no task `{}`; `cargo xtask` alone lists the tasks", other.join(" ")),

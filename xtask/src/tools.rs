@@ -95,8 +95,8 @@ fn complaint(missing: &[&Need]) -> String {
     )
 }
 
-/// The npm packages, among them a Node that is new enough: a system's own may not be.
-fn npm_packages(clients: &Path, to: &Path) -> Result<()> {
+/// The npm packages of a folder, among them a Node that is new enough: a system's own may not be.
+pub(crate) fn npm_packages(clients: &Path, to: &Path) -> Result<()> {
     once(to, "npm", &[&clients.join("package.json"), &clients.join("package-lock.json")], || {
         for file in ["package.json", "package-lock.json"] {
             fs::copy(clients.join(file), to.join(file))
@@ -114,7 +114,8 @@ fn npm_packages(clients: &Path, to: &Path) -> Result<()> {
     })
 }
 
-fn python_packages(clients: &Path, to: &Path) -> Result<()> {
+/// The Python packages of a folder, in an environment of their own.
+pub(crate) fn python_packages(clients: &Path, to: &Path) -> Result<()> {
     let requirements = clients.join("requirements.txt");
     once(to, "python", &[&requirements], || {
         println!("installing Python packages");
