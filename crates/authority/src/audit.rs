@@ -16,12 +16,31 @@ use sha2::{Digest, Sha256};
 use trustrelay_token::Principal;
 use uuid::Uuid;
 
+mod filter;
+mod read;
+mod seal;
+mod sweep;
+mod verify;
+
+pub use filter::{AuditAction, AuditFilter, AuditLook, AuditPlace, BadPlace};
+pub use read::{AuditExport, AuditPage, Audited, MAX_AUDIT_PAGE};
+pub(crate) use seal::{SealKey, Sealing};
+pub(crate) use sweep::Sweep;
+pub use verify::{AuditFlaw, AuditReport};
+
 use crate::store::StoreError;
 
 /// How many entries are appended at once at most, where they come with no change.
 pub const AUDIT_BATCH: usize = 25;
 /// What comes before the first entry.
 pub const AUDIT_BEGINNING: [u8; 32] = [0; 32];
+
+/// The action of the entry that tells that older ones were cut off.
+pub const CUT: &str = "audit.cut";
+/// Its detail that names the last entry that was cut off.
+pub const CUT_THROUGH: &str = "through";
+/// Its detail that has that entry's hash, in hexadecimal.
+pub const CUT_HASH: &str = "hash";
 
 /// A caller: whom it acts for, and where it comes from.
 #[derive(Debug, Clone)]
@@ -163,6 +182,12 @@ impl AuditEntry {
         self
     }
 
+    /// The entry that tells of a cut, as it is once it is known what was cut off.
+    #[must_use]
+    pub fn of_cut(self, through: &AuditLink) -> Self {
+        self.with(CUT_THROUGH, through.seq).with(CUT_HASH, hex(&through.hash))
+    }
+
     /// The bytes that are kept and chained: JSON.
     pub fn to_bytes(&self) -> Result<Vec<u8>, StoreError> {
         serde_json::to_vec(self).map_err(|error| StoreError::Corrupt(error.to_string()))
@@ -171,6 +196,37 @@ impl AuditEntry {
     /// Reads it back.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, StoreError> {
         serde_json::from_slice(bytes).map_err(|error| StoreError::Corrupt(error.to_string()))
+    }
+}
+
+/// What a store repeats of an entry beside it, so that it is found. The entry itself is what counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditColumns {
+    /// When, in microseconds.
+    pub at: i64,
+    /// What.
+    pub action: String,
+    /// Which account did it.
+    pub actor_user_id: Option<Uuid>,
+    /// Which token did it.
+    pub actor_pat_id: Option<Uuid>,
+    /// Whose account it concerns.
+    pub user_id: Option<Uuid>,
+    /// Which token it concerns.
+    pub pat_id: Option<Uuid>,
+}
+
+impl AuditColumns {
+    /// What is repeated of an entry.
+    pub fn of(entry: &AuditEntry) -> Self {
+        Self {
+            at: entry.at.as_microsecond(),
+            action: entry.action.clone().into_owned(),
+            actor_user_id: entry.actor.user_id,
+            actor_pat_id: entry.actor.pat_id,
+            user_id: entry.user_id,
+            pat_id: entry.pat_id,
+        }
     }
 }
 
@@ -183,6 +239,47 @@ pub struct AuditRecord {
     pub entry: Vec<u8>,
     /// Its hash, which holds all that came before it.
     pub hash: [u8; 32],
+    /// What is repeated of it.
+    pub columns: AuditColumns,
+}
+
+/// An entry of the chain, without what it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditLink {
+    /// Its number; 0 before the first.
+    pub seq: u64,
+    /// Its hash; [`AUDIT_BEGINNING`] before the first.
+    pub hash: [u8; 32],
+}
+
+impl AuditLink {
+    /// Before the first entry.
+    pub const BEGINNING: Self = Self { seq: 0, hash: AUDIT_BEGINNING };
+}
+
+/// Where what is kept of the chain begins and ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditEnds {
+    /// The last entry that was cut off, where what is kept begins after.
+    pub cut: AuditLink,
+    /// The last entry.
+    pub head: AuditLink,
+}
+
+/// A node's word that the chain was so: whoever writes in the database cannot make one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditSeal {
+    /// The entry that was the last then.
+    pub seq: u64,
+    /// When.
+    pub at: Timestamp,
+    /// HMAC-SHA-256 over `seq`, `at` and the entry's hash (see [`ServerSecret`](crate::ServerSecret)).
+    pub mac: [u8; 32],
+}
+
+/// Bytes in hexadecimal, as hashes are shown.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The hash of entry `seq`, which comes after the one with the hash `before`.
@@ -197,4 +294,15 @@ pub trait AuditStore: Send + Sync + 'static {
     async fn append_audit(&self, entries: &[AuditEntry]) -> Result<(), StoreError>;
     /// The entries after `seq`, in order, at most `limit`.
     async fn audit_after(&self, seq: u64, limit: u64) -> Result<Vec<AuditRecord>, StoreError>;
+    /// A page of the entries that fit, by their time and then number.
+    async fn audit_page(&self, look: &AuditLook) -> Result<Vec<AuditRecord>, StoreError>;
+    /// Where what is kept begins and ends, at one moment.
+    async fn audit_ends(&self) -> Result<AuditEnds, StoreError>;
+    /// Keeps a seal. The first of an entry stays.
+    async fn seal_audit(&self, seal: &AuditSeal) -> Result<(), StoreError>;
+    /// The seals of entries after `seq`, in order, at most `limit`.
+    async fn audit_seals(&self, seq: u64, limit: u64) -> Result<Vec<AuditSeal>, StoreError>;
+    /// Cuts off the oldest entries, as long as they are from before `before`, at most `limit`, with their seals; how many. The last
+    /// entry stays. In the same transaction an entry tells of it: `entry`, with the details [`CUT_THROUGH`] and [`CUT_HASH`].
+    async fn cut_audit(&self, before: Timestamp, limit: u64, entry: &AuditEntry) -> Result<u64, StoreError>;
 }

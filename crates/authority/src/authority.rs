@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::accounts::Setup;
 use crate::activity::CallLog;
+use crate::audit::{SealKey, Sealing, Sweep};
 use crate::clock::Clock;
 use crate::error::AuthorityError;
 use crate::fence::{Fence, KeepLease};
@@ -61,6 +62,8 @@ pub struct AuthorityConfig {
     pub usage_flush: Duration,
     /// How many misses may ask the store at a time.
     pub store_lookups: usize,
+    /// How long an entry of the audit log is kept.
+    pub audit_retention: Duration,
     /// Argon2id memory in KiB. 19,456 is OWASP's recommendation; tests take less.
     pub password_memory_kib: u32,
 }
@@ -74,6 +77,7 @@ impl Default for AuthorityConfig {
             session_length: Duration::from_secs(7 * 24 * 3600),
             usage_flush: Duration::from_secs(5),
             store_lookups: 64,
+            audit_retention: Duration::from_secs(400 * 24 * 3600),
             password_memory_kib: 19_456,
         }
     }
@@ -96,6 +100,10 @@ pub struct Authority {
     pub(crate) numbers: Numbers,
     pub(crate) calls: CallLog,
     pub(crate) refusals: RefusalLog,
+    /// Newest first, as the secrets.
+    pub(crate) seal_keys: Vec<SealKey>,
+    pub(crate) sealing: Sealing,
+    pub(crate) sweep: Sweep,
     pub(crate) passwords: Passwords,
     pub(crate) throttle: Throttle,
     pub(crate) setup: Mutex<Option<Setup>>,
@@ -139,6 +147,9 @@ impl Authority {
             numbers: Numbers::default(),
             calls: CallLog::default(),
             refusals: RefusalLog::default(),
+            seal_keys: secrets.iter().map(ServerSecret::seal_key).collect(),
+            sealing: Sealing::default(),
+            sweep: Sweep::default(),
             passwords,
             throttle: Throttle::default(),
             setup: Mutex::new(None),

@@ -35,7 +35,10 @@ mod wait;
 pub use accounts::{MIN_PASSWORD_CHARS, NewAccount};
 pub use activity::{ACTIVITY_DAYS, Activity, ToolDay};
 pub use audit::{
-    AUDIT_BATCH, AUDIT_BEGINNING, Actor, ActorKind, AuditEntry, AuditRecord, AuditStore, By, chained,
+    AUDIT_BATCH, AUDIT_BEGINNING, Actor, ActorKind, AuditAction, AuditColumns, AuditEnds, AuditEntry,
+    AuditExport, AuditFilter, AuditFlaw, AuditLink, AuditLook, AuditPage, AuditPlace, AuditRecord,
+    AuditReport, AuditSeal, AuditStore, Audited, BadPlace, By, CUT, CUT_HASH, CUT_THROUGH, MAX_AUDIT_PAGE,
+    chained, hex,
 };
 pub use authority::{Authority, AuthorityConfig, Cut, NothingOpen};
 pub use clock::{Clock, ManualClock, SystemClock};

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::audit::SealKey;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hkdf::Hkdf;
@@ -61,6 +62,13 @@ impl ServerSecret {
     /// The key that nodes seal with what they tell each other of a request that they carry.
     pub fn carry_key(&self) -> [u8; 32] {
         self.derive("trustrelay carried request v1")
+    }
+
+    /// The key that the audit log's chain is sealed with.
+    pub(crate) fn seal_key(&self) -> SealKey {
+        let mut block = Zeroizing::new([0; 64]);
+        block[..32].copy_from_slice(&self.derive::<32>("trustrelay audit seal v1"));
+        SealKey(<Hmac<Sha256> as KeyInit>::new((&*block).into()))
     }
 
     pub(crate) fn session_key(&self) -> SessionKey {

@@ -85,6 +85,7 @@ async fn a_network_of_version_6_is_one_place() {
     for host in ["2001:db8:1:2::1", "2001:db8:1:2::2", "2001:db8:1:3::1"] {
         let actor = Actor::anonymous(Some(host.parse().expect("an address")));
         world.authority.note_refusal("refused.login", actor, None, None, &[]);
+        world.clock.advance(Duration::from_secs(1));
     }
     world.authority.flush_refusals(false).await;
     let told = refusals(&world).await;

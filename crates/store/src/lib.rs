@@ -8,6 +8,7 @@
 mod activity;
 mod archive;
 mod audit;
+mod audit_page;
 mod errors;
 mod leases;
 mod log;

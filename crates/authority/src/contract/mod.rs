@@ -13,6 +13,7 @@
 pub mod accounts;
 pub mod activity;
 pub mod audit;
+pub mod audit_log;
 mod gate;
 mod kit;
 pub mod leases;
@@ -88,6 +89,15 @@ macro_rules! store_contract {
                 an_entry_reads_back_byte_for_byte
                 entries_that_come_at_once_are_chained_without_gaps
             }
+            audit_log {
+                pages_go_on_where_they_ended
+                a_filter_finds_what_fits_and_nothing_else
+                the_ends_are_those_of_the_chain
+                seals_are_kept_once_and_read_in_order
+                the_oldest_entries_are_cut_off_and_the_chain_goes_on
+                the_last_entry_is_never_cut_off
+                cuts_at_once_cut_each_entry_off_once
+            }
             sessions {
                 a_session_reads_back_with_its_account
                 nobody_and_a_disabled_account_get_no_session
@@ -157,6 +167,7 @@ mod tests {
             include_str!("accounts.rs"),
             include_str!("activity.rs"),
             include_str!("audit.rs"),
+            include_str!("audit_log.rs"),
             include_str!("tokens.rs"),
             include_str!("sessions.rs"),
             include_str!("log.rs"),

@@ -192,6 +192,26 @@ impl AuditStore for Wire {
     async fn audit_after(&self, seq: u64, limit: u64) -> Result<Vec<AuditRecord>, StoreError> {
         self.store().audit_after(seq, limit).await
     }
+
+    async fn audit_page(&self, look: &AuditLook) -> Result<Vec<AuditRecord>, StoreError> {
+        self.store().audit_page(look).await
+    }
+
+    async fn audit_ends(&self) -> Result<AuditEnds, StoreError> {
+        self.store().audit_ends().await
+    }
+
+    async fn seal_audit(&self, seal: &AuditSeal) -> Result<(), StoreError> {
+        self.store().seal_audit(seal).await
+    }
+
+    async fn audit_seals(&self, seq: u64, limit: u64) -> Result<Vec<AuditSeal>, StoreError> {
+        self.store().audit_seals(seq, limit).await
+    }
+
+    async fn cut_audit(&self, before: Timestamp, limit: u64, entry: &AuditEntry) -> Result<u64, StoreError> {
+        self.store().cut_audit(before, limit, entry).await
+    }
 }
 
 #[async_trait]

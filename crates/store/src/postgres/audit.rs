@@ -2,15 +2,19 @@
 
 use async_trait::async_trait;
 use futures_util::future::{try_join, try_join_all};
+use jiff::Timestamp;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
-use trustrelay_authority::{AuditEntry, AuditRecord, AuditStore, StoreError};
+use trustrelay_authority::{
+    AuditColumns, AuditEnds, AuditEntry, AuditLink, AuditLook, AuditRecord, AuditSeal, AuditStore, StoreError,
+};
 use uuid::Uuid;
 
 use super::errors::Failure;
 use super::link::{Link, Links};
-use super::rows::{bytes, get, number, whole};
+use super::rows::{bytes, corrupt, get, number, time, whole};
 use super::store::PostgresStore;
+use crate::audit_page::{COLUMNS, Value, question};
 
 /// An entry on its way: the values of [`Entry::append`]'s statement.
 pub(super) struct Entry<'a> {
@@ -42,13 +46,15 @@ impl<'a> Entry<'a> {
         .await
     }
 
-    /// Sent when first polled.
-    pub(super) async fn append(&self, link: &Link, statement: &Statement) -> Result<(), Failure> {
+    fn values(&self) -> [&(dyn ToSql + Sync); 7] {
         let (by_user, by_pat) = &self.actor;
         let (user, pat) = &self.concerns;
-        let values: [&(dyn ToSql + Sync); 7] =
-            [&self.bytes, &self.at, &self.action, by_user, by_pat, user, pat];
-        link.count(statement, &values).await.map(drop)
+        [&self.bytes, &self.at, &self.action, by_user, by_pat, user, pat]
+    }
+
+    /// Sent when first polled.
+    pub(super) async fn append(&self, link: &Link, statement: &Statement) -> Result<(), Failure> {
+        link.count(statement, &self.values()).await.map(drop)
     }
 }
 
@@ -61,16 +67,111 @@ async fn append(links: &Links, entries: &[AuditEntry]) -> Result<(), Failure> {
     link.keep(Ok(()))
 }
 
+/// An entry, from the columns of [`COLUMNS`].
 fn record(row: &Row) -> Result<AuditRecord, Failure> {
-    Ok(AuditRecord { seq: number(row, 0)?, entry: get(row, 1)?, hash: bytes(row, 2)? })
+    let columns = AuditColumns {
+        at: get(row, 3)?,
+        action: get(row, 4)?,
+        actor_user_id: get(row, 5)?,
+        actor_pat_id: get(row, 6)?,
+        user_id: get(row, 7)?,
+        pat_id: get(row, 8)?,
+    };
+    Ok(AuditRecord { seq: number(row, 0)?, entry: get(row, 1)?, hash: bytes(row, 2)?, columns })
+}
+
+fn link_of(row: &Row, at: usize) -> Result<AuditLink, Failure> {
+    Ok(AuditLink { seq: number(row, at)?, hash: bytes(row, at + 1)? })
 }
 
 async fn after(links: &Links, seq: u64, limit: u64) -> Result<Vec<AuditRecord>, Failure> {
     let link = links.link().await?;
     let select =
-        link.prepare("SELECT seq, entry, hash FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2").await?;
+        link.prepare(&format!("SELECT {COLUMNS} FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2")).await?;
     let found = link.rows(&select, &[&whole(seq), &whole(limit)]).await?;
     link.keep(found.iter().map(record).collect())
+}
+
+/// What comes before an action's dot.
+const SUBJECT: &str = "split_part(action, '.', 1)";
+
+async fn page(links: &Links, look: &AuditLook) -> Result<Vec<AuditRecord>, Failure> {
+    let (sql, values) = question(look, '$', SUBJECT);
+    let values: Vec<&(dyn ToSql + Sync)> = values
+        .iter()
+        .map(|value| match value {
+            Value::Number(number) => number as &(dyn ToSql + Sync),
+            Value::Id(id) => id,
+            Value::Text(text) => text,
+        })
+        .collect();
+    let link = links.link().await?;
+    let select = link.prepare(&sql).await?;
+    let found = link.rows(&select, &values).await?;
+    link.keep(found.iter().map(record).collect())
+}
+
+async fn ends(links: &Links) -> Result<AuditEnds, Failure> {
+    let link = links.link().await?;
+    let select = link.prepare("SELECT c.seq, c.hash, h.seq, h.hash FROM audit_cut c, audit_head h").await?;
+    let found = link.row(&select, &[]).await?.ok_or_else(|| corrupt("the audit log has no ends"))?;
+    let ends = AuditEnds { cut: link_of(&found, 0)?, head: link_of(&found, 2)? };
+    Ok(link.keep(ends))
+}
+
+async fn seal(links: &Links, seal: &AuditSeal) -> Result<(), Failure> {
+    let link = links.link().await?;
+    let insert = link
+        .prepare("INSERT INTO audit_seals (seq, at, mac) VALUES ($1, $2, $3) ON CONFLICT (seq) DO NOTHING")
+        .await?;
+    let mac = seal.mac.as_slice();
+    link.count(&insert, &[&whole(seal.seq), &seal.at.as_microsecond(), &mac]).await?;
+    link.keep(Ok(()))
+}
+
+async fn seals(links: &Links, seq: u64, limit: u64) -> Result<Vec<AuditSeal>, Failure> {
+    let link = links.link().await?;
+    let select =
+        link.prepare("SELECT seq, at, mac FROM audit_seals WHERE seq > $1 ORDER BY seq LIMIT $2").await?;
+    let found = link.rows(&select, &[&whole(seq), &whole(limit)]).await?;
+    let seal = |row: &Row| Ok(AuditSeal { seq: number(row, 0)?, at: time(row, 1)?, mac: bytes(row, 2)? });
+    link.keep(found.iter().map(seal).collect())
+}
+
+/// Cuts off what is old at the front, and tells of it. What is looked at first does not change but by another cut, and the one
+/// statement that does it all then finds that it is too late.
+async fn cut(links: &Links, before: i64, limit: u64, told: &AuditEntry) -> Result<u64, Failure> {
+    let link = links.link().await?;
+    let old = link
+        .prepare(
+            "SELECT a.seq, a.hash, a.at, c.seq FROM audit a, audit_cut c WHERE a.seq < (SELECT seq FROM audit_head) ORDER BY a.seq LIMIT $1",
+        )
+        .await?;
+    let (mut through, mut count, mut last_cut) = (None, 0, 0);
+    for row in link.rows(&old, &[&whole(limit)]).await? {
+        if get::<i64>(&row, 2)? >= before {
+            break;
+        }
+        (through, count, last_cut) = (Some(link_of(&row, 0)?), count + 1, get::<i64>(&row, 3)?);
+    }
+    let Some(through) = through else { return Ok(link.keep(0)) };
+    let told = told.clone().of_cut(&through);
+    let told = Entry::of(&told)?;
+    let cut = link
+        .prepare(
+            "WITH cut AS (UPDATE audit_cut SET seq = $8, hash = $9 WHERE seq = $10 RETURNING seq), \
+             entries AS (DELETE FROM audit a USING cut WHERE a.seq <= cut.seq), \
+             seals AS (DELETE FROM audit_seals s USING cut WHERE s.seq <= cut.seq), \
+             head AS (UPDATE audit_head h SET seq = h.seq + 1, hash = sha256(h.hash || int8send(h.seq + 1) || $1) FROM cut RETURNING h.seq, h.hash) \
+             INSERT INTO audit (seq, at, action, actor_user_id, actor_pat_id, user_id, pat_id, entry, hash) \
+             SELECT seq, $2, $3, $4, $5, $6, $7, $1, hash FROM head",
+        )
+        .await?;
+    let (seq, hash) = (whole(through.seq), through.hash.as_slice());
+    let [bytes, at, action, by_user, by_pat, user, pat] = told.values();
+    let values = [bytes, at, action, by_user, by_pat, user, pat, &seq, &hash, &last_cut];
+    let done = link.count(&cut, &values).await?;
+    Ok(link.keep(if done == 0 { 0 } else { count }))
 }
 
 #[async_trait]
@@ -84,5 +185,25 @@ impl AuditStore for PostgresStore {
 
     async fn audit_after(&self, seq: u64, limit: u64) -> Result<Vec<AuditRecord>, StoreError> {
         self.links().run(|| after(self.links(), seq, limit)).await
+    }
+
+    async fn audit_page(&self, look: &AuditLook) -> Result<Vec<AuditRecord>, StoreError> {
+        self.links().run(|| page(self.links(), look)).await
+    }
+
+    async fn audit_ends(&self) -> Result<AuditEnds, StoreError> {
+        self.links().run(|| ends(self.links())).await
+    }
+
+    async fn seal_audit(&self, made: &AuditSeal) -> Result<(), StoreError> {
+        self.links().run(|| seal(self.links(), made)).await
+    }
+
+    async fn audit_seals(&self, seq: u64, limit: u64) -> Result<Vec<AuditSeal>, StoreError> {
+        self.links().run(|| seals(self.links(), seq, limit)).await
+    }
+
+    async fn cut_audit(&self, before: Timestamp, limit: u64, entry: &AuditEntry) -> Result<u64, StoreError> {
+        self.links().run(|| cut(self.links(), before.as_microsecond(), limit, entry)).await
     }
 }

@@ -9,6 +9,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0001_initial.sql"),
     include_str!("../../migrations/postgres/0002_leases.sql"),
     include_str!("../../migrations/postgres/0003_audit.sql"),
+    include_str!("../../migrations/postgres/0004_audit_log.sql"),
 ];
 
 /// Anything, as long as it stays the same: what the nodes that begin at the same time wait for each other by ("tr_relay").

@@ -1,17 +1,54 @@
 //! The audit log of the store in memory.
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
 use super::{Data, MemoryStore};
-use crate::audit::{AUDIT_BEGINNING, AuditEntry, AuditRecord, AuditStore, chained};
+use crate::audit::{
+    AuditColumns, AuditEnds, AuditEntry, AuditLink, AuditLook, AuditPlace, AuditRecord, AuditSeal,
+    AuditStore, chained,
+};
 use crate::store::StoreError;
 
+/// The log, as a test may damage it.
+#[derive(Default)]
+pub struct Log {
+    pub records: Vec<AuditRecord>,
+    pub seals: Vec<AuditSeal>,
+    pub cut: Option<AuditLink>,
+    pub head: Option<AuditLink>,
+}
+
+impl Log {
+    fn ends(&self) -> AuditEnds {
+        let begin = AuditLink::BEGINNING;
+        AuditEnds { cut: self.cut.unwrap_or(begin), head: self.head.unwrap_or(begin) }
+    }
+}
+
 pub(super) fn append(data: &mut Data, entry: &AuditEntry) -> Result<(), StoreError> {
-    let (seq, before) = data.audit.last().map_or((1, AUDIT_BEGINNING), |last| (last.seq + 1, last.hash));
-    let entry = entry.to_bytes()?;
-    let hash = chained(&before, seq, &entry);
-    data.audit.push(AuditRecord { seq, entry, hash });
+    let before = data.audit.ends().head;
+    let (seq, bytes) = (before.seq + 1, entry.to_bytes()?);
+    let hash = chained(&before.hash, seq, &bytes);
+    data.audit.records.push(AuditRecord { seq, entry: bytes, hash, columns: AuditColumns::of(entry) });
+    data.audit.head = Some(AuditLink { seq, hash });
     Ok(())
+}
+
+fn place(record: &AuditRecord) -> Result<AuditPlace, StoreError> {
+    let at = Timestamp::from_microsecond(record.columns.at);
+    Ok(AuditPlace { at: at.map_err(|error| StoreError::Corrupt(error.to_string()))?, seq: record.seq })
+}
+
+fn most(limit: u64) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+impl MemoryStore {
+    /// Damage: does what it likes to the audit log.
+    pub fn tamper(&self, with: impl FnOnce(&mut Log)) {
+        with(&mut self.data.lock().audit);
+    }
 }
 
 #[async_trait]
@@ -22,7 +59,59 @@ impl AuditStore for MemoryStore {
     }
 
     async fn audit_after(&self, seq: u64, limit: u64) -> Result<Vec<AuditRecord>, StoreError> {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        Ok(self.data()?.audit.iter().filter(|record| record.seq > seq).take(limit).cloned().collect())
+        let data = self.data()?;
+        let mut later: Vec<_> =
+            data.audit.records.iter().filter(|record| record.seq > seq).cloned().collect();
+        later.sort_by_key(|record| record.seq);
+        later.truncate(most(limit));
+        Ok(later)
+    }
+
+    async fn audit_page(&self, look: &AuditLook) -> Result<Vec<AuditRecord>, StoreError> {
+        let mut found = Vec::new();
+        for record in &self.data()?.audit.records {
+            let place = place(record)?;
+            let is_behind =
+                look.after.is_none_or(|after| if look.oldest_first { place > after } else { place < after });
+            if is_behind && look.filter.fits(&AuditEntry::from_bytes(&record.entry)?) {
+                found.push((place, record.clone()));
+            }
+        }
+        found.sort_by_key(|(place, _)| *place);
+        if !look.oldest_first {
+            found.reverse();
+        }
+        Ok(found.into_iter().map(|(_, record)| record).take(most(look.limit)).collect())
+    }
+
+    async fn audit_ends(&self) -> Result<AuditEnds, StoreError> {
+        Ok(self.data()?.audit.ends())
+    }
+
+    async fn seal_audit(&self, seal: &AuditSeal) -> Result<(), StoreError> {
+        let seals = &mut self.data()?.audit.seals;
+        if seals.iter().all(|other| other.seq != seal.seq) {
+            seals.push(seal.clone());
+            seals.sort_by_key(|seal| seal.seq);
+        }
+        Ok(())
+    }
+
+    async fn audit_seals(&self, seq: u64, limit: u64) -> Result<Vec<AuditSeal>, StoreError> {
+        let data = self.data()?;
+        Ok(data.audit.seals.iter().filter(|seal| seal.seq > seq).take(most(limit)).cloned().collect())
+    }
+
+    async fn cut_audit(&self, before: Timestamp, limit: u64, entry: &AuditEntry) -> Result<u64, StoreError> {
+        let mut data = self.data()?;
+        let old = |record: &&AuditRecord| record.columns.at < before.as_microsecond();
+        let stays = data.audit.records.len().saturating_sub(1);
+        let cut = data.audit.records.iter().take(stays).take(most(limit)).take_while(old).count();
+        let Some(last) = data.audit.records.drain(..cut).next_back() else { return Ok(0) };
+        let through = AuditLink { seq: last.seq, hash: last.hash };
+        data.audit.seals.retain(|seal| seal.seq > through.seq);
+        data.audit.cut = Some(through);
+        append(&mut data, &entry.clone().of_cut(&through))?;
+        Ok(cut as u64)
     }
 }

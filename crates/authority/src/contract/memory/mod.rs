@@ -19,7 +19,7 @@ use self::audit::append;
 use self::calls::{add_up, day_of, newest_first, of};
 use super::gate::Gate;
 use super::nodes::{Node, StoreClock};
-use crate::audit::{AuditEntry, AuditRecord};
+use crate::audit::AuditEntry;
 use crate::record::{
     Call, Change, DayCalls, KeptActivity, LogEntry, PatRecord, RevokedPat, SessionRecord, TokenCalls, Usage,
     UserRecord,
@@ -43,7 +43,7 @@ struct Data {
     clock: StoreClock,
     cuts: BTreeMap<(u64, Uuid), u64>,
     fingerprint: Option<[u8; 16]>,
-    audit: Vec<AuditRecord>,
+    audit: audit::Log,
 }
 
 /// See the module.

@@ -1,0 +1,158 @@
+//! Reading the audit log: everybody their own, administrators all of it.
+
+use std::sync::Arc;
+
+use trustrelay_token::{Principal, Scope};
+use uuid::Uuid;
+
+use super::{AuditEntry, AuditFilter, AuditLook, AuditPlace, AuditRecord, hex};
+use crate::authority::Authority;
+use crate::error::AuthorityError;
+use crate::store::StoreError;
+
+/// Most entries of one page: at some 1 KB each, 200 KB.
+pub const MAX_AUDIT_PAGE: u64 = 200;
+/// How many entries of an export are read at once: at some 500 bytes each, 250 KB.
+const EXPORT_BATCH: u64 = 500;
+
+/// An entry as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audited {
+    /// Its number.
+    pub seq: u64,
+    /// Its hash.
+    pub hash: [u8; 32],
+    /// What it says.
+    pub entry: AuditEntry,
+}
+
+/// A page of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditPage {
+    /// The entries.
+    pub entries: Vec<Audited>,
+    /// Where the next page goes on, if there is one.
+    pub next: Option<AuditPlace>,
+}
+
+impl Audited {
+    fn of(record: &AuditRecord) -> Result<Self, StoreError> {
+        Ok(Self { seq: record.seq, hash: record.hash, entry: AuditEntry::from_bytes(&record.entry)? })
+    }
+}
+
+impl AuditRecord {
+    /// A line of an export: JSON, with the entry's own bytes last, so that the chain can be checked from the export alone.
+    pub fn to_line(&self) -> Vec<u8> {
+        let mut line =
+            format!("{{\"seq\":{},\"hash\":\"{}\",\"entry\":", self.seq, hex(&self.hash)).into_bytes();
+        line.extend_from_slice(&self.entry);
+        line.extend_from_slice(b"}\n");
+        line
+    }
+}
+
+/// An export on its way, a batch of lines at a time. What fits no filter comes in the chain's order, all else by time.
+pub struct AuditExport {
+    authority: Arc<Authority>,
+    look: AuditLook,
+    /// The last entry that was read, where all are.
+    read: u64,
+    ended: bool,
+}
+
+impl AuditExport {
+    /// The next lines; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+        if self.ended {
+            return Ok(None);
+        }
+        let store = &self.authority.store;
+        let records = if self.look.filter == AuditFilter::default() {
+            store.audit_after(self.read, EXPORT_BATCH).await?
+        } else {
+            store.audit_page(&self.look).await?
+        };
+        let Some(last) = records.last() else { return Ok(None) };
+        self.read = last.seq;
+        self.look.after = Some(place(last)?);
+        self.ended = (records.len() as u64) < EXPORT_BATCH;
+        Ok(Some(records.iter().flat_map(AuditRecord::to_line).collect()))
+    }
+}
+
+fn place(record: &AuditRecord) -> Result<AuditPlace, StoreError> {
+    let at = jiff::Timestamp::from_microsecond(record.columns.at);
+    Ok(AuditPlace { at: at.map_err(|error| StoreError::Corrupt(error.to_string()))?, seq: record.seq })
+}
+
+impl Authority {
+    /// The entries that concern the caller's account, newest first. A caller with a token needs the scope `api:read`, and `tokens` to
+    /// see what concerns other tokens.
+    pub async fn own_audit(&self, by: &Principal, mut look: AuditLook) -> Result<AuditPage, AuthorityError> {
+        self.require(by, &Scope::ApiRead)?;
+        if let Some(own) = by.pat_id()
+            && !by.scopes.allows(&Scope::Tokens)
+        {
+            if look.filter.pat_id.is_some_and(|asked| asked != own) {
+                self.require(by, &Scope::Tokens)?;
+            }
+            look.filter.pat_id = Some(own);
+        }
+        look.filter.user_id = Some(by.user_id);
+        self.audit(look).await
+    }
+
+    /// The entries of everybody, newest first, for an administrator. A caller with a token needs the scope `api:read`.
+    pub async fn all_audit(&self, by: &Principal, look: AuditLook) -> Result<AuditPage, AuthorityError> {
+        self.require_administrator(by)?;
+        self.audit(look).await
+    }
+
+    /// All entries that fit, as JSON Lines, for an administrator. A caller with a token needs the scope `api:read`.
+    pub fn export_audit(
+        self: &Arc<Self>,
+        by: &Principal,
+        filter: AuditFilter,
+    ) -> Result<AuditExport, AuthorityError> {
+        self.require_administrator(by)?;
+        Ok(self.export_all_audit(filter))
+    }
+
+    /// All entries that fit, as JSON Lines: what the operator at the machine may see.
+    pub fn export_all_audit(self: &Arc<Self>, filter: AuditFilter) -> AuditExport {
+        let look = AuditLook { filter, oldest_first: true, limit: EXPORT_BATCH, ..AuditLook::default() };
+        AuditExport { authority: Arc::clone(self), look, read: 0, ended: false }
+    }
+
+    /// The account that is meant by an id or an e-mail address.
+    pub async fn account_id(&self, text: &str) -> Result<Uuid, AuthorityError> {
+        match text.parse() {
+            Ok(user_id) => Ok(user_id),
+            Err(_) => Ok(self.account(text).await?.user_id),
+        }
+    }
+
+    /// What an account is called now, if it is there.
+    pub async fn email_of(&self, user_id: Uuid) -> Result<Option<String>, AuthorityError> {
+        Ok(self.store.user_by_id(user_id).await?.map(|user| user.email))
+    }
+
+    fn require_administrator(&self, by: &Principal) -> Result<(), AuthorityError> {
+        self.require(by, &Scope::ApiRead)?;
+        if by.is_admin { Ok(()) } else { Err(AuthorityError::NotAdministrator) }
+    }
+
+    async fn audit(&self, look: AuditLook) -> Result<AuditPage, AuthorityError> {
+        let limit = look.limit.clamp(1, MAX_AUDIT_PAGE);
+        // One more says whether there is another page.
+        let records = self.store.audit_page(&AuditLook { limit: limit + 1, ..look }).await?;
+        let shown = &records[..records.len().min(usize::try_from(limit).unwrap_or(usize::MAX))];
+        let next = match shown.last() {
+            Some(last) if shown.len() < records.len() => Some(place(last)?),
+            _ => None,
+        };
+        let entries = shown.iter().map(Audited::of).collect::<Result<_, _>>()?;
+        Ok(AuditPage { entries, next })
+    }
+}
