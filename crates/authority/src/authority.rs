@@ -17,6 +17,7 @@ use crate::error::AuthorityError;
 use crate::fence::{Fence, KeepLease};
 use crate::index::Index;
 use crate::numbers::Numbers;
+use crate::pace::Pace;
 use crate::password::Passwords;
 use crate::refusals::RefusalLog;
 use crate::secret::{ServerSecret, SessionKey};
@@ -96,6 +97,7 @@ pub struct Authority {
     pub(crate) fence: Fence,
     pub(crate) flights: Flights,
     pub(crate) lookups: Arc<Semaphore>,
+    pub(crate) pace: Pace,
     pub(crate) usage: UsageLog,
     pub(crate) numbers: Numbers,
     pub(crate) calls: CallLog,
@@ -143,6 +145,7 @@ impl Authority {
             fence: Fence::new(config.lease),
             flights: Flights::default(),
             lookups: Arc::new(Semaphore::new(config.store_lookups)),
+            pace: Pace::default(),
             usage: UsageLog::default(),
             numbers: Numbers::default(),
             calls: CallLog::default(),

@@ -119,8 +119,25 @@ impl Authority {
     /// in a server that has given its lease up, what its tokens hold open is ended all the same.
     pub(crate) async fn renew(&self) -> Result<(), StoreError> {
         let mut renewing = self.fence.renewing.lock().await;
+        self.renew_within(&mut renewing).await
+    }
+
+    /// Applies the log here up to entry `seq`. Many may wait for that at a time: what one of them renews is often enough for all.
+    pub(crate) async fn catch_up(&self, seq: u64) -> Result<(), StoreError> {
+        if self.fence.applied() >= seq {
+            return Ok(());
+        }
+        let mut renewing = self.fence.renewing.lock().await;
+        // Whoever had the lock before has perhaps applied it.
+        if self.fence.applied() >= seq {
+            return Ok(());
+        }
+        self.renew_within(&mut renewing).await
+    }
+
+    async fn renew_within(&self, renewing: &mut Renewing) -> Result<(), StoreError> {
         if renewing.is_node {
-            return self.renew_alone(&mut renewing).await;
+            return self.renew_alone(renewing).await;
         }
         if renewing.claims == 0 {
             self.begin().await?;

@@ -21,6 +21,7 @@ mod judgment;
 mod list;
 mod nodes;
 mod numbers;
+mod pace;
 mod password;
 mod record;
 mod refusals;

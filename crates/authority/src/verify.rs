@@ -71,6 +71,10 @@ impl Authority {
             };
             self.numbers.judged_from_store(found.is_ok());
             let Some(found) = found? else {
+                let turn = self.pace.turn(self.clock.since_boot());
+                if !turn.is_zero() {
+                    tokio::time::sleep(turn).await;
+                }
                 return Err(Denied::Unknown);
             };
             let (pat, owner) = &*found;

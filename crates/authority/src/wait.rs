@@ -69,9 +69,7 @@ impl Authority {
 
     /// Applies entry `seq` here, and looks who else lacks it.
     async fn behind(&self, seq: u64) -> Result<Vec<Holder>, StoreError> {
-        if self.fence.applied() < seq {
-            self.renew().await?;
-        }
+        self.catch_up(seq).await?;
         self.store.holders_behind(seq, Some(self.fence.node_id)).await
     }
 

@@ -230,3 +230,39 @@ async fn a_revocation_that_a_store_stops_to_answer_is_refused_and_holds_when_rep
     world.clock.advance(Duration::from_secs(60));
     assert!(matches!(world.verify(&issued.token).await, Err(Denied::Revoked(_))));
 }
+
+#[tokio::test]
+async fn revocations_that_come_together_share_one_renewal() {
+    const TOGETHER: usize = 20;
+    let world = World::new().await;
+    let mut issued = Vec::new();
+    for _ in 0..TOGETHER {
+        let one = world.token("mcp").await;
+        world.verify(&one.token).await.expect("good");
+        issued.push(one);
+    }
+    world.store.before_renewal.close();
+    let before = world.store.renewals.load(Ordering::SeqCst);
+    let mut revocations = tokio::task::JoinSet::new();
+    for one in &issued {
+        let (authority, pat_id) = (world.authority.clone(), one.record.pat_id);
+        revocations.spawn(async move { authority.revoke_any(pat_id).await });
+    }
+    let committed = async {
+        while world.store.log_head().await.expect("asks") < TOGETHER as u64 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, committed).await.expect("all are committed, whoever renews");
+    until("one of them renews", || world.store.before_renewal.held() == 1).await;
+    world.store.before_renewal.open();
+    while let Some(revoked) = revocations.join_next().await {
+        revoked.expect("joins").expect("revoked");
+    }
+    // It asks until there is nothing more; and one that is due anyway may come between.
+    let renewals = world.store.renewals.load(Ordering::SeqCst) - before;
+    assert!(renewals < TOGETHER / 2, "{renewals} renewals for {TOGETHER} revocations");
+    for one in &issued {
+        assert!(matches!(world.verify(&one.token).await, Err(Denied::Revoked(_))));
+    }
+}

@@ -62,6 +62,10 @@ pub struct MemoryStore {
     pub before_usage: Gate,
     /// Calls wait here before they are written down.
     pub before_calls: Gate,
+    /// Renewals of a lease wait here before they read.
+    pub before_renewal: Gate,
+    /// How many there were.
+    pub renewals: AtomicUsize,
 }
 
 impl MemoryStore {
@@ -409,6 +413,8 @@ impl Store for MemoryStore {
     }
 
     async fn renew_lease(&self, lease: &Lease) -> Result<Renewal, StoreError> {
+        self.before_renewal.pass().await;
+        self.renewals.fetch_add(1, Ordering::SeqCst);
         let mut data = self.data()?;
         let behind = log_after(&data, lease.applied_seq);
         if !behind.is_empty() {
