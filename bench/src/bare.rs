@@ -49,7 +49,12 @@ pub(crate) async fn serve_guarded(folder: &Path) -> Result<()> {
     authority.start().await?;
     let password = PASSWORD.to_owned().into();
     authority.add_account(NewAccount { email: EMAIL.into(), password, is_admin: false }).await?;
-    let new = NewPat { name: "bench".into(), scope: "api mcp".into(), expiry: Expiry::Default };
+    let new = NewPat {
+        name: "bench".into(),
+        scope: "api mcp".into(),
+        expiry: Expiry::Default,
+        ..NewPat::default()
+    };
     let issued = authority.issue_for(EMAIL, new).await?;
     std::fs::write(folder.join(TOKEN_FILE), issued.token.expose())?;
     let body = tower::service_fn(|_: Request<Incoming>| async { Ok::<_, Infallible>(fixed()) });

@@ -77,7 +77,12 @@ impl Data {
 
     /// Makes a token as the service does.
     pub(crate) async fn issue(&self, owner: &By) -> Result<Issued> {
-        let new = NewPat { name: "ci-pipeline".into(), scope: "mcp api".into(), expiry: Expiry::Default };
+        let new = NewPat {
+            name: "ci-pipeline".into(),
+            scope: "mcp api".into(),
+            expiry: Expiry::Default,
+            ..NewPat::default()
+        };
         Ok(self.authority.issue(owner, new).await?)
     }
 

@@ -19,7 +19,7 @@ use crate::plot::{Bar, Bars, Group};
 use crate::program::Program;
 use crate::report::{self, Picture, Section, say};
 use crate::server;
-use crate::table::{Table, figures, words};
+use crate::table::{Table, figures, number, words};
 
 /// How many unknown tokens take turns: more than a run's connections, so that what is remembered of one helps little with the next.
 const UNKNOWN: usize = 16_384;
@@ -196,7 +196,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     ];
     let mut requests = Vec::new();
     for &connections in &options.connections {
-        say(&format!("Requests with a token on {connections} connections: {} ways.", WAYS.len()));
+        say(&format!("Requests with a token on {}: {} ways.", number(connections, "connection"), WAYS.len()));
         requests.extend(measure(options, &servers, connections, &unknown).await?);
     }
     for program in [bare, guarded.program, node] {
@@ -272,7 +272,12 @@ impl Row {
     /// What is aimed at. One connection alone waits for itself for the most part: there is none of bare's throughput for it.
     fn aims(&self) -> Vec<Aim> {
         let aim = |of: &str, bound, measured| {
-            Aim::new(format!("{}, {} connections: {of}", self.way, self.connections), bound, measured, 2)
+            Aim::new(
+                format!("{}, {}: {of}", self.way, number(self.connections, "connection")),
+                bound,
+                measured,
+                2,
+            )
         };
         let throughput = |least| aim("throughput to bare's", Bound::AtLeast(least), self.of_bare);
         let of_valid = |least| aim("throughput to a valid token's", Bound::AtLeast(least), self.of_valid);
@@ -347,12 +352,12 @@ impl report::Report for Report {
     fn pictures(&self) -> Result<Vec<Picture>> {
         let groups =
             self.requests.chunk_by(|one, next| one.connections == next.connections).map(|rows| Group {
-                name: format!("{} connections", rows[0].connections),
+                name: number(rows[0].connections, "connection"),
                 bars: rows.iter().map(Row::bar).collect(),
             });
         let bars = Bars {
             title: "Requests with a token over HTTP".into(),
-            unit: format!("Requests per second; line: least to greatest of {} rounds", self.rounds),
+            unit: format!("Requests per second; line: least to greatest of {}", number(self.rounds, "round")),
             legend: Vec::new(),
             groups: groups.collect(),
         };

@@ -22,7 +22,7 @@ use crate::plot::{Bar, Bars, Group};
 use crate::postgres::Cluster;
 use crate::program::Program;
 use crate::report::{self, Picture, Section, say};
-use crate::table::{Table, figures, words};
+use crate::table::{Table, figures, number, words};
 
 /// Connections that verify on one node, at a pace of their own.
 const PACERS: u32 = 8;
@@ -398,7 +398,7 @@ impl report::Report for Report {
         });
         let bars = Bars {
             title: "Until a revocation is true on every node".into(),
-            unit: format!("Milliseconds; line: least to greatest of {} rounds", self.rounds),
+            unit: format!("Milliseconds; line: least to greatest of {}", number(self.rounds, "round")),
             legend: Vec::new(),
             groups: groups.collect(),
         };

@@ -32,11 +32,13 @@ use shares::Shares;
 /// How many connections ask: enough to keep the program busy.
 const CONNECTIONS: usize = 8;
 /// Samples a second on each core; not a divisor of what the kernel does regularly.
-const FREQUENCY: &str = "1999";
+const FREQUENCY: &str = "997";
 /// How much of each stack is kept, in bytes: `perf` finds its frames afterwards.
-const STACK: &str = "dwarf,16384";
-/// Frames narrower than this, in percent, are not drawn.
-const NARROWEST: f64 = 0.15;
+const STACK: &str = "dwarf,32768";
+/// How large a drawing may be, in bytes: it is kept with the documents.
+const LARGEST: usize = 250_000;
+/// Frames narrower than the first of these, in percent, are not drawn; of the next one, where the drawing would be too large.
+const NARROWEST: [f64; 5] = [0.1, 0.2, 0.5, 1.0, 2.0];
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -191,13 +193,24 @@ fn collapse(script: &[u8]) -> Result<Vec<String>> {
 }
 
 impl Profile {
+    /// With as many of the narrow frames as there is room for.
     fn svg(&self) -> Result<String> {
+        for narrowest in NARROWEST {
+            let svg = self.drawn(narrowest)?;
+            if svg.len() <= LARGEST {
+                return Ok(svg);
+            }
+        }
+        bail!("the flame graph of {} is larger than {LARGEST} bytes", self.kind.title())
+    }
+
+    fn drawn(&self, narrowest: f64) -> Result<String> {
         let mut options = flamegraph::Options::default();
         options.title = self.kind.title().to_owned();
         options.subtitle =
             Some("Samples of processor time; wider is longer, above is called by what is below".into());
         options.count_name = "samples".into();
-        options.min_width = NARROWEST;
+        options.min_width = narrowest;
         options.deterministic = true;
         // One ground under light and dark pages alike; the frames are light.
         options.bgcolors = "#f6f8fa".parse().ok();
@@ -248,5 +261,26 @@ impl report::Report for Report {
             Ok(Picture { name: profile.kind.picture(), shows, svg: profile.svg()? })
         };
         self.profiles.iter().map(picture).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So many stacks, each seen once, below one that was seen as often.
+    fn profile(different: usize) -> Profile {
+        let stacks =
+            (0..different).map(|at| format!("hyper::poll;a_function_with_a_long_name_of_its_own_{at} 1"));
+        let stacks = stacks.chain([format!("hyper::poll;writev {different}")]).collect();
+        Profile { kind: Kind::Guard, requests_per_second: 1.0, samples: 2 * different, stacks }
+    }
+
+    #[test]
+    fn narrow_frames_are_drawn_while_there_is_room_and_left_out_where_there_is_none() {
+        let (few, many) = (profile(100).svg().expect("drawn"), profile(400).svg().expect("drawn"));
+        assert!(few.contains("name_99"));
+        assert!(profile(400).drawn(NARROWEST[0]).expect("drawn").len() > LARGEST);
+        assert!(many.len() <= LARGEST && many.contains("writev"), "{}", many.len());
     }
 }

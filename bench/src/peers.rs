@@ -24,12 +24,14 @@ use crate::plot::{Bar, Bars, Group};
 use crate::program::Program;
 use crate::report::{self, Picture, Section, say};
 use crate::server::{self, Server};
-use crate::table::{Table, figures, words};
+use crate::table::{Table, figures, number, words};
 
 use better_auth::BetterAuth;
 use context_forge::ContextForge;
 
 const TRUSTRELAY: &str = "TrustRelay";
+/// From so many connections on, a server has always something to do.
+const MANY: usize = 32;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -248,7 +250,7 @@ impl Running {
 async fn measure_all(options: &Options, running: &Running) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for &connections in &options.connections {
-        say(&format!("{connections} connections, {} rounds.", options.rounds));
+        say(&format!("{}, {}.", number(connections, "connection"), number(options.rounds, "round")));
         rows.extend(measure(options, running, connections).await?);
     }
     Ok(rows)
@@ -297,9 +299,14 @@ impl Peer {
 }
 
 impl Row {
+    /// What is aimed at. A verification on one connection is for the most part the way there and back, the same for both.
     fn aim(&self) -> Option<Aim> {
-        let (work, who, connections) = (self.work.name(), &self.who, self.connections);
-        let what = format!("{work} to those of {who}, {connections} connections");
+        if self.work == Work::Verification && self.connections < MANY {
+            return None;
+        }
+        let (work, who) = (self.work.name(), &self.who);
+        let connections = number(self.connections, "connection");
+        let what = format!("{work} to those of {who}, {connections}");
         self.times.map(|times| Aim::new(what, Bound::AtLeast(self.work.aim()), times, 0))
     }
 
@@ -355,7 +362,7 @@ impl report::Report for Report {
     fn pictures(&self) -> Result<Vec<Picture>> {
         let mut groups: Vec<Group> = Vec::new();
         for row in &self.rows {
-            let name = format!("{}, {} connections", row.work.name(), row.connections);
+            let name = format!("{}, {}", row.work.name(), number(row.connections, "connection"));
             match groups.last_mut().filter(|group| group.name == name) {
                 Some(group) => group.bars.push(row.bar()),
                 None => groups.push(Group { name, bars: vec![row.bar()] }),
@@ -363,11 +370,47 @@ impl report::Report for Report {
         }
         let bars = Bars {
             title: "Others at the same work".into(),
-            unit: format!("Per second; line: least to greatest of {} rounds", self.rounds),
+            unit: format!("Per second; line: least to greatest of {}", number(self.rounds, "round")),
             legend: Vec::new(),
             groups,
         };
         let shows = "Verifications and tool calls a second of TrustRelay and of its peers".into();
         Ok(vec![Picture { name: "bench-peers", shows, svg: bars.svg() }])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(work: Work, connections: usize, who: &str, times: Option<f64>) -> Row {
+        let figure = Spread::of([1.0]);
+        let (per_second, p50_us, p99_us) = (figure, figure, figure);
+        let times = times.map(|times| Spread::of([times]));
+        Row { work, connections, who: who.into(), per_second, p50_us, p99_us, times }
+    }
+
+    #[test]
+    fn each_work_is_held_to_its_own_aim_and_trustrelay_is_not_compared_to_itself() {
+        let met = |work, connections, times| {
+            row(work, connections, "a peer", Some(times)).aim().map(|aim| aim.is_met())
+        };
+        assert_eq!(met(Work::Verification, 32, 20.0), Some(true));
+        assert_eq!(met(Work::Verification, 32, 19.0), Some(false));
+        assert_eq!(met(Work::Verification, 1, 19.0), None);
+        assert_eq!(met(Work::ToolCall, 1, 50.0), Some(true));
+        assert_eq!(met(Work::ToolCall, 32, 49.0), Some(false));
+        assert_eq!(row(Work::ToolCall, 32, TRUSTRELAY, None).aim(), None);
+    }
+
+    #[test]
+    fn a_peer_that_does_not_start_is_left_out_and_the_report_says_why() {
+        let failed = Err(anyhow::anyhow!("it is not installed"));
+        let (peer, started) = taken_part("Some Peer", vec!["tuned".into()], failed, |one: &String| one);
+        assert!(started.is_none());
+        assert_eq!(peer.shown(), "Some Peer is left out: it is not installed.");
+        let (peer, started) = taken_part("Some Peer", vec!["tuned".into()], Ok("1.2".to_owned()), |one| one);
+        assert!(started.is_some());
+        assert_eq!(peer.shown(), "Some Peer, version 1.2: tuned.");
     }
 }

@@ -18,7 +18,7 @@ use crate::program::Program;
 use crate::report::{self, Picture, Section, say};
 use crate::server::{self, Server};
 use crate::streams::{self, Streams};
-use crate::table::{Table, figures, words};
+use crate::table::{Table, figures, number, words};
 
 /// How many connections ask with one token: fewer than the sessions that one token may have in memory.
 const PER_TOKEN: usize = 32;
@@ -138,7 +138,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     let server = Server::start(&upstream).await?;
     let mut calls = Vec::new();
     for &connections in &options.connections {
-        say(&format!("Tool calls on {connections} connections: {} ways.", WAYS.len()));
+        say(&format!("Tool calls on {}: {} ways.", number(connections, "connection"), WAYS.len()));
         calls.extend(measure(options, &upstream, &proxy, &server, connections).await?);
     }
     server.stop().await?;
@@ -232,7 +232,7 @@ impl Row {
         if self.whom != Whom::TrustRelay {
             return Vec::new();
         }
-        let called = format!("{}, {}, {} connections", self.way, self.era.name(), self.connections);
+        let called = format!("{}, {}, {}", self.way, self.era.name(), number(self.connections, "connection"));
         let ratio = Aim::new(format!("{called}: throughput to direct"), Bound::AtLeast(0.5), self.ratio, 2);
         let added = Aim::new(format!("{called}: p50 added, µs"), Bound::AtMost(150.0), self.added_p50_us, 0);
         if self.connections == 1 { vec![ratio, added] } else { vec![ratio] }
@@ -300,12 +300,12 @@ impl report::Report for Report {
     fn pictures(&self) -> Result<Vec<Picture>> {
         let alike = |one: &Row, next: &Row| (one.connections, one.era) == (next.connections, next.era);
         let groups = self.calls.chunk_by(alike).map(|rows| Group {
-            name: format!("{} connections, {} era", rows[0].connections, rows[0].era.name()),
+            name: format!("{}, {} era", number(rows[0].connections, "connection"), rows[0].era.name()),
             bars: rows.iter().map(Row::bar).collect(),
         });
         let bars = Bars {
             title: "Tool calls, directly and through the relay".into(),
-            unit: format!("Calls per second; line: least to greatest of {} rounds", self.rounds),
+            unit: format!("Calls per second; line: least to greatest of {}", number(self.rounds, "round")),
             legend: Vec::new(),
             groups: groups.collect(),
         };

@@ -76,6 +76,11 @@ impl Table {
     }
 }
 
+/// So many of something, in words.
+pub(crate) fn number(of: usize, what: &str) -> String {
+    format!("{of} {what}{}", if of == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,6 +93,12 @@ mod tests {
     #[test]
     fn on_a_terminal_words_begin_at_the_left_and_figures_end_at_the_right() {
         assert_eq!(table().text(), "way       calls/s\ndirectly    60652\nµ               9\n");
+    }
+
+    #[test]
+    fn one_is_not_several() {
+        let numbers = [0, 1, 2].map(|of| number(of, "connection"));
+        assert_eq!(numbers, ["0 connections", "1 connection", "2 connections"]);
     }
 
     #[test]

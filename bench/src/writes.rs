@@ -20,7 +20,7 @@ use crate::machine::Machine;
 use crate::measure::Spread;
 use crate::plot::{Bar, Bars, Group};
 use crate::report::{self, Picture, Section, say};
-use crate::table::{Table, figures, words};
+use crate::table::{Table, figures, number, words};
 
 /// How many callers the aim is for.
 const MANY: usize = 64;
@@ -226,12 +226,12 @@ impl report::Report for Report {
         let disk = bar("plain fsyncs", 1, self.fsyncs_per_second);
         let disk = Group { name: "The disk".into(), bars: vec![disk] };
         let groups = self.rows.chunk_by(|one, next| one.callers == next.callers).map(|rows| Group {
-            name: format!("{} callers", rows[0].callers),
+            name: number(rows[0].callers, "caller"),
             bars: rows.iter().map(|row| bar(&row.change, 0, row.per_second)).collect(),
         });
         let bars = Bars {
             title: "Durable changes, beside the disk's own pace".into(),
-            unit: format!("Per second; line: least to greatest of {} rounds", self.rounds),
+            unit: format!("Per second; line: least to greatest of {}", number(self.rounds, "round")),
             legend: Vec::new(),
             groups: [disk].into_iter().chain(groups).collect(),
         };

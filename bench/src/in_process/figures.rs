@@ -9,7 +9,7 @@ use crate::machine::Machine;
 use crate::measure::Spread;
 use crate::plot::{Bar, Bars, Group};
 use crate::report::{self, Picture, Section};
-use crate::table::{Table, figures, words};
+use crate::table::{Table, figures, number, words};
 
 /// With one number of tokens.
 #[derive(Debug, Serialize, Deserialize)]
@@ -174,7 +174,7 @@ impl report::Report for Report {
         };
         let threads = Bars {
             title: "Verifications on one and two threads".into(),
-            unit: format!("Millions per second; line: least to greatest of {} rounds", self.rounds),
+            unit: format!("Millions per second; line: least to greatest of {}", number(self.rounds, "round")),
             legend: Vec::new(),
             groups: self.figures.iter().map(Figures::group_of_threads).collect(),
         };

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 use trustrelay_token::DigestKey;
 use uuid::Uuid;
@@ -16,11 +16,13 @@ use crate::clock::Clock;
 use crate::error::AuthorityError;
 use crate::fence::{Fence, KeepLease};
 use crate::index::Index;
+use crate::limits::{Rates, end_unused};
 use crate::numbers::Numbers;
 use crate::pace::Pace;
 use crate::password::Passwords;
 use crate::refusals::RefusalLog;
-use crate::secret::{ServerSecret, SessionKey};
+use crate::rotate::RetiredUses;
+use crate::secret::{RotationKey, ServerSecret, SessionKey};
 use crate::sessions::Throttle;
 use crate::store::Store;
 use crate::usage::{UsageLog, keep_usage};
@@ -61,6 +63,8 @@ pub struct AuthorityConfig {
     pub session_length: Duration,
     /// How often noted uses and calls are written down.
     pub usage_flush: Duration,
+    /// How often unused tokens are looked for.
+    pub unused_sweep: Duration,
     /// How many misses may ask the store at a time.
     pub store_lookups: usize,
     /// How long an entry of the audit log is kept.
@@ -77,6 +81,7 @@ impl Default for AuthorityConfig {
             index_entries: 1_000_000,
             session_length: Duration::from_secs(7 * 24 * 3600),
             usage_flush: Duration::from_secs(5),
+            unused_sweep: Duration::from_secs(600),
             store_lookups: 64,
             audit_retention: Duration::from_secs(400 * 24 * 3600),
             password_memory_kib: 19_456,
@@ -93,6 +98,8 @@ pub struct Authority {
     /// Newest first; new tokens are made under the first.
     pub(crate) keys: Vec<DigestKey>,
     pub(crate) session_keys: Vec<SessionKey>,
+    /// In the same order.
+    pub(crate) rotation_keys: Vec<RotationKey>,
     pub(crate) index: Index,
     pub(crate) fence: Fence,
     pub(crate) flights: Flights,
@@ -107,7 +114,12 @@ pub struct Authority {
     pub(crate) sealing: Sealing,
     pub(crate) sweep: Sweep,
     pub(crate) passwords: Passwords,
+    pub(crate) retired_uses: RetiredUses,
+    /// When, since the machine's start.
+    pub(crate) rotations_forgotten: Mutex<Option<Duration>>,
     pub(crate) throttle: Throttle,
+    pub(crate) rates: Rates,
+    pub(crate) stop_sweep: Arc<Notify>,
     pub(crate) setup: Mutex<Option<Setup>>,
     pub(crate) cut: OnceLock<Arc<dyn Cut>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -141,6 +153,7 @@ impl Authority {
             clock,
             keys: secrets.iter().map(ServerSecret::token_key).collect(),
             session_keys: secrets.iter().map(ServerSecret::session_key).collect(),
+            rotation_keys: secrets.iter().map(ServerSecret::rotation_key).collect(),
             index: Index::new(config.index_entries),
             fence: Fence::new(config.lease),
             flights: Flights::default(),
@@ -154,7 +167,11 @@ impl Authority {
             sealing: Sealing::default(),
             sweep: Sweep::default(),
             passwords,
+            retired_uses: RetiredUses::default(),
+            rotations_forgotten: Mutex::default(),
             throttle: Throttle::default(),
+            rates: Rates::default(),
+            stop_sweep: Arc::default(),
             setup: Mutex::new(None),
             cut: OnceLock::new(),
             tasks: Mutex::new(Vec::new()),
@@ -175,7 +192,8 @@ impl Authority {
         self.join().await?;
         let lease = tokio::spawn(KeepLease::of(self).run());
         let usage = tokio::spawn(keep_usage(Arc::downgrade(self)));
-        self.tasks.lock().extend([lease, usage]);
+        let sweep = tokio::spawn(end_unused(Arc::downgrade(self)));
+        self.tasks.lock().extend([lease, usage, sweep]);
         Ok(())
     }
 
@@ -184,6 +202,7 @@ impl Authority {
         let tasks = std::mem::take(&mut *self.tasks.lock());
         self.fence.stop.notify_one();
         self.usage.stop.notify_one();
+        self.stop_sweep.notify_one();
         for task in tasks {
             if task.await.is_err() {
                 tracing::error!("a background task panicked");

@@ -30,6 +30,9 @@ pub enum AuthorityError {
     /// The credential is good, and this is for administrators.
     #[error("this is for administrators; ask one of them")]
     NotAdministrator,
+    /// An idempotency key came again with another request.
+    #[error("this `Idempotency-Key` was used for another rotation of this token; give each its own")]
+    IdempotencyKeyReused,
     /// It is there already.
     #[error("{0}")]
     Conflict(String),

@@ -39,7 +39,7 @@ pub(crate) struct Fence {
     /// One renewal at a time.
     renewing: tokio::sync::Mutex<Renewing>,
     /// Told whenever the lease was renewed or entries were applied.
-    changed: Arc<Notify>,
+    pub(crate) changed: Arc<Notify>,
     pub(crate) stop: Arc<Notify>,
 }
 
@@ -193,7 +193,8 @@ impl Authority {
                     pats.iter().map(|pat| self.cut.get().map_or(0, |cut| cut.cut_token(pat.pat_id))).sum()
                 }
                 Change::UserDisabled(user_id) => self.cut.get().map_or(0, |cut| cut.cut_user(*user_id)),
-                Change::UserEnabled(_) => 0,
+                // Sessions belong to the token, which stays.
+                Change::SecretsRetired(_) | Change::UserEnabled(_) => 0,
             };
             cuts.insert(entry.seq, cut);
             if cut > 0 {
@@ -264,6 +265,7 @@ impl KeepLease {
                 () = self.store.log_grew() => false,
             };
             let Some(authority) = self.authority.upgrade() else { return };
+            authority.end_overlaps();
             if stopped {
                 return authority.give_up_lease().await;
             }

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::{HashSet, HashTable};
+use jiff::Timestamp;
 use parking_lot::{Mutex, RwLock};
 use trustrelay_token::{Account, Pat, Principal, ScopeSet, TokenDigest};
 use uuid::Uuid;
 
+use crate::ending::Ending;
 use crate::record::{Change, LogEntry, PatRecord, UserRecord};
 
 /// As many as a byte has values.
@@ -34,6 +36,7 @@ pub(crate) struct Index {
     /// Goes up before each change is applied. A miss that began before a change must not put the record that it
     /// read back after it, so it is admitted only in the epoch in which it began.
     epoch: AtomicU64,
+    pub(crate) ending: Ending,
     max_per_shard: usize,
 }
 
@@ -44,6 +47,7 @@ impl Index {
             accounts: Mutex::default(),
             scopes: Mutex::default(),
             epoch: AtomicU64::new(0),
+            ending: Ending::default(),
             max_per_shard: (max_entries / SHARDS).max(1),
         }
     }
@@ -85,7 +89,9 @@ impl Index {
             self.evict(&mut shard, &pat.digest);
         }
         let shown = Pat::new(pat.pat_id, &pat.name, &pat.hint).known_by(pat.digest);
-        let principal = Arc::new(Principal::with_pat(account, shown, scopes, pat.expires_at));
+        let mut principal = Principal::with_pat(account, shown, scopes, pat.expires_at);
+        principal.limits = pat.limits.clone();
+        let principal = Arc::new(principal);
         if let Some(at) = pat.revoked_at {
             principal.standing().end(at);
         }
@@ -161,15 +167,37 @@ impl Index {
         match &entry.change {
             Change::PatsRevoked(pats) => {
                 for pat in pats {
+                    self.ending.revoke(pat.pat_id, entry.at);
                     // The write lock waits for an admission in progress, which then is in the table.
                     if let Some(found) = find(&self.shard(&pat.digest).write(), &pat.digest) {
                         found.standing().end(entry.at);
                     }
                 }
             }
+            Change::SecretsRetired(secrets) => {
+                for secret in secrets {
+                    let gone = self.remove(&secret.digest);
+                    self.ending.add(secret, gone, entry.at);
+                }
+            }
             Change::UserDisabled(user_id) => self.each(*user_id, |account| account.standing.end(entry.at)),
             Change::UserEnabled(user_id) => self.each(*user_id, |account| account.standing.restore()),
         }
+    }
+
+    fn remove(&self, digest: &TokenDigest) -> Option<Arc<Principal>> {
+        let mut shard = self.shard(digest).write();
+        let found = shard.find_entry(hash(digest), |principal| digest_of(principal) == Some(digest)).ok()?;
+        Some(found.remove().0)
+    }
+
+    /// Ends the secrets whose overlap is over; whether there were any. Their next use comes to the store, which knows what they were.
+    pub(crate) fn end_overlaps(&self, now: Timestamp) -> bool {
+        let over = self.ending.over(now);
+        for digest in &over {
+            self.remove(digest);
+        }
+        !over.is_empty()
     }
 
     fn each(&self, user_id: Uuid, act: impl Fn(&Account)) {
@@ -209,7 +237,6 @@ fn hash_of_user(user_id: Uuid) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
     use trustrelay_token::KeyId;
 
     use super::*;
@@ -234,6 +261,8 @@ mod tests {
             expires_at: at,
             revoked_at: None,
             last_used_at: None,
+            rotated_at: None,
+            limits: None,
         };
         let email = String::new();
         let password_hash = String::new();

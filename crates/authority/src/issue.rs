@@ -1,12 +1,13 @@
 //! Issue: make a token, and show it once.
 
 use jiff::{SignedDuration, Timestamp};
-use trustrelay_token::{Principal, Scope, ScopeSet, Token};
+use trustrelay_token::{Limits, Principal, Scope, ScopeSet, Token};
 use uuid::Uuid;
 
 use crate::audit::{Actor, AuditEntry, By};
 use crate::authority::Authority;
 use crate::error::AuthorityError;
+use crate::limits;
 use crate::record::{PatRecord, UserRecord};
 
 /// How long a token lives if nothing is said.
@@ -31,7 +32,7 @@ pub enum Expiry {
 }
 
 /// What is asked of a new token.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct NewPat {
     /// Its name: 1 to [`MAX_NAME_CHARS`] characters.
     pub name: String,
@@ -39,6 +40,8 @@ pub struct NewPat {
     pub scope: String,
     /// When it expires.
     pub expiry: Expiry,
+    /// What it is held to beyond its scopes. What its parent is held to holds for it as well.
+    pub limits: Limits,
 }
 
 /// A new token: the one time that it is whole.
@@ -50,7 +53,15 @@ pub struct Issued {
     pub token: Token,
 }
 
-fn invalid(field: &'static str, message: impl Into<String>) -> AuthorityError {
+/// The token that a token is made with.
+struct Parent<'p> {
+    pat_id: Uuid,
+    expires_at: Timestamp,
+    scopes: &'p ScopeSet,
+    limits: Option<&'p Limits>,
+}
+
+pub(crate) fn invalid(field: &'static str, message: impl Into<String>) -> AuthorityError {
     AuthorityError::Invalid { field, message: message.into() }
 }
 
@@ -92,10 +103,15 @@ impl Authority {
             None => None,
             Some(pat_id) => {
                 self.require(by, &Scope::Tokens)?;
-                Some((pat_id, by.expires_at()))
+                Some(Parent {
+                    pat_id,
+                    expires_at: by.expires_at(),
+                    scopes: &by.scopes,
+                    limits: by.limits.as_deref(),
+                })
             }
         };
-        self.issue_within(by.actor(), by.user_id, parent.map(|parent| (parent, &*by.scopes)), new).await
+        self.issue_within(by.actor(), by.user_id, parent, new).await
     }
 
     /// Makes a token for an account, by its e-mail address: what the operator at the machine may do.
@@ -108,19 +124,20 @@ impl Authority {
         &self,
         actor: Actor,
         user_id: Uuid,
-        parent: Option<((Uuid, Timestamp), &ScopeSet)>,
+        parent: Option<Parent<'_>>,
         new: NewPat,
     ) -> Result<Issued, AuthorityError> {
         let name = checked_name(&new.name)?;
         let scopes: ScopeSet =
             new.scope.parse().map_err(|error| invalid("pat_scope", format!("`pat_scope`: {error}")))?;
-        if let Some((_, held)) = parent
-            && let Some(beyond) = scopes.iter().find(|scope| !held.allows(scope))
+        if let Some(parent) = &parent
+            && let Some(beyond) = scopes.iter().find(|scope| !parent.scopes.allows(scope))
         {
             return Err(AuthorityError::InsufficientScope { scope: beyond.to_string() });
         }
         let now = self.clock.now();
-        let latest = parent.map(|((_, expires_at), _)| expires_at);
+        let limits = limits::checked(new.limits, parent.as_ref().and_then(|parent| parent.limits))?;
+        let latest = parent.as_ref().map(|parent| parent.expires_at);
         let expires_at = expiry(new.expiry, now, latest)?;
         let token = Token::generate().map_err(|error| AuthorityError::Internal(error.to_string()))?;
         let Some(key) = self.keys.first() else {
@@ -134,11 +151,13 @@ impl Authority {
             scopes,
             digest: key.digest(&token),
             key_id: key.id(),
-            parent_id: parent.map(|((pat_id, _), _)| pat_id),
+            parent_id: parent.map(|parent| parent.pat_id),
             created_at: now,
             expires_at,
             revoked_at: None,
             last_used_at: None,
+            rotated_at: None,
+            limits: limits.shared(),
         };
         let mut audit = AuditEntry::new(now, actor, "token.created")
             .of_user(user_id)
@@ -148,6 +167,9 @@ impl Authority {
             .with("expires_at", record.expires_at);
         if let Some(parent) = record.parent_id {
             audit = audit.with("parent_id", parent);
+        }
+        if let Some(limits) = &record.limits {
+            audit = limits::told(limits, audit);
         }
         self.store.insert_pat(&record, MAX_TOKENS_PER_USER, &audit).await?;
         tracing::info!(pat_id = %record.pat_id, user_id = %user_id, scope = %record.scopes, "issued a token");
@@ -170,7 +192,11 @@ impl Authority {
     }
 }
 
-fn expiry(asked: Expiry, now: Timestamp, latest: Option<Timestamp>) -> Result<Timestamp, AuthorityError> {
+pub(crate) fn expiry(
+    asked: Expiry,
+    now: Timestamp,
+    latest: Option<Timestamp>,
+) -> Result<Timestamp, AuthorityError> {
     let after = |days: i64| {
         now.checked_add(SignedDuration::from_hours(24 * days))
             .map_err(|error| AuthorityError::Internal(error.to_string()))

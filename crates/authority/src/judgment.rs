@@ -25,6 +25,14 @@ pub fn judge(
     Ok(())
 }
 
+/// Judges the secret that a token was shown with, once the token itself is good: one that it had before is refused from `valid_until` on.
+pub fn judge_secret(valid_until: Option<Timestamp>, now: Timestamp) -> Result<(), Denied> {
+    match valid_until {
+        Some(until) if until <= now => Err(Denied::Retired(until)),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,6 +45,13 @@ mod tests {
     fn a_token_is_good_until_the_moment_it_expires() {
         assert_eq!(judge(None, false, at(10), at(9)), Ok(()));
         assert_eq!(judge(None, false, at(10), at(10)), Err(Denied::Expired(at(10))));
+    }
+
+    #[test]
+    fn a_secret_of_before_is_good_until_its_time_is_over() {
+        assert_eq!(judge_secret(None, at(10)), Ok(()));
+        assert_eq!(judge_secret(Some(at(10)), at(9)), Ok(()));
+        assert_eq!(judge_secret(Some(at(10)), at(10)), Err(Denied::Retired(at(10))));
     }
 
     #[test]

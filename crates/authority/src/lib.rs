@@ -13,11 +13,13 @@ mod authority;
 mod clock;
 #[cfg(feature = "contract")]
 pub mod contract;
+mod ending;
 mod error;
 mod fence;
 mod index;
 mod issue;
 mod judgment;
+mod limits;
 mod list;
 mod nodes;
 mod numbers;
@@ -26,6 +28,8 @@ mod password;
 mod record;
 mod refusals;
 mod revoke;
+mod rotate;
+mod rotation;
 mod secret;
 mod sessions;
 mod store;
@@ -46,13 +50,18 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::AuthorityError;
 pub use fence::MAX_LEASE;
 pub use issue::{DEFAULT_DAYS, Expiry, Issued, MAX_DAYS, MAX_NAME_CHARS, MAX_TOKENS_PER_USER, NewPat};
-pub use judgment::judge;
+pub use judgment::{judge, judge_secret};
+pub use limits::{Allowance, MAX_NETWORKS, MAX_REQUESTS_PER_MINUTE, MAX_UNUSED_DAYS, OffLimits, UnusedStore};
 pub use nodes::Nodes;
 pub use record::{
-    Call, Change, DayCalls, KeptActivity, LogEntry, PatRecord, RevokedPat, SessionRecord, TokenCalls, Usage,
-    UserRecord,
+    Call, Change, DayCalls, KeptActivity, LogEntry, PatRecord, RetiredSecret, RevokedPat, SessionRecord,
+    TokenCalls, Usage, UserRecord,
 };
 pub use revoke::{PatRef, Revoked};
+pub use rotate::{DEFAULT_OVERLAP, MAX_OVERLAP, MIN_OWN_OVERLAP, Overlap, REPEATABLE_FOR, Rotate, Rotated};
+pub use rotation::{
+    FoundPat, PastRotation, RETIRED_SECRETS, Repeatable, RotateOutcome, Rotation, RotationStore, Secret,
+};
 pub use secret::{BadSecret, ServerSecret};
 pub use sessions::SessionSecret;
 pub use store::{

@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
-use trustrelay_token::{KeyId, ScopeSet, TokenDigest};
+use trustrelay_token::{KeyId, Limits, ScopeSet, TokenDigest};
 use uuid::Uuid;
 
 /// A personal access token, as it is kept.
@@ -36,6 +37,10 @@ pub struct PatRecord {
     pub revoked_at: Option<Timestamp>,
     /// When it was last accepted, as far as that has reached the store.
     pub last_used_at: Option<Timestamp>,
+    /// When it got the secret that it has now, if that is not its first.
+    pub rotated_at: Option<Timestamp>,
+    /// What it is held to beyond its scopes, if to anything.
+    pub limits: Option<Arc<Limits>>,
 }
 
 /// An account.
@@ -166,11 +171,24 @@ pub struct RevokedPat {
     pub digest: TokenDigest,
 }
 
+/// A secret that a token had before, in a log entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetiredSecret {
+    /// The token.
+    pub pat_id: Uuid,
+    /// Where an index has it.
+    pub digest: TokenDigest,
+    /// From when on it is refused.
+    pub valid_until: Timestamp,
+}
+
 /// A change that every node must know of. All but the last take power away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// A token and all that were made with it are revoked.
+    /// A token and all that were made with it are revoked: each by all secrets that it has and had.
     PatsRevoked(Vec<RevokedPat>),
+    /// A token has another secret now: what it had before is good until then, and no longer.
+    SecretsRetired(Vec<RetiredSecret>),
     /// An account is disabled.
     UserDisabled(Uuid),
     /// An account is enabled again.

@@ -10,6 +10,7 @@ use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use trustrelay_token::{DigestKey, KeyId};
+use uuid::Uuid;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// 32 random bytes that all digests of a store hang on. Whoever loses them loses all tokens.
@@ -59,6 +60,13 @@ impl ServerSecret {
         self.derive("trustrelay mcp seal v1")
     }
 
+    /// What new secrets of tokens are made from where an answer must be repeatable.
+    pub(crate) fn rotation_key(&self) -> RotationKey {
+        let mut block = Zeroizing::new([0; 64]);
+        block[..32].copy_from_slice(&self.derive::<32>("trustrelay rotated secret v1"));
+        RotationKey(<Hmac<Sha256> as KeyInit>::new((&*block).into()))
+    }
+
     /// The key that nodes seal with what they tell each other of a request that they carry.
     pub fn carry_key(&self) -> [u8; 32] {
         self.derive("trustrelay carried request v1")
@@ -90,6 +98,28 @@ impl FromStr for ServerSecret {
 impl fmt::Debug for ServerSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ServerSecret(…)")
+    }
+}
+
+/// Makes the secrets of rotations that can be answered again.
+pub(crate) struct RotationKey(Hmac<Sha256>);
+
+impl RotationKey {
+    /// A block of bytes that nobody without the key can tell from random ones.
+    pub(crate) fn block(
+        &self,
+        counter: u32,
+        pat_id: Uuid,
+        nonce: &[u8; 32],
+        idempotency_key: &str,
+    ) -> [u8; 32] {
+        let mut mac = self.0.clone();
+        mac.update(&counter.to_be_bytes());
+        mac.update(pat_id.as_bytes());
+        mac.update(nonce);
+        // Last, since its length is the caller's.
+        mac.update(idempotency_key.as_bytes());
+        mac.finalize().into_bytes().into()
     }
 }
 

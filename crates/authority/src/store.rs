@@ -5,11 +5,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use jiff::civil::Date;
-use trustrelay_token::TokenDigest;
 use uuid::Uuid;
 
 use crate::audit::{AuditEntry, AuditStore};
+use crate::limits::UnusedStore;
 use crate::record::{KeptActivity, LogEntry, PatRecord, SessionRecord, TokenCalls, Usage, UserRecord};
+use crate::rotation::RotationStore;
 
 /// How many of a token's calls are kept one by one: at some 150 bytes each, 15 KB a token.
 pub const LATEST_CALLS: usize = 100;
@@ -115,7 +116,7 @@ pub struct RevokeOutcome {
 /// that [`StoreError::Unavailable`] may leave a change done whose answer was lost. Times have microseconds. What takes an
 /// [`AuditEntry`] appends it to the audit log in the same transaction, if it changes anything.
 #[async_trait]
-pub trait Store: AuditStore {
+pub trait Store: AuditStore + RotationStore + UnusedStore {
     /// Adds an account. [`StoreError::EmailTaken`] if the address (compared as given) is in use.
     async fn insert_user(&self, user: &UserRecord, audit: &AuditEntry) -> Result<(), StoreError>;
     /// Adds an account if there is none at all; `false` if there is one.
@@ -152,11 +153,6 @@ pub trait Store: AuditStore {
     /// if it has one, of the same owner and active at `created_at` ([`StoreError::ParentGone`]), and the owner must have fewer than
     /// `limit` active tokens ([`StoreError::TooManyPats`]).
     async fn insert_pat(&self, pat: &PatRecord, limit: u64, audit: &AuditEntry) -> Result<(), StoreError>;
-    /// A token by its digest, revoked and expired ones too, and its owner.
-    async fn pat_by_digest(
-        &self,
-        digest: &TokenDigest,
-    ) -> Result<Option<(PatRecord, UserRecord)>, StoreError>;
     /// A token by its id, revoked and expired ones too.
     async fn pat_by_id(&self, pat_id: Uuid) -> Result<Option<PatRecord>, StoreError>;
     /// An account's tokens that are neither revoked nor expired at `now`, newest first (by `created_at`, then id).

@@ -126,6 +126,7 @@ pub(crate) async fn keep_usage(authority: Weak<Authority>) {
         let Some(authority) = authority.upgrade() else { return };
         authority.flush_usage().await;
         authority.flush_calls().await;
+        authority.forget_rotations().await;
         authority.flush_refusals(stopped).await;
         authority.keep_audit(stopped).await;
         if stopped {

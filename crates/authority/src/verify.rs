@@ -12,8 +12,9 @@ use tokio::sync::oneshot;
 use trustrelay_token::{Denied, Principal, Token, TokenDigest, Verification, Verifier};
 
 use crate::authority::Authority;
-use crate::judgment::judge;
-use crate::record::{PatRecord, UserRecord};
+use crate::judgment::{judge, judge_secret};
+use crate::record::PatRecord;
+use crate::rotation::{FoundPat, Secret};
 
 /// How often a miss is read again because a change came between; each time needs another revocation.
 const MAX_REREADS: usize = 8;
@@ -21,7 +22,7 @@ const MAX_REREADS: usize = 8;
 const LOOKUP_PATIENCE: Duration = Duration::from_secs(2);
 const UNAVAILABLE: Denied = Denied::Unavailable { retry_after: Duration::from_secs(1) };
 
-type Found = Result<Option<Arc<(PatRecord, UserRecord)>>, Denied>;
+type Found = Result<Option<Arc<FoundPat>>, Denied>;
 
 /// The misses that are asking the store. Keyed by the epoch as well: who comes after a change was applied does not share
 /// an answer that was read before it.
@@ -77,9 +78,31 @@ impl Authority {
                 }
                 return Err(Denied::Unknown);
             };
-            let (pat, owner) = &*found;
+            let FoundPat { pat, owner, secret } = &*found;
             let now = self.clock.now();
             judge(pat.revoked_at, owner.disabled_at.is_some(), pat.expires_at, now)?;
+            let by_another;
+            let pat = match secret {
+                Secret::Current { ends_another: false } => pat,
+                Secret::Current { ends_another: true } => {
+                    if let Err(error) = self.first_use(pat).await {
+                        tracing::warn!(%error, "the first use of a new secret could not end the one before it");
+                        return Err(UNAVAILABLE);
+                    }
+                    continue;
+                }
+                Secret::Retired { digest, valid_until, hint } => {
+                    if let Err(denied) = judge_secret(Some(*valid_until), now) {
+                        self.note_retired_use(pat, digest).await;
+                        return Err(denied);
+                    }
+                    // Whoever has it is told when it ends, and not when the token does.
+                    let expires_at = pat.expires_at.min(*valid_until);
+                    by_another = PatRecord { digest: *digest, hint: hint.clone(), expires_at, ..pat.clone() };
+                    self.index.ending.admitted(pat.pat_id, *digest, *valid_until);
+                    &by_another
+                }
+            };
             // Whoever is handed a principal shares its standing with the index, so that a revocation reaches it.
             if let Some(principal) = self.index.admit(pat, owner, epoch) {
                 return judged(principal, now);

@@ -11,13 +11,16 @@ mod audit;
 mod audit_page;
 mod errors;
 mod leases;
+mod limits;
 mod log;
 mod open;
 mod pats;
 mod postgres;
+mod rotation;
 mod rows;
 mod sqlite;
 mod threads;
+mod unused;
 
 pub use archive::{Archive, Archived, BadArchive, NotImported};
 pub use open::{DATABASE_FILE, OpenError, SqliteOptions};

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
-use trustrelay_authority::{Change, LogEntry, RevokedPat, StoreError};
+use trustrelay_authority::{Change, LogEntry, RetiredSecret, RevokedPat, StoreError};
 use trustrelay_token::TokenDigest;
 use uuid::Uuid;
 
@@ -43,6 +43,7 @@ pub(crate) fn log_after(connection: &Connection, seq: u64) -> Result<Vec<LogEntr
         let kind: String = row.get(2).or_store()?;
         let change = match kind.as_str() {
             "revoked" => Change::PatsRevoked(revoked_in(connection, seq)?),
+            "retired" => Change::SecretsRetired(retired_in(connection, seq)?),
             "disabled" => Change::UserDisabled(rows::id(row, 3).or_store()?),
             "enabled" => Change::UserEnabled(rows::id(row, 3).or_store()?),
             other => {
@@ -56,7 +57,10 @@ pub(crate) fn log_after(connection: &Connection, seq: u64) -> Result<Vec<LogEntr
 
 fn revoked_in(connection: &Connection, seq: u64) -> Result<Vec<RevokedPat>, StoreError> {
     let mut statement = connection
-        .prepare_cached("SELECT pat_id, digest FROM log_pats WHERE seq = ?1 ORDER BY pat_id")
+        .prepare_cached(
+            "SELECT pat_id, digest FROM log_pats WHERE seq = ?1 UNION ALL SELECT pat_id, digest FROM log_secrets WHERE seq = ?1 \
+             ORDER BY pat_id",
+        )
         .or_store()?;
     let pats = statement
         .query_map([seq], |row| {
@@ -64,4 +68,20 @@ fn revoked_in(connection: &Connection, seq: u64) -> Result<Vec<RevokedPat>, Stor
         })
         .or_store()?;
     pats.collect::<rusqlite::Result<_>>().or_store()
+}
+
+fn retired_in(connection: &Connection, seq: u64) -> Result<Vec<RetiredSecret>, StoreError> {
+    let mut statement = connection
+        .prepare_cached("SELECT pat_id, digest, valid_until FROM log_secrets WHERE seq = ?1 ORDER BY digest")
+        .or_store()?;
+    let secrets = statement
+        .query_map([seq], |row| {
+            Ok(RetiredSecret {
+                pat_id: rows::id(row, 0)?,
+                digest: TokenDigest::from_bytes(row.get(1)?),
+                valid_until: rows::time(row, 2)?,
+            })
+        })
+        .or_store()?;
+    secrets.collect::<rusqlite::Result<_>>().or_store()
 }

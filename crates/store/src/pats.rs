@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::audit;
 use crate::errors::OrStoreError;
+use crate::limits::Kept;
 use crate::log::{append, head};
 use crate::sqlite::is_enabled;
 
@@ -42,10 +43,12 @@ pub(crate) fn insert_pat(
     if active >= limit {
         return Err(StoreError::TooManyPats(active));
     }
+    let limits = Kept::of(pat.limits.as_ref());
     connection
         .prepare_cached(
             "INSERT INTO pats (pat_id, user_id, name, hint, scopes, digest, key_id, parent_id, created_at, expires_at, revoked_at, \
-             last_used_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+             last_used_at, allowed_networks, requests_per_minute, unused_days) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         )
         .or_store()?
         .execute(params![
@@ -61,6 +64,9 @@ pub(crate) fn insert_pat(
             pat.expires_at.as_microsecond(),
             pat.revoked_at.map(Timestamp::as_microsecond),
             pat.last_used_at.map(Timestamp::as_microsecond),
+            limits.allowed_networks,
+            limits.requests_per_minute,
+            limits.unused_days,
         ])
         .or_store()?;
     audit::append(connection, audit)
@@ -126,6 +132,15 @@ fn revoke_tree(connection: &Connection, pat_id: Uuid, at: Timestamp, seq: u64) -
             "WITH RECURSIVE tree (pat_id) AS (VALUES (?1) UNION SELECT p.pat_id FROM pats p JOIN tree t ON p.parent_id = t.pat_id) \
              INSERT INTO log_pats (seq, pat_id, digest) SELECT ?2, pat_id, digest FROM pats \
              WHERE pat_id IN (SELECT pat_id FROM tree) AND revoked_seq = ?2 ON CONFLICT DO NOTHING",
+        )
+        .or_store()?
+        .execute(params![pat_id.as_bytes(), seq])
+        .or_store()?;
+    connection
+        .prepare_cached(
+            "WITH RECURSIVE tree (pat_id) AS (VALUES (?1) UNION SELECT p.pat_id FROM pats p JOIN tree t ON p.parent_id = t.pat_id) \
+             INSERT INTO log_secrets (seq, digest, pat_id) SELECT ?2, r.digest, r.pat_id FROM retired_secrets r JOIN pats p USING (pat_id) \
+             WHERE p.pat_id IN (SELECT pat_id FROM tree) AND p.revoked_seq = ?2 ON CONFLICT DO NOTHING",
         )
         .or_store()?
         .execute(params![pat_id.as_bytes(), seq])

@@ -1,17 +1,23 @@
 //! Rows to records.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use rusqlite::Row;
 use rusqlite::types::Type;
 use trustrelay_authority::{PatRecord, SessionRecord, UserRecord};
-use trustrelay_token::{KeyId, TokenDigest};
+use trustrelay_token::{KeyId, Limits, TokenDigest};
 use uuid::Uuid;
 
+use crate::limits::Kept;
+
 pub(crate) const PAT: &str = "p.pat_id, p.user_id, p.name, p.hint, p.scopes, p.digest, p.key_id, p.parent_id, p.created_at, p.expires_at, \
-     p.revoked_at, p.last_used_at";
+     p.revoked_at, p.last_used_at, p.rotated_at, p.allowed_networks, p.requests_per_minute, p.unused_days";
 pub(crate) const USER: &str = "u.user_id, u.email, u.password_hash, u.is_admin, u.created_at, u.disabled_at";
+/// How many columns [`USER`] has.
+pub(crate) const USER_COLUMNS: usize = 6;
 /// How many columns [`PAT`] has.
-pub(crate) const PAT_COLUMNS: usize = 12;
+pub(crate) const PAT_COLUMNS: usize = 16;
 
 pub(crate) fn unreadable(
     at: usize,
@@ -35,6 +41,16 @@ fn optional_time(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Timestamp>
     }
 }
 
+/// What a token is held to, from three columns.
+fn limits(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Arc<Limits>>> {
+    let kept = Kept {
+        allowed_networks: row.get(at)?,
+        requests_per_minute: row.get(at + 1)?,
+        unused_days: row.get(at + 2)?,
+    };
+    kept.read().map_err(|error| unreadable(at, error))
+}
+
 /// A token, from the columns of [`PAT`] at the row's beginning.
 pub(crate) fn pat(row: &Row<'_>) -> rusqlite::Result<PatRecord> {
     let scopes: String = row.get(4)?;
@@ -51,6 +67,8 @@ pub(crate) fn pat(row: &Row<'_>) -> rusqlite::Result<PatRecord> {
         expires_at: time(row, 9)?,
         revoked_at: optional_time(row, 10)?,
         last_used_at: optional_time(row, 11)?,
+        rotated_at: optional_time(row, 12)?,
+        limits: limits(row, 13)?,
     })
 }
 

@@ -11,7 +11,6 @@ use trustrelay_authority::{
     AuditEntry, Holder, KeptActivity, Lease, LogEntry, NodeRecord, PatRecord, Renewal, RevokeOutcome,
     SessionRecord, Store, StoreError, TokenCalls, Usage, UserRecord,
 };
-use trustrelay_token::TokenDigest;
 use uuid::Uuid;
 
 use crate::activity::{activity, forget_calls, record_calls};
@@ -21,7 +20,7 @@ use crate::leases;
 use crate::log::{append, head, log_after};
 use crate::open::{OpenError, SqliteOptions, prepare};
 use crate::pats::{insert_pat, record_usage, revoke_pats};
-use crate::rows::{self, PAT, PAT_COLUMNS, USER};
+use crate::rows::{self, PAT, USER};
 use crate::threads::Threads;
 
 /// A store in one SQLite file.
@@ -217,23 +216,6 @@ impl Store for SqliteStore {
     async fn insert_pat(&self, pat: &PatRecord, limit: u64, audit: &AuditEntry) -> Result<(), StoreError> {
         let (pat, audit) = (pat.clone(), audit.clone());
         self.threads.write(move |connection| insert_pat(connection, &pat, limit, &audit)).await
-    }
-
-    async fn pat_by_digest(
-        &self,
-        digest: &TokenDigest,
-    ) -> Result<Option<(PatRecord, UserRecord)>, StoreError> {
-        let sql =
-            format!("SELECT {PAT}, {USER} FROM pats p JOIN users u USING (user_id) WHERE p.digest = ?1");
-        let digest = *digest.as_bytes();
-        self.threads
-            .read(move |connection| {
-                let mut statement = connection.prepare_cached(&sql).or_store()?;
-                let found =
-                    statement.query_row([digest], |row| Ok((rows::pat(row)?, rows::user(row, PAT_COLUMNS)?)));
-                found.optional().or_store()
-            })
-            .await
     }
 
     async fn pat_by_id(&self, pat_id: Uuid) -> Result<Option<PatRecord>, StoreError> {

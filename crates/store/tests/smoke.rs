@@ -27,7 +27,12 @@ async fn a_command_in_another_process_is_honoured_and_all_survives_a_restart() {
     server.start().await.expect("starts");
     let password = Zeroizing::new("correct horse battery".to_owned());
     server.add_account(NewAccount { email: "a@b".into(), password, is_admin: true }).await.expect("added");
-    let new = || NewPat { name: "n".into(), scope: "mcp tokens".into(), expiry: Expiry::Default };
+    let new = || NewPat {
+        name: "n".into(),
+        scope: "mcp tokens".into(),
+        expiry: Expiry::Default,
+        ..NewPat::default()
+    };
     let parent = server.issue_for("a@b", new()).await.expect("issued");
     let by = By::new(server.verify(parent.token.clone()).wait().await.expect("good"), None);
     let child = server.issue(&by, new()).await.expect("issued");

@@ -12,7 +12,9 @@ use futures_util::future::join_all;
 use support::{Fresh, Locked, at_once, pat, session, user};
 use tempfile::TempDir;
 use trustrelay_authority::contract::AUDIT;
-use trustrelay_authority::{Change, Holder, Lease, MAX_LEASE, RevokeOutcome, Store, StoreError};
+use trustrelay_authority::{
+    Change, FoundPat, Holder, Lease, MAX_LEASE, RevokeOutcome, RotationStore, Secret, Store, StoreError,
+};
 use trustrelay_store::{DATABASE_FILE, OpenError, SqliteOptions, SqliteStore};
 use uuid::Uuid;
 
@@ -89,7 +91,9 @@ async fn what_was_there_is_there_when_it_is_opened_again() {
     }
     let store = SqliteStore::open(dir.path(), SqliteOptions::default()).expect("opens again");
     assert_eq!(store.list_users().await.expect("asks"), std::slice::from_ref(&ada));
-    assert_eq!(store.pat_by_digest(&pat.digest).await.expect("asks"), Some((pat, ada.clone())));
+    let secret = Secret::Current { ends_another: false };
+    let found = FoundPat { pat: pat.clone(), owner: ada.clone(), secret };
+    assert_eq!(store.pat_by_digest(&pat.digest).await.expect("asks"), Some(found));
     assert_eq!(store.session_by_digest(&session.digest).await.expect("asks"), Some((session, ada.clone())));
     let again = store.revoke_pat(gone.pat_id, at, &AUDIT).await.expect("asks");
     assert_eq!(again, Some(RevokeOutcome { revoked_at: at, seq: 1, newly: false }));

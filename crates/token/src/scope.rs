@@ -57,6 +57,8 @@ pub enum Scope {
     ApiRead,
     /// `tokens`: to manage tokens.
     Tokens,
+    /// `rotate`: to replace its own secret by a new one, and nothing else.
+    Rotate,
 }
 
 /// Why a scope is refused.
@@ -83,7 +85,7 @@ pub enum BadScope {
 }
 
 /// The scopes there are, for messages.
-const KNOWN: &str = "mcp, mcp:read, mcp:<upstream>, mcp:<upstream>/<tool>, api, api:read, tokens";
+const KNOWN: &str = "mcp, mcp:read, mcp:<upstream>, mcp:<upstream>/<tool>, api, api:read, tokens, rotate";
 
 impl FromStr for Scope {
     type Err = BadScope;
@@ -95,6 +97,7 @@ impl FromStr for Scope {
             "api" => return Ok(Self::Api),
             "api:read" => return Ok(Self::ApiRead),
             "tokens" => return Ok(Self::Tokens),
+            "rotate" => return Ok(Self::Rotate),
             _ => {}
         }
         let Some(rest) = text.strip_prefix("mcp:") else {
@@ -125,6 +128,7 @@ impl fmt::Display for Scope {
             Self::Api => f.write_str("api"),
             Self::ApiRead => f.write_str("api:read"),
             Self::Tokens => f.write_str("tokens"),
+            Self::Rotate => f.write_str("rotate"),
         }
     }
 }
@@ -135,7 +139,7 @@ impl Scope {
         match (self, other) {
             (Self::Mcp, Self::Mcp | Self::McpRead | Self::McpUpstream(_) | Self::McpTool(..)) => true,
             (Self::McpUpstream(mine), Self::McpUpstream(theirs) | Self::McpTool(theirs, _)) => mine == theirs,
-            (Self::Api, Self::ApiRead) => true,
+            (Self::Api, Self::ApiRead) | (Self::Tokens, Self::Rotate) => true,
             _ => self == other,
         }
     }

@@ -24,6 +24,9 @@ pub enum Denied {
     /// It was revoked.
     #[error("the token was revoked at {0}")]
     Revoked(Timestamp),
+    /// It was rotated, and the time for the secret that it had before is over.
+    #[error("the token was rotated, and this secret of it ended at {0}; use the new one")]
+    Retired(Timestamp),
     /// Its owner's account is disabled.
     #[error("the account this token belongs to is disabled")]
     OwnerDisabled,

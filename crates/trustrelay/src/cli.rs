@@ -235,7 +235,7 @@ pub(crate) struct TokenCreate {
     /// What will use the token, such as ci-pipeline
     #[arg(long, env = "TRUSTRELAY_NAME")]
     pub(crate) name: String,
-    /// What it opens, space-separated: mcp, mcp:read, mcp:NAME, mcp:NAME/TOOL, api, api:read, tokens
+    /// What it opens, space-separated: mcp, mcp:read, mcp:NAME, mcp:NAME/TOOL, api, api:read, tokens, rotate
     #[arg(long, env = "TRUSTRELAY_SCOPE")]
     pub(crate) scope: String,
     /// How long it lives, such as 90d or 12h; at most 365d [default: 365d]

@@ -26,7 +26,12 @@ pub(crate) async fn prepare(authority: &Arc<Authority>, base: &Url) -> anyhow::R
             authority.revoke_any(old.pat_id).await?;
         }
     }
-    let new = NewPat { name: TOKEN_NAME.into(), scope: "mcp api".into(), expiry: Expiry::Default };
+    let new = NewPat {
+        name: TOKEN_NAME.into(),
+        scope: "mcp api".into(),
+        expiry: Expiry::Default,
+        ..NewPat::default()
+    };
     let issued = authority.issue_for(EMAIL, new).await?;
     let token = issued.token.expose();
     let mcp = base.join("/mcp")?;

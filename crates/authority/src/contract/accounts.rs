@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::kit::{AUDIT, added, at, has_session, issued, log_after, only_entry, session, signed_in, user};
 use crate::record::{Change, UserRecord};
+use crate::rotation::FoundPat;
 use crate::store::{Store, StoreError};
 
 /// All that was given comes back, to the microsecond and in any script.
@@ -85,7 +86,8 @@ pub async fn disabling_ends_the_sessions_of_that_account_alone(store: &dyn Store
     assert_eq!(seq, Some(1));
     assert!(!has_session(store, &hers).await && !has_session(store, &also_hers).await);
     assert!(has_session(store, &other).await);
-    let (found, owner) = store.pat_by_digest(&pat.digest).await.expect("asks").expect("there");
+    let FoundPat { pat: found, owner, .. } =
+        store.pat_by_digest(&pat.digest).await.expect("asks").expect("there");
     assert_eq!((found.revoked_at, owner.disabled_at), (None, Some(at(5))));
     assert_eq!(store.user_by_email("eve@example.org").await.expect("asks"), Some(eve));
     let entry = only_entry(store).await;

@@ -59,6 +59,8 @@ pub(super) fn pat(owner: &UserRecord) -> PatRecord {
         expires_at: at(1_000_000),
         revoked_at: None,
         last_used_at: None,
+        rotated_at: None,
+        limits: None,
     }
 }
 

@@ -21,6 +21,7 @@ pub mod log;
 mod memory;
 pub mod model;
 mod nodes;
+pub mod rotation;
 pub mod secrets;
 pub mod sessions;
 pub mod tokens;
@@ -98,6 +99,18 @@ macro_rules! store_contract {
                 the_last_entry_is_never_cut_off
                 cuts_at_once_cut_each_entry_off_once
             }
+            rotation {
+                a_rotated_token_has_another_secret_and_stays_itself
+                an_old_secret_is_good_no_longer_than_its_token_was
+                what_is_not_active_or_has_another_secret_is_not_rotated
+                of_many_rotations_at_once_one_is_made
+                rotating_again_ends_the_secret_before_the_last
+                revoking_names_every_secret_that_the_token_had
+                the_first_use_ends_the_secret_before
+                a_rotation_reads_back_until_it_is_forgotten
+                the_use_of_a_retired_secret_is_noted_now_and_then
+                of_the_retired_secrets_the_latest_stay
+            }
             sessions {
                 a_session_reads_back_with_its_account
                 nobody_and_a_disabled_account_get_no_session
@@ -169,6 +182,7 @@ mod tests {
             include_str!("audit.rs"),
             include_str!("audit_log.rs"),
             include_str!("tokens.rs"),
+            include_str!("rotation.rs"),
             include_str!("sessions.rs"),
             include_str!("log.rs"),
             include_str!("leases.rs"),

@@ -13,6 +13,7 @@ use super::memory::MemoryStore;
 use crate::record::{
     self, Change, DayCalls, KeptActivity, PatRecord, SessionRecord, TokenCalls, Usage, UserRecord,
 };
+use crate::rotation::FoundPat;
 use crate::store::{Holder, Lease, Renewal, RevokeOutcome, Store, StoreError};
 
 /// How many sequences a store is put through. Each is made from its number alone, so a failure comes again.
@@ -94,7 +95,7 @@ enum Answer {
     User(Option<UserRecord>),
     Users(Vec<UserRecord>),
     Pat(Option<PatRecord>),
-    PatOf(Option<(PatRecord, UserRecord)>),
+    PatOf(Option<Box<FoundPat>>),
     Pats(Vec<PatRecord>),
     Activity(KeptActivity),
     Session(Option<(SessionRecord, UserRecord)>),
@@ -118,7 +119,7 @@ async fn ask(store: &dyn Store, call: Call) -> Result<Answer, StoreError> {
             store.set_password(id, &hash, keep, &AUDIT).await.map(|()| Answer::Done)?
         }
         Call::InsertPat(pat, limit) => store.insert_pat(&pat, limit, &AUDIT).await.map(|()| Answer::Done)?,
-        Call::PatByDigest(digest) => Answer::PatOf(store.pat_by_digest(&digest).await?),
+        Call::PatByDigest(digest) => Answer::PatOf(store.pat_by_digest(&digest).await?.map(Box::new)),
         Call::PatById(id) => Answer::Pat(store.pat_by_id(id).await?),
         Call::ActivePats(id, now) => Answer::Pats(store.active_pats(id, now).await?),
         Call::RevokePat(id, now) => Answer::Revoked(store.revoke_pat(id, now, &AUDIT).await?),
@@ -229,6 +230,8 @@ impl Known {
             expires_at: at(self.now + i64::try_from(self.random.below(60)).expect("small")),
             revoked_at: None,
             last_used_at: None,
+            rotated_at: None,
+            limits: None,
         };
         self.pats.push(pat.clone());
         pat

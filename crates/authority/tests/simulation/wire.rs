@@ -215,6 +215,55 @@ impl AuditStore for Wire {
 }
 
 #[async_trait]
+impl UnusedStore for Wire {
+    async fn unused_pats(
+        &self,
+        now: Timestamp,
+        by: Timestamp,
+        limit: u64,
+    ) -> Result<Vec<PatRecord>, StoreError> {
+        self.carry(self.store().unused_pats(now, by, limit)).await
+    }
+}
+
+#[async_trait]
+impl RotationStore for Wire {
+    async fn pat_by_digest(&self, digest: &TokenDigest) -> Result<Option<FoundPat>, StoreError> {
+        self.carry(self.store().pat_by_digest(digest)).await
+    }
+
+    async fn rotate_pat(&self, rotation: &Rotation, audit: &AuditEntry) -> Result<RotateOutcome, StoreError> {
+        self.change(self.store().rotate_pat(rotation, audit)).await
+    }
+
+    async fn retire_secret(
+        &self,
+        pat_id: Uuid,
+        at: Timestamp,
+        audit: &AuditEntry,
+    ) -> Result<Option<u64>, StoreError> {
+        self.change(self.store().retire_secret(pat_id, at, audit)).await
+    }
+
+    async fn last_rotation(&self, pat_id: Uuid) -> Result<Option<PastRotation>, StoreError> {
+        self.carry(self.store().last_rotation(pat_id)).await
+    }
+
+    async fn forget_rotations(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.store().forget_rotations(before).await
+    }
+
+    async fn note_retired_use(
+        &self,
+        digest: &TokenDigest,
+        at: Timestamp,
+        since: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.carry(self.store().note_retired_use(digest, at, since)).await
+    }
+}
+
+#[async_trait]
 impl Store for Wire {
     async fn revoke_pats(
         &self,
@@ -275,13 +324,6 @@ impl Store for Wire {
 
     async fn log_head(&self) -> Result<u64, StoreError> {
         self.carry(self.store().log_head()).await
-    }
-
-    async fn pat_by_digest(
-        &self,
-        digest: &TokenDigest,
-    ) -> Result<Option<(PatRecord, UserRecord)>, StoreError> {
-        self.carry(self.store().pat_by_digest(digest)).await
     }
 
     async fn pat_by_id(&self, pat_id: Uuid) -> Result<Option<PatRecord>, StoreError> {

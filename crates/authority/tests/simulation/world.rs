@@ -260,7 +260,12 @@ impl World {
     }
 
     async fn issue(&self, node: &Node, user: usize) {
-        let new = NewPat { name: "ci".into(), scope: "mcp tokens".into(), expiry: Expiry::Default };
+        let new = NewPat {
+            name: "ci".into(),
+            scope: "mcp tokens".into(),
+            expiry: Expiry::Default,
+            ..NewPat::default()
+        };
         if let Ok(issued) = node.authority.issue_for(USERS[user], new).await {
             self.remember(issued, user, None);
         }
@@ -269,7 +274,12 @@ impl World {
     async fn issue_child(&self, node: &Node, parent: TokenNumber) {
         let secret = self.tokens.lock()[parent].clone();
         let Ok(principal) = node.authority.verify(secret).wait().await else { return };
-        let new = NewPat { name: "child".into(), scope: "mcp".into(), expiry: Expiry::Default };
+        let new = NewPat {
+            name: "child".into(),
+            scope: "mcp".into(),
+            expiry: Expiry::Default,
+            ..NewPat::default()
+        };
         if let Ok(issued) = node.authority.issue(&By::new(principal, None), new).await {
             let user = self.history.0.lock().tokens[parent].user;
             self.remember(issued, user, Some(parent));

@@ -79,7 +79,7 @@ pub fn config() -> AuthorityConfig {
 }
 
 pub fn new(scope: &str) -> NewPat {
-    NewPat { name: "ci-pipeline".into(), scope: scope.into(), expiry: Expiry::Default }
+    NewPat { name: "ci-pipeline".into(), scope: scope.into(), expiry: Expiry::Default, ..NewPat::default() }
 }
 
 /// Waits until `done`, and fails if that takes far too long.

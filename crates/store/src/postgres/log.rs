@@ -1,7 +1,7 @@
 //! The log of changes that take power away.
 
 use tokio_postgres::{Row, Statement};
-use trustrelay_authority::{Change, LogEntry, RevokedPat};
+use trustrelay_authority::{Change, LogEntry, RetiredSecret, RevokedPat};
 use trustrelay_token::TokenDigest;
 
 use super::errors::Failure;
@@ -49,9 +49,10 @@ pub(super) async fn read(links: &Links, seq: u64) -> Result<Vec<LogEntry>, Failu
 /// The entries after `$1`, each with the tokens that it names, one a row.
 pub(super) async fn after(link: &Link) -> Result<Statement, Failure> {
     link.prepare(&format!(
-        "SELECT l.seq, l.at, l.kind, l.user_id, p.pat_id, p.digest \
+        "SELECT l.seq, l.at, l.kind, l.user_id, p.pat_id, p.digest, p.valid_until \
          FROM (SELECT seq, at, kind, user_id FROM log WHERE seq > $1 ORDER BY seq LIMIT {MAX_BEHIND}) l \
-         LEFT JOIN log_pats p USING (seq) ORDER BY l.seq, p.pat_id"
+         LEFT JOIN LATERAL (SELECT pat_id, digest, NULL::bigint AS valid_until FROM log_pats WHERE seq = l.seq \
+         UNION ALL SELECT pat_id, digest, valid_until FROM log_secrets WHERE seq = l.seq) p ON TRUE ORDER BY l.seq, p.pat_id, p.digest"
     ))
     .await
 }
@@ -64,16 +65,21 @@ pub(super) fn entries(rows: &[Row]) -> Result<Vec<LogEntry>, Failure> {
         if entries.last().is_none_or(|last| last.seq != seq) {
             let change = match get::<&str>(row, 2)? {
                 "revoked" => Change::PatsRevoked(Vec::new()),
+                "retired" => Change::SecretsRetired(Vec::new()),
                 "disabled" => Change::UserDisabled(get(row, 3)?),
                 "enabled" => Change::UserEnabled(get(row, 3)?),
                 other => return Err(corrupt(format!("log entry {seq} is of the unknown kind `{other}`"))),
             };
             entries.push(LogEntry { seq, at: time(row, 1)?, change });
         }
-        if let (Some(LogEntry { change: Change::PatsRevoked(pats), .. }), Some(pat_id)) =
-            (entries.last_mut(), get(row, 4)?)
-        {
-            pats.push(RevokedPat { pat_id, digest: TokenDigest::from_bytes(bytes(row, 5)?) });
+        let Some(pat_id) = get(row, 4)? else { continue };
+        let digest = TokenDigest::from_bytes(bytes(row, 5)?);
+        match entries.last_mut().map(|entry| &mut entry.change) {
+            Some(Change::PatsRevoked(pats)) => pats.push(RevokedPat { pat_id, digest }),
+            Some(Change::SecretsRetired(secrets)) => {
+                secrets.push(RetiredSecret { pat_id, digest, valid_until: time(row, 6)? });
+            }
+            _ => {}
         }
     }
     Ok(entries)

@@ -10,6 +10,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0002_leases.sql"),
     include_str!("../../migrations/postgres/0003_audit.sql"),
     include_str!("../../migrations/postgres/0004_audit_log.sql"),
+    include_str!("../../migrations/postgres/0005_rotation.sql"),
+    include_str!("../../migrations/postgres/0006_limits.sql"),
 ];
 
 /// Anything, as long as it stays the same: what the nodes that begin at the same time wait for each other by ("tr_relay").

@@ -12,10 +12,12 @@ mod listen;
 mod log;
 mod migrate;
 mod pats;
+mod rotation;
 mod rows;
 mod sessions;
 mod store;
 mod tls;
+mod unused;
 mod url;
 mod users;
 

@@ -3,17 +3,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use futures_util::future::{try_join, try_join_all, try_join3, try_join4};
+use futures_util::future::{try_join, try_join_all, try_join3, try_join4, try_join5};
 use jiff::Timestamp;
-use trustrelay_authority::{AuditEntry, PatRecord, RevokeOutcome, StoreError, Usage, UserRecord};
-use trustrelay_token::TokenDigest;
+use trustrelay_authority::{AuditEntry, PatRecord, RevokeOutcome, StoreError, Usage};
 use uuid::Uuid;
 
 use super::audit::Entry;
 use super::errors::Failure;
 use super::link::Links;
 use super::log;
-use super::rows::{self, PAT, PAT_COLUMNS, USER, corrupt, get, number, optional_time, whole};
+use super::rows::{self, PAT, corrupt, get, number, optional_time, whole};
+use crate::limits::Kept;
 
 /// Those of `$1` and all that descend from them.
 const TREES: &str = "WITH RECURSIVE tree (pat_id) AS (SELECT unnest($1::uuid[]) UNION SELECT p.pat_id FROM pats p JOIN tree t ON p.parent_id = t.pat_id)";
@@ -40,10 +40,12 @@ pub(super) async fn insert(
     let insert = link
         .prepare(
             "INSERT INTO pats (pat_id, user_id, name, hint, scopes, digest, key_id, parent_id, created_at, expires_at, revoked_at, \
-             last_used_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+             last_used_at, allowed_networks, requests_per_minute, unused_days) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
         )
         .await?;
     let now = pat.created_at.as_microsecond();
+    let limits = Kept::of(pat.limits.as_ref());
     let ((), owner, found) = try_join3(
         link.batch("BEGIN"),
         link.row(&lock, &[&pat.user_id]),
@@ -77,6 +79,9 @@ pub(super) async fn insert(
                 &pat.expires_at.as_microsecond(),
                 &pat.revoked_at.map(Timestamp::as_microsecond),
                 &pat.last_used_at.map(Timestamp::as_microsecond),
+                &limits.allowed_networks,
+                &limits.requests_per_minute,
+                &limits.unused_days,
             ],
         ),
         entry.append(&link, &append),
@@ -84,17 +89,6 @@ pub(super) async fn insert(
     )
     .await?;
     link.keep(Ok(()))
-}
-
-pub(super) async fn by_digest(
-    links: &Links,
-    digest: &TokenDigest,
-) -> Result<Option<(PatRecord, UserRecord)>, Failure> {
-    let link = links.link().await?;
-    let sql = format!("SELECT {PAT}, {USER} FROM pats p JOIN users u USING (user_id) WHERE p.digest = $1");
-    let select = link.prepare(&sql).await?;
-    let found = link.row(&select, &[&&digest.as_bytes()[..]]).await?;
-    link.keep(found.map(|row| Ok((rows::pat(&row)?, rows::user(&row, PAT_COLUMNS)?))).transpose())
 }
 
 pub(super) async fn by_id(links: &Links, pat_id: Uuid) -> Result<Option<PatRecord>, Failure> {
@@ -152,6 +146,12 @@ pub(super) async fn revoke(
              WHERE p.pat_id IN (SELECT pat_id FROM tree) AND p.revoked_seq = h.seq"
         ))
         .await?;
+    let name_retired = link
+        .prepare(&format!(
+            "{TREES} INSERT INTO log_secrets (seq, digest, pat_id) SELECT h.seq, r.digest, r.pat_id \
+             FROM retired_secrets r JOIN pats p USING (pat_id), log_head h WHERE p.pat_id IN (SELECT pat_id FROM tree) AND p.revoked_seq = h.seq"
+        ))
+        .await?;
 
     let ((), _, found) =
         try_join3(link.batch("BEGIN"), link.rows(&lock, &[&asked]), link.rows(&look, &[&asked])).await?;
@@ -179,12 +179,13 @@ pub(super) async fn revoke(
     let told = entries.iter().filter(|(pat_id, _)| stand(pat_id));
     let told = try_join_all(told.map(|(_, entry)| entry.append(&link, &append_audit)));
     // All at once: the log's head, for which every other revocation waits, is not held while this node thinks, or is stopped.
-    let ((_, seq, _, _), (_, ())) = try_join(
-        try_join4(
+    let ((_, seq, _, _, _), (_, ())) = try_join(
+        try_join5(
             link.rows(&lock_tree, &[&newly]),
             link.row(&append, &[&micros, &"revoked", &None::<Uuid>]),
             link.count(&update, &[&newly, &micros]),
             link.count(&name, &[&newly]),
+            link.count(&name_retired, &[&newly]),
         ),
         try_join(told, link.batch(log::TELL_AND_COMMIT)),
     )

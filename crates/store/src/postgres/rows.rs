@@ -1,18 +1,23 @@
 //! Rows to records, and numbers to what PostgreSQL has.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 use trustrelay_authority::{PatRecord, SessionRecord, StoreError, UserRecord};
-use trustrelay_token::{KeyId, TokenDigest};
+use trustrelay_token::{KeyId, Limits, TokenDigest};
 
 use super::errors::Failure;
+use crate::limits::Kept;
 
 pub(super) const PAT: &str = "p.pat_id, p.user_id, p.name, p.hint, p.scopes, p.digest, p.key_id, p.parent_id, p.created_at, p.expires_at, \
-     p.revoked_at, p.last_used_at";
+     p.revoked_at, p.last_used_at, p.rotated_at, p.allowed_networks, p.requests_per_minute, p.unused_days";
 pub(super) const USER: &str = "u.user_id, u.email, u.password_hash, u.is_admin, u.created_at, u.disabled_at";
+/// How many columns [`USER`] has.
+pub(super) const USER_COLUMNS: usize = 6;
 /// How many columns [`PAT`] has.
-pub(super) const PAT_COLUMNS: usize = 12;
+pub(super) const PAT_COLUMNS: usize = 16;
 
 pub(crate) fn corrupt(what: impl std::fmt::Display) -> Failure {
     Failure::Answer(StoreError::Corrupt(what.to_string()))
@@ -45,6 +50,16 @@ pub(super) fn whole(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
+/// What a token is held to, from three columns.
+fn limits(row: &Row, at: usize) -> Result<Option<Arc<Limits>>, Failure> {
+    let kept = Kept {
+        allowed_networks: get(row, at)?,
+        requests_per_minute: get(row, at + 1)?,
+        unused_days: get(row, at + 2)?,
+    };
+    Ok(kept.read()?)
+}
+
 /// A token, from the columns of [`PAT`] at the row's beginning.
 pub(super) fn pat(row: &Row) -> Result<PatRecord, Failure> {
     Ok(PatRecord {
@@ -60,6 +75,8 @@ pub(super) fn pat(row: &Row) -> Result<PatRecord, Failure> {
         expires_at: time(row, 9)?,
         revoked_at: optional_time(row, 10)?,
         last_used_at: optional_time(row, 11)?,
+        rotated_at: optional_time(row, 12)?,
+        limits: limits(row, 13)?,
     })
 }
 

@@ -9,7 +9,6 @@ use trustrelay_authority::{
     AuditEntry, Holder, KeptActivity, Lease, LogEntry, NodeRecord, PatRecord, Renewal, RevokeOutcome,
     SessionRecord, Store, StoreError, TokenCalls, Usage, UserRecord,
 };
-use trustrelay_token::TokenDigest;
 use uuid::Uuid;
 
 use super::errors::{Failure, PostgresOpenError};
@@ -127,13 +126,6 @@ impl Store for PostgresStore {
 
     async fn insert_pat(&self, pat: &PatRecord, limit: u64, audit: &AuditEntry) -> Result<(), StoreError> {
         self.links.run(|| pats::insert(&self.links, pat, limit, audit)).await
-    }
-
-    async fn pat_by_digest(
-        &self,
-        digest: &TokenDigest,
-    ) -> Result<Option<(PatRecord, UserRecord)>, StoreError> {
-        self.links.run(|| pats::by_digest(&self.links, digest)).await
     }
 
     async fn pat_by_id(&self, pat_id: Uuid) -> Result<Option<PatRecord>, StoreError> {

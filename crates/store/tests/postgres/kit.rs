@@ -82,6 +82,8 @@ pub async fn issued(store: &PostgresStore) -> PatRecord {
         expires_at: jiff::Timestamp::from_second(4_000_000_000).expect("in range"),
         revoked_at: None,
         last_used_at: None,
+        rotated_at: None,
+        limits: None,
     };
     store.insert_pat(&pat, 10, &AUDIT).await.expect("inserted");
     pat
@@ -154,6 +156,6 @@ pub async fn account(node: &Authority) {
 }
 
 pub async fn token(node: &Authority) -> Issued {
-    let new = NewPat { name: "n".into(), scope: "mcp".into(), expiry: Expiry::Default };
+    let new = NewPat { name: "n".into(), scope: "mcp".into(), expiry: Expiry::Default, ..NewPat::default() };
     node.issue_for(EMAIL, new).await.expect("issued")
 }

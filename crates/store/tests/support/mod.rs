@@ -103,6 +103,8 @@ pub fn pat(owner: &UserRecord) -> PatRecord {
         expires_at: Timestamp::from_microsecond(1_800_000_000_000_000).expect("in range"),
         revoked_at: None,
         last_used_at: None,
+        rotated_at: None,
+        limits: None,
     }
 }
 

@@ -189,6 +189,8 @@ pub(crate) mod tests {
             expires_at: at.checked_add(1000.hours()).expect("in range"),
             revoked_at: None,
             last_used_at: None,
+            rotated_at: None,
+            limits: None,
         };
         let (since, today) = (date(2026, 3, 9), date(2026, 4, 7));
         Activity { pat, address: None, user_agent: None, since, today, days, latest: Vec::new() }

@@ -315,6 +315,8 @@ mod tests {
             expires_at: now.checked_add(jiff::SignedDuration::from_hours(24 * days)).expect("in range"),
             revoked_at: None,
             last_used_at: None,
+            rotated_at: None,
+            limits: None,
         }
     }
 

@@ -115,6 +115,8 @@ mod tests {
             expires_at: now,
             revoked_at: None,
             last_used_at: None,
+            rotated_at: None,
+            limits: None,
         }
     }
 

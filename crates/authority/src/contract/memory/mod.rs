@@ -3,6 +3,8 @@
 
 mod audit;
 mod calls;
+mod rotation;
+mod unused;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -12,11 +14,11 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use parking_lot::Mutex;
-use trustrelay_token::TokenDigest;
 use uuid::Uuid;
 
 use self::audit::append;
 use self::calls::{add_up, day_of, newest_first, of};
+use self::rotation::Retired;
 use super::gate::Gate;
 use super::nodes::{Node, StoreClock};
 use crate::audit::AuditEntry;
@@ -24,6 +26,7 @@ use crate::record::{
     Call, Change, DayCalls, KeptActivity, LogEntry, PatRecord, RevokedPat, SessionRecord, TokenCalls, Usage,
     UserRecord,
 };
+use crate::rotation::PastRotation;
 use crate::store::{Holder, LATEST_CALLS, Lease, NodeRecord, Renewal, RevokeOutcome, Store, StoreError};
 
 #[derive(Default)]
@@ -44,6 +47,9 @@ struct Data {
     cuts: BTreeMap<(u64, Uuid), u64>,
     fingerprint: Option<[u8; 16]>,
     audit: audit::Log,
+    /// Of each token, the earliest first.
+    retired: Vec<Retired>,
+    rotations: HashMap<Uuid, PastRotation>,
 }
 
 /// See the module.
@@ -136,6 +142,10 @@ fn revoke(
     for pat in &revoked {
         data.revoked_seq.insert(pat.pat_id, seq);
     }
+    let with_them: Vec<_> =
+        data.retired.iter().filter(|secret| data.revoked_seq.get(&secret.pat_id) == Some(&seq)).collect();
+    revoked
+        .extend(with_them.iter().map(|secret| RevokedPat { pat_id: secret.pat_id, digest: secret.digest }));
     data.log.push(LogEntry { seq, at, change: Change::PatsRevoked(revoked) });
     newly.into_iter().try_for_each(|(_, audit)| append(data, audit))?;
     Ok(outcomes)
@@ -245,22 +255,6 @@ impl Store for MemoryStore {
         }
         data.pats.push(pat.clone());
         append(&mut data, audit)
-    }
-
-    async fn pat_by_digest(
-        &self,
-        digest: &TokenDigest,
-    ) -> Result<Option<(PatRecord, UserRecord)>, StoreError> {
-        self.lookups.fetch_add(1, Ordering::SeqCst);
-        let found = {
-            let data = self.data()?;
-            data.pats.iter().find(|pat| pat.digest == *digest).map(|pat| {
-                let owner = data.users.iter().find(|user| user.user_id == pat.user_id).expect("owner");
-                (pat.clone(), owner.clone())
-            })
-        };
-        self.after_lookup.pass().await;
-        Ok(found)
     }
 
     async fn pat_by_id(&self, pat_id: Uuid) -> Result<Option<PatRecord>, StoreError> {

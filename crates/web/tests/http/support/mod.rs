@@ -126,7 +126,12 @@ impl World {
     }
 
     pub(crate) async fn token_of(&self, email: &str, scope: &str) -> Issued {
-        let new = NewPat { name: "ci-pipeline".into(), scope: scope.into(), expiry: Expiry::Default };
+        let new = NewPat {
+            name: "ci-pipeline".into(),
+            scope: scope.into(),
+            expiry: Expiry::Default,
+            ..NewPat::default()
+        };
         let issued = self.authority.issue_for(email, new).await.expect("issued");
         self.keep_secret(issued.token.expose());
         issued

@@ -13,7 +13,12 @@ async fn make(world: &World, parent: &Issued, body: Value) -> Answer {
 
 /// A parent of 30 days with the scopes `mcp:github tokens`.
 async fn parent(world: &World) -> Issued {
-    let new = NewPat { name: "parent".into(), scope: "mcp:github tokens".into(), expiry: Expiry::Days(30) };
+    let new = NewPat {
+        name: "parent".into(),
+        scope: "mcp:github tokens".into(),
+        expiry: Expiry::Days(30),
+        ..NewPat::default()
+    };
     let parent = world.authority.issue_for(ADA, new).await.expect("issued");
     world.keep_secret(parent.token.expose());
     parent

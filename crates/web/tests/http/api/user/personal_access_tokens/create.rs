@@ -153,11 +153,11 @@ async fn every_wrong_field_is_named_with_what_to_do() {
     a scope that is a list
       `pat_scope`: invalid type: sequence, expected a string at line 1 column 28
     an empty scope
-      `pat_scope`: a token needs at least one scope; known are: mcp, mcp:read, mcp:<upstream>, mcp:<upstream>/<tool>, api, api:read, tokens
+      `pat_scope`: a token needs at least one scope; known are: mcp, mcp:read, mcp:<upstream>, mcp:<upstream>/<tool>, api, api:read, tokens, rotate
     an unknown scope
-      `pat_scope`: `admin` is not a known scope; known are: mcp, mcp:read, mcp:<upstream>, mcp:<upstream>/<tool>, api, api:read, tokens
+      `pat_scope`: `admin` is not a known scope; known are: mcp, mcp:read, mcp:<upstream>, mcp:<upstream>/<tool>, api, api:read, tokens, rotate
     a scope of another case
-      `pat_scope`: `MCP` is not a known scope; known are: mcp, mcp:read, mcp:<upstream>, mcp:<upstream>/<tool>, api, api:read, tokens
+      `pat_scope`: `MCP` is not a known scope; known are: mcp, mcp:read, mcp:<upstream>, mcp:<upstream>/<tool>, api, api:read, tokens, rotate
     an odd upstream
       `pat_scope`: `Git_Hub` is no upstream's name: 1 to 32 characters of a-z, 0-9 and `-`
     an odd tool

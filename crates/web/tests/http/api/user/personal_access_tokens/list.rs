@@ -10,7 +10,8 @@ use super::TOKENS;
 use crate::support::{ADA, DAY, EVE, World, path_of};
 
 async fn named(world: &World, name: &str, days: i64) {
-    let new = NewPat { name: name.into(), scope: "mcp".into(), expiry: Expiry::Days(days) };
+    let new =
+        NewPat { name: name.into(), scope: "mcp".into(), expiry: Expiry::Days(days), ..NewPat::default() };
     world.authority.issue_for(ADA, new).await.expect("issued");
     world.clock.advance(Duration::from_secs(60));
 }

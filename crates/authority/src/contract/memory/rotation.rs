@@ -1,0 +1,171 @@
+//! Rotations in the store in memory.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use trustrelay_token::TokenDigest;
+use uuid::Uuid;
+
+use super::audit::append;
+use super::{Data, MemoryStore, head, is_active};
+use crate::audit::AuditEntry;
+use crate::record::{Change, LogEntry, RetiredSecret};
+use crate::rotation::{
+    FoundPat, PastRotation, RETIRED_SECRETS, RotateOutcome, Rotation, RotationStore, Secret,
+};
+use crate::store::StoreError;
+
+/// A secret that a token had before.
+#[derive(Debug, Clone)]
+pub(super) struct Retired {
+    pub(super) pat_id: Uuid,
+    pub(super) digest: TokenDigest,
+    hint: String,
+    valid_until: Timestamp,
+    until_first_use: bool,
+    used_after_at: Option<Timestamp>,
+}
+
+/// Ends those that are still good; what the entry names of them.
+fn end_earlier(data: &mut Data, pat_id: Uuid, at: Timestamp) -> Vec<RetiredSecret> {
+    let mut ended = Vec::new();
+    for secret in data.retired.iter_mut().filter(|secret| secret.pat_id == pat_id) {
+        secret.until_first_use = false;
+        if secret.valid_until > at {
+            secret.valid_until = at;
+            ended.push(RetiredSecret { pat_id, digest: secret.digest, valid_until: at });
+        }
+    }
+    ended
+}
+
+fn push(data: &mut Data, at: Timestamp, mut secrets: Vec<RetiredSecret>) -> u64 {
+    secrets.sort_by_key(|secret| *secret.digest.as_bytes());
+    let seq = head(data) + 1;
+    data.log.push(LogEntry { seq, at, change: Change::SecretsRetired(secrets) });
+    seq
+}
+
+#[async_trait]
+impl RotationStore for MemoryStore {
+    async fn pat_by_digest(&self, digest: &TokenDigest) -> Result<Option<FoundPat>, StoreError> {
+        self.lookups.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let found = {
+            let data = self.data()?;
+            let retired = data.retired.iter().find(|secret| secret.digest == *digest);
+            let pat = match retired {
+                Some(secret) => data.pats.iter().find(|pat| pat.pat_id == secret.pat_id),
+                None => data.pats.iter().find(|pat| pat.digest == *digest),
+            };
+            pat.map(|pat| FoundPat {
+                pat: pat.clone(),
+                owner: data.users.iter().find(|user| user.user_id == pat.user_id).expect("owner").clone(),
+                secret: match retired {
+                    Some(Retired { digest, valid_until, hint, .. }) => {
+                        Secret::Retired { digest: *digest, valid_until: *valid_until, hint: hint.clone() }
+                    }
+                    None => Secret::Current {
+                        ends_another: data
+                            .retired
+                            .iter()
+                            .any(|secret| secret.pat_id == pat.pat_id && secret.until_first_use),
+                    },
+                },
+            })
+        };
+        self.after_lookup.pass().await;
+        Ok(found)
+    }
+
+    async fn rotate_pat(&self, rotation: &Rotation, audit: &AuditEntry) -> Result<RotateOutcome, StoreError> {
+        let mut data = self.data()?;
+        let data = &mut *data;
+        let Rotation { pat_id, at, .. } = *rotation;
+        let Some(pat) = data.pats.iter().find(|pat| pat.pat_id == pat_id && is_active(pat, at)).cloned()
+        else {
+            return Ok(RotateOutcome::NotActive);
+        };
+        if data.users.iter().any(|user| user.user_id == pat.user_id && user.disabled_at.is_some()) {
+            return Ok(RotateOutcome::NotActive);
+        }
+        if pat.digest != rotation.replaces {
+            return Ok(RotateOutcome::Changed);
+        }
+        let mut named = end_earlier(data, pat_id, at);
+        let valid_until = rotation.old_valid_until.min(pat.expires_at);
+        named.push(RetiredSecret { pat_id, digest: pat.digest, valid_until });
+        let seq = push(data, at, named);
+        data.retired.push(Retired {
+            pat_id,
+            digest: pat.digest,
+            hint: pat.hint,
+            valid_until,
+            until_first_use: rotation.until_first_use,
+            used_after_at: None,
+        });
+        let mut more = data.retired.iter().filter(|secret| secret.pat_id == pat_id).count();
+        data.retired.retain(|secret| {
+            let goes = secret.pat_id == pat_id && more > RETIRED_SECRETS;
+            more -= usize::from(goes);
+            !goes
+        });
+        data.rotations.remove(&pat_id);
+        if let Some(repeatable) = rotation.repeatable.clone() {
+            let until_first_use = rotation.until_first_use;
+            let past = PastRotation { at, seq, old_valid_until: valid_until, until_first_use, repeatable };
+            data.rotations.insert(pat_id, past);
+        }
+        if let Some(pat) = data.pats.iter_mut().find(|pat| pat.pat_id == pat_id) {
+            pat.digest = rotation.digest;
+            pat.key_id = rotation.key_id;
+            pat.hint.clone_from(&rotation.hint);
+            pat.expires_at = rotation.expires_at;
+            pat.rotated_at = Some(at);
+        }
+        append(data, audit)?;
+        Ok(RotateOutcome::Rotated(seq))
+    }
+
+    async fn retire_secret(
+        &self,
+        pat_id: Uuid,
+        at: Timestamp,
+        audit: &AuditEntry,
+    ) -> Result<Option<u64>, StoreError> {
+        let mut data = self.data()?;
+        if !data.retired.iter().any(|secret| secret.pat_id == pat_id && secret.until_first_use) {
+            return Ok(None);
+        }
+        let ended = end_earlier(&mut data, pat_id, at);
+        let seq = push(&mut data, at, ended);
+        append(&mut data, audit)?;
+        Ok(Some(seq))
+    }
+
+    async fn last_rotation(&self, pat_id: Uuid) -> Result<Option<PastRotation>, StoreError> {
+        Ok(self.data()?.rotations.get(&pat_id).cloned())
+    }
+
+    async fn forget_rotations(&self, before: Timestamp) -> Result<u64, StoreError> {
+        let mut data = self.data()?;
+        let all = data.rotations.len();
+        data.rotations.retain(|_, past| past.at >= before);
+        Ok((all - data.rotations.len()) as u64)
+    }
+
+    async fn note_retired_use(
+        &self,
+        digest: &TokenDigest,
+        at: Timestamp,
+        since: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let mut data = self.data()?;
+        let secret = data.retired.iter_mut().find(|secret| secret.digest == *digest);
+        Ok(secret.is_some_and(|secret| {
+            let is_new = secret.used_after_at.is_none_or(|used| used < since);
+            if is_new {
+                secret.used_after_at = Some(at);
+            }
+            is_new
+        }))
+    }
+}

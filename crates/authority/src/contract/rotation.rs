@@ -1,0 +1,246 @@
+//! Stories of rotations.
+
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use trustrelay_token::{KeyId, TokenDigest};
+use uuid::Uuid;
+
+use super::kit::{AUDIT, added, at, child, insert, issued, log_after, only_entry, pat, stored};
+use crate::record::{Change, LogEntry, PatRecord, RetiredSecret, RevokedPat};
+use crate::rotation::{FoundPat, RETIRED_SECRETS, Repeatable, RotateOutcome, Rotation, Secret};
+use crate::store::Store;
+
+fn digest(n: u8) -> TokenDigest {
+    let mut digest = [n; 32];
+    digest[..16].copy_from_slice(Uuid::now_v7().as_bytes());
+    TokenDigest::from_bytes(digest)
+}
+
+/// A rotation at `at`, whose old secret is good until `until`.
+fn rotation(pat: &PatRecord, when: Timestamp, until: Timestamp) -> Rotation {
+    Rotation {
+        pat_id: pat.pat_id,
+        at: when,
+        replaces: pat.digest,
+        digest: digest(1),
+        key_id: KeyId(8),
+        hint: "...new1".into(),
+        expires_at: at(2_000_000),
+        old_valid_until: until,
+        until_first_use: false,
+        repeatable: None,
+    }
+}
+
+async fn rotate(store: &dyn Store, rotation: &Rotation) -> RotateOutcome {
+    store.rotate_pat(rotation, &AUDIT).await.expect("asks")
+}
+
+async fn found(store: &dyn Store, digest: &TokenDigest) -> FoundPat {
+    store.pat_by_digest(digest).await.expect("asks").expect("there")
+}
+
+fn retired(entry: &LogEntry) -> Vec<RetiredSecret> {
+    match &entry.change {
+        Change::SecretsRetired(secrets) => secrets.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What the token is stays; what it is known by changes.
+pub async fn a_rotated_token_has_another_secret_and_stays_itself(store: &dyn Store) {
+    let ada = added(store, "ada@example.org").await;
+    let pat = issued(store, &ada).await;
+    let asked = rotation(&pat, at(10), at(500));
+    assert_eq!(rotate(store, &asked).await, RotateOutcome::Rotated(1));
+
+    let now = PatRecord {
+        digest: asked.digest,
+        key_id: asked.key_id,
+        hint: asked.hint.clone(),
+        expires_at: asked.expires_at,
+        rotated_at: Some(at(10)),
+        ..pat.clone()
+    };
+    assert_eq!(stored(store, &pat).await, now);
+    let by_new = found(store, &asked.digest).await;
+    assert_eq!((by_new.pat, by_new.secret), (now.clone(), Secret::Current { ends_another: false }));
+    let by_old = found(store, &pat.digest).await;
+    assert_eq!((by_old.pat, by_old.owner), (now, ada));
+    let (digest, hint) = (pat.digest, pat.hint.clone());
+    assert_eq!(by_old.secret, Secret::Retired { digest, valid_until: at(500), hint });
+
+    let entry = only_entry(store).await;
+    assert_eq!((entry.seq, entry.at), (1, at(10)));
+    assert_eq!(retired(&entry), [RetiredSecret { pat_id: pat.pat_id, digest, valid_until: at(500) }]);
+}
+
+/// However long an overlap is asked for.
+pub async fn an_old_secret_is_good_no_longer_than_its_token_was(store: &dyn Store) {
+    let ada = added(store, "ada@example.org").await;
+    let pat = issued(store, &ada).await;
+    rotate(store, &rotation(&pat, at(10), at(5_000_000))).await;
+    let Secret::Retired { valid_until, .. } = found(store, &pat.digest).await.secret else {
+        panic!("retired")
+    };
+    assert_eq!(valid_until, pat.expires_at);
+}
+
+/// And nothing is changed by that.
+pub async fn what_is_not_active_or_has_another_secret_is_not_rotated(store: &dyn Store) {
+    let ada = added(store, "ada@example.org").await;
+    let eve = added(store, "eve@example.org").await;
+    let (revoked, expired, hers, pat) = (
+        issued(store, &ada).await,
+        issued(store, &ada).await,
+        issued(store, &eve).await,
+        issued(store, &ada).await,
+    );
+    store.revoke_pat(revoked.pat_id, at(1), &AUDIT).await.expect("asks");
+    store.set_user_disabled(eve.user_id, Some(at(2)), at(2), &AUDIT).await.expect("asks");
+    let unknown = PatRecord { pat_id: Uuid::now_v7(), ..pat.clone() };
+    let late = rotation(&expired, expired.expires_at, at(2_000_000));
+    for asked in [
+        rotation(&revoked, at(3), at(9)),
+        late,
+        rotation(&hers, at(3), at(9)),
+        rotation(&unknown, at(3), at(9)),
+    ] {
+        assert_eq!(rotate(store, &asked).await, RotateOutcome::NotActive, "{asked:?}");
+        assert!(store.pat_by_digest(&asked.digest).await.expect("asks").is_none());
+    }
+    let other = Rotation { replaces: digest(9), ..rotation(&pat, at(3), at(9)) };
+    assert_eq!(rotate(store, &other).await, RotateOutcome::Changed);
+    assert_eq!(stored(store, &pat).await, pat);
+    assert_eq!(log_after(store, 0).await.len(), 2, "what is refused takes no number");
+}
+
+/// Whoever comes second has to look again.
+pub async fn of_many_rotations_at_once_one_is_made(store: &dyn Store) {
+    let ada = added(store, "ada@example.org").await;
+    let pat = issued(store, &ada).await;
+    let asked: Vec<_> = (0..10).map(|_| rotation(&pat, at(10), at(500))).collect();
+    let outcomes = join_all(asked.iter().map(|asked| rotate(store, asked))).await;
+    let done: Vec<_> = outcomes.iter().filter(|outcome| **outcome == RotateOutcome::Rotated(1)).collect();
+    assert_eq!(done.len(), 1, "{outcomes:?}");
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == RotateOutcome::Changed).count(), 9);
+    assert_eq!(log_after(store, 0).await.len(), 1);
+}
+
+/// One old secret is good at a time: the earlier one ends, and the entry names both.
+pub async fn rotating_again_ends_the_secret_before_the_last(store: &dyn Store) {
+    let ada = added(store, "ada@example.org").await;
+    let pat = issued(store, &ada).await;
+    let first = rotation(&pat, at(10), at(900));
+    rotate(store, &first).await;
+    let second = Rotation { replaces: first.digest, ..rotation(&pat, at(20), at(800)) };
+    assert_eq!(rotate(store, &second).await, RotateOutcome::Rotated(2));
+    let mut named = retired(&log_after(store, 1).await[0]);
+    named.sort_by_key(|secret| secret.valid_until);
+    let of = |digest, valid_until| RetiredSecret { pat_id: pat.pat_id, digest, valid_until };
+    assert_eq!(named, [of(pat.digest, at(20)), of(first.digest, at(800))]);
+    let Secret::Retired { valid_until, .. } = found(store, &pat.digest).await.secret else {
+        panic!("retired")
+    };
+    assert_eq!(valid_until, at(20));
+}
+
+/// Whatever of its secrets somebody has.
+pub async fn revoking_names_every_secret_that_the_token_had(store: &dyn Store) {
+    let ada = added(store, "ada@example.org").await;
+    let parent = issued(store, &ada).await;
+    let below = insert(store, child(&parent)).await;
+    let asked = rotation(&below, at(10), at(20));
+    rotate(store, &asked).await;
+    // Also one whose time is over: clocks differ.
+    store.revoke_pat(parent.pat_id, at(30), &AUDIT).await.expect("asks");
+    let Change::PatsRevoked(mut named) = log_after(store, 1).await[0].change.clone() else {
+        panic!("revoked")
+    };
+    let mut all = vec![
+        RevokedPat { pat_id: parent.pat_id, digest: parent.digest },
+        RevokedPat { pat_id: below.pat_id, digest: asked.digest },
+        RevokedPat { pat_id: below.pat_id, digest: below.digest },
+    ];
+    let order = |pat: &RevokedPat| (pat.pat_id, *pat.digest.as_bytes());
+    named.sort_by_key(order);
+    all.sort_by_key(order);
+    assert_eq!(named, all);
+    assert!(found(store, &below.digest).await.pat.revoked_at.is_some());
+}
+
+/// Once, by whoever comes first.
+pub async fn the_first_use_ends_the_secret_before(store: &dyn Store) {
+    let ada = added(store, "ada@example.org").await;
+    let pat = issued(store, &ada).await;
+    assert_eq!(store.retire_secret(pat.pat_id, at(5), &AUDIT).await.expect("asks"), None);
+    let asked = Rotation { until_first_use: true, ..rotation(&pat, at(10), at(900)) };
+    rotate(store, &asked).await;
+    assert_eq!(found(store, &asked.digest).await.secret, Secret::Current { ends_another: true });
+
+    let ended = join_all((0..5).map(|n| store.retire_secret(pat.pat_id, at(20 + n), &AUDIT))).await;
+    let ended: Vec<_> = ended.into_iter().map(|seq| seq.expect("asks")).collect();
+    assert_eq!(ended.iter().flatten().collect::<Vec<_>>(), [&2], "{ended:?}");
+    assert_eq!(found(store, &asked.digest).await.secret, Secret::Current { ends_another: false });
+    let entry = &log_after(store, 1).await[0];
+    let Secret::Retired { valid_until, .. } = found(store, &pat.digest).await.secret else {
+        panic!("retired")
+    };
+    assert_eq!(valid_until, entry.at);
+    assert_eq!(retired(entry), [RetiredSecret { pat_id: pat.pat_id, digest: pat.digest, valid_until }]);
+}
+
+/// As long as that is remembered, and until the next one.
+pub async fn a_rotation_reads_back_until_it_is_forgotten(store: &dyn Store) {
+    let ada = added(store, "ada@example.org").await;
+    let pat = issued(store, &ada).await;
+    assert_eq!(store.last_rotation(pat.pat_id).await.expect("asks"), None);
+    let repeatable = Repeatable { key_digest: [1; 32], asked_digest: [2; 32], nonce: [3; 32] };
+    let asked = Rotation { repeatable: Some(repeatable.clone()), ..rotation(&pat, at(10), at(900)) };
+    rotate(store, &asked).await;
+    let past = store.last_rotation(pat.pat_id).await.expect("asks").expect("there");
+    assert_eq!((past.at, past.seq, past.old_valid_until, past.until_first_use), (at(10), 1, at(900), false));
+    assert_eq!(past.repeatable, repeatable);
+
+    assert_eq!(store.forget_rotations(at(10)).await.expect("asks"), 0);
+    assert!(store.last_rotation(pat.pat_id).await.expect("asks").is_some());
+    assert_eq!(store.forget_rotations(at(11)).await.expect("asks"), 1);
+    assert_eq!(store.last_rotation(pat.pat_id).await.expect("asks"), None);
+
+    let second =
+        Rotation { replaces: asked.digest, digest: digest(2), repeatable: Some(repeatable), ..asked.clone() };
+    rotate(store, &second).await;
+    let third = Rotation { replaces: second.digest, digest: digest(3), ..rotation(&pat, at(30), at(900)) };
+    rotate(store, &third).await;
+    assert_eq!(store.last_rotation(pat.pat_id).await.expect("asks"), None, "the next one cannot be repeated");
+}
+
+/// So that its owner is told, and not each time.
+pub async fn the_use_of_a_retired_secret_is_noted_now_and_then(store: &dyn Store) {
+    let ada = added(store, "ada@example.org").await;
+    let pat = pat(&ada);
+    let pat = insert(store, pat).await;
+    assert!(!store.note_retired_use(&pat.digest, at(5), at(0)).await.expect("asks"), "it is the current one");
+    rotate(store, &rotation(&pat, at(10), at(20))).await;
+    assert!(store.note_retired_use(&pat.digest, at(30), at(25)).await.expect("asks"));
+    assert!(!store.note_retired_use(&pat.digest, at(31), at(30)).await.expect("asks"));
+    assert!(store.note_retired_use(&pat.digest, at(40), at(31)).await.expect("asks"));
+    assert!(!store.note_retired_use(&digest(7), at(40), at(31)).await.expect("asks"), "nobody's");
+}
+
+/// The oldest go first: what has been dead for a hundred rotations is an unknown token.
+pub async fn of_the_retired_secrets_the_latest_stay(store: &dyn Store) {
+    let ada = added(store, "ada@example.org").await;
+    let pat = issued(store, &ada).await;
+    let mut digests = vec![pat.digest];
+    for n in 0..=i64::try_from(RETIRED_SECRETS).expect("small") {
+        let replaces = digests[digests.len() - 1];
+        let asked = Rotation { replaces, ..rotation(&pat, at(10 + n), at(10 + n)) };
+        assert!(matches!(rotate(store, &asked).await, RotateOutcome::Rotated(_)));
+        digests.push(asked.digest);
+    }
+    assert!(store.pat_by_digest(&digests[0]).await.expect("asks").is_none());
+    for digest in [&digests[1], &digests[RETIRED_SECRETS], &digests[RETIRED_SECRETS + 1]] {
+        assert_eq!(found(store, digest).await.pat.pat_id, pat.pat_id);
+    }
+}

@@ -1,0 +1,75 @@
+//! Secrets that tokens had before, while they are still good: each ends at its time, also for who holds something open that was opened with it.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use trustrelay_token::{Principal, TokenDigest};
+use uuid::Uuid;
+
+use crate::record::RetiredSecret;
+
+struct One {
+    pat_id: Uuid,
+    digest: TokenDigest,
+    until: Timestamp,
+    /// What was handed out when it was the token's only secret. It says that it lasts as long as the token, so it is ended from here.
+    held: Option<Arc<Principal>>,
+}
+
+/// Of every token one at most, but for those of one rotation after another: few.
+#[derive(Default)]
+pub(crate) struct Ending(Mutex<Vec<One>>);
+
+impl Ending {
+    /// A secret is retired by an entry of `at`.
+    pub(crate) fn add(&self, secret: &RetiredSecret, held: Option<Arc<Principal>>, at: Timestamp) {
+        let mut all = self.0.lock();
+        if secret.valid_until <= at {
+            held.iter().for_each(|held| held.standing().end(at));
+            all.retain(|one| {
+                let is_it = one.digest == secret.digest;
+                if is_it {
+                    one.held.iter().for_each(|held| held.standing().end(at));
+                }
+                !is_it
+            });
+            return;
+        }
+        let RetiredSecret { pat_id, digest, valid_until: until } = *secret;
+        all.push(One { pat_id, digest, until, held });
+    }
+
+    /// A secret was admitted that is good until then.
+    pub(crate) fn admitted(&self, pat_id: Uuid, digest: TokenDigest, until: Timestamp) {
+        let mut all = self.0.lock();
+        if !all.iter().any(|one| one.digest == digest) {
+            all.push(One { pat_id, digest, until, held: None });
+        }
+    }
+
+    /// A token is revoked: what was handed out by its secrets of before is as well.
+    pub(crate) fn revoke(&self, pat_id: Uuid, at: Timestamp) {
+        self.0.lock().retain(|one| {
+            let is_it = one.pat_id == pat_id;
+            if is_it {
+                one.held.iter().for_each(|held| held.standing().end(at));
+            }
+            !is_it
+        });
+    }
+
+    /// Those whose time is over, which are ended by that.
+    pub(crate) fn over(&self, now: Timestamp) -> Vec<TokenDigest> {
+        let mut over = Vec::new();
+        self.0.lock().retain(|one| {
+            let is_over = one.until <= now;
+            if is_over {
+                one.held.iter().for_each(|held| held.standing().end(one.until));
+                over.push(one.digest);
+            }
+            !is_over
+        });
+        over
+    }
+}

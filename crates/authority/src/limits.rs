@@ -1,0 +1,163 @@
+//! What a token is held to beyond its scopes: from where it is used, how often, and that it is used at all.
+//!
+//! A token is held to it at the door that takes it, behind the judgment and before any work. One without limits costs a branch.
+
+mod rate;
+mod unused;
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use trustrelay_token::{Beyond, Limits, Principal};
+
+use self::rate::Judged;
+pub(crate) use self::rate::Rates;
+pub use self::unused::UnusedStore;
+pub(crate) use self::unused::end_unused;
+use crate::audit::AuditEntry;
+use crate::authority::Authority;
+use crate::error::AuthorityError;
+use crate::issue::invalid;
+
+/// Most networks that a token is held to: at 18 bytes each, 288 bytes in the index; a listing shows some 700.
+pub const MAX_NETWORKS: usize = 16;
+/// Most requests a minute that a token may be held to: what is more is no limit to a node.
+pub const MAX_REQUESTS_PER_MINUTE: u32 = 1_000_000;
+/// Most days without a use: no token lives longer.
+pub const MAX_UNUSED_DAYS: u16 = 365;
+
+/// What a token that is held to a rate may do from now on, on this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowance {
+    /// How many requests it may make in a minute.
+    pub per_minute: NonZeroU32,
+    /// How many it may make at once.
+    pub left: u32,
+    /// In what time that is one more.
+    pub more_in: Duration,
+}
+
+/// What a request is refused by.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OffLimits {
+    /// It comes from elsewhere than the token may be used from.
+    #[error("this token may not be used from {}; it is allowed from {allowed}", here(*.from))]
+    Network {
+        /// From where; `None` if that cannot be told.
+        from: Option<IpAddr>,
+        /// The networks that the token may be used from.
+        allowed: String,
+    },
+    /// It is one too many.
+    #[error("this token may make {} requests a minute; the next one in {} s", .allowance.per_minute, seconds(&.allowance.more_in))]
+    Rate {
+        /// What is left: nothing, and when there is more.
+        allowance: Allowance,
+    },
+}
+
+fn here(from: Option<IpAddr>) -> String {
+    from.map_or_else(|| "an address that cannot be told".to_owned(), |address| address.to_string())
+}
+
+/// In whole seconds, and never none: who comes back too early is refused again.
+pub(crate) fn seconds(time: &Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
+
+impl Authority {
+    /// Holds a request to the limits of the token that it is made with. `from`: its address, as far as that can be told. What is left is
+    /// counted on this node.
+    ///
+    /// # Errors
+    /// If the request is not to be served.
+    #[inline]
+    pub fn hold_to_limits(
+        &self,
+        by: &Principal,
+        from: Option<IpAddr>,
+    ) -> Result<Option<Allowance>, OffLimits> {
+        match &by.limits {
+            None => Ok(None),
+            Some(limits) => self.hold_to(limits, by, from),
+        }
+    }
+
+    #[cold]
+    fn hold_to(
+        &self,
+        limits: &Limits,
+        by: &Principal,
+        from: Option<IpAddr>,
+    ) -> Result<Option<Allowance>, OffLimits> {
+        if !limits.allow_from(from) {
+            let allowed: Vec<_> = limits.networks.iter().map(ToString::to_string).collect();
+            return Err(OffLimits::Network { from, allowed: allowed.join(", ") });
+        }
+        let (Some(per_minute), Some(pat_id)) = (limits.requests_per_minute, by.pat_id()) else {
+            return Ok(None);
+        };
+        match self.rates.judge(pat_id, per_minute, self.clock.since_boot()) {
+            Judged { is_allowed: true, allowance } => Ok(Some(allowance)),
+            Judged { is_allowed: false, allowance } => Err(OffLimits::Rate { allowance }),
+        }
+    }
+}
+
+/// The limits of a new token, within those of the token that it is made with.
+pub(crate) fn checked(mut limits: Limits, parent: Option<&Limits>) -> Result<Limits, AuthorityError> {
+    let mut known = Vec::new();
+    limits.networks.retain(|network| {
+        !known.contains(network) && {
+            known.push(*network);
+            true
+        }
+    });
+    if limits.networks.len() > MAX_NETWORKS {
+        let message = format!(
+            "`allowed_networks` has {} networks; at most {MAX_NETWORKS} are allowed",
+            limits.networks.len()
+        );
+        return Err(invalid("allowed_networks", message));
+    }
+    if let Some(asked) = limits.requests_per_minute.filter(|asked| asked.get() > MAX_REQUESTS_PER_MINUTE) {
+        let message = format!(
+            "`requests_per_minute` is {asked}; it must be a whole number from 1 to {MAX_REQUESTS_PER_MINUTE}"
+        );
+        return Err(invalid("requests_per_minute", message));
+    }
+    if let Some(asked) = limits.unused_days.filter(|asked| asked.get() > MAX_UNUSED_DAYS) {
+        let message = format!(
+            "`expires_if_unused_days` is {asked}; it must be a whole number from 1 to {MAX_UNUSED_DAYS}"
+        );
+        return Err(invalid("expires_if_unused_days", message));
+    }
+    let Some(parent) = parent else { return Ok(limits) };
+    limits.within(parent).map_err(|beyond| {
+        let field = match beyond {
+            Beyond::Network { .. } => "allowed_networks",
+            Beyond::RequestsPerMinute(_) => "requests_per_minute",
+            Beyond::UnusedDays(_) => "expires_if_unused_days",
+        };
+        invalid(
+            field,
+            format!("`{field}`: a token made with a token is held to its limits at least; {beyond}"),
+        )
+    })
+}
+
+/// Limits, as the audit log tells them.
+pub(crate) fn told(limits: &Limits, mut audit: AuditEntry) -> AuditEntry {
+    if !limits.networks.is_empty() {
+        let networks: Vec<_> = limits.networks.iter().map(ToString::to_string).collect();
+        audit = audit.with("allowed_networks", networks.join(" "));
+    }
+    if let Some(requests) = limits.requests_per_minute {
+        audit = audit.with("requests_per_minute", requests);
+    }
+    if let Some(days) = limits.unused_days {
+        audit = audit.with("expires_if_unused_days", days);
+    }
+    audit
+}

@@ -1,0 +1,73 @@
+//! Tokens that nobody uses end, if they are held to being used.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::audit::Actor;
+use crate::authority::Authority;
+use crate::error::AuthorityError;
+use crate::record::PatRecord;
+use crate::store::StoreError;
+
+/// How much longer than its days a token is left alone: another node may have noted a use that it could not write down yet. A node that cannot
+/// reach the store for longer than its lease accepts nothing, so an hour is ample.
+const SLACK: Duration = Duration::from_secs(3600);
+/// How many are looked for at a time: at some 600 bytes each, 60 KB.
+const BATCH: u64 = 100;
+
+/// Knows which tokens are not used.
+#[async_trait]
+pub trait UnusedStore: Send + Sync + 'static {
+    /// Tokens that are neither revoked nor expired at `now` and are held to being used, whose days had gone by at `by`: since their last use, or, of those
+    /// that never were used, since they were made. A token that was made with them counts for them: as long as it is used, so are they. In the
+    /// order of their ids, at most `limit`.
+    async fn unused_pats(
+        &self,
+        now: Timestamp,
+        by: Timestamp,
+        limit: u64,
+    ) -> Result<Vec<PatRecord>, StoreError>;
+}
+
+impl Authority {
+    /// Ends the tokens that were not used for as many days as they may; how many. Any node may do so at any time.
+    pub async fn end_unused(&self) -> Result<usize, AuthorityError> {
+        let now = self.clock.now();
+        let by = now.checked_sub(SLACK).map_err(|error| AuthorityError::Internal(error.to_string()))?;
+        let mut ended = 0;
+        // What this node has noted counts, whatever the slack.
+        self.flush_usage().await;
+        loop {
+            let unused = self.store.unused_pats(now, by, BATCH).await?;
+            for pat in &unused {
+                self.revoke_as(Actor::SYSTEM, "token.unused", pat).await?;
+                ended += 1;
+            }
+            if (unused.len() as u64) < BATCH {
+                return Ok(ended);
+            }
+        }
+    }
+}
+
+/// Ends unused tokens, now and then, until it is stopped or nobody uses the authority any more.
+pub(crate) async fn end_unused(authority: Weak<Authority>) {
+    let Some((every, stop)) =
+        authority.upgrade().map(|me| (me.config.unused_sweep, Arc::clone(&me.stop_sweep)))
+    else {
+        return;
+    };
+    loop {
+        tokio::select! {
+            () = stop.notified() => return,
+            () = tokio::time::sleep(every) => {}
+        }
+        let Some(authority) = authority.upgrade() else { return };
+        if let Err(error) = authority.end_unused().await {
+            tracing::warn!(%error, "unused tokens could not be ended; they are looked for again");
+        }
+    }
+}

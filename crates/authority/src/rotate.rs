@@ -1,0 +1,471 @@
+//! Rotate: a new secret for a token that stays what it is. Its identity, its name, its scopes and its open sessions are the token's, not the
+//! secret's. The old secret is good for an overlap, so that what uses it can be given the new one in peace.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use trustrelay_token::{Principal, Scope, Token, TokenDigest};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use crate::audit::{Actor, AuditEntry, By};
+use crate::authority::Authority;
+use crate::error::AuthorityError;
+use crate::issue::{Expiry, expiry, invalid};
+use crate::record::PatRecord;
+use crate::revoke::PatRef;
+use crate::rotation::{PastRotation, Repeatable, RotateOutcome, Rotation};
+use crate::secret::RotationKey;
+
+/// How long the old secret is good if nothing is said.
+pub const DEFAULT_OVERLAP: Duration = Duration::from_secs(24 * 3600);
+/// How long it may be good at most: who needs longer needs two tokens.
+pub const MAX_OVERLAP: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long it is good at least where a token rotates itself: if the answer is lost, the old secret has to ask again.
+pub const MIN_OWN_OVERLAP: Duration = Duration::from_secs(60);
+/// For how long a rotation is answered again to whoever repeats its idempotency key.
+pub const REPEATABLE_FOR: Duration = Duration::from_secs(24 * 3600);
+/// How often those that are over are forgotten.
+const FORGET_EVERY: Duration = Duration::from_secs(3600);
+/// Longest idempotency key, in bytes.
+const MAX_KEY_BYTES: usize = 255;
+/// How often a rotation is tried again that another one came before.
+const TRIES: usize = 3;
+/// How far up a token looks for itself among another one's ancestors.
+const MAX_DEPTH: usize = 64;
+
+/// Until when the old secret is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overlap {
+    /// For so long, at most [`MAX_OVERLAP`]; zero: not at all.
+    For(Duration),
+    /// Until the new secret is used for the first time, or the old one would have expired.
+    UntilFirstUse,
+}
+
+/// What is asked of a rotation.
+#[derive(Debug, Clone)]
+pub struct Rotate {
+    /// Until when the old secret is good.
+    pub overlap: Overlap,
+    /// When the token expires from now on. [`Expiry::Default`]: it gets as long a life again as it had.
+    pub expiry: Expiry,
+    /// Makes it safe to ask again if the answer was lost: the same key gives the same answer for [`REPEATABLE_FOR`]. 1 to 255 visible ASCII
+    /// characters, never the same for two rotations (draft-ietf-httpapi-idempotency-key-header-07, §2).
+    pub idempotency_key: Option<String>,
+}
+
+/// A token with a new secret: the one time that it is whole.
+#[derive(Debug)]
+pub struct Rotated {
+    /// What is kept of the token.
+    pub record: PatRecord,
+    /// The new secret.
+    pub token: Token,
+    /// From when on the old secret is refused, at the latest.
+    pub old_valid_until: Timestamp,
+    /// Whether the new secret's first use ends the old one.
+    pub until_first_use: bool,
+}
+
+impl Rotate {
+    fn checked(&self, by_itself: bool) -> Result<(), AuthorityError> {
+        match self.overlap {
+            Overlap::For(overlap) if overlap > MAX_OVERLAP => Err(invalid(
+                "overlap_seconds",
+                format!(
+                    "`overlap_seconds` is {}; the old secret is good for {} (7 days) at most",
+                    overlap.as_secs(),
+                    MAX_OVERLAP.as_secs()
+                ),
+            )),
+            Overlap::For(overlap) if by_itself && overlap < MIN_OWN_OVERLAP => Err(invalid(
+                "overlap_seconds",
+                format!(
+                    "`overlap_seconds` is {}; a token that rotates itself keeps its old secret for at least {}, so that it can ask again \
+                     if the answer is lost; or give `until_first_use`",
+                    overlap.as_secs(),
+                    MIN_OWN_OVERLAP.as_secs()
+                ),
+            )),
+            _ => Ok(()),
+        }?;
+        match &self.idempotency_key {
+            Some(key)
+                if key.is_empty()
+                    || key.len() > MAX_KEY_BYTES
+                    || !key.bytes().all(|byte| byte.is_ascii_graphic()) =>
+            {
+                let message = "`Idempotency-Key` must be 1 to 255 visible ASCII characters, such as a UUID, and new for each rotation";
+                Err(invalid("Idempotency-Key", message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What was asked for, to tell a repetition from another request with the same key.
+    fn digest(&self, pat_id: Uuid) -> [u8; 32] {
+        let overlap = match self.overlap {
+            Overlap::For(overlap) => overlap.as_secs().to_string(),
+            Overlap::UntilFirstUse => "first use".to_owned(),
+        };
+        let expiry = match self.expiry {
+            Expiry::Default => "default".to_owned(),
+            Expiry::Days(days) => format!("{days} days"),
+            Expiry::At(at) => at.to_string(),
+        };
+        Sha256::digest(format!("{pat_id}\n{overlap}\n{expiry}")).into()
+    }
+
+    /// From when on the old secret is refused.
+    fn valid_until(&self, pat: &PatRecord, now: Timestamp) -> Timestamp {
+        let until = match self.overlap {
+            Overlap::For(overlap) => {
+                SignedDuration::try_from(overlap).ok().and_then(|overlap| now.checked_add(overlap).ok())
+            }
+            Overlap::UntilFirstUse => None,
+        };
+        until.map_or(pat.expires_at, |until| until.min(pat.expires_at))
+    }
+}
+
+/// How many retired secrets are remembered as used lately: at some 60 bytes each, 600 KB.
+const MAX_USES: usize = 10_000;
+/// For how long the store is not asked again about the same.
+const NEWS: Duration = Duration::from_secs(3600);
+
+/// Which retired secrets were used lately, so that a flood of them costs no writes.
+#[derive(Default)]
+pub(crate) struct RetiredUses(Mutex<HashMap<TokenDigest, Duration>>);
+
+impl RetiredUses {
+    fn is_news(&self, digest: &TokenDigest, now: Duration) -> bool {
+        let mut uses = self.0.lock();
+        if uses.len() >= MAX_USES {
+            uses.retain(|_, at| now.saturating_sub(*at) < NEWS);
+        }
+        if uses.len() >= MAX_USES && !uses.contains_key(digest) {
+            return false;
+        }
+        let is_news = uses.get(digest).is_none_or(|at| now.saturating_sub(*at) >= NEWS);
+        if is_news {
+            uses.insert(*digest, now);
+        }
+        is_news
+    }
+
+    fn forget(&self, digest: &TokenDigest) {
+        self.0.lock().remove(digest);
+    }
+}
+
+impl Authority {
+    /// Gives one of the caller's tokens a new secret. A browser session may rotate all of its person's; a token with `rotate` or `tokens` itself; one with
+    /// `tokens` also those that were made with it, at any depth, and no others: their secrets would open what it does not. When it is answered, no node takes
+    /// the old secret for longer than the overlap.
+    pub async fn rotate(&self, by: &By, which: PatRef, asked: Rotate) -> Result<Rotated, AuthorityError> {
+        let pat_id = self.rotatable(by, which).await?;
+        let pat = match self.store.pat_by_id(pat_id).await? {
+            Some(pat) if pat.user_id == by.user_id => pat,
+            _ => return Err(AuthorityError::NotFound("token")),
+        };
+        self.rotate_as(by.actor(), by.pat_id() == Some(pat_id), pat, asked).await
+    }
+
+    /// Gives a token a new secret, whoever's it is: what the operator at the machine may do.
+    pub async fn rotate_any(&self, pat_id: Uuid, asked: Rotate) -> Result<Rotated, AuthorityError> {
+        let pat = self.store.pat_by_id(pat_id).await?.ok_or(AuthorityError::NotFound("token"))?;
+        self.rotate_as(Actor::OPERATOR, false, pat, asked).await
+    }
+
+    async fn rotatable(&self, by: &Principal, which: PatRef) -> Result<Uuid, AuthorityError> {
+        match (which, by.pat_id()) {
+            (PatRef::Id(id), Some(own)) if id != own => {
+                self.require(by, &Scope::Tokens)?;
+                let is_below = self.is_below(id, own).await?;
+                is_below.then_some(id).ok_or(AuthorityError::NotFound("token made with this one"))
+            }
+            (_, Some(own)) => self.require(by, &Scope::Rotate).map(|()| own),
+            (which, None) => self.resolve(by, which),
+        }
+    }
+
+    /// Whether a token was made with `ancestor`, or with one that was.
+    async fn is_below(&self, pat_id: Uuid, ancestor: Uuid) -> Result<bool, AuthorityError> {
+        let mut at = pat_id;
+        for _ in 0..MAX_DEPTH {
+            match self.store.pat_by_id(at).await?.and_then(|pat| pat.parent_id) {
+                None => return Ok(false),
+                Some(parent) if parent == ancestor => return Ok(true),
+                Some(parent) => at = parent,
+            }
+        }
+        Ok(false)
+    }
+
+    async fn rotate_as(
+        &self,
+        actor: Actor,
+        by_itself: bool,
+        mut pat: PatRecord,
+        asked: Rotate,
+    ) -> Result<Rotated, AuthorityError> {
+        asked.checked(by_itself)?;
+        for _ in 0..TRIES {
+            if let Some(again) = self.answer_again(&pat, &asked).await? {
+                return Ok(again);
+            }
+            let now = self.clock.now();
+            check_active(&pat, now)?;
+            let expires_at = self.next_expiry(&pat, by_itself, asked.expiry, now).await?;
+            let (token, repeatable) = self.next_secret(&pat, &asked)?;
+            let Some(key) = self.keys.first() else {
+                return Err(AuthorityError::Internal("no server secret".into()));
+            };
+            let rotation = Rotation {
+                pat_id: pat.pat_id,
+                at: now,
+                replaces: pat.digest,
+                digest: key.digest(&token),
+                key_id: key.id(),
+                hint: token.hint(),
+                expires_at,
+                old_valid_until: asked.valid_until(&pat, now),
+                until_first_use: asked.overlap == Overlap::UntilFirstUse,
+                repeatable,
+            };
+            let audit = AuditEntry::new(now, actor.clone(), "token.rotated")
+                .of_user(pat.user_id)
+                .of_pat(pat.pat_id)
+                .with("name", &pat.name)
+                .with("expires_at", expires_at)
+                .with("old_hint", &pat.hint)
+                .with(
+                    "old_valid_until",
+                    if rotation.until_first_use {
+                        "first use".to_owned()
+                    } else {
+                        rotation.old_valid_until.to_string()
+                    },
+                );
+            if self.settle_rotation(rotation.clone(), audit).await? {
+                let record = PatRecord {
+                    digest: rotation.digest,
+                    key_id: rotation.key_id,
+                    hint: rotation.hint,
+                    expires_at,
+                    rotated_at: Some(now),
+                    ..pat
+                };
+                let Rotation { old_valid_until, until_first_use, .. } = rotation;
+                return Ok(Rotated { record, token, old_valid_until, until_first_use });
+            }
+            // Another one came first, perhaps with the same key.
+            pat = self.store.pat_by_id(pat.pat_id).await?.ok_or(AuthorityError::NotFound("token"))?;
+            if asked.idempotency_key.is_none() {
+                break;
+            }
+        }
+        Err(AuthorityError::Conflict(
+            "the token was rotated by somebody else at the same time; its secret is the one of that answer"
+                .into(),
+        ))
+    }
+
+    /// Commits a rotation and waits for the fence; `false` if the token has another secret by now.
+    async fn settle_rotation(&self, rotation: Rotation, audit: AuditEntry) -> Result<bool, AuthorityError> {
+        let me = self.me.upgrade().ok_or_else(|| AuthorityError::Internal("shutting down".into()))?;
+        // A task of its own: once begun it is carried through, also if the caller goes away.
+        let done = tokio::spawn(async move {
+            match me.store.rotate_pat(&rotation, &audit).await? {
+                RotateOutcome::Rotated(seq) => {
+                    me.wait_for_fence(seq).await?;
+                    tracing::info!(pat_id = %rotation.pat_id, old_valid_until = %rotation.old_valid_until, "rotated a token");
+                    Ok(true)
+                }
+                RotateOutcome::Changed => Ok(false),
+                RotateOutcome::NotActive => Err(AuthorityError::Conflict(
+                    "the token is no longer active: it was revoked, or it expired; make a new one".into(),
+                )),
+            }
+        });
+        done.await.map_err(|error| AuthorityError::Internal(error.to_string()))?
+    }
+
+    /// As long a life again as the token had, or what is asked for. One that was made with another does not outlive it, and one that rotates itself gets no
+    /// longer life than its owner has given it.
+    async fn next_expiry(
+        &self,
+        pat: &PatRecord,
+        by_itself: bool,
+        asked: Expiry,
+        now: Timestamp,
+    ) -> Result<Timestamp, AuthorityError> {
+        let begun = pat.rotated_at.unwrap_or(pat.created_at);
+        let again = now
+            .checked_add(pat.expires_at.duration_since(begun))
+            .map_err(|error| AuthorityError::Internal(error.to_string()))?;
+        let mut latest = by_itself.then_some(again);
+        if let Some(parent) = pat.parent_id {
+            let parent =
+                self.store.pat_by_id(parent).await?.ok_or(AuthorityError::NotFound("parent token"))?;
+            latest = Some(latest.map_or(parent.expires_at, |latest| latest.min(parent.expires_at)));
+        }
+        match asked {
+            Expiry::Default => Ok(expiry(Expiry::Default, now, latest)?.min(again)),
+            asked => expiry(asked, now, latest),
+        }
+    }
+
+    /// A new secret: random, or made from what is kept and the caller's key, so that it can be made again.
+    fn next_secret(
+        &self,
+        pat: &PatRecord,
+        asked: &Rotate,
+    ) -> Result<(Token, Option<Repeatable>), AuthorityError> {
+        let internal = |error: &dyn std::fmt::Display| AuthorityError::Internal(error.to_string());
+        let Some(key) = &asked.idempotency_key else {
+            return Ok((Token::generate().map_err(|error| internal(&error))?, None));
+        };
+        let Some(rotation_key) = self.rotation_keys.first() else {
+            return Err(AuthorityError::Internal("no server secret".into()));
+        };
+        let mut nonce = [0; 32];
+        getrandom::fill(&mut nonce).map_err(|error| internal(&error))?;
+        let token = secret_from(rotation_key, pat.pat_id, &nonce, key);
+        let key_digest = Sha256::digest(key).into();
+        Ok((token, Some(Repeatable { key_digest, asked_digest: asked.digest(pat.pat_id), nonce })))
+    }
+
+    /// The answer of before, if this is the same request again.
+    async fn answer_again(&self, pat: &PatRecord, asked: &Rotate) -> Result<Option<Rotated>, AuthorityError> {
+        let Some(key) = &asked.idempotency_key else { return Ok(None) };
+        let key_digest: [u8; 32] = Sha256::digest(key).into();
+        let Some(past) = self.store.last_rotation(pat.pat_id).await? else { return Ok(None) };
+        if past.repeatable.key_digest != key_digest || !is_recent(&past, self.clock.now()) {
+            return Ok(None);
+        }
+        if past.repeatable.asked_digest != asked.digest(pat.pat_id) {
+            return Err(AuthorityError::IdempotencyKeyReused);
+        }
+        check_active(pat, self.clock.now())?;
+        let made_under = self.rotation_keys.iter().zip(&self.keys).find(|(_, key)| key.id() == pat.key_id);
+        let Some((rotation_key, digest_key)) = made_under else {
+            return Err(AuthorityError::Conflict(
+                "the server's secret was replaced since this rotation, so its answer cannot be given again; rotate once more".into(),
+            ));
+        };
+        let token = secret_from(rotation_key, pat.pat_id, &past.repeatable.nonce, key);
+        // Rotated again between the two looks: then this is not its secret any more.
+        if digest_key.digest(&token) != pat.digest {
+            return Ok(None);
+        }
+        self.wait_for_fence(past.seq).await?;
+        let PastRotation { old_valid_until, until_first_use, .. } = past;
+        Ok(Some(Rotated { record: pat.clone(), token, old_valid_until, until_first_use }))
+    }
+
+    /// Ends the secrets of before whose time is over, and what was opened with them.
+    pub(crate) fn end_overlaps(&self) {
+        if self.index.end_overlaps(self.clock.now()) {
+            self.fence.changed.notify_waiters();
+        }
+    }
+
+    /// Ends the secret before this one, whose first use this is.
+    pub(crate) async fn first_use(self: &Arc<Self>, pat: &PatRecord) -> Result<(), AuthorityError> {
+        let now = self.clock.now();
+        let audit = AuditEntry::new(now, Actor::SYSTEM, "token.secret_retired")
+            .of_user(pat.user_id)
+            .of_pat(pat.pat_id)
+            .with("name", &pat.name)
+            .with("reason", "the new secret was used for the first time");
+        let (me, pat_id) = (Arc::clone(self), pat.pat_id);
+        // Carried through, also if who used it goes away.
+        let done = tokio::spawn(async move {
+            match me.store.retire_secret(pat_id, now, &audit).await? {
+                Some(seq) => me.wait_for_fence(seq).await.map(drop),
+                None => Ok(()),
+            }
+        });
+        done.await.map_err(|error| AuthorityError::Internal(error.to_string()))?
+    }
+
+    /// A secret was used after its end: somebody has a copy of it, or forgot to replace it. Its owner is told once a day.
+    pub(crate) async fn note_retired_use(&self, pat: &PatRecord, digest: &TokenDigest) {
+        let (now, since_boot) = (self.clock.now(), self.clock.since_boot());
+        if !self.retired_uses.is_news(digest, since_boot) {
+            return;
+        }
+        let Ok(since) = now.checked_sub(SignedDuration::from_hours(24)) else { return };
+        match self.store.note_retired_use(digest, now, since).await {
+            Ok(true) => {
+                tracing::warn!(pat_id = %pat.pat_id, "a secret was used that the token had before: it may have leaked");
+                let details = [("name", pat.name.as_str())];
+                let (user_id, pat_id) = (Some(pat.user_id), Some(pat.pat_id));
+                self.note_refusal(
+                    "refused.retired_secret",
+                    Actor::anonymous(None),
+                    user_id,
+                    pat_id,
+                    &details,
+                );
+            }
+            Ok(false) => {}
+            Err(error) => {
+                tracing::debug!(%error, "the use of a retired secret could not be noted; the next one is");
+                self.retired_uses.forget(digest);
+            }
+        }
+    }
+
+    /// Forgets, now and then, what past rotations could be answered again with.
+    pub(crate) async fn forget_rotations(&self) {
+        let since_boot = self.clock.since_boot();
+        let due =
+            self.rotations_forgotten.lock().is_none_or(|at| since_boot.saturating_sub(at) >= FORGET_EVERY);
+        let Some(before) = due.then(|| oldest_repeatable(self.clock.now())).flatten() else { return };
+        match self.store.forget_rotations(before).await {
+            Ok(_) => *self.rotations_forgotten.lock() = Some(since_boot),
+            Err(error) => tracing::debug!(%error, "past rotations were not forgotten; it is tried again"),
+        }
+    }
+}
+
+fn oldest_repeatable(now: Timestamp) -> Option<Timestamp> {
+    now.checked_sub(SignedDuration::try_from(REPEATABLE_FOR).ok()?).ok()
+}
+
+fn is_recent(past: &PastRotation, now: Timestamp) -> bool {
+    oldest_repeatable(now).is_some_and(|oldest| past.at > oldest)
+}
+
+fn check_active(pat: &PatRecord, now: Timestamp) -> Result<(), AuthorityError> {
+    let ended = match pat.revoked_at {
+        Some(at) => format!("the token was revoked at {at}; make a new one"),
+        None if pat.expires_at <= now => format!("the token expired at {}; make a new one", pat.expires_at),
+        None => return Ok(()),
+    };
+    Err(AuthorityError::Conflict(ended))
+}
+
+/// The secret that these make, and no others. HMAC-SHA-256 in counter mode (NIST SP 800-108 §4.1) for random bytes.
+fn secret_from(key: &RotationKey, pat_id: Uuid, nonce: &[u8; 32], idempotency_key: &str) -> Token {
+    let mut counter = 0u32;
+    let fill = |buffer: &mut [u8]| -> Result<(), std::convert::Infallible> {
+        for chunk in buffer.chunks_mut(32) {
+            let block = Zeroizing::new(key.block(counter, pat_id, nonce, idempotency_key));
+            chunk.copy_from_slice(&block[..chunk.len()]);
+            counter += 1;
+        }
+        Ok(())
+    };
+    match Token::generate_from(fill) {
+        Ok(token) => token,
+        Err(never) => match never {},
+    }
+}

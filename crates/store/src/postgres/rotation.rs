@@ -1,0 +1,262 @@
+//! Rotations. The account's row is locked first, as for every change to its tokens (`pats`).
+
+use async_trait::async_trait;
+use futures_util::future::{try_join3, try_join4, try_join5};
+use jiff::Timestamp;
+use tokio_postgres::Row;
+use trustrelay_authority::{
+    AuditEntry, FoundPat, PastRotation, RETIRED_SECRETS, Repeatable, RotateOutcome, Rotation, RotationStore,
+    Secret, StoreError,
+};
+use trustrelay_token::TokenDigest;
+use uuid::Uuid;
+
+use super::audit::Entry;
+use super::errors::Failure;
+use super::link::Links;
+use super::log;
+use super::rows::{self, PAT, PAT_COLUMNS, USER, USER_COLUMNS, bytes, get, number, time};
+use super::store::PostgresStore;
+
+const LOCK_OWNER: &str =
+    "SELECT 1 FROM users WHERE user_id = (SELECT user_id FROM pats WHERE pat_id = $1) FOR NO KEY UPDATE";
+/// Names in the entry the retired secrets of `$1` that are still good at `$2`: they end then.
+const NAME_EARLIER: &str = "INSERT INTO log_secrets (seq, digest, pat_id, valid_until) \
+     SELECT h.seq, r.digest, r.pat_id, $2::bigint FROM retired_secrets r, log_head h WHERE r.pat_id = $1 AND r.valid_until > $2";
+const END_EARLIER: &str = "UPDATE retired_secrets SET valid_until = LEAST(valid_until, $2), until_first_use = FALSE \
+     WHERE pat_id = $1 AND (valid_until > $2 OR until_first_use)";
+
+async fn by_digest(links: &Links, digest: &TokenDigest) -> Result<Option<FoundPat>, Failure> {
+    let link = links.link().await?;
+    // One statement, since most that are asked for are the current ones or are not known at all.
+    let select = link
+        .prepare(&format!(
+            "SELECT {PAT}, {USER}, EXISTS (SELECT 1 FROM retired_secrets r WHERE r.pat_id = p.pat_id AND r.until_first_use), \
+             NULL::bigint, NULL::text FROM pats p JOIN users u USING (user_id) WHERE p.digest = $1 \
+             UNION ALL \
+             SELECT {PAT}, {USER}, FALSE, r.valid_until, r.hint \
+             FROM retired_secrets r JOIN pats p USING (pat_id) JOIN users u USING (user_id) WHERE r.digest = $1"
+        ))
+        .await?;
+    let row = link.row(&select, &[&&digest.as_bytes()[..]]).await?;
+    link.keep(row.map(|row| found(&row, *digest)).transpose())
+}
+
+fn found(row: &Row, digest: TokenDigest) -> Result<FoundPat, Failure> {
+    let at = PAT_COLUMNS + USER_COLUMNS;
+    let secret = match rows::optional_time(row, at + 1)? {
+        None => Secret::Current { ends_another: get(row, at)? },
+        Some(valid_until) => Secret::Retired { digest, valid_until, hint: get(row, at + 2)? },
+    };
+    Ok(FoundPat { pat: rows::pat(row)?, owner: rows::user(row, PAT_COLUMNS)?, secret })
+}
+
+async fn rotate(links: &Links, rotation: &Rotation, audit: &AuditEntry) -> Result<RotateOutcome, Failure> {
+    let entry = Entry::of(audit)?;
+    let link = links.link().await?;
+    let lock = link.prepare(LOCK_OWNER).await?;
+    let look = link
+        .prepare(
+            "SELECT p.digest FROM pats p JOIN users u USING (user_id) \
+             WHERE p.pat_id = $1 AND p.revoked_at IS NULL AND p.expires_at > $2 AND u.disabled_at IS NULL FOR NO KEY UPDATE OF p",
+        )
+        .await?;
+    let append = log::append(&link).await?;
+    let name_earlier = link.prepare(NAME_EARLIER).await?;
+    let end_earlier = link.prepare(END_EARLIER).await?;
+    let retire = link
+        .prepare(
+            "INSERT INTO retired_secrets (digest, pat_id, key_id, hint, retired_at, valid_until, until_first_use) \
+             SELECT digest, pat_id, key_id, hint, $2::bigint, LEAST($3::bigint, expires_at), $4::boolean FROM pats WHERE pat_id = $1",
+        )
+        .await?;
+    let name = link
+        .prepare(
+            "INSERT INTO log_secrets (seq, digest, pat_id, valid_until) \
+             SELECT h.seq, r.digest, r.pat_id, r.valid_until FROM retired_secrets r, log_head h WHERE r.digest = $1",
+        )
+        .await?;
+    let update = link
+        .prepare(
+            "UPDATE pats SET digest = $2, key_id = $3, hint = $4, expires_at = $5, rotated_at = $6 WHERE pat_id = $1",
+        )
+        .await?;
+    let trim = link
+        .prepare(
+            "DELETE FROM retired_secrets WHERE digest IN \
+             (SELECT digest FROM retired_secrets WHERE pat_id = $1 ORDER BY retired_at DESC, digest OFFSET $2)",
+        )
+        .await?;
+    let forget = link.prepare("DELETE FROM rotations WHERE pat_id = $1").await?;
+    let remember = link
+        .prepare(
+            "INSERT INTO rotations (pat_id, at, seq, old_valid_until, until_first_use, key_digest, asked_digest, nonce) \
+             SELECT r.pat_id, $2::bigint, h.seq, r.valid_until, $3::boolean, $4::bytea, $5::bytea, $6::bytea \
+             FROM retired_secrets r, log_head h WHERE r.digest = $1 AND $4::bytea IS NOT NULL",
+        )
+        .await?;
+    let append_audit = Entry::statement(&link).await?;
+
+    let (id, at) = (rotation.pat_id, rotation.at.as_microsecond());
+    let ((), _, found) =
+        try_join3(link.batch("BEGIN"), link.row(&lock, &[&id]), link.row(&look, &[&id, &at])).await?;
+    match found {
+        None => return link.undo(RotateOutcome::NotActive).await,
+        Some(row) if bytes::<32>(&row, 0)? != *rotation.replaces.as_bytes() => {
+            return link.undo(RotateOutcome::Changed).await;
+        }
+        Some(_) => {}
+    }
+    let replaces = &rotation.replaces.as_bytes()[..];
+    let digest = &rotation.digest.as_bytes()[..];
+    let key_id = i64::from(rotation.key_id.0);
+    let (expires, until) = (rotation.expires_at.as_microsecond(), rotation.old_valid_until.as_microsecond());
+    let first_use = rotation.until_first_use;
+    let part = |of: fn(&Repeatable) -> &[u8; 32]| rotation.repeatable.as_ref().map(|all| &of(all)[..]);
+    let (key, asked, nonce) =
+        (part(|all| &all.key_digest), part(|all| &all.asked_digest), part(|all| &all.nonce));
+    let kept = i64::try_from(RETIRED_SECRETS).unwrap_or(i64::MAX);
+    // All at once, as in `pats::revoke`: the log's head is not held while this node thinks.
+    let ((seq, _, _), (_, _, _, _), (_, _, (), ())) = try_join3(
+        try_join3(
+            link.row(&append, &[&at, &"retired", &None::<Uuid>]),
+            link.count(&name_earlier, &[&id, &at]),
+            link.count(&end_earlier, &[&id, &at]),
+        ),
+        try_join4(
+            link.count(&retire, &[&id, &at, &until, &first_use]),
+            link.count(&name, &[&replaces]),
+            link.count(&update, &[&id, &digest, &key_id, &rotation.hint, &expires, &at]),
+            link.count(&trim, &[&id, &kept]),
+        ),
+        try_join4(
+            link.count(&forget, &[&id]),
+            link.count(&remember, &[&replaces, &at, &first_use, &key, &asked, &nonce]),
+            entry.append(&link, &append_audit),
+            link.batch(log::TELL_AND_COMMIT),
+        ),
+    )
+    .await?;
+    let seq = log::numbered(seq)?;
+    Ok(link.keep(RotateOutcome::Rotated(seq)))
+}
+
+async fn retire(
+    links: &Links,
+    pat_id: Uuid,
+    at: Timestamp,
+    audit: &AuditEntry,
+) -> Result<Option<u64>, Failure> {
+    let entry = Entry::of(audit)?;
+    let link = links.link().await?;
+    let lock = link.prepare(LOCK_OWNER).await?;
+    let look = link
+        .prepare("SELECT EXISTS (SELECT 1 FROM retired_secrets WHERE pat_id = $1 AND until_first_use)")
+        .await?;
+    let append = log::append(&link).await?;
+    let name_earlier = link.prepare(NAME_EARLIER).await?;
+    let end_earlier = link.prepare(END_EARLIER).await?;
+    let append_audit = Entry::statement(&link).await?;
+
+    let ((), _, found) =
+        try_join3(link.batch("BEGIN"), link.row(&lock, &[&pat_id]), link.row(&look, &[&pat_id])).await?;
+    if !found.map(|row| get::<bool>(&row, 0)).transpose()?.unwrap_or(false) {
+        return link.undo(None).await;
+    }
+    let micros = at.as_microsecond();
+    let (seq, _, _, (), ()) = try_join5(
+        link.row(&append, &[&micros, &"retired", &None::<Uuid>]),
+        link.count(&name_earlier, &[&pat_id, &micros]),
+        link.count(&end_earlier, &[&pat_id, &micros]),
+        entry.append(&link, &append_audit),
+        link.batch(log::TELL_AND_COMMIT),
+    )
+    .await?;
+    let seq = log::numbered(seq)?;
+    Ok(link.keep(Some(seq)))
+}
+
+async fn last(links: &Links, pat_id: Uuid) -> Result<Option<PastRotation>, Failure> {
+    let link = links.link().await?;
+    let select = link
+        .prepare(
+            "SELECT at, seq, old_valid_until, until_first_use, key_digest, asked_digest, nonce FROM rotations WHERE pat_id = $1",
+        )
+        .await?;
+    let read = |row: Row| {
+        Ok(PastRotation {
+            at: time(&row, 0)?,
+            seq: number(&row, 1)?,
+            old_valid_until: time(&row, 2)?,
+            until_first_use: get(&row, 3)?,
+            repeatable: Repeatable {
+                key_digest: bytes(&row, 4)?,
+                asked_digest: bytes(&row, 5)?,
+                nonce: bytes(&row, 6)?,
+            },
+        })
+    };
+    let found = link.row(&select, &[&pat_id]).await?;
+    link.keep(found.map(read).transpose())
+}
+
+async fn forget(links: &Links, before: Timestamp) -> Result<u64, Failure> {
+    let link = links.link().await?;
+    let delete = link.prepare("DELETE FROM rotations WHERE at < $1").await?;
+    let forgotten = link.count(&delete, &[&before.as_microsecond()]).await?;
+    Ok(link.keep(forgotten))
+}
+
+async fn note_use(
+    links: &Links,
+    digest: &TokenDigest,
+    at: Timestamp,
+    since: Timestamp,
+) -> Result<bool, Failure> {
+    let link = links.link().await?;
+    let update = link
+        .prepare(
+            "UPDATE retired_secrets SET used_after_at = $2 WHERE digest = $1 AND (used_after_at IS NULL OR used_after_at < $3)",
+        )
+        .await?;
+    let (at, since) = (at.as_microsecond(), since.as_microsecond());
+    let noted = link.count(&update, &[&&digest.as_bytes()[..], &at, &since]).await?;
+    Ok(link.keep(noted > 0))
+}
+
+#[async_trait]
+impl RotationStore for PostgresStore {
+    async fn pat_by_digest(&self, digest: &TokenDigest) -> Result<Option<FoundPat>, StoreError> {
+        self.links().run(|| by_digest(self.links(), digest)).await
+    }
+
+    async fn rotate_pat(&self, rotation: &Rotation, audit: &AuditEntry) -> Result<RotateOutcome, StoreError> {
+        self.links().run(|| rotate(self.links(), rotation, audit)).await
+    }
+
+    async fn retire_secret(
+        &self,
+        pat_id: Uuid,
+        at: Timestamp,
+        audit: &AuditEntry,
+    ) -> Result<Option<u64>, StoreError> {
+        self.links().run(|| retire(self.links(), pat_id, at, audit)).await
+    }
+
+    async fn last_rotation(&self, pat_id: Uuid) -> Result<Option<PastRotation>, StoreError> {
+        self.links().run(|| last(self.links(), pat_id)).await
+    }
+
+    async fn forget_rotations(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.links().run(|| forget(self.links(), before)).await
+    }
+
+    async fn note_retired_use(
+        &self,
+        digest: &TokenDigest,
+        at: Timestamp,
+        since: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.links().run(|| note_use(self.links(), digest, at, since)).await
+    }
+}

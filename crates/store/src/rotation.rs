@@ -1,0 +1,283 @@
+//! Rotations, within the writer's transaction.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+use trustrelay_authority::{
+    AuditEntry, FoundPat, PastRotation, RETIRED_SECRETS, Repeatable, RotateOutcome, Rotation, RotationStore,
+    Secret, StoreError,
+};
+use trustrelay_token::TokenDigest;
+use uuid::Uuid;
+
+use crate::audit;
+use crate::errors::OrStoreError;
+use crate::log;
+use crate::rows::{self, PAT, PAT_COLUMNS, USER, USER_COLUMNS};
+use crate::sqlite::SqliteStore;
+
+fn by_digest(connection: &Connection, digest: &[u8; 32]) -> Result<Option<FoundPat>, StoreError> {
+    let current = format!(
+        "SELECT {PAT}, {USER}, EXISTS (SELECT 1 FROM retired_secrets r WHERE r.pat_id = p.pat_id AND r.until_first_use) \
+         FROM pats p JOIN users u USING (user_id) WHERE p.digest = ?1"
+    );
+    let found = connection
+        .prepare_cached(&current)
+        .or_store()?
+        .query_row([digest], |row| {
+            Ok(FoundPat {
+                pat: rows::pat(row)?,
+                owner: rows::user(row, PAT_COLUMNS)?,
+                secret: Secret::Current { ends_another: row.get(PAT_COLUMNS + USER_COLUMNS)? },
+            })
+        })
+        .optional()
+        .or_store()?;
+    if found.is_some() {
+        return Ok(found);
+    }
+    let retired = format!(
+        "SELECT {PAT}, {USER}, r.valid_until, r.hint FROM retired_secrets r JOIN pats p USING (pat_id) JOIN users u USING (user_id) \
+         WHERE r.digest = ?1"
+    );
+    connection
+        .prepare_cached(&retired)
+        .or_store()?
+        .query_row([digest], |row| {
+            let at = PAT_COLUMNS + USER_COLUMNS;
+            Ok(FoundPat {
+                pat: rows::pat(row)?,
+                owner: rows::user(row, PAT_COLUMNS)?,
+                secret: Secret::Retired {
+                    digest: TokenDigest::from_bytes(*digest),
+                    valid_until: rows::time(row, at)?,
+                    hint: row.get(at + 1)?,
+                },
+            })
+        })
+        .optional()
+        .or_store()
+}
+
+fn rotate(
+    connection: &Connection,
+    rotation: &Rotation,
+    audit: &AuditEntry,
+) -> Result<RotateOutcome, StoreError> {
+    let (id, at) = (rotation.pat_id.into_bytes(), rotation.at.as_microsecond());
+    let digest: Option<[u8; 32]> = connection
+        .prepare_cached(
+            "SELECT p.digest FROM pats p JOIN users u USING (user_id) \
+             WHERE p.pat_id = ?1 AND p.revoked_at IS NULL AND p.expires_at > ?2 AND u.disabled_at IS NULL",
+        )
+        .or_store()?
+        .query_row(params![id, at], |row| row.get(0))
+        .optional()
+        .or_store()?;
+    match digest {
+        None => return Ok(RotateOutcome::NotActive),
+        Some(digest) if digest != *rotation.replaces.as_bytes() => return Ok(RotateOutcome::Changed),
+        Some(_) => {}
+    }
+    let seq = log::append(connection, rotation.at, "retired", None)?;
+    end_earlier(connection, seq, rotation.pat_id, rotation.at)?;
+    retire_current(connection, seq, rotation)?;
+    connection
+        .prepare_cached(
+            "UPDATE pats SET digest = ?2, key_id = ?3, hint = ?4, expires_at = ?5, rotated_at = ?6 WHERE pat_id = ?1",
+        )
+        .or_store()?
+        .execute(params![
+            id,
+            rotation.digest.as_bytes(),
+            rotation.key_id.0,
+            rotation.hint,
+            rotation.expires_at.as_microsecond(),
+            at,
+        ])
+        .or_store()?;
+    remember(connection, seq, rotation)?;
+    audit::append(connection, audit)?;
+    Ok(RotateOutcome::Rotated(seq))
+}
+
+/// The secret that the token still has becomes one that it had, and the entry names it.
+fn retire_current(connection: &Connection, seq: u64, rotation: &Rotation) -> Result<(), StoreError> {
+    let (id, at) = (rotation.pat_id.into_bytes(), rotation.at.as_microsecond());
+    let until = rotation.old_valid_until.as_microsecond();
+    connection
+        .prepare_cached(
+            "INSERT INTO retired_secrets (digest, pat_id, key_id, hint, retired_at, valid_until, until_first_use) \
+             SELECT digest, pat_id, key_id, hint, ?2, MIN(?3, expires_at), ?4 FROM pats WHERE pat_id = ?1",
+        )
+        .or_store()?
+        .execute(params![id, at, until, rotation.until_first_use])
+        .or_store()?;
+    connection
+        .prepare_cached(
+            "INSERT INTO log_secrets (seq, digest, pat_id, valid_until) \
+             SELECT ?2, digest, pat_id, valid_until FROM retired_secrets WHERE digest = ?1",
+        )
+        .or_store()?
+        .execute(params![rotation.replaces.as_bytes(), seq])
+        .or_store()?;
+    connection
+        .prepare_cached(
+            "DELETE FROM retired_secrets WHERE digest IN \
+             (SELECT digest FROM retired_secrets WHERE pat_id = ?1 ORDER BY retired_at DESC, digest LIMIT -1 OFFSET ?2)",
+        )
+        .or_store()?
+        .execute(params![id, RETIRED_SECRETS])
+        .or_store()?;
+    Ok(())
+}
+
+/// How this rotation can be answered again, if it can. The one before it cannot any more.
+fn remember(connection: &Connection, seq: u64, rotation: &Rotation) -> Result<(), StoreError> {
+    let id = rotation.pat_id.into_bytes();
+    connection
+        .prepare_cached("DELETE FROM rotations WHERE pat_id = ?1")
+        .or_store()?
+        .execute([id])
+        .or_store()?;
+    let Some(repeatable) = &rotation.repeatable else { return Ok(()) };
+    connection
+        .prepare_cached(
+            "INSERT INTO rotations (pat_id, at, seq, old_valid_until, until_first_use, key_digest, asked_digest, nonce) \
+             SELECT ?1, ?2, ?3, valid_until, ?5, ?6, ?7, ?8 FROM retired_secrets WHERE digest = ?4",
+        )
+        .or_store()?
+        .execute(params![
+            id,
+            rotation.at.as_microsecond(),
+            seq,
+            rotation.replaces.as_bytes(),
+            rotation.until_first_use,
+            repeatable.key_digest,
+            repeatable.asked_digest,
+            repeatable.nonce,
+        ])
+        .or_store()?;
+    Ok(())
+}
+
+/// Ends the retired secrets that are still good, and names them in the entry.
+fn end_earlier(connection: &Connection, seq: u64, pat_id: Uuid, at: Timestamp) -> Result<(), StoreError> {
+    let (id, at) = (pat_id.into_bytes(), at.as_microsecond());
+    connection
+        .prepare_cached(
+            "INSERT INTO log_secrets (seq, digest, pat_id, valid_until) \
+             SELECT ?2, digest, pat_id, ?3 FROM retired_secrets WHERE pat_id = ?1 AND valid_until > ?3",
+        )
+        .or_store()?
+        .execute(params![id, seq, at])
+        .or_store()?;
+    connection
+        .prepare_cached(
+            "UPDATE retired_secrets SET valid_until = MIN(valid_until, ?2), until_first_use = 0 \
+             WHERE pat_id = ?1 AND (valid_until > ?2 OR until_first_use)",
+        )
+        .or_store()?
+        .execute(params![id, at])
+        .or_store()?;
+    Ok(())
+}
+
+fn retire(
+    connection: &Connection,
+    pat_id: Uuid,
+    at: Timestamp,
+    audit: &AuditEntry,
+) -> Result<Option<u64>, StoreError> {
+    let waits: bool = connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM retired_secrets WHERE pat_id = ?1 AND until_first_use)")
+        .or_store()?
+        .query_row([pat_id.as_bytes()], |row| row.get(0))
+        .or_store()?;
+    if !waits {
+        return Ok(None);
+    }
+    let seq = log::append(connection, at, "retired", None)?;
+    end_earlier(connection, seq, pat_id, at)?;
+    audit::append(connection, audit)?;
+    Ok(Some(seq))
+}
+
+fn last(connection: &Connection, pat_id: Uuid) -> Result<Option<PastRotation>, StoreError> {
+    connection
+        .prepare_cached(
+            "SELECT at, seq, old_valid_until, until_first_use, key_digest, asked_digest, nonce FROM rotations \
+             WHERE pat_id = ?1",
+        )
+        .or_store()?
+        .query_row([pat_id.as_bytes()], |row| {
+            Ok(PastRotation {
+                at: rows::time(row, 0)?,
+                seq: row.get(1)?,
+                old_valid_until: rows::time(row, 2)?,
+                until_first_use: row.get(3)?,
+                repeatable: Repeatable {
+                    key_digest: row.get(4)?,
+                    asked_digest: row.get(5)?,
+                    nonce: row.get(6)?,
+                },
+            })
+        })
+        .optional()
+        .or_store()
+}
+
+#[async_trait]
+impl RotationStore for SqliteStore {
+    async fn pat_by_digest(&self, digest: &TokenDigest) -> Result<Option<FoundPat>, StoreError> {
+        let digest = *digest.as_bytes();
+        self.threads().read(move |connection| by_digest(connection, &digest)).await
+    }
+
+    async fn rotate_pat(&self, rotation: &Rotation, audit: &AuditEntry) -> Result<RotateOutcome, StoreError> {
+        let (rotation, audit) = (rotation.clone(), audit.clone());
+        self.threads().write(move |connection| rotate(connection, &rotation, &audit)).await
+    }
+
+    async fn retire_secret(
+        &self,
+        pat_id: Uuid,
+        at: Timestamp,
+        audit: &AuditEntry,
+    ) -> Result<Option<u64>, StoreError> {
+        let audit = audit.clone();
+        self.threads().write(move |connection| retire(connection, pat_id, at, &audit)).await
+    }
+
+    async fn last_rotation(&self, pat_id: Uuid) -> Result<Option<PastRotation>, StoreError> {
+        self.threads().read(move |connection| last(connection, pat_id)).await
+    }
+
+    async fn forget_rotations(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.threads()
+            .write(move |connection| {
+                let sql = "DELETE FROM rotations WHERE at < ?1";
+                Ok(connection.execute(sql, [before.as_microsecond()]).or_store()? as u64)
+            })
+            .await
+    }
+
+    async fn note_retired_use(
+        &self,
+        digest: &TokenDigest,
+        at: Timestamp,
+        since: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let digest = *digest.as_bytes();
+        self.threads()
+            .write(move |connection| {
+                let sql = "UPDATE retired_secrets SET used_after_at = ?2 \
+                           WHERE digest = ?1 AND (used_after_at IS NULL OR used_after_at < ?3)";
+                let noted = connection
+                    .execute(sql, params![digest, at.as_microsecond(), since.as_microsecond()])
+                    .or_store()?;
+                Ok(noted > 0)
+            })
+            .await
+    }
+}
