@@ -270,8 +270,8 @@ mod tests {
 
     /// So many stacks, each seen once, below one that was seen as often.
     fn profile(different: usize) -> Profile {
-        let stacks =
-            (0..different).map(|at| format!("hyper::poll;a_function_with_a_long_name_of_its_own_{at} 1"));
+        let long = "long_".repeat(100);
+        let stacks = (0..different).map(|at| format!("hyper::poll;a_function_with_a_{long}name_{at} 1"));
         let stacks = stacks.chain([format!("hyper::poll;writev {different}")]).collect();
         Profile { kind: Kind::Guard, requests_per_second: 1.0, samples: 2 * different, stacks }
     }
