@@ -7,17 +7,18 @@ use anyhow::{Context, Result};
 
 use crate::tools::{npm_packages, python_packages};
 
-/// Installs what can be installed. The bench goes on without the rest, and this says why.
+/// Installs what can be installed. The bench goes on without the rest.
 pub(super) fn install(root: &Path) -> Result<()> {
-    let (from, to) = (root.join("bench/peers"), root.join("target/bench/peers"));
-    let both: [(&str, fn(&Path, &Path) -> Result<()>); 2] =
-        [("better-auth", better_auth), ("contextforge", python_packages)];
-    for (name, packages) in both {
-        let to = to.join(name);
-        fs::create_dir_all(&to).with_context(|| format!("{} cannot be made", to.display()))?;
-        if let Err(error) = packages(&from.join(name), &to) {
-            println!("{name} does not install, and is left out: {error:#}");
-        }
+    try_one(root, "better-auth", better_auth)?;
+    try_one(root, "contextforge", python_packages)
+}
+
+/// Installs one of them. What keeps it from that is said, and is no reason to stop.
+fn try_one(root: &Path, name: &str, packages: impl Fn(&Path, &Path) -> Result<()>) -> Result<()> {
+    let (from, to) = (root.join("bench/peers").join(name), root.join("target/bench/peers").join(name));
+    fs::create_dir_all(&to).with_context(|| format!("{} cannot be made", to.display()))?;
+    if let Err(error) = packages(&from, &to) {
+        println!("{name} does not install, and is left out: {error:#}");
     }
     Ok(())
 }
