@@ -68,6 +68,7 @@ impl Data {
             is_admin: false,
             created_at,
             disabled_at: None,
+            upstreams: None,
         };
         let audit = AuditEntry::new(created_at, Actor::OPERATOR, "account.added").of_user(user_id);
         self.store.insert_user(&user, &audit).await?;

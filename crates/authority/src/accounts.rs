@@ -1,4 +1,4 @@
-//! Accounts: add, disable, enable, and the first one by a one-time link.
+//! Accounts: add, and the first one by a one-time link. What becomes of them is in `admin`.
 
 use std::net::IpAddr;
 
@@ -65,22 +65,6 @@ impl Authority {
         Ok(self.store.has_users().await?)
     }
 
-    /// Disables or enables an account. When disabling is answered, none of its tokens is accepted anywhere. How many
-    /// MCP sessions it ended here.
-    pub async fn set_disabled(&self, email: &str, disabled: bool) -> Result<usize, AuthorityError> {
-        let user = self.account(email).await?;
-        let me = self.me.upgrade().ok_or_else(|| AuthorityError::Internal("shutting down".into()))?;
-        let done = tokio::spawn(async move {
-            let now = me.clock.now();
-            let action = if disabled { "account.disabled" } else { "account.enabled" };
-            let audit = AuditEntry::new(now, Actor::OPERATOR, action).of_user(user.user_id);
-            let at = disabled.then_some(now);
-            let seq = me.store.set_user_disabled(user.user_id, at, now, &audit).await?;
-            me.wait_for_fence(seq.ok_or(AuthorityError::NotFound("account"))?).await
-        });
-        done.await.map_err(|error| AuthorityError::Internal(error.to_string()))?
-    }
-
     /// Opens the one-time set-up, and answers the secret of its link. An earlier one no longer works.
     pub fn open_setup(&self) -> Result<String, AuthorityError> {
         let secret = random_secret()?;
@@ -127,6 +111,7 @@ impl Authority {
             is_admin: new.is_admin,
             created_at: self.clock.now(),
             disabled_at: None,
+            upstreams: None,
         })
     }
 }
@@ -139,7 +124,7 @@ fn added(actor: Actor, user: &UserRecord) -> AuditEntry {
 }
 
 /// An e-mail address as it is kept. Only its shape is checked: whether mail arrives is not known here.
-fn checked_email(email: &str) -> Result<String, AuthorityError> {
+pub(crate) fn checked_email(email: &str) -> Result<String, AuthorityError> {
     let email = email.trim().to_lowercase();
     let fits = email.len() <= 254
         && !email.chars().any(|c| c.is_whitespace() || c.is_control())

@@ -100,6 +100,7 @@ pub struct Authority {
     pub(crate) session_keys: Vec<SessionKey>,
     /// In the same order.
     pub(crate) rotation_keys: Vec<RotationKey>,
+    pub(crate) invite_keys: Vec<SessionKey>,
     pub(crate) index: Index,
     pub(crate) fence: Fence,
     pub(crate) flights: Flights,
@@ -154,6 +155,7 @@ impl Authority {
             keys: secrets.iter().map(ServerSecret::token_key).collect(),
             session_keys: secrets.iter().map(ServerSecret::session_key).collect(),
             rotation_keys: secrets.iter().map(ServerSecret::rotation_key).collect(),
+            invite_keys: secrets.iter().map(ServerSecret::invite_key).collect(),
             index: Index::new(config.index_entries),
             fence: Fence::new(config.lease),
             flights: Flights::default(),

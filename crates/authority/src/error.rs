@@ -68,6 +68,12 @@ impl From<StoreError> for AuthorityError {
             StoreError::TooManyPats(limit) => Self::Conflict(format!(
                 "this account has {limit} active tokens, the most there can be; revoke some that are no longer used"
             )),
+            StoreError::LastAdministrator => Self::Conflict(
+                "this is the last administrator that is enabled; make somebody else one first".into(),
+            ),
+            StoreError::TooManyInvites(limit) => Self::Conflict(format!(
+                "there are {limit} open invitations, the most there can be; take some back that are no longer meant"
+            )),
             StoreError::Unavailable(_) => Self::Unavailable(error),
             StoreError::Corrupt(what) => Self::Internal(what),
         }

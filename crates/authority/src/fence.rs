@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::authority::Authority;
 use crate::error::AuthorityError;
-use crate::record::{Change, LogEntry};
+use crate::record::{Change, LogEntry, UserRecord};
 use crate::store::{Lease, Renewal, Store, StoreError};
 use crate::wait::Silent;
 
@@ -147,8 +147,22 @@ impl Authority {
             if entries.is_empty() {
                 return Ok(());
             }
-            self.apply(&entries)?;
+            let users = self.changed_users(&entries).await?;
+            self.apply(&entries, &users)?;
         }
+    }
+
+    /// The accounts that entries change, as the store has them: not before their entries.
+    async fn changed_users(&self, entries: &[LogEntry]) -> Result<Vec<UserRecord>, StoreError> {
+        let mut users: Vec<UserRecord> = Vec::new();
+        for entry in entries {
+            if let Change::AdminChanged(user_id) | Change::UpstreamsChanged(user_id) = entry.change
+                && !users.iter().any(|user| user.user_id == user_id)
+            {
+                users.extend(self.store.user_by_id(user_id).await?);
+            }
+        }
+        Ok(users)
     }
 
     async fn renew_alone(&self, renewing: &mut Renewing) -> Result<(), StoreError> {
@@ -174,27 +188,31 @@ impl Authority {
                     self.fence.unreported.lock().drain(..lease.cuts.len());
                     return Ok(());
                 }
-                Renewal::Behind(entries) => self.apply(&entries)?,
+                Renewal::Behind(entries) => {
+                    let users = self.changed_users(&entries).await?;
+                    self.apply(&entries, &users)?;
+                }
             }
         }
     }
 
     /// Applies entries, each once and in order. An error if none of them is the next one: the log has a gap.
-    fn apply(&self, entries: &[LogEntry]) -> Result<(), StoreError> {
+    fn apply(&self, entries: &[LogEntry], users: &[UserRecord]) -> Result<(), StoreError> {
         let mut cuts = self.fence.applying.lock();
         let before = self.fence.applied();
         for entry in entries {
             if entry.seq != self.fence.applied() + 1 {
                 continue;
             }
-            self.index.apply(entry);
+            self.index.apply(entry, users);
             let cut = match &entry.change {
                 Change::PatsRevoked(pats) => {
                     pats.iter().map(|pat| self.cut.get().map_or(0, |cut| cut.cut_token(pat.pat_id))).sum()
                 }
                 Change::UserDisabled(user_id) => self.cut.get().map_or(0, |cut| cut.cut_user(*user_id)),
+                Change::UpstreamsChanged(user_id) => self.cut.get().map_or(0, |cut| cut.cut_user(*user_id)),
                 // Sessions belong to the token, which stays.
-                Change::SecretsRetired(_) | Change::UserEnabled(_) => 0,
+                Change::SecretsRetired(_) | Change::UserEnabled(_) | Change::AdminChanged(_) => 0,
             };
             cuts.insert(entry.seq, cut);
             if cut > 0 {

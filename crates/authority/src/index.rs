@@ -106,21 +106,18 @@ impl Index {
             accounts.retain(|account| Arc::strong_count(account) > 1);
         }
         let hash = hash_of_user(owner.user_id);
-        let is_same = |account: &Arc<Account>| {
-            account.user_id == owner.user_id
-                && *account.email == *owner.email
-                && account.is_admin == owner.is_admin
-        };
+        let is_same =
+            |account: &Arc<Account>| account.user_id == owner.user_id && *account.email == *owner.email;
         let found = accounts.find(hash, is_same).cloned();
         let account = found.unwrap_or_else(|| {
-            let (user_id, email, is_admin) = (owner.user_id, owner.email.as_str().into(), owner.is_admin);
-            let account = Arc::new(Account { user_id, email, is_admin, ..Account::default() });
+            let account = Arc::new(account_of(owner));
             accounts.insert_unique(hash, account.clone(), |account| hash_of_user(account.user_id));
             account
         });
         // The store is ahead of this node where it says otherwise: an account that it has as enabled is not refused until
         // the entry arrives. Under the lock: a change that is applied meanwhile has the last word.
         if self.epoch() == epoch {
+            grant(&account, owner);
             match owner.disabled_at {
                 Some(at) => account.standing.end(at),
                 None => account.standing.restore(),
@@ -161,8 +158,9 @@ impl Index {
         }
     }
 
-    /// Applies a change. Afterwards nothing that it names is accepted from this index.
-    pub(crate) fn apply(&self, entry: &LogEntry) {
+    /// Applies a change. Afterwards nothing that it names is accepted from this index. `users`: the accounts that were
+    /// changed, as the store has them since.
+    pub(crate) fn apply(&self, entry: &LogEntry, users: &[UserRecord]) {
         self.epoch.fetch_add(1, Ordering::SeqCst);
         match &entry.change {
             Change::PatsRevoked(pats) => {
@@ -182,6 +180,11 @@ impl Index {
             }
             Change::UserDisabled(user_id) => self.each(*user_id, |account| account.standing.end(entry.at)),
             Change::UserEnabled(user_id) => self.each(*user_id, |account| account.standing.restore()),
+            Change::AdminChanged(user_id) | Change::UpstreamsChanged(user_id) => {
+                if let Some(user) = users.iter().find(|user| user.user_id == *user_id) {
+                    self.each(*user_id, |account| grant(account, user));
+                }
+            }
         }
     }
 
@@ -209,6 +212,20 @@ impl Index {
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.0.read().len()).sum()
     }
+}
+
+/// An account, as its record says. Whether it is enabled is said elsewhere.
+pub(crate) fn account_of(user: &UserRecord) -> Account {
+    let (user_id, email) = (user.user_id, user.email.as_str().into());
+    let account = Account { user_id, email, ..Account::default() };
+    grant(&account, user);
+    account
+}
+
+/// What an account may do, as its record says. Whoever holds it learns of it at once.
+fn grant(account: &Account, user: &UserRecord) {
+    account.role.set_admin(user.is_admin);
+    account.upstreams.hold_to(user.upstreams.as_deref());
 }
 
 fn find<'a>(shard: &'a HashTable<Arc<Principal>>, digest: &TokenDigest) -> Option<&'a Arc<Principal>> {
@@ -268,7 +285,15 @@ mod tests {
         let password_hash = String::new();
         (
             pat,
-            UserRecord { user_id, email, password_hash, is_admin: false, created_at: at, disabled_at: None },
+            UserRecord {
+                user_id,
+                email,
+                password_hash,
+                is_admin: false,
+                created_at: at,
+                disabled_at: None,
+                upstreams: None,
+            },
         )
     }
 

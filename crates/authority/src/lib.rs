@@ -8,6 +8,7 @@
 
 mod accounts;
 mod activity;
+mod admin;
 mod audit;
 mod authority;
 mod clock;
@@ -39,6 +40,10 @@ mod wait;
 
 pub use accounts::{MIN_PASSWORD_CHARS, NewAccount};
 pub use activity::{ACTIVITY_DAYS, Activity, ToolDay};
+pub use admin::{
+    AdminStore, BadCursor, Cursor, INVITE_DAYS, InviteRecord, Invited, Key, MAX_INVITES, MAX_PAGE,
+    PersonChange, Place, UserChange, UserFilter, UserPage,
+};
 pub use audit::{
     AUDIT_BATCH, AUDIT_BEGINNING, Actor, ActorKind, AuditAction, AuditColumns, AuditEnds, AuditEntry,
     AuditExport, AuditFilter, AuditFlaw, AuditLink, AuditLook, AuditPage, AuditPlace, AuditRecord,

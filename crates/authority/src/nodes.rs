@@ -19,7 +19,7 @@ impl Authority {
     /// The nodes, for an administrator. A caller with a token needs the scope `api:read`.
     pub async fn nodes(&self, by: &Principal) -> Result<Nodes, AuthorityError> {
         self.require(by, &Scope::ApiRead)?;
-        if !by.is_admin {
+        if !by.is_admin() {
             return Err(AuthorityError::NotAdministrator);
         }
         self.all_nodes().await

@@ -58,6 +58,8 @@ pub struct UserRecord {
     pub created_at: Timestamp,
     /// When it was disabled, if it is.
     pub disabled_at: Option<Timestamp>,
+    /// The upstreams that it may use, by name; `None`: all.
+    pub upstreams: Option<Vec<String>>,
 }
 
 impl std::fmt::Debug for UserRecord {
@@ -182,7 +184,7 @@ pub struct RetiredSecret {
     pub valid_until: Timestamp,
 }
 
-/// A change that every node must know of. All but the last take power away.
+/// A change that every node must know of. Most take power away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// A token and all that were made with it are revoked: each by all secrets that it has and had.
@@ -193,6 +195,10 @@ pub enum Change {
     UserDisabled(Uuid),
     /// An account is enabled again.
     UserEnabled(Uuid),
+    /// An account may use other upstreams than before.
+    UpstreamsChanged(Uuid),
+    /// An account administers from now on, or no longer.
+    AdminChanged(Uuid),
 }
 
 /// An entry of the log: numbered from 1 without gaps, in commit order.

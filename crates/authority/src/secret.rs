@@ -80,8 +80,16 @@ impl ServerSecret {
     }
 
     pub(crate) fn session_key(&self) -> SessionKey {
+        self.digests("trustrelay browser session v1")
+    }
+
+    pub(crate) fn invite_key(&self) -> SessionKey {
+        self.digests("trustrelay invitation v1")
+    }
+
+    fn digests(&self, purpose: &str) -> SessionKey {
         let mut block = Zeroizing::new([0; 64]);
-        block[..32].copy_from_slice(&self.derive::<32>("trustrelay browser session v1"));
+        block[..32].copy_from_slice(&self.derive::<32>(purpose));
         SessionKey(<Hmac<Sha256> as KeyInit>::new((&*block).into()))
     }
 }
@@ -124,6 +132,7 @@ impl RotationKey {
 }
 
 /// Digests the values of session cookies.
+/// Digests secrets of 32 random bytes: the values of session cookies, and what is in links.
 pub(crate) struct SessionKey(Hmac<Sha256>);
 
 impl SessionKey {

@@ -17,6 +17,7 @@ use crate::accounts::check_password;
 use crate::audit::{Actor, ActorKind, AuditEntry, By};
 use crate::authority::Authority;
 use crate::error::AuthorityError;
+use crate::index::account_of;
 use crate::record::{SessionRecord, UserRecord};
 
 /// What the `session` cookie holds.
@@ -223,12 +224,7 @@ impl Authority {
             if let Some((session, user)) = self.store.session_by_digest(&digest).await? {
                 let good = session.expires_at > self.clock.now() && user.disabled_at.is_none();
                 return Ok(good.then(|| {
-                    let account = trustrelay_token::Account {
-                        user_id: user.user_id,
-                        email: user.email.into(),
-                        is_admin: user.is_admin,
-                        ..Default::default()
-                    };
+                    let account = account_of(&user);
                     Principal::with_session(Arc::new(account), session.expires_at)
                 }));
             }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use uuid::Uuid;
 
+use crate::admin::AdminStore;
 use crate::audit::{AuditEntry, AuditStore};
 use crate::limits::UnusedStore;
 use crate::record::{KeptActivity, LogEntry, PatRecord, SessionRecord, TokenCalls, Usage, UserRecord};
@@ -40,6 +41,12 @@ pub enum StoreError {
     /// The account has as many active tokens as it may have.
     #[error("the account has {0} active tokens already")]
     TooManyPats(u64),
+    /// None that is enabled would be left who administers.
+    #[error("the last administrator that is enabled stays one")]
+    LastAdministrator,
+    /// There are as many open invitations as there may be.
+    #[error("there are {0} open invitations already")]
+    TooManyInvites(u64),
     /// The store does not answer; it may later.
     #[error("the store does not answer: {0}")]
     Unavailable(String),
@@ -116,7 +123,7 @@ pub struct RevokeOutcome {
 /// that [`StoreError::Unavailable`] may leave a change done whose answer was lost. Times have microseconds. What takes an
 /// [`AuditEntry`] appends it to the audit log in the same transaction, if it changes anything.
 #[async_trait]
-pub trait Store: AuditStore + RotationStore + UnusedStore {
+pub trait Store: AdminStore + AuditStore + RotationStore + UnusedStore {
     /// Adds an account. [`StoreError::EmailTaken`] if the address (compared as given) is in use.
     async fn insert_user(&self, user: &UserRecord, audit: &AuditEntry) -> Result<(), StoreError>;
     /// Adds an account if there is none at all; `false` if there is one.
@@ -131,7 +138,8 @@ pub trait Store: AuditStore + RotationStore + UnusedStore {
     async fn has_users(&self) -> Result<bool, StoreError>;
     /// Disables (with a time) or enables (`None`) an account and ends its browser sessions when disabling. The number
     /// of the log entry of the last such change: an account that already is so is not changed again, but its entry is named.
-    /// `None` if there is no such account. An account that never was disabled and is enabled names entry 0.
+    /// `None` if there is no such account. An account that never was changed and is enabled names entry 0.
+    /// [`StoreError::LastAdministrator`] if none that is enabled would be left.
     async fn set_user_disabled(
         &self,
         user_id: Uuid,

@@ -6,6 +6,7 @@
 //! [`PostgresStore`]: one database for any number of nodes.
 
 mod activity;
+mod admin;
 mod archive;
 mod audit;
 mod audit_page;
@@ -18,6 +19,7 @@ mod pats;
 mod postgres;
 mod rotation;
 mod rows;
+mod search;
 mod sqlite;
 mod threads;
 mod unused;

@@ -13,9 +13,10 @@ use crate::limits::Kept;
 
 pub(crate) const PAT: &str = "p.pat_id, p.user_id, p.name, p.hint, p.scopes, p.digest, p.key_id, p.parent_id, p.created_at, p.expires_at, \
      p.revoked_at, p.last_used_at, p.rotated_at, p.allowed_networks, p.requests_per_minute, p.unused_days";
-pub(crate) const USER: &str = "u.user_id, u.email, u.password_hash, u.is_admin, u.created_at, u.disabled_at";
+pub(crate) const USER: &str =
+    "u.user_id, u.email, u.password_hash, u.is_admin, u.created_at, u.disabled_at, u.upstreams";
 /// How many columns [`USER`] has.
-pub(crate) const USER_COLUMNS: usize = 6;
+pub(crate) const USER_COLUMNS: usize = 7;
 /// How many columns [`PAT`] has.
 pub(crate) const PAT_COLUMNS: usize = 16;
 
@@ -81,7 +82,13 @@ pub(crate) fn user(row: &Row<'_>, skip: usize) -> rusqlite::Result<UserRecord> {
         is_admin: row.get(skip + 3)?,
         created_at: time(row, skip + 4)?,
         disabled_at: optional_time(row, skip + 5)?,
+        upstreams: row.get::<_, Option<String>>(skip + 6)?.map(names),
     })
+}
+
+/// The names that are kept in one text.
+pub(crate) fn names(text: String) -> Vec<String> {
+    text.split_ascii_whitespace().map(str::to_owned).collect()
 }
 
 /// A browser session, from its four columns.

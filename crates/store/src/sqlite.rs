@@ -14,6 +14,7 @@ use trustrelay_authority::{
 use uuid::Uuid;
 
 use crate::activity::{activity, forget_calls, record_calls};
+use crate::admin::spare_the_last_administrator;
 use crate::audit;
 use crate::errors::OrStoreError;
 use crate::leases;
@@ -49,10 +50,14 @@ impl SqliteStore {
     }
 }
 
-fn insert_user(connection: &Connection, user: &UserRecord, audit: &AuditEntry) -> Result<(), StoreError> {
+pub(crate) fn insert_user(
+    connection: &Connection,
+    user: &UserRecord,
+    audit: &AuditEntry,
+) -> Result<(), StoreError> {
     let inserted = connection
         .prepare_cached(
-            "INSERT INTO users (user_id, email, password_hash, is_admin, created_at, disabled_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+            "INSERT INTO users (user_id, email, password_hash, is_admin, created_at, disabled_at, upstreams) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
              ON CONFLICT (email) DO NOTHING",
         )
         .or_store()?
@@ -63,6 +68,7 @@ fn insert_user(connection: &Connection, user: &UserRecord, audit: &AuditEntry) -
             user.is_admin,
             user.created_at.as_microsecond(),
             user.disabled_at.map(Timestamp::as_microsecond),
+            user.upstreams.as_ref().map(|names| names.join(" ")),
         ])
         .or_store()?;
     if inserted == 0 { Err(StoreError::EmailTaken) } else { audit::append(connection, audit) }
@@ -111,6 +117,9 @@ fn set_user_disabled(
         None => return Ok(None),
         Some((is_disabled, seq)) if is_disabled == at.is_some() => return Ok(Some(seq)),
         Some(_) => {}
+    }
+    if at.is_some() {
+        spare_the_last_administrator(connection, user_id)?;
     }
     let seq = append(connection, now, if at.is_some() { "disabled" } else { "enabled" }, Some(user_id))?;
     connection

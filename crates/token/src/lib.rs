@@ -26,6 +26,6 @@ pub use digest::{DigestKey, KeyId, TokenDigest};
 pub use format::{MalformedToken, PREFIX, RandomSourceFailed, TOKEN_LEN, Token};
 pub use limits::{Beyond, Limits};
 pub use network::{BadNetwork, Network, Quoted};
-pub use principal::{Account, Pat, Principal, Standing};
+pub use principal::{Account, Pat, Principal, Role, Standing, Upstreams};
 pub use scope::{BadScope, Reach, Scope, ScopeSet, UpstreamName};
 pub use verifier::{Denied, Verification, Verifier};

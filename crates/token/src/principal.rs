@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
 use smol_str::{SmolStr, format_smolstr};
@@ -57,6 +57,35 @@ impl fmt::Debug for Standing {
     }
 }
 
+/// Whether an account administers this TrustRelay.
+#[derive(Debug, Default)]
+pub struct Role(AtomicBool);
+
+impl Role {
+    /// From now on, for all who hold it.
+    pub fn set_admin(&self, is_admin: bool) {
+        self.0.store(is_admin, Ordering::SeqCst);
+    }
+}
+
+/// The upstreams that an account may use: all, unless it is held to some.
+#[derive(Debug, Default)]
+pub struct Upstreams(RwLock<Option<Box<[Box<str>]>>>);
+
+impl Upstreams {
+    /// From now on, for all who hold it: only those of these names; `None`: all.
+    pub fn hold_to(&self, names: Option<&[String]>) {
+        let names = names.map(|names| names.iter().map(|name| name.as_str().into()).collect());
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = names;
+    }
+
+    /// Whether one of this name is among them.
+    pub fn allow(&self, upstream: &str) -> bool {
+        let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        names.as_ref().is_none_or(|names| names.iter().any(|name| **name == *upstream))
+    }
+}
+
 /// An account: what its credentials have in common.
 #[derive(Debug, Default)]
 pub struct Account {
@@ -64,10 +93,19 @@ pub struct Account {
     pub user_id: Uuid,
     /// Its e-mail address.
     pub email: Box<str>,
-    /// Whether it administers this TrustRelay.
-    pub is_admin: bool,
+    /// Whether it administers this TrustRelay, at this moment.
+    pub role: Role,
+    /// Which upstreams it may use, at this moment.
+    pub upstreams: Upstreams,
     /// Whether it is enabled, at this moment.
     pub standing: Standing,
+}
+
+impl Account {
+    /// Whether it administers this TrustRelay.
+    pub fn is_admin(&self) -> bool {
+        self.role.0.load(Ordering::SeqCst)
+    }
 }
 
 /// The personal access token that a request came with, as far as its owner may know it again.
@@ -236,5 +274,17 @@ mod tests {
         assert!(!other.stands());
         account.standing.restore();
         assert_eq!((held.stands(), other.stands()), (false, true));
+    }
+
+    #[test]
+    fn an_account_may_use_all_upstreams_until_it_is_held_to_some() {
+        let upstreams = Upstreams::default();
+        assert!(upstreams.allow("github") && upstreams.allow("wiki"));
+        upstreams.hold_to(Some(&["github".to_owned()]));
+        assert!(upstreams.allow("github") && !upstreams.allow("wiki") && !upstreams.allow("git"));
+        upstreams.hold_to(Some(&[]));
+        assert!(!upstreams.allow("github"));
+        upstreams.hold_to(None);
+        assert!(upstreams.allow("wiki"));
     }
 }

@@ -140,7 +140,7 @@ impl Authority {
 
     fn require_administrator(&self, by: &Principal) -> Result<(), AuthorityError> {
         self.require(by, &Scope::ApiRead)?;
-        if by.is_admin { Ok(()) } else { Err(AuthorityError::NotAdministrator) }
+        if by.is_admin() { Ok(()) } else { Err(AuthorityError::NotAdministrator) }
     }
 
     async fn audit(&self, look: AuditLook) -> Result<AuditPage, AuthorityError> {

@@ -33,6 +33,7 @@ pub(super) fn user(email: &str) -> UserRecord {
         is_admin: false,
         created_at: at(0),
         disabled_at: None,
+        upstreams: None,
     }
 }
 

@@ -12,6 +12,7 @@
 
 pub mod accounts;
 pub mod activity;
+pub mod admin;
 pub mod audit;
 pub mod audit_log;
 mod gate;
@@ -83,6 +84,21 @@ macro_rules! store_contract {
                 calls_of_unknown_tokens_are_passed_over
                 notes_that_come_at_once_are_all_counted
                 where_a_token_was_last_used_from_is_kept_until_it_is_known_better
+            }
+            admin {
+                an_invitation_reads_back_until_it_expires
+                a_second_invitation_of_an_address_takes_the_place_of_the_first
+                an_invitation_of_an_account_or_beyond_the_limit_is_refused
+                an_invitation_is_accepted_once
+                of_many_who_accept_at_once_one_does
+                what_cannot_be_accepted_any_more_makes_no_account
+                an_invitation_is_taken_back_once
+                an_account_s_role_and_upstreams_are_changed_by_entries_of_the_log
+                what_is_so_already_and_who_is_not_there_make_no_entry
+                the_last_administrator_stays
+                of_many_administrators_who_go_at_once_one_stays
+                people_are_listed_page_by_page
+                people_are_found_by_address_role_and_state
             }
             audit {
                 each_change_is_told_once
@@ -179,6 +195,7 @@ mod tests {
         for text in [
             include_str!("accounts.rs"),
             include_str!("activity.rs"),
+            include_str!("admin.rs"),
             include_str!("audit.rs"),
             include_str!("audit_log.rs"),
             include_str!("tokens.rs"),

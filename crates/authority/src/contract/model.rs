@@ -212,6 +212,7 @@ impl Known {
             is_admin: self.random.chance(50),
             created_at: self.near(),
             disabled_at: None,
+            upstreams: None,
         }
     }
 

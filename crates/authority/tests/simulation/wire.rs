@@ -264,6 +264,59 @@ impl RotationStore for Wire {
 }
 
 #[async_trait]
+impl AdminStore for Wire {
+    async fn change_user(
+        &self,
+        user_id: Uuid,
+        change: &UserChange,
+        now: Timestamp,
+        audit: &AuditEntry,
+    ) -> Result<Option<u64>, StoreError> {
+        self.change(self.store().change_user(user_id, change, now, audit)).await
+    }
+
+    async fn insert_invite(
+        &self,
+        invite: &InviteRecord,
+        limit: u64,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError> {
+        self.store().insert_invite(invite, limit, audit).await
+    }
+
+    async fn invite_by_digest(&self, digest: &[u8; 32]) -> Result<Option<InviteRecord>, StoreError> {
+        self.store().invite_by_digest(digest).await
+    }
+
+    async fn invites(&self, now: Timestamp) -> Result<Vec<InviteRecord>, StoreError> {
+        self.store().invites(now).await
+    }
+
+    async fn delete_invite(&self, invite_id: Uuid, audit: &AuditEntry) -> Result<bool, StoreError> {
+        self.store().delete_invite(invite_id, audit).await
+    }
+
+    async fn accept_invite(
+        &self,
+        digest: &[u8; 32],
+        user: &UserRecord,
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError> {
+        self.store().accept_invite(digest, user, audit).await
+    }
+
+    async fn search_users(
+        &self,
+        filter: &UserFilter,
+        after: Option<&Cursor>,
+        limit: u64,
+        now: Timestamp,
+    ) -> Result<UserPage, StoreError> {
+        self.store().search_users(filter, after, limit, now).await
+    }
+}
+
+#[async_trait]
 impl Store for Wire {
     async fn revoke_pats(
         &self,

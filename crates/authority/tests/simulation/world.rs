@@ -65,6 +65,7 @@ impl World {
                 is_admin: false,
                 created_at: command.authority.clock().now(),
                 disabled_at: None,
+                upstreams: None,
             };
             database.store.insert_user(&user, &AUDIT).await.expect("added");
             user_ids.push(user.user_id);

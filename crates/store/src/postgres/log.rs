@@ -67,6 +67,8 @@ pub(super) fn entries(rows: &[Row]) -> Result<Vec<LogEntry>, Failure> {
                 "revoked" => Change::PatsRevoked(Vec::new()),
                 "retired" => Change::SecretsRetired(Vec::new()),
                 "disabled" => Change::UserDisabled(get(row, 3)?),
+                "upstreams" => Change::UpstreamsChanged(get(row, 3)?),
+                "admin" => Change::AdminChanged(get(row, 3)?),
                 "enabled" => Change::UserEnabled(get(row, 3)?),
                 other => return Err(corrupt(format!("log entry {seq} is of the unknown kind `{other}`"))),
             };

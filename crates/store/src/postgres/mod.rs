@@ -4,6 +4,7 @@
 //! on which something went wrong is closed; the next one finds the database again, wherever it is by then.
 
 mod activity;
+mod admin;
 mod audit;
 mod errors;
 mod leases;

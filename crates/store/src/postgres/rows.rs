@@ -10,12 +10,14 @@ use trustrelay_token::{KeyId, Limits, TokenDigest};
 
 use super::errors::Failure;
 use crate::limits::Kept;
+use crate::rows::names;
 
 pub(super) const PAT: &str = "p.pat_id, p.user_id, p.name, p.hint, p.scopes, p.digest, p.key_id, p.parent_id, p.created_at, p.expires_at, \
      p.revoked_at, p.last_used_at, p.rotated_at, p.allowed_networks, p.requests_per_minute, p.unused_days";
-pub(super) const USER: &str = "u.user_id, u.email, u.password_hash, u.is_admin, u.created_at, u.disabled_at";
+pub(super) const USER: &str =
+    "u.user_id, u.email, u.password_hash, u.is_admin, u.created_at, u.disabled_at, u.upstreams";
 /// How many columns [`USER`] has.
-pub(super) const USER_COLUMNS: usize = 6;
+pub(super) const USER_COLUMNS: usize = 7;
 /// How many columns [`PAT`] has.
 pub(super) const PAT_COLUMNS: usize = 16;
 
@@ -89,6 +91,7 @@ pub(super) fn user(row: &Row, skip: usize) -> Result<UserRecord, Failure> {
         is_admin: get(row, skip + 3)?,
         created_at: time(row, skip + 4)?,
         disabled_at: optional_time(row, skip + 5)?,
+        upstreams: get::<Option<String>>(row, skip + 6)?.map(names),
     })
 }
 

@@ -2,36 +2,72 @@
 
 use futures_util::future::{try_join, try_join3, try_join5};
 use jiff::Timestamp;
+use tokio_postgres::Statement;
 use tokio_postgres::types::ToSql;
 use trustrelay_authority::{AuditEntry, StoreError, UserRecord};
 use uuid::Uuid;
 
+use super::admin::{lock_administrators, locked};
 use super::audit::Entry;
 use super::errors::Failure;
-use super::link::Links;
+use super::link::{Link, Links};
 use super::log;
-use super::rows::{self, USER, get, number};
+use super::rows::{self, USER};
 
 pub(super) async fn insert(links: &Links, user: &UserRecord, audit: &AuditEntry) -> Result<(), Failure> {
     let entry = Entry::of(audit)?;
     let link = links.link().await?;
     let append = Entry::statement(&link).await?;
-    let insert = link
-        .prepare(
-            "INSERT INTO users (user_id, email, password_hash, is_admin, created_at, disabled_at) VALUES ($1, $2, $3, $4, $5, $6) \
-             ON CONFLICT (email) DO NOTHING",
-        )
-        .await?;
-    let (created, disabled) =
-        (user.created_at.as_microsecond(), user.disabled_at.map(Timestamp::as_microsecond));
-    let values: [&(dyn ToSql + Sync); 6] =
-        [&user.user_id, &user.email, &user.password_hash, &user.is_admin, &created, &disabled];
+    let insert = insertion(&link).await?;
+    let row = NewRow::of(user);
+    let values = row.values();
     let ((), inserted) = try_join(link.batch("BEGIN"), link.count(&insert, &values)).await?;
     if inserted == 0 {
         return link.undo(Err(StoreError::EmailTaken.into())).await?;
     }
     try_join(entry.append(&link, &append), link.batch("COMMIT")).await?;
     link.keep(Ok(()))
+}
+
+/// Adds an account if nobody has its address: the values of a [`NewRow`].
+pub(super) async fn insertion(link: &Link) -> Result<Statement, Failure> {
+    link.prepare(
+        "INSERT INTO users (user_id, email, password_hash, is_admin, created_at, disabled_at, upstreams) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (email) DO NOTHING",
+    )
+    .await
+}
+
+/// An account on its way into the table.
+pub(super) struct NewRow<'a> {
+    user: &'a UserRecord,
+    created: i64,
+    disabled: Option<i64>,
+    upstreams: Option<String>,
+}
+
+impl<'a> NewRow<'a> {
+    pub(super) fn of(user: &'a UserRecord) -> Self {
+        Self {
+            user,
+            created: user.created_at.as_microsecond(),
+            disabled: user.disabled_at.map(Timestamp::as_microsecond),
+            upstreams: user.upstreams.as_ref().map(|names| names.join(" ")),
+        }
+    }
+
+    pub(super) fn values(&self) -> [&(dyn ToSql + Sync); 7] {
+        let user = self.user;
+        [
+            &user.user_id,
+            &user.email,
+            &user.password_hash,
+            &user.is_admin,
+            &self.created,
+            &self.disabled,
+            &self.upstreams,
+        ]
+    }
 }
 
 pub(super) async fn insert_first(
@@ -44,14 +80,13 @@ pub(super) async fn insert_first(
     let append = Entry::statement(&link).await?;
     let insert = link
         .prepare(
-            "INSERT INTO users (user_id, email, password_hash, is_admin, created_at, disabled_at) SELECT $1, $2, $3, $4, $5, $6 \
+            "INSERT INTO users (user_id, email, password_hash, is_admin, created_at, disabled_at, upstreams) \
+             SELECT $1, $2, $3, $4, $5, $6, $7 \
              WHERE NOT EXISTS (SELECT 1 FROM users)",
         )
         .await?;
-    let (created, disabled) =
-        (user.created_at.as_microsecond(), user.disabled_at.map(Timestamp::as_microsecond));
-    let values: [&(dyn ToSql + Sync); 6] =
-        [&user.user_id, &user.email, &user.password_hash, &user.is_admin, &created, &disabled];
+    let row = NewRow::of(user);
+    let values = row.values();
     // The lock keeps out everyone who adds an account: there is no row yet that could be locked instead.
     let ((), inserted) = try_join(
         link.batch("BEGIN; LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE"),
@@ -109,11 +144,7 @@ pub(super) async fn set_disabled(
     let entry = Entry::of(audit)?;
     let link = links.link().await?;
     let append_audit = Entry::statement(&link).await?;
-    let lock = link
-        .prepare(
-            "SELECT disabled_at IS NOT NULL, changed_seq FROM users WHERE user_id = $1 FOR NO KEY UPDATE",
-        )
-        .await?;
+    let lock = lock_administrators(&link).await?;
     let append = log::append(&link).await?;
     let update = link
         .prepare(
@@ -122,11 +153,13 @@ pub(super) async fn set_disabled(
         .await?;
     let sign_out = link.prepare("DELETE FROM browser_sessions WHERE user_id = $1 AND $2").await?;
 
-    let ((), found) = try_join(link.batch("BEGIN"), link.row(&lock, &[&user_id])).await?;
-    let Some(found) = found else { return link.undo(None).await };
-    if get::<bool>(&found, 0)? == at.is_some() {
-        let seq = number(&found, 1)?;
-        return link.undo(Some(seq)).await;
+    let ((), found) = try_join(link.batch("BEGIN"), link.rows(&lock, &[&user_id])).await?;
+    let Some(own) = locked(&found, user_id)? else { return link.undo(None).await };
+    if own.is_disabled == at.is_some() {
+        return link.undo(Some(own.changed_seq)).await;
+    }
+    if own.is_last && at.is_some() {
+        return link.undo(Err(StoreError::LastAdministrator.into())).await?;
     }
     let kind = if at.is_some() { "disabled" } else { "enabled" };
     // All at once: the log's head is not held while this node thinks.

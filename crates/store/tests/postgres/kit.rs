@@ -51,6 +51,7 @@ pub async fn added(store: &PostgresStore) -> UserRecord {
         is_admin: false,
         created_at: jiff::Timestamp::UNIX_EPOCH,
         disabled_at: None,
+        upstreams: None,
     };
     store.insert_user(&user, &AUDIT).await.expect("added");
     user

@@ -83,6 +83,7 @@ pub fn user(email: &str) -> UserRecord {
         is_admin: false,
         created_at: Timestamp::from_microsecond(1_775_563_200_000_001).expect("in range"),
         disabled_at: None,
+        upstreams: None,
     }
 }
 

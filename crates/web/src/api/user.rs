@@ -18,7 +18,11 @@ pub(crate) struct User {
 
 impl User {
     pub(crate) fn of(principal: &Principal) -> Self {
-        Self { user_id: principal.user_id, email: principal.email.to_string(), is_admin: principal.is_admin }
+        Self {
+            user_id: principal.user_id,
+            email: principal.email.to_string(),
+            is_admin: principal.is_admin(),
+        }
     }
 }
 

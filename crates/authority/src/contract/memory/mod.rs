@@ -1,6 +1,7 @@
 //! A store in memory: the plain model of what a store does, with places where a test can hold it up or break it.
 //! It looks through everything for everything, so that it can be checked by reading.
 
+mod admin;
 mod audit;
 mod calls;
 mod rotation;
@@ -16,11 +17,13 @@ use jiff::civil::Date;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
+use self::admin::spare_the_last_administrator;
 use self::audit::append;
 use self::calls::{add_up, day_of, newest_first, of};
 use self::rotation::Retired;
 use super::gate::Gate;
 use super::nodes::{Node, StoreClock};
+use crate::admin::InviteRecord;
 use crate::audit::AuditEntry;
 use crate::record::{
     Call, Change, DayCalls, KeptActivity, LogEntry, PatRecord, RevokedPat, SessionRecord, TokenCalls, Usage,
@@ -50,6 +53,7 @@ struct Data {
     /// Of each token, the earliest first.
     retired: Vec<Retired>,
     rotations: HashMap<Uuid, PastRotation>,
+    invites: Vec<InviteRecord>,
 }
 
 /// See the module.
@@ -203,12 +207,16 @@ impl Store for MemoryStore {
     ) -> Result<Option<u64>, StoreError> {
         let mut data = self.data()?;
         let seq = head(&data) + 1;
-        let Some(user) = data.users.iter_mut().find(|user| user.user_id == user_id) else {
+        let Some(user) = data.users.iter().find(|user| user.user_id == user_id) else {
             return Ok(None);
         };
         if user.disabled_at.is_some() == at.is_some() {
             return Ok(Some(data.user_seq.get(&user_id).copied().unwrap_or(0)));
         }
+        if at.is_some() {
+            spare_the_last_administrator(&data, user_id)?;
+        }
+        let user = data.users.iter_mut().find(|user| user.user_id == user_id).expect("there");
         user.disabled_at = at;
         let change = if at.is_some() { Change::UserDisabled(user_id) } else { Change::UserEnabled(user_id) };
         data.log.push(LogEntry { seq, at: now, change });

@@ -1,0 +1,27 @@
+//! What administrators do: people, everybody's tokens, and the policy.
+//!
+//! Every verb asks first whether the caller is an administrator, and says nothing else to who is not. A token needs `api`, or `api:read` to
+//! look; and `tokens` beside it for what lists, makes or ends credentials, as everywhere.
+
+mod cursor;
+mod invites;
+mod people;
+mod store;
+
+use trustrelay_token::{Principal, Scope};
+
+pub use cursor::{BadCursor, Cursor, Key};
+pub use invites::{INVITE_DAYS, Invited, MAX_INVITES};
+pub use people::{PersonChange, Place};
+pub use store::{AdminStore, InviteRecord, MAX_PAGE, UserChange, UserFilter, UserPage};
+
+use crate::authority::Authority;
+use crate::error::AuthorityError;
+
+impl Authority {
+    /// Refuses who is no administrator, or whose credential does not hold each of `scopes`.
+    pub(crate) fn require_admin(&self, by: &Principal, scopes: &[Scope]) -> Result<(), AuthorityError> {
+        scopes.iter().try_for_each(|scope| self.require(by, scope))?;
+        if by.is_admin() { Ok(()) } else { Err(AuthorityError::NotAdministrator) }
+    }
+}

@@ -1,0 +1,32 @@
+-- What administrators decide (trustrelay-authority, module admin). upstreams: names, separated by spaces, that the account may use; NULL: all.
+ALTER TABLE users ADD COLUMN upstreams TEXT;
+CREATE INDEX users_by_age ON users (created_at DESC, user_id DESC);
+-- Those who must not all go.
+CREATE INDEX users_who_administer ON users (user_id) WHERE is_admin AND disabled_at IS NULL;
+
+-- digest: of the secret in the link. created_by: NULL, if it was the operator.
+CREATE TABLE invites (
+  invite_id  UUID PRIMARY KEY,
+  digest     BYTEA NOT NULL UNIQUE,
+  email      TEXT NOT NULL UNIQUE,
+  is_admin   BOOLEAN NOT NULL,
+  created_by UUID,
+  created_at BIGINT NOT NULL,
+  expires_at BIGINT NOT NULL
+);
+
+-- One row, whose version goes up with each change; entry: JSON.
+CREATE TABLE policy (
+  one     BOOLEAN PRIMARY KEY DEFAULT TRUE CHECK (one),
+  version BIGINT NOT NULL,
+  entry   TEXT NOT NULL
+);
+INSERT INTO policy (version, entry) VALUES (0, '{}');
+
+-- All tokens, in each order in which they are searched through.
+CREATE INDEX pats_by_age ON pats (created_at, pat_id);
+CREATE INDEX pats_by_name ON pats (lower(name COLLATE "C"), pat_id);
+CREATE INDEX pats_by_hint ON pats (hint);
+CREATE INDEX pats_by_expiry ON pats (expires_at, pat_id) WHERE revoked_at IS NULL;
+CREATE INDEX pats_by_use ON pats (coalesce(last_used_at, created_at), pat_id) WHERE revoked_at IS NULL;
+CREATE INDEX pats_revoked ON pats (created_at, pat_id) WHERE revoked_at IS NOT NULL;

@@ -1,0 +1,229 @@
+//! What administrators decide. The writer is alone in its transaction, so two at once cannot take the last two administrators away.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+use trustrelay_authority::{
+    AdminStore, AuditEntry, Cursor, InviteRecord, StoreError, UserChange, UserFilter, UserPage, UserRecord,
+};
+use uuid::Uuid;
+
+use crate::audit;
+use crate::errors::OrStoreError;
+use crate::log::append;
+use crate::rows::{self, USER, USER_COLUMNS};
+use crate::search::{Given, users};
+use crate::sqlite::{SqliteStore, insert_user};
+
+const INVITE: &str = "invite_id, digest, email, is_admin, created_by, created_at, expires_at";
+
+fn invite(row: &Row<'_>) -> rusqlite::Result<InviteRecord> {
+    Ok(InviteRecord {
+        invite_id: rows::id(row, 0)?,
+        digest: row.get(1)?,
+        email: row.get(2)?,
+        is_admin: row.get(3)?,
+        created_by: row.get::<_, Option<[u8; 16]>>(4)?.map(Uuid::from_bytes),
+        created_at: rows::time(row, 5)?,
+        expires_at: rows::time(row, 6)?,
+    })
+}
+
+fn insert_invite(
+    connection: &Connection,
+    invite: &InviteRecord,
+    limit: u64,
+    audit: &AuditEntry,
+) -> Result<(), StoreError> {
+    let taken = "SELECT EXISTS (SELECT 1 FROM users WHERE email = ?1)";
+    if connection.query_row(taken, [&invite.email], |row| row.get(0)).or_store()? {
+        return Err(StoreError::EmailTaken);
+    }
+    let now = invite.created_at.as_microsecond();
+    let others: u64 = connection
+        .query_row(
+            "SELECT COUNT(*) FROM invites WHERE email <> ?1 AND expires_at > ?2",
+            params![invite.email, now],
+            |row| row.get(0),
+        )
+        .or_store()?;
+    if others >= limit {
+        return Err(StoreError::TooManyInvites(others));
+    }
+    let old = "DELETE FROM invites WHERE email = ?1 OR expires_at <= ?2";
+    connection.execute(old, params![invite.email, now]).or_store()?;
+    connection
+        .execute(
+            &format!("INSERT INTO invites ({INVITE}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"),
+            params![
+                invite.invite_id.as_bytes(),
+                invite.digest,
+                invite.email,
+                invite.is_admin,
+                invite.created_by.map(Uuid::into_bytes),
+                now,
+                invite.expires_at.as_microsecond(),
+            ],
+        )
+        .or_store()?;
+    audit::append(connection, audit)
+}
+
+fn accept_invite(
+    connection: &Connection,
+    digest: &[u8; 32],
+    user: &UserRecord,
+    audit: &AuditEntry,
+) -> Result<bool, StoreError> {
+    let sql = "DELETE FROM invites WHERE digest = ?1 AND expires_at > ?2";
+    if connection.execute(sql, params![digest, user.created_at.as_microsecond()]).or_store()? == 0 {
+        return Ok(false);
+    }
+    insert_user(connection, user, audit)?;
+    Ok(true)
+}
+
+/// Refuses if the account is the only one that administers and is enabled.
+pub(crate) fn spare_the_last_administrator(connection: &Connection, user_id: Uuid) -> Result<(), StoreError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM users WHERE user_id = ?1 AND is_admin AND disabled_at IS NULL) \
+               AND NOT EXISTS (SELECT 1 FROM users WHERE user_id <> ?1 AND is_admin AND disabled_at IS NULL)";
+    if connection.query_row(sql, [user_id.as_bytes()], |row| row.get(0)).or_store()? {
+        Err(StoreError::LastAdministrator)
+    } else {
+        Ok(())
+    }
+}
+
+fn change_user(
+    connection: &Connection,
+    user_id: Uuid,
+    change: &UserChange,
+    now: Timestamp,
+    audit: &AuditEntry,
+) -> Result<Option<u64>, StoreError> {
+    let id = user_id.as_bytes();
+    let (kind, column, value) = match change {
+        UserChange::Admin(is_admin) => ("admin", "is_admin", Value::from(*is_admin)),
+        UserChange::Upstreams(upstreams) => {
+            ("upstreams", "upstreams", upstreams.as_ref().map(|names| names.join(" ")).into())
+        }
+    };
+    let sql = format!("SELECT {column} IS ?2, changed_seq FROM users WHERE user_id = ?1");
+    let found: Option<(bool, u64)> = connection
+        .query_row(&sql, params![id, value], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()
+        .or_store()?;
+    match found {
+        None => return Ok(None),
+        Some((true, seq)) => return Ok(Some(seq)),
+        Some((false, _)) => {}
+    }
+    if *change == UserChange::Admin(false) {
+        spare_the_last_administrator(connection, user_id)?;
+    }
+    let seq = append(connection, now, kind, Some(user_id))?;
+    let sql = format!("UPDATE users SET {column} = ?2, changed_seq = ?3 WHERE user_id = ?1");
+    connection.execute(&sql, params![id, value, seq]).or_store()?;
+    audit::append(connection, audit)?;
+    Ok(Some(seq))
+}
+
+/// A value on its way to the database.
+pub(crate) fn given(given: Given) -> Value {
+    match given {
+        Given::Int(int) => int.into(),
+        Given::Text(text) => text.into(),
+        Given::Id(id) => id.as_bytes().to_vec().into(),
+    }
+}
+
+#[async_trait]
+impl AdminStore for SqliteStore {
+    async fn insert_invite(
+        &self,
+        invite: &InviteRecord,
+        limit: u64,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError> {
+        let (invite, audit) = (invite.clone(), audit.clone());
+        self.threads().write(move |connection| insert_invite(connection, &invite, limit, &audit)).await
+    }
+
+    async fn invite_by_digest(&self, digest: &[u8; 32]) -> Result<Option<InviteRecord>, StoreError> {
+        let digest = *digest;
+        let sql = format!("SELECT {INVITE} FROM invites WHERE digest = ?1");
+        self.threads()
+            .read(move |connection| connection.query_row(&sql, [digest], invite).optional().or_store())
+            .await
+    }
+
+    async fn invites(&self, now: Timestamp) -> Result<Vec<InviteRecord>, StoreError> {
+        let sql = format!(
+            "SELECT {INVITE} FROM invites WHERE expires_at > ?1 ORDER BY created_at DESC, invite_id DESC"
+        );
+        self.threads()
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(&sql).or_store()?;
+                let found = statement.query_map([now.as_microsecond()], invite).or_store()?;
+                found.collect::<rusqlite::Result<_>>().or_store()
+            })
+            .await
+    }
+
+    async fn delete_invite(&self, invite_id: Uuid, audit: &AuditEntry) -> Result<bool, StoreError> {
+        let audit = audit.clone();
+        self.threads()
+            .write(move |connection| {
+                let sql = "DELETE FROM invites WHERE invite_id = ?1";
+                let was_there = connection.execute(sql, [invite_id.as_bytes()]).or_store()? > 0;
+                if was_there {
+                    audit::append(connection, &audit)?;
+                }
+                Ok(was_there)
+            })
+            .await
+    }
+
+    async fn accept_invite(
+        &self,
+        digest: &[u8; 32],
+        user: &UserRecord,
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError> {
+        let (digest, user, audit) = (*digest, user.clone(), audit.clone());
+        self.threads().write(move |connection| accept_invite(connection, &digest, &user, &audit)).await
+    }
+
+    async fn change_user(
+        &self,
+        user_id: Uuid,
+        change: &UserChange,
+        now: Timestamp,
+        audit: &AuditEntry,
+    ) -> Result<Option<u64>, StoreError> {
+        let (change, audit) = (change.clone(), audit.clone());
+        self.threads().write(move |connection| change_user(connection, user_id, &change, now, &audit)).await
+    }
+
+    async fn search_users(
+        &self,
+        filter: &UserFilter,
+        after: Option<&Cursor>,
+        limit: u64,
+        now: Timestamp,
+    ) -> Result<UserPage, StoreError> {
+        let (sql, values) = users('?', USER, filter, after, limit, now);
+        self.threads()
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(&sql).or_store()?;
+                let values = params_from_iter(values.into_iter().map(given));
+                let found = statement
+                    .query_map(values, |row| Ok((rows::user(row, 0)?, row.get(USER_COLUMNS)?)))
+                    .or_store()?;
+                let users = found.collect::<rusqlite::Result<Vec<_>>>().or_store()?;
+                Ok(crate::search::user_page(users, limit))
+            })
+            .await
+    }
+}
