@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::error::AuthorityError;
 use crate::fence::{Fence, KeepLease};
 use crate::index::Index;
+use crate::leaks::{REPORTS_A_MINUTE, REVOCATIONS_A_MINUTE};
 use crate::limits::{Rates, end_unused};
 use crate::numbers::Numbers;
 use crate::pace::Pace;
@@ -25,6 +26,7 @@ use crate::rotate::RetiredUses;
 use crate::secret::{RotationKey, ServerSecret, SessionKey};
 use crate::sessions::Throttle;
 use crate::store::Store;
+use crate::turns::Turns;
 use crate::usage::{UsageLog, keep_usage};
 use crate::verify::Flights;
 
@@ -121,6 +123,8 @@ pub struct Authority {
     pub(crate) throttle: Throttle,
     pub(crate) rates: Rates,
     pub(crate) stop_sweep: Arc<Notify>,
+    pub(crate) revocations: Turns,
+    pub(crate) reports: Turns,
     pub(crate) setup: Mutex<Option<Setup>>,
     pub(crate) cut: OnceLock<Arc<dyn Cut>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -174,6 +178,8 @@ impl Authority {
             throttle: Throttle::default(),
             rates: Rates::default(),
             stop_sweep: Arc::default(),
+            revocations: Turns::new(REVOCATIONS_A_MINUTE),
+            reports: Turns::new(REPORTS_A_MINUTE),
             setup: Mutex::new(None),
             cut: OnceLock::new(),
             tasks: Mutex::new(Vec::new()),

@@ -118,6 +118,10 @@ pub(crate) struct Serve {
     /// The header in which trusted proxies say it: x-forwarded-for or forwarded. The other one is ignored [default: x-forwarded-for]
     #[arg(long, env = "TRUSTRELAY_TRUSTED_PROXY_HEADER", value_name = "HEADER")]
     pub(crate) trusted_proxy_header: Option<String>,
+    /// The keys that GitHub's secret scanning signs with, as its API serves them: whoever signs so is told which of the tokens in a report
+    /// of leaks are real
+    #[arg(long, env = "TRUSTRELAY_GITHUB_KEYS", value_name = "FILE")]
+    pub(crate) github_keys: Option<PathBuf>,
     /// Where the other nodes reach this one, such as http://10.0.0.5:8080: requests for a session that began here are carried here,
     /// whichever node they come to. For nodes that share a database
     #[arg(long, env = "TRUSTRELAY_NODE_URL", value_name = "URL")]

@@ -1,5 +1,6 @@
 //! What the program is set up with: flag > environment > file.
 
+mod github;
 mod proxies;
 
 use std::collections::BTreeMap;
@@ -10,9 +11,10 @@ use anyhow::{Context, bail};
 use serde::Deserialize;
 use trustrelay_authority::MAX_LEASE;
 use trustrelay_relay::{UpstreamConfig, UpstreamTransport};
-use trustrelay_web::TrustedProxies;
+use trustrelay_web::{GithubKeys, TrustedProxies};
 use url::Url;
 
+use self::github::github_keys;
 use self::proxies::proxies;
 use crate::cli::{Place, Serve};
 use crate::database_url::DatabaseUrl;
@@ -41,6 +43,8 @@ pub(crate) struct File {
     trusted_proxy: Vec<String>,
     #[serde(alias = "trusted_proxy_header")]
     trusted_proxy_header: Option<String>,
+    #[serde(alias = "github_keys")]
+    github_keys: Option<PathBuf>,
     #[serde(alias = "node_url")]
     node_url: Option<Url>,
     lease: Option<String>,
@@ -163,6 +167,8 @@ pub(crate) struct ServeConfig {
     pub(crate) public_url: Option<Url>,
     /// The proxies in front that are believed.
     pub(crate) proxies: TrustedProxies,
+    /// Who signs as GitHub does.
+    pub(crate) github_keys: Option<GithubKeys>,
     /// Where the other nodes reach this one.
     pub(crate) node_url: Option<Url>,
     pub(crate) lease: std::time::Duration,
@@ -202,6 +208,8 @@ pub(crate) fn serve_config(serve: &Serve, file: File) -> anyhow::Result<ServeCon
         check_bare("--public-url", url)?;
     }
     let proxies = proxies(serve, &file.trusted_proxy, file.trusted_proxy_header.as_deref())?;
+    let github_keys =
+        serve.github_keys.as_deref().or(file.github_keys.as_deref()).map(github_keys).transpose()?;
     let otlp_endpoint = serve.otlp_endpoint.clone().or(file.otlp_endpoint);
     if let Some(url) = &otlp_endpoint {
         check_collector(url)?;
@@ -221,6 +229,7 @@ pub(crate) fn serve_config(serve: &Serve, file: File) -> anyhow::Result<ServeCon
         listen,
         public_url,
         proxies,
+        github_keys,
         node_url,
         lease,
         drain,

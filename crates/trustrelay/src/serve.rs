@@ -141,6 +141,7 @@ pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode>
         secure_cookies,
         metrics: Some(metrics),
         proxies: config.proxies,
+        github_keys: config.github_keys.map(Arc::new),
         nodes: nodes.clone(),
         stopping: stopping.clone(),
     };

@@ -85,6 +85,9 @@ fn a_flag_that_makes_no_sense_is_named() {
         let says = refused(serve(&place, &["--upstream", upstream]), &[&["--upstream"], names].concat());
         assert!(!says.contains("s3cret"), "{says}");
     }
+    refused(serve(&place, &["--github-keys", "no.json"]), &["--github-keys", "no.json", "cannot be read"]);
+    let other = place.write("keys.json", r#"{"public_keys":[{"key_identifier":"k","key":"no PEM"}]}"#);
+    refused(serve(&place, &["--github-keys", &other]), &["--github-keys", "keys.json", "`k`"]);
     for lease in ["1ms", "61s", "2w"] {
         refused(serve(&place, &["--lease", lease]), &["--lease", "between 200ms and 60s"]);
     }

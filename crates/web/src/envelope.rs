@@ -82,7 +82,8 @@ fn protect(headers: &mut HeaderMap, door: Option<Door>) {
     headers.insert(OPENER_POLICY, SAME_ORIGIN);
     headers.insert(RESOURCE_POLICY, SAME_ORIGIN);
     // A path that is no route may be answered with a page.
-    let policy = if door == Some(Door::Rest) { DATA_POLICY } else { PAGES_POLICY };
+    let is_data = matches!(door, Some(Door::Rest | Door::OAuth));
+    let policy = if is_data { DATA_POLICY } else { PAGES_POLICY };
     headers.insert(CONTENT_SECURITY_POLICY, policy);
 }
 

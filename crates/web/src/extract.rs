@@ -69,22 +69,35 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         expect_kind(request.headers(), "application/json", "JSON")?;
-        let body = read(request.into_body(), state).await?;
-        // serde would read a list as the fields in their order.
-        if body.trim_ascii_start().first() != Some(&b'{') {
-            return Err(match serde_json::from_slice::<IgnoredAny>(&body) {
-                Ok(_) => ApiError::bad_request("the body must be a JSON object, `{…}`"),
-                Err(error) => wrong(".", &error),
-            });
-        }
-        let mut json = serde_json::Deserializer::from_slice(&body);
-        let read = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-            let field = error.path().to_string();
-            wrong(&field, error.inner())
-        })?;
-        json.end().map_err(|error| wrong(".", &error))?;
-        Ok(Self(read))
+        decoded(&read(request.into_body(), state).await?).map(Self)
     }
+}
+
+/// A JSON object.
+pub(crate) fn decoded<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    // serde would read a list as the fields in their order.
+    beginning_with(b'{', "a JSON object, `{…}`", body)
+}
+
+/// A JSON array.
+pub(crate) fn listed<T: DeserializeOwned>(body: &[u8]) -> Result<Vec<T>, ApiError> {
+    beginning_with(b'[', "a JSON array, `[…]`", body)
+}
+
+fn beginning_with<T: DeserializeOwned>(first: u8, what: &str, body: &[u8]) -> Result<T, ApiError> {
+    if body.trim_ascii_start().first() != Some(&first) {
+        return Err(match serde_json::from_slice::<IgnoredAny>(body) {
+            Ok(_) => ApiError::bad_request(format!("the body must be {what}")),
+            Err(error) => wrong(".", &error),
+        });
+    }
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let read = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let field = error.path().to_string();
+        wrong(&field, error.inner())
+    })?;
+    json.end().map_err(|error| wrong(".", &error))?;
+    Ok(read)
 }
 
 /// What is wrong, with which field. Values that serde would repeat are clipped, since they may be secrets.
@@ -122,7 +135,8 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Filled<T> {
     }
 }
 
-async fn form<T: DeserializeOwned>(request: Request, state: &AppState) -> Result<T, ApiError> {
+/// A form, decoded.
+pub(crate) async fn form<T: DeserializeOwned>(request: Request, state: &AppState) -> Result<T, ApiError> {
     expect_kind(request.headers(), "application/x-www-form-urlencoded", "a form")?;
     let (parts, body) = request.into_parts();
     let body = read(body, state).await?;
@@ -135,7 +149,8 @@ async fn form<T: DeserializeOwned>(request: Request, state: &AppState) -> Result
     }
 }
 
-fn expect_kind(headers: &HeaderMap, wanted: &str, name: &str) -> Result<(), ApiError> {
+/// Refuses a body of another kind.
+pub(crate) fn expect_kind(headers: &HeaderMap, wanted: &str, name: &str) -> Result<(), ApiError> {
     let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     if kind.eq_ignore_ascii_case(wanted) {
@@ -145,18 +160,21 @@ fn expect_kind(headers: &HeaderMap, wanted: &str, name: &str) -> Result<(), ApiE
     Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message))
 }
 
-/// The whole body, if it is no longer than [`MAX_BODY`] and comes within half of what the request may take: the other half
-/// is for the work.
 async fn read(body: Body, state: &AppState) -> Result<Bytes, ApiError> {
+    read_up_to(body, state, MAX_BODY).await
+}
+
+/// The whole body, if it is no longer than that and comes within half of what the request may take: the other half is for the work.
+pub(crate) async fn read_up_to(body: Body, state: &AppState, most: usize) -> Result<Bytes, ApiError> {
     let patience = state.time_limit / 2;
-    let Ok(body) = tokio::time::timeout(patience, Limited::new(body, MAX_BODY).collect()).await else {
+    let Ok(body) = tokio::time::timeout(patience, Limited::new(body, most).collect()).await else {
         let message = format!("the body did not arrive within {patience:?}; send it again, faster");
         return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", message));
     };
     match body {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
-            let message = format!("the body is larger than {MAX_BODY} bytes");
+            let message = format!("the body is larger than {most} bytes");
             Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message))
         }
         Err(_) => Err(ApiError::new(StatusCode::BAD_REQUEST, "body_not_read", "the body broke off")),

@@ -15,7 +15,8 @@ use crate::state::AppState;
 
 /// Everything that TrustRelay answers.
 pub fn router(state: AppState) -> Router {
-    let (mut rest, mut pages, mut mcp) = (Router::new(), Router::new(), Router::new());
+    let (mut rest, mut oauth) = (Router::new(), Router::new());
+    let (mut pages, mut mcp) = (Router::new(), Router::new());
     for route in routes() {
         let (door, path) = (route.door, route.path);
         // A path that has the method never comes to its fallback.
@@ -23,11 +24,13 @@ pub fn router(state: AppState) -> Router {
         let other_method = move || async move { door.error(ApiError::method_not_allowed(&allow)) };
         match door {
             Door::Rest => rest = rest.route(path, route.handlers.fallback(other_method)),
+            Door::OAuth => oauth = oauth.route(path, route.handlers.fallback(other_method)),
             Door::Page => pages = pages.route(path, route.handlers.fallback(other_method)),
             Door::Mcp => mcp = mcp.route(path, route.handlers),
         }
     }
     let answered = caught(rest, Door::Rest)
+        .merge(caught(oauth, Door::OAuth))
         .merge(caught(pages, Door::Page))
         .fallback(fallback)
         .layer(middleware::from_fn_with_state(state.clone(), envelope));

@@ -10,13 +10,15 @@ use crate::api::{auth, nodes, pats, user};
 use crate::error::ApiError;
 use crate::pages::{self, assets, developer, login, profile, revoke, setup, token};
 use crate::state::AppState;
-use crate::{mcp, openapi, ops};
+use crate::{api, mcp, oauth, openapi, ops};
 
 /// By which customs a path answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Door {
     /// JSON, `{"value"}` or `{"error"}`; described by the OpenAPI document.
     Rest,
+    /// OAuth (RFC 6749 §5.2): a form, and failures as `{"error","error_description"}`; described by the OpenAPI document.
+    OAuth,
     /// HTML, for people.
     Page,
     /// JSON-RPC over streamable HTTP: bearer tokens only, and no limits but the relay's own.
@@ -28,6 +30,7 @@ impl Door {
     pub(crate) fn error(self, error: ApiError) -> Response {
         match self {
             Self::Page => pages::failed(error),
+            Self::OAuth => oauth::failed(error),
             Self::Rest | Self::Mcp => error.into_response(),
         }
     }
@@ -97,6 +100,8 @@ pub fn routes() -> Vec<Route> {
         rest("/api/user/personal-access-tokens").get(pats::list::handle).post(pats::create::handle),
         rest("/api/user/personal-access-tokens/{pat_id}").get(pats::get::handle).delete(pats::revoke::handle),
         rest("/api/user/personal-access-tokens/{pat_id}/activity").get(pats::activity::handle),
+        Route::new(Door::OAuth, "/api/revoke").post(api::revoke::handle),
+        rest("/api/leaks").post(api::leaks::handle),
         rest("/api/admin/nodes").get(nodes::handle),
         rest("/api/openapi.json").get(openapi::handle),
         rest("/healthz").get(ops::healthz),

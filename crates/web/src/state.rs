@@ -11,6 +11,7 @@ use trustrelay_relay::Relay;
 use url::Url;
 
 use crate::client::TrustedProxies;
+use crate::github::GithubKeys;
 use crate::nodes::Nodes;
 use crate::numbers::Numbers;
 
@@ -28,6 +29,8 @@ pub struct WebConfig {
     pub metrics: Option<PrometheusHandle>,
     /// The proxies in front that are believed when they say whom they speak for.
     pub proxies: TrustedProxies,
+    /// The keys that GitHub signs its reports of leaked tokens with, if it is to be believed.
+    pub github_keys: Option<Arc<GithubKeys>>,
     /// The way to the other nodes, if there are any.
     pub nodes: Option<Nodes>,
     /// Cancelled when the server has been told to stop: from then on it is not ready.

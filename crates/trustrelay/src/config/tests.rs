@@ -12,6 +12,7 @@ fn serve() -> Serve {
         public_url: None,
         trusted_proxy: vec![],
         trusted_proxy_header: None,
+        github_keys: None,
         upstream: vec![],
         node_url: None,
         lease: None,

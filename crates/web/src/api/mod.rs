@@ -1,6 +1,8 @@
 //! The REST API: one verb, one file.
 
 pub(crate) mod auth;
+pub(crate) mod leaks;
 pub(crate) mod nodes;
 pub(crate) mod pats;
+pub(crate) mod revoke;
 pub(crate) mod user;

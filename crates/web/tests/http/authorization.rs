@@ -23,6 +23,8 @@ POST   /api/user/personal-access-tokens                   401   201   201   403 
 GET    /api/user/personal-access-tokens/{pat_id}          401   200   404   403   403   403   403   403   200   200   404
 DELETE /api/user/personal-access-tokens/{pat_id}          401   200   404   403   403   403   403   403   200   200   404
 GET    /api/user/personal-access-tokens/{pat_id}/activity 401   200   404   403   403   403   403   403   200   200   404
+POST   /api/revoke                                        200   200   200   200   200   200   200   200   200   200   200
+POST   /api/leaks                                         200   200   200   200   200   200   200   200   200   200   200
 GET    /api/admin/nodes                                   401   200   403   403   403   403   200   200   403   200   403
 GET    /api/openapi.json                                  200   200   200   200   200   200   200   200   200   200   200
 GET    /healthz                                           200   200   200   200   200   200   200   200   200   200   200
@@ -58,8 +60,10 @@ GET    /assets/{name}                                     200   200   200   200 
 ";
 
 /// What everybody may call. This list may only shrink: whoever adds to it answers for it.
-const PUBLIC: [&str; 11] = [
+const PUBLIC: [&str; 13] = [
     "POST /api/auth/login",
+    "POST /api/revoke",
+    "POST /api/leaks",
     "GET /api/openapi.json",
     "GET /healthz",
     "GET /readyz",
@@ -145,6 +149,8 @@ fn request<'w>(world: &'w World, name: &str, path: &str) -> Call<'w> {
         ("POST", "/api/user/personal-access-tokens") => {
             call.json(json!({ "pat_name": "n", "pat_scope": "mcp" }))
         }
+        ("POST", "/api/revoke") => call.form("token=tr_pat_x"),
+        ("POST", "/api/leaks") => call.json(json!({ "candidates": [] })),
         ("POST", "/login") => call.form(&format!("email={ADA}&password={PASSWORD}")),
         ("POST", "/setup") => call.form("token=x&email=a@b&password=correct+horse+battery"),
         ("POST", "/settings/profile/password") => {

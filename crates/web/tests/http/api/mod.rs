@@ -1,5 +1,7 @@
 mod auth;
 mod bodies;
+mod leaks;
 mod nodes;
 mod openapi;
+mod revoke;
 mod user;

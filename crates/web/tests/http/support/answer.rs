@@ -87,11 +87,14 @@ impl Answer {
         if !may_be_kept || self.status != StatusCode::OK {
             assert_eq!(self.header(CACHE_CONTROL), "no-store", "{method} {path}");
         }
-        if path.starts_with("/api/") {
+        let says_nothing_by_its_standard = path == "/api/revoke" && self.status == StatusCode::OK;
+        if path.starts_with("/api/") && !says_nothing_by_its_standard {
             assert_eq!(self.kind(), "application/json", "{method} {path}: {}", self.text);
         }
         match self.kind() {
             "application/json" if says_nothing => {}
+            "application/json" if path == "/api/revoke" => self.check_oauth(),
+            "application/json" if self.text.starts_with('[') => assert_eq!(path, "/api/leaks", "{self}"),
             "application/json" => self.check_shape(),
             "text/html" => self.check_page(),
             "text/plain" => assert_eq!(path, "/metrics", "{}", self.text),
@@ -110,6 +113,15 @@ impl Answer {
             assert!(code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{code}");
             assert!(json["error"]["message"].as_str().is_some_and(|message| message.len() > 10), "{self}");
         }
+    }
+
+    /// `{"error", "error_description"}` (RFC 6749 §5.2).
+    fn check_oauth(&self) {
+        let json = self.json();
+        assert!(!self.status.is_success() && json["error"].is_string(), "{self}");
+        let description = json["error_description"].as_str().expect("a description");
+        let allowed = |byte: u8| matches!(byte, 0x20..=0x7e) && !matches!(byte, b'"' | b'\\');
+        assert!(description.len() > 10 && description.bytes().all(allowed), "{self}");
     }
 
     /// No inline script or style, and nothing from elsewhere.

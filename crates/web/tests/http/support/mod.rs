@@ -12,11 +12,12 @@ use axum::Router;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
 use trustrelay_authority::{
-    Authority, AuthorityConfig, Cut, Expiry, Issued, ManualClock, NewAccount, NewPat, ServerSecret,
+    AuditEntry, AuditStore as _, Authority, AuthorityConfig, Cut, Expiry, Issued, ManualClock, NewAccount,
+    NewPat, ServerSecret,
 };
 use trustrelay_relay::{Relay, RelayConfig, UpstreamConfig, UpstreamTransport};
 use trustrelay_store::{SqliteOptions, SqliteStore};
-use trustrelay_web::{AppState, TrustedProxies, WebConfig};
+use trustrelay_web::{AppState, GithubKeys, TrustedProxies, WebConfig};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -35,6 +36,7 @@ pub(crate) struct World {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) authority: Arc<Authority>,
     pub(crate) router: Router,
+    store: Arc<SqliteStore>,
     /// What no answer may repeat, but the one that makes it.
     secrets: Mutex<Vec<String>>,
     _dir: tempfile::TempDir,
@@ -59,6 +61,7 @@ pub(crate) struct Setting {
     pub(crate) time_limit: Duration,
     pub(crate) metrics: Option<PrometheusHandle>,
     pub(crate) proxies: TrustedProxies,
+    pub(crate) github_keys: Option<Arc<GithubKeys>>,
     pub(crate) accounts: &'static [&'static str],
 }
 
@@ -70,6 +73,7 @@ impl Default for Setting {
             time_limit: Duration::from_secs(30),
             metrics: None,
             proxies: TrustedProxies::default(),
+            github_keys: None,
             accounts: &[ADA, EVE],
         }
     }
@@ -83,7 +87,7 @@ impl World {
 
     pub(crate) async fn with(setting: Setting) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let store = SqliteStore::open(dir.path(), SqliteOptions::default()).expect("opens");
+        let store = Arc::new(SqliteStore::open(dir.path(), SqliteOptions::default()).expect("opens"));
         let secret = ServerSecret::generate().expect("random");
         let clock = Arc::new(ManualClock::at(NOW.parse().expect("a time")));
         // An hour: a lease is lost when a story moves the clock past it, and not renewed behind the story's back.
@@ -93,7 +97,7 @@ impl World {
             ..AuthorityConfig::default()
         };
         let authority =
-            Authority::open(Arc::new(store), &[secret], clock.clone(), config).await.expect("opens");
+            Authority::open(store.clone(), &[secret], clock.clone(), config).await.expect("opens");
         // Port 9 of this machine: nothing answers there.
         let transport = UpstreamTransport::Http {
             url: "http://127.0.0.1:9/mcp".parse().expect("a URL"),
@@ -108,6 +112,7 @@ impl World {
             secure_cookies: setting.secure_cookies,
             metrics: setting.metrics,
             proxies: setting.proxies,
+            github_keys: setting.github_keys,
             ..WebConfig::default()
         };
         let state = AppState::new(authority.clone(), relay, web).with_time_limit(setting.time_limit);
@@ -117,7 +122,7 @@ impl World {
             let account = NewAccount { email: (*email).into(), password, is_admin: *email == ADA };
             authority.add_account(account).await.expect("added");
         }
-        Self { clock, authority, router, secrets: Mutex::new(vec![PASSWORD.to_owned()]), _dir: dir }
+        Self { clock, authority, router, store, secrets: Mutex::new(vec![PASSWORD.to_owned()]), _dir: dir }
     }
 
     /// A token of Ada's.
@@ -151,6 +156,12 @@ impl World {
     /// From now on no answer may hold it.
     pub(crate) fn keep_secret(&self, secret: &str) {
         self.secrets.lock().push(secret.to_owned());
+    }
+
+    /// All of the audit log.
+    pub(crate) async fn audit(&self) -> Vec<AuditEntry> {
+        let log = self.store.audit_after(0, 10_000).await.expect("asks");
+        log.iter().map(|record| AuditEntry::from_bytes(&record.entry).expect("reads")).collect()
     }
 
     pub(crate) fn get(&self, path: &str) -> Call<'_> {
