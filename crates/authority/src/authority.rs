@@ -18,12 +18,13 @@ use crate::fence::{Fence, KeepLease};
 use crate::index::Index;
 use crate::leaks::{REPORTS_A_MINUTE, REVOCATIONS_A_MINUTE};
 use crate::limits::{Rates, end_unused};
+use crate::notices::{Courier, Dispatch, keep_notices};
 use crate::numbers::Numbers;
 use crate::pace::Pace;
 use crate::password::Passwords;
 use crate::refusals::RefusalLog;
 use crate::rotate::RetiredUses;
-use crate::secret::{RotationKey, ServerSecret, SessionKey};
+use crate::secret::{RotationKey, ServerSecret, SessionKey, WebhookKey};
 use crate::sessions::Throttle;
 use crate::store::Store;
 use crate::turns::Turns;
@@ -103,6 +104,8 @@ pub struct Authority {
     /// In the same order.
     pub(crate) rotation_keys: Vec<RotationKey>,
     pub(crate) invite_keys: Vec<SessionKey>,
+    /// In the same order.
+    pub(crate) webhook_keys: Vec<WebhookKey>,
     pub(crate) index: Index,
     pub(crate) fence: Fence,
     pub(crate) flights: Flights,
@@ -127,6 +130,8 @@ pub struct Authority {
     pub(crate) reports: Turns,
     pub(crate) setup: Mutex<Option<Setup>>,
     pub(crate) cut: OnceLock<Arc<dyn Cut>>,
+    pub(crate) notices: Dispatch,
+    pub(crate) courier: OnceLock<Arc<dyn Courier>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -158,6 +163,7 @@ impl Authority {
             clock,
             keys: secrets.iter().map(ServerSecret::token_key).collect(),
             session_keys: secrets.iter().map(ServerSecret::session_key).collect(),
+            webhook_keys: secrets.iter().map(ServerSecret::webhook_key).collect(),
             rotation_keys: secrets.iter().map(ServerSecret::rotation_key).collect(),
             invite_keys: secrets.iter().map(ServerSecret::invite_key).collect(),
             index: Index::new(config.index_entries),
@@ -182,6 +188,8 @@ impl Authority {
             reports: Turns::new(REPORTS_A_MINUTE),
             setup: Mutex::new(None),
             cut: OnceLock::new(),
+            notices: Dispatch::default(),
+            courier: OnceLock::new(),
             tasks: Mutex::new(Vec::new()),
             config,
         }))
@@ -194,14 +202,22 @@ impl Authority {
         }
     }
 
-    /// Makes this process a node: takes a lease, and starts to renew it and to write uses down. Both end with [`Authority::stop`],
+    /// Says who carries notices. Once, before [`Authority::start`].
+    pub fn set_courier(&self, courier: Arc<dyn Courier>) {
+        if self.courier.set(courier).is_err() {
+            tracing::error!("who carries notices was set twice; the first stays");
+        }
+    }
+
+    /// Makes this process a node: takes a lease, and starts to renew it, to write uses down, and to have notices sent. All of it ends with [`Authority::stop`],
     /// or when nobody uses this any more; then the lease runs out by itself.
     pub async fn start(self: &Arc<Self>) -> Result<(), AuthorityError> {
         self.join().await?;
         let lease = tokio::spawn(KeepLease::of(self).run());
         let usage = tokio::spawn(keep_usage(Arc::downgrade(self)));
         let sweep = tokio::spawn(end_unused(Arc::downgrade(self)));
-        self.tasks.lock().extend([lease, usage, sweep]);
+        let notices = tokio::spawn(keep_notices(Arc::downgrade(self)));
+        self.tasks.lock().extend([lease, usage, sweep, notices]);
         Ok(())
     }
 
@@ -210,6 +226,7 @@ impl Authority {
         let tasks = std::mem::take(&mut *self.tasks.lock());
         self.fence.stop.notify_one();
         self.usage.stop.notify_one();
+        self.notices.stop.notify_one();
         self.stop_sweep.notify_one();
         for task in tasks {
             if task.await.is_err() {

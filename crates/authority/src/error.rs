@@ -33,6 +33,9 @@ pub enum AuthorityError {
     /// An idempotency key came again with another request.
     #[error("this `Idempotency-Key` was used for another rotation of this token; give each its own")]
     IdempotencyKeyReused,
+    /// The credential is good, and this takes a browser session.
+    #[error("{0}")]
+    SessionOnly(&'static str),
     /// It is there already.
     #[error("{0}")]
     Conflict(String),
@@ -73,6 +76,9 @@ impl From<StoreError> for AuthorityError {
             ),
             StoreError::TooManyInvites(limit) => Self::Conflict(format!(
                 "there are {limit} open invitations, the most there can be; take some back that are no longer meant"
+            )),
+            StoreError::TooManyWebhooks(limit) => Self::Conflict(format!(
+                "there are {limit} webhooks, the most there can be; remove one that is no longer used"
             )),
             StoreError::Unavailable(_) => Self::Unavailable(error),
             StoreError::Corrupt(what) => Self::Internal(what),

@@ -24,6 +24,7 @@ mod leaks;
 mod limits;
 mod list;
 mod nodes;
+mod notices;
 mod numbers;
 mod pace;
 mod password;
@@ -61,6 +62,12 @@ pub use judgment::{judge, judge_secret};
 pub use leaks::{Candidate, MAX_CANDIDATES, Reporter};
 pub use limits::{Allowance, MAX_NETWORKS, MAX_REQUESTS_PER_MINUTE, MAX_UNUSED_DAYS, OffLimits, UnusedStore};
 pub use nodes::Nodes;
+pub use notices::{
+    AddedWebhook, Channel, CheckedUrl, Claim, Courier, DUE_SOON_DAYS, Delivery, DeliveryRecord,
+    DeliveryState, Expiring, MAX_NOTICES_LISTED, MAX_WEBHOOKS, NewNotice, Nobody, Notice, NoticeFacts,
+    NoticeKind, NoticeStore, Outcome, Outgoing, Target, TestedWebhook, To, ToldNotice, Undelivered,
+    WebhookRecord, WebhookSecret, Whose, once_for_end,
+};
 pub use record::{
     Call, Change, DayCalls, KeptActivity, LogEntry, PatRecord, RetiredSecret, RevokedPat, SessionRecord,
     TokenCalls, Usage, UserRecord,

@@ -13,6 +13,8 @@ use trustrelay_token::{DigestKey, KeyId};
 use uuid::Uuid;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use crate::notices::WebhookSecret;
+
 /// 32 random bytes that all digests of a store hang on. Whoever loses them loses all tokens.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct ServerSecret([u8; 32]);
@@ -65,6 +67,13 @@ impl ServerSecret {
         let mut block = Zeroizing::new([0; 64]);
         block[..32].copy_from_slice(&self.derive::<32>("trustrelay rotated secret v1"));
         RotationKey(<Hmac<Sha256> as KeyInit>::new((&*block).into()))
+    }
+
+    /// What the signing secrets of webhooks are derived from.
+    pub(crate) fn webhook_key(&self) -> WebhookKey {
+        let mut block = Zeroizing::new([0; 64]);
+        block[..32].copy_from_slice(&self.derive::<32>("trustrelay webhook secret v1"));
+        WebhookKey { id: self.token_key().id(), mac: <Hmac<Sha256> as KeyInit>::new((&*block).into()) }
     }
 
     /// The key that nodes seal with what they tell each other of a request that they carry.
@@ -128,6 +137,26 @@ impl RotationKey {
         // Last, since its length is the caller's.
         mac.update(idempotency_key.as_bytes());
         mac.finalize().into_bytes().into()
+    }
+}
+
+/// Makes the signing secrets of webhooks.
+pub(crate) struct WebhookKey {
+    id: KeyId,
+    mac: Hmac<Sha256>,
+}
+
+impl WebhookKey {
+    /// Which of the server secrets it comes from: the same id as of that secret's token digests.
+    pub(crate) fn id(&self) -> KeyId {
+        self.id
+    }
+
+    /// The signing secret of one webhook.
+    pub(crate) fn secret_of(&self, webhook_id: Uuid) -> WebhookSecret {
+        let mut mac = self.mac.clone();
+        mac.update(webhook_id.as_bytes());
+        WebhookSecret::new(Zeroizing::new(mac.finalize().into_bytes().into()))
     }
 }
 

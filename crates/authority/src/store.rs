@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::admin::AdminStore;
 use crate::audit::{AuditEntry, AuditStore};
 use crate::limits::UnusedStore;
+use crate::notices::NoticeStore;
 use crate::record::{KeptActivity, LogEntry, PatRecord, SessionRecord, TokenCalls, Usage, UserRecord};
 use crate::rotation::RotationStore;
 
@@ -47,6 +48,9 @@ pub enum StoreError {
     /// There are as many open invitations as there may be.
     #[error("there are {0} open invitations already")]
     TooManyInvites(u64),
+    /// There are as many webhooks as there may be.
+    #[error("there are {0} webhooks already")]
+    TooManyWebhooks(u64),
     /// The store does not answer; it may later.
     #[error("the store does not answer: {0}")]
     Unavailable(String),
@@ -123,7 +127,7 @@ pub struct RevokeOutcome {
 /// that [`StoreError::Unavailable`] may leave a change done whose answer was lost. Times have microseconds. What takes an
 /// [`AuditEntry`] appends it to the audit log in the same transaction, if it changes anything.
 #[async_trait]
-pub trait Store: AdminStore + AuditStore + RotationStore + UnusedStore {
+pub trait Store: AdminStore + AuditStore + NoticeStore + RotationStore + UnusedStore {
     /// Adds an account. [`StoreError::EmailTaken`] if the address (compared as given) is in use.
     async fn insert_user(&self, user: &UserRecord, audit: &AuditEntry) -> Result<(), StoreError>;
     /// Adds an account if there is none at all; `false` if there is one.

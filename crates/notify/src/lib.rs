@@ -2,13 +2,14 @@
 //!
 //! - [`Mailer`] hands mail in over SMTP; [`Webhooks`] posts signed messages (Standard Webhooks). Each sends once, within a bounded
 //!   time, and says of what failed whether to try again ([`Failure`]).
+//! - [`Post`] is both, as the authority sees them.
 //! - [`tell`] says what a notice says.
 //! - [`addresses`] says which addresses a webhook may reach.
 
 pub mod addresses;
 mod failure;
 mod mail;
-mod notice;
+mod post;
 mod signature;
 mod smtp_url;
 mod text;
@@ -17,8 +18,8 @@ mod webhook_url;
 
 pub use failure::Failure;
 pub use mail::{BadSender, Mail, MailTimes, Mailer};
-pub use notice::{Notice, NoticeFacts, NoticeKind};
-pub use signature::WebhookSecret;
+pub use post::Post;
+pub use signature::sign;
 pub use smtp_url::{BadSmtpUrl, SmtpUrl};
 pub use text::{Text, tell};
 pub use webhook::{Hook, Resolve, SystemResolver, WebhookTimes, Webhooks};

@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
+use trustrelay_authority::{Notice, NoticeFacts, NoticeKind};
 use url::Url;
 use uuid::Uuid;
 
 use crate::failure::one_line;
-use crate::notice::{Notice, NoticeKind};
 
 /// Longest name of a token in a mail, in characters: as long as one may be.
 const MAX_NAME: usize = 100;
@@ -129,7 +129,7 @@ struct Data<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pat_id: Option<Uuid>,
     #[serde(flatten)]
-    facts: &'a crate::notice::NoticeFacts,
+    facts: &'a NoticeFacts,
 }
 
 fn json(notice: &Notice, email: &str) -> String {
@@ -166,7 +166,6 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::notice::NoticeFacts;
 
     fn at(text: &str) -> Timestamp {
         text.parse().expect("a time")

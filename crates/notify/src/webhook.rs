@@ -24,11 +24,12 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
+use trustrelay_authority::WebhookSecret;
 use url::{Host, Url};
 
 use crate::addresses::{Reach, reach};
 use crate::failure::Failure;
-use crate::signature::WebhookSecret;
+use crate::signature::sign;
 use crate::webhook_url::{WebhookUrl, refusal};
 
 /// How many of a host's addresses are tried.
@@ -254,7 +255,7 @@ fn request(url: &Url, hook: &Hook<'_>) -> Result<Request<Full<Bytes>>, Failure> 
         .header(CONNECTION, HeaderValue::from_static("close"))
         .header("webhook-id", hook.id)
         .header("webhook-timestamp", hook.at.as_second())
-        .header("webhook-signature", hook.secret.sign(hook.id, hook.at, hook.body))
+        .header("webhook-signature", sign(hook.secret, hook.id, hook.at, hook.body))
         .body(Full::from(hook.body.to_owned()))
         .map_err(|_| Failure::permanent("the webhook's URL cannot be asked for"))
 }

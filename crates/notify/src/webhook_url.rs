@@ -19,6 +19,13 @@ pub struct WebhookUrl(Url);
 #[error("the webhook's URL {0}")]
 pub struct BadWebhookUrl(String);
 
+impl BadWebhookUrl {
+    /// What is wrong, to be read after "the webhook's URL".
+    pub fn why(&self) -> &str {
+        &self.0
+    }
+}
+
 impl WebhookUrl {
     /// Reads a URL. `private_networks`: whether receivers there are allowed. What its name leads to is looked at when something is sent.
     pub fn parse(text: &str, private_networks: bool) -> Result<Self, BadWebhookUrl> {
@@ -65,6 +72,11 @@ impl WebhookUrl {
     /// The URL.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
+    }
+
+    /// The scheme, the host and the port.
+    pub fn origin(&self) -> String {
+        self.0.origin().ascii_serialization()
     }
 
     pub(crate) fn url(&self) -> &Url {

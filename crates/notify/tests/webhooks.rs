@@ -16,7 +16,8 @@ use base64::prelude::BASE64_STANDARD;
 use peers::{Http, http, tls};
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
-use trustrelay_notify::{Failure, Hook, Resolve, WebhookSecret, WebhookTimes, Webhooks};
+use trustrelay_authority::WebhookSecret;
+use trustrelay_notify::{Failure, Hook, Resolve, WebhookTimes, Webhooks};
 use zeroize::Zeroizing;
 
 const SOON: WebhookTimes =

@@ -35,7 +35,7 @@ pub(crate) fn time(row: &Row<'_>, at: usize) -> rusqlite::Result<Timestamp> {
     Timestamp::from_microsecond(row.get(at)?).map_err(|error| unreadable(at, error))
 }
 
-fn optional_time(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Timestamp>> {
+pub(crate) fn optional_time(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Timestamp>> {
     match row.get::<_, Option<i64>>(at)? {
         Some(micros) => Timestamp::from_microsecond(micros).map(Some).map_err(|error| unreadable(at, error)),
         None => Ok(None),

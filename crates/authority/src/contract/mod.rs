@@ -22,6 +22,7 @@ pub mod log;
 mod memory;
 pub mod model;
 mod nodes;
+pub mod notices;
 pub mod rotation;
 pub mod secrets;
 pub mod sessions;
@@ -153,6 +154,27 @@ macro_rules! store_contract {
                 letting_go_spares_who_has_renewed_since
                 whoever_was_let_go_takes_its_lease_again_at_the_head_alone
                 a_look_says_which_claim_holds_and_for_how_long
+            }
+            notices {
+                a_webhook_reads_back_whole_and_is_its_account_s_alone
+                nobody_and_a_disabled_account_get_no_webhook
+                there_is_a_limit_to_an_account_s_webhooks_and_to_those_for_all
+                the_limit_of_webhooks_holds_when_many_come_at_once
+                a_webhook_is_removed_once_and_what_is_pending_for_it_is_given_up
+                a_notice_reads_back_with_a_way_to_each_place
+                a_notice_is_made_once_however_many_tell_of_it
+                nobody_and_a_disabled_account_are_told_nothing
+                what_is_for_one_webhook_goes_to_no_other
+                what_is_due_is_claimed_once_until_the_claim_runs_out
+                of_many_claims_at_once_each_gets_its_own
+                a_claim_of_one_notice_takes_no_other
+                how_a_try_went_is_written_down_by_whoever_has_the_last_claim
+                what_goes_to_a_webhook_that_is_gone_says_so
+                notices_are_listed_newest_first_and_page_by_page
+                old_notices_are_forgotten_with_their_ways
+                tokens_near_their_end_are_found_until_they_are_told_of
+                tokens_of_no_use_are_not_told_of_their_end
+                tokens_are_counted_by_their_end
             }
             secrets {
                 the_first_secret_is_bound_for_good

@@ -214,6 +214,71 @@ impl AuditStore for Wire {
     }
 }
 
+// Notices are no part of the story, and go straight through.
+#[async_trait]
+impl NoticeStore for Wire {
+    async fn insert_webhook(
+        &self,
+        webhook: &WebhookRecord,
+        limit: u64,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError> {
+        self.store().insert_webhook(webhook, limit, audit).await
+    }
+
+    async fn webhooks(&self, user_id: Option<Uuid>) -> Result<Vec<WebhookRecord>, StoreError> {
+        self.store().webhooks(user_id).await
+    }
+
+    async fn delete_webhook(
+        &self,
+        webhook_id: Uuid,
+        at: Timestamp,
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError> {
+        self.store().delete_webhook(webhook_id, at, audit).await
+    }
+
+    async fn expiring(&self, lacking: &Expiring, limit: u64) -> Result<Vec<PatRecord>, StoreError> {
+        self.store().expiring(lacking, limit).await
+    }
+
+    async fn add_notices(&self, notices: &[NewNotice], mail: bool) -> Result<u64, StoreError> {
+        self.store().add_notices(notices, mail).await
+    }
+
+    async fn claim_deliveries(&self, claim: &Claim) -> Result<Vec<Delivery>, StoreError> {
+        self.store().claim_deliveries(claim).await
+    }
+
+    async fn finish_delivery(
+        &self,
+        delivery_id: Uuid,
+        attempt: u32,
+        at: Timestamp,
+        outcome: &Outcome,
+    ) -> Result<bool, StoreError> {
+        self.store().finish_delivery(delivery_id, attempt, at, outcome).await
+    }
+
+    async fn notices(
+        &self,
+        user_id: Option<Uuid>,
+        before: Option<Uuid>,
+        limit: u64,
+    ) -> Result<Vec<ToldNotice>, StoreError> {
+        self.store().notices(user_id, before, limit).await
+    }
+
+    async fn forget_notices(&self, before: Timestamp, limit: u64) -> Result<u64, StoreError> {
+        self.store().forget_notices(before, limit).await
+    }
+
+    async fn pats_by_end(&self, now: Timestamp, ends: &[Timestamp]) -> Result<Vec<u64>, StoreError> {
+        self.store().pats_by_end(now, ends).await
+    }
+}
+
 #[async_trait]
 impl UnusedStore for Wire {
     async fn unused_pats(

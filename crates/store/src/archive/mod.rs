@@ -1,9 +1,10 @@
 //! All that a store keeps for good, as a file: JSON Lines that any store reads. A header that names the format's version, a line for each
 //! thing, and an end that says how many lines there were, so that a file which was cut short is noticed.
 //!
-//! It holds accounts with their password hashes, tokens as digests, and the log. It holds no browser sessions, which end with a move,
+//! It holds accounts with their password hashes, tokens as digests, the log, and notices with where they go. It holds no browser sessions, which end with a move,
 //! and no nodes.
 
+mod notices;
 mod postgres;
 mod sqlite;
 
@@ -26,6 +27,9 @@ pub struct Archive {
     log: Vec<Entry>,
     days: Vec<Day>,
     calls: Vec<One>,
+    hooks: Vec<notices::Hook>,
+    told: Vec<notices::Told>,
+    ways: Vec<notices::Way>,
 }
 
 /// A store whose data can be moved.
@@ -106,6 +110,9 @@ enum Line {
     Log(Entry),
     CallDay(Day),
     Call(One),
+    Webhook(notices::Hook),
+    Notice(notices::Told),
+    Delivery(notices::Way),
     /// How many lines there were before it, the header not counted.
     End(usize),
 }
@@ -217,8 +224,12 @@ impl Archive {
         let log = self.log.iter().cloned().map(Line::Log);
         let days = self.days.iter().cloned().map(Line::CallDay);
         let calls = self.calls.iter().cloned().map(Line::Call);
+        let hooks = self.hooks.iter().cloned().map(Line::Webhook);
+        let told = self.told.iter().cloned().map(Line::Notice);
+        let ways = self.ways.iter().cloned().map(Line::Delivery);
+        let notices = hooks.chain(told).chain(ways);
         let mut lines = 0;
-        for one in users.chain(pats).chain(log).chain(days).chain(calls) {
+        for one in users.chain(pats).chain(log).chain(days).chain(calls).chain(notices) {
             line(out, &one)?;
             lines += 1;
         }
@@ -252,6 +263,9 @@ impl Archive {
                 Line::Log(entry) => archive.log.push(entry),
                 Line::CallDay(day) => archive.days.push(day),
                 Line::Call(call) => archive.calls.push(call),
+                Line::Webhook(hook) => archive.hooks.push(hook),
+                Line::Notice(told) => archive.told.push(told),
+                Line::Delivery(way) => archive.ways.push(way),
                 Line::End(lines) if lines == read => return Ok(archive),
                 Line::End(_) => return Err(BadArchive::Damaged(at)),
             }

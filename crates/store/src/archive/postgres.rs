@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use tokio_postgres::Row;
 use trustrelay_authority::StoreError;
 
-use super::{Archive, Archived, Bytes, Day, Entry, NotImported, One, Pat, User};
+use super::{Archive, Archived, Bytes, Day, Entry, NotImported, One, Pat, User, notices};
 use crate::postgres::{Failure, Link, Links, PostgresStore, corrupt, get};
 
 #[async_trait]
@@ -108,6 +108,7 @@ async fn export(links: &Links) -> Result<Archive, Failure> {
         })
     })
     .await?;
+    notices::from_postgres(&link, &mut archive).await?;
     link.batch("COMMIT").await?;
     Ok(link.keep(archive))
 }
@@ -229,6 +230,7 @@ async fn import(links: &Links, archive: &Archive) -> Result<Result<(), NotImport
         )
         .await?;
     }
+    notices::into_postgres(&link, archive).await?;
     link.batch(
         "UPDATE log_head SET seq = (SELECT COALESCE(MAX(seq), 0) FROM log); NOTIFY trustrelay_log; COMMIT",
     )

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use trustrelay_authority::StoreError;
 use uuid::Uuid;
 
-use super::{Archive, Archived, Bytes, Day, Entry, NotImported, One, Pat, User};
+use super::{Archive, Archived, Bytes, Day, Entry, NotImported, One, Pat, User, notices};
 use crate::errors::OrStoreError;
 use crate::rows::id;
 use crate::sqlite::SqliteStore;
@@ -114,6 +114,7 @@ fn export(connection: &Connection) -> Result<Archive, StoreError> {
             bytes_out: row.get(7)?,
         })
     })?;
+    notices::from_sqlite(&transaction, &mut archive)?;
     Ok(archive)
 }
 
@@ -236,5 +237,6 @@ fn import(connection: &Connection, archive: &Archive) -> Result<Result<(), NotIm
             ])
             .or_store()?;
     }
+    notices::into_sqlite(connection, archive)?;
     Ok(Ok(()))
 }

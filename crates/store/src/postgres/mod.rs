@@ -12,6 +12,7 @@ mod link;
 mod listen;
 mod log;
 mod migrate;
+mod notices;
 mod pats;
 mod rotation;
 mod rows;

@@ -4,6 +4,7 @@
 mod admin;
 mod audit;
 mod calls;
+mod notices;
 mod rotation;
 mod unused;
 
@@ -54,6 +55,7 @@ struct Data {
     retired: Vec<Retired>,
     rotations: HashMap<Uuid, PastRotation>,
     invites: Vec<InviteRecord>,
+    notices: notices::Notices,
 }
 
 /// See the module.

@@ -1,0 +1,30 @@
+//! List: notices, and how they reached people.
+
+use trustrelay_token::Principal;
+use uuid::Uuid;
+
+use super::{ToldNotice, Whose};
+use crate::authority::Authority;
+use crate::error::AuthorityError;
+
+/// Most notices in one answer: with twenty-one deliveries each, at some 250 bytes, 500 KiB.
+pub const MAX_NOTICES_LISTED: u64 = 100;
+
+impl Authority {
+    /// The caller's notices, or everybody's, newest first, at most `limit` ([`MAX_NOTICES_LISTED`] at most); `before`: from the one
+    /// before this on. What goes to webhooks for all accounts is shown to administrators who ask for everybody's.
+    pub async fn notices(
+        &self,
+        by: &Principal,
+        whose: Whose,
+        before: Option<Uuid>,
+        limit: u64,
+    ) -> Result<Vec<ToldNotice>, AuthorityError> {
+        let of = self.may_see(by, whose)?;
+        let mut told = self.store.notices(of, before, limit.min(MAX_NOTICES_LISTED)).await?;
+        if whose == Whose::Own {
+            told.iter_mut().for_each(|one| one.deliveries.retain(|delivery| !delivery.is_shared));
+        }
+        Ok(told)
+    }
+}

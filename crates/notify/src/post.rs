@@ -1,0 +1,58 @@
+//! The courier: mail and webhooks, as the authority sees them.
+
+use async_trait::async_trait;
+use trustrelay_authority::{CheckedUrl, Courier, Outgoing, To, Undelivered};
+use url::Url;
+
+use crate::failure::Failure;
+use crate::mail::{Mail, Mailer};
+use crate::text::tell;
+use crate::webhook::{Hook, Webhooks};
+
+/// Carries notices by mail, if there is a way for that, and to webhooks.
+#[derive(Debug)]
+pub struct Post {
+    mailer: Option<Mailer>,
+    webhooks: Webhooks,
+    base: Url,
+}
+
+impl Post {
+    /// `base`: where this TrustRelay's pages are.
+    pub fn new(mailer: Option<Mailer>, webhooks: Webhooks, base: Url) -> Self {
+        Self { mailer, webhooks, base }
+    }
+}
+
+#[async_trait]
+impl Courier for Post {
+    fn has_mail(&self) -> bool {
+        self.mailer.is_some()
+    }
+
+    fn check_webhook(&self, url: &str) -> Result<CheckedUrl, String> {
+        let url = self.webhooks.check(url).map_err(|error| error.why().to_owned())?;
+        Ok(CheckedUrl { url: url.as_str().to_owned(), origin: url.origin() })
+    }
+
+    async fn carry(&self, outgoing: Outgoing<'_>) -> Result<(), Undelivered> {
+        let Outgoing { notice, email, to, at } = outgoing;
+        let text = tell(notice, email, &self.base);
+        let carried = match (to, &self.mailer) {
+            (To::Mail(to), Some(mailer)) => {
+                let mail = Mail { id: notice.notice_id, to, subject: &text.subject, body: &text.body, at };
+                mailer.send(&mail).await
+            }
+            // A node that was set up otherwise than the one that made the notice.
+            (To::Mail(_), None) => Err(Failure::later("this server has no way for mail (--smtp-url)")),
+            (To::Webhook { url, secret }, _) => {
+                let id = notice.notice_id.to_string();
+                self.webhooks.send(&Hook { id: &id, url, body: &text.json, secret, at }).await
+            }
+        };
+        carried.map_err(|failure| match failure {
+            Failure::Later(why) => Undelivered::Later(why),
+            Failure::Permanent(why) => Undelivered::ForGood(why),
+        })
+    }
+}
