@@ -13,6 +13,7 @@ use crate::audit::{Actor, ActorKind, AuditEntry};
 use crate::authority::Authority;
 use crate::error::AuthorityError;
 use crate::judgment::judge_secret;
+use crate::notices::{NoticeFacts, NoticeKind};
 use crate::record::PatRecord;
 use crate::rotation::{FoundPat, Secret};
 use crate::store::{REVOKE_BATCH, StoreError};
@@ -158,12 +159,13 @@ impl Authority {
             if let Some(seq) = outcomes.iter().flatten().map(|outcome| outcome.seq).max() {
                 me.wait_for_fence(seq).await?;
             }
-            let outcomes = leaks.iter().zip(&outcomes);
-            for (leak, _) in
-                outcomes.filter(|(_, outcome)| outcome.as_ref().is_some_and(|outcome| outcome.newly))
-            {
+            for leak in leaks {
                 let reporter = reporter.name();
-                tracing::info!(pat_id = %leak.pat.pat_id, reporter, "a leaked token was reported and is revoked");
+                tracing::info!(pat_id = %leak.pat.pat_id, reporter, "a token was reported as leaked and is revoked");
+                // Also of one that was revoked before: whoever repeats a report because its answer was lost makes up for a notice that was.
+                let once = format!("{}:{}", NoticeKind::Leaked.name(), leak.pat.pat_id.simple());
+                let facts = NoticeFacts { seen_at: leak.url.or(leak.source), ..NoticeFacts::default() };
+                me.tell_owner(&leak.pat, NoticeKind::Leaked, facts, once).await;
             }
             Ok(())
         });

@@ -26,6 +26,11 @@ async fn audit(world: &World, action: &str) -> Vec<AuditEntry> {
     entries.filter(|entry| entry.action == action).collect()
 }
 
+async fn notices(world: &World) -> Vec<Notice> {
+    let page = world.authority.notices(&world.browser().await.principal, Whose::Own, None, 100).await;
+    page.expect("asks").into_iter().map(|notice| notice.notice).collect()
+}
+
 fn unknown() -> Token {
     Token::generate().expect("random")
 }
@@ -133,7 +138,17 @@ async fn a_report_revokes_what_is_ours_in_one_entry_and_tells_each() {
         (None, Some("content"), Some("github"))
     );
     assert!(told.iter().all(|entry| entry.user_id.is_some() && entry.actor == Actor::anonymous(from())));
-    let text = format!("{told:?}");
+    let mut owner_told = notices(&world).await;
+    owner_told.sort_by_key(|notice| notice.facts.seen_at.as_deref() == Some("content"));
+    let told_of: Vec<_> = owner_told
+        .iter()
+        .map(|notice| (notice.kind, notice.pat_id, notice.facts.seen_at.as_deref()))
+        .collect();
+    let expected = [(&one, "https://example.org/a.txt"), (&other, "content")];
+    let expected =
+        expected.map(|(issued, place)| (NoticeKind::Leaked, Some(issued.record.pat_id), Some(place)));
+    assert_eq!(told_of, expected, "their owner is told, and where");
+    let text = format!("{told:?} {owner_told:?}");
     assert!(!text.contains(one.token.expose()) && !text.contains("tr_pat_"), "{text}");
 }
 
@@ -148,6 +163,7 @@ async fn a_token_that_was_reported_before_is_known_and_not_told_again() {
         assert_eq!(known, [true]);
     }
     assert_eq!(audit(&world, "token.leaked").await.len(), 1);
+    assert_eq!(notices(&world).await.len(), 1, "nor is its owner");
 }
 
 #[tokio::test]
