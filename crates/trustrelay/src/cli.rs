@@ -224,6 +224,18 @@ pub(crate) enum TokenCommand {
     /// Revoke a token: it is refused everywhere when this returns
     #[command(after_help = "Example: trustrelay token revoke 0199c2c5-6a4e-7c3e-9a34-2f6d2a1f7e11")]
     Revoke(TokenRevoke),
+    /// Give a token a new secret and print it, alone; the old one works on for a while. Of the data of this machine by PAT_ID, or with --server the
+    /// token itself, from FILE, standard input or TRUSTRELAY_TOKEN (it needs the scope `rotate`)
+    #[command(
+        after_help = "Examples:\n  trustrelay token rotate 0199c2c5-6a4e-7c3e-9a34-2f6d2a1f7e11 --overlap 1h\n  trustrelay token rotate --server https://relay.example.org < token.txt > new-token.txt"
+    )]
+    Rotate(TokenRotate),
+    /// Make a narrower token with a token from FILE, standard input or TRUSTRELAY_TOKEN (it needs the scope `tokens`), for a sub-agent or a job,
+    /// and print it, alone. It is revoked with the one that it was made with
+    #[command(
+        after_help = "Example: trustrelay token delegate --server https://relay.example.org --name nightly-job --scope mcp:github --expires-in 1h < token.txt"
+    )]
+    Delegate(TokenDelegate),
     /// Check a token from FILE, standard input or TRUSTRELAY_TOKEN. Exit 0: good; 3: expires soon; 1: bad
     #[command(
         after_help = "Example: trustrelay token check --server https://relay.example.org --warn 14d < token.txt"
@@ -261,6 +273,45 @@ pub(crate) struct TokenList {
 pub(crate) struct TokenRevoke {
     /// The token's id, as `token list` shows it
     pub(crate) pat_id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenRotate {
+    /// The token's id, as `token list` shows it
+    pub(crate) pat_id: Option<String>,
+    /// Have the token rotate itself at this server
+    #[arg(long, env = "TRUSTRELAY_SERVER", value_name = "URL")]
+    pub(crate) server: Option<Url>,
+    /// With --server: the file that holds the token; `-` or nothing: standard input, or TRUSTRELAY_TOKEN if that is set
+    #[arg(long, env = "TRUSTRELAY_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// How long the old secret works, such as 24h or 0s; at most 7d [default: 24h]
+    #[arg(long, env = "TRUSTRELAY_OVERLAP", value_parser = parse_duration, conflicts_with = "until_first_use")]
+    pub(crate) overlap: Option<SignedDuration>,
+    /// The old secret works until the new one is used for the first time
+    #[arg(long, env = "TRUSTRELAY_UNTIL_FIRST_USE", value_parser = BoolishValueParser::new())]
+    pub(crate) until_first_use: bool,
+    /// How long the token lives from now on, such as 90d [default: as long again as it did]
+    #[arg(long, env = "TRUSTRELAY_EXPIRES_IN", value_parser = parse_duration)]
+    pub(crate) expires_in: Option<SignedDuration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenDelegate {
+    /// The server of the token
+    #[arg(long, env = "TRUSTRELAY_SERVER", value_name = "URL")]
+    pub(crate) server: Url,
+    /// What will use the new token, such as nightly-job
+    #[arg(long, env = "TRUSTRELAY_NAME")]
+    pub(crate) name: String,
+    /// What it opens, space-separated: no more than the one that it is made with
+    #[arg(long, env = "TRUSTRELAY_SCOPE")]
+    pub(crate) scope: String,
+    /// How long it lives, such as 1h; no longer than the one that it is made with
+    #[arg(long, env = "TRUSTRELAY_EXPIRES_IN", value_parser = parse_duration, default_value = "1d")]
+    pub(crate) expires_in: SignedDuration,
+    /// The file that holds the token; `-` or nothing: standard input, or TRUSTRELAY_TOKEN if that is set
+    pub(crate) file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

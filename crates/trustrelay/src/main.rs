@@ -12,6 +12,7 @@ mod logging;
 mod open;
 mod output;
 mod redact;
+mod remote;
 mod scan;
 mod serve;
 #[cfg(feature = "otlp")]
@@ -90,6 +91,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             TokenCommand::Create(create) => commands::token::create(place, create).await,
             TokenCommand::List(list) => commands::token::list(place, list).await,
             TokenCommand::Revoke(revoke) => commands::token::revoke(place, revoke).await,
+            TokenCommand::Rotate(rotate) => commands::rotate::run(place, rotate).await,
+            TokenCommand::Delegate(delegate) => commands::delegate::run(delegate).await,
             TokenCommand::Check(check) => commands::check::run(check).await,
         },
         Command::Nodes(list) => commands::nodes::list(place, list).await,

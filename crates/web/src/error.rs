@@ -102,6 +102,9 @@ impl From<AuthorityError> for ApiError {
             AuthorityError::NotFound(_) => Self::new(StatusCode::NOT_FOUND, "not_found", message),
             AuthorityError::InsufficientScope { scope } => Refusal::InsufficientScope(scope).into(),
             AuthorityError::NotAdministrator => Self::new(StatusCode::FORBIDDEN, "forbidden", message),
+            AuthorityError::IdempotencyKeyReused => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", message)
+            }
             AuthorityError::Conflict(_) => Self::new(StatusCode::CONFLICT, "conflict", message),
             AuthorityError::WrongCredentials => {
                 Self::new(StatusCode::UNAUTHORIZED, "wrong_credentials", message)

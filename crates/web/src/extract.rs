@@ -61,6 +61,23 @@ impl<T: DeserializeOwned> FromRequestParts<AppState> for Asked<T> {
     }
 }
 
+/// A JSON body, decoded; where there is none, what is asked for by default.
+pub(crate) struct JsonOrNothing<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Default> FromRequest<AppState> for JsonOrNothing<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let body = read(body, state).await?;
+        if body.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        let Json(read) = Json::from_request(Request::from_parts(parts, Body::from(body)), state).await?;
+        Ok(Self(read))
+    }
+}
+
 /// A JSON body, decoded.
 pub(crate) struct Json<T>(pub(crate) T);
 

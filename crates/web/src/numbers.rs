@@ -119,7 +119,8 @@ impl Numbers {
             Err(Refusal::Missing) => &self.missing,
             Err(Refusal::Denied(Denied::Unknown)) => &self.unknown,
             Err(Refusal::Denied(Denied::Expired(_))) => &self.expired,
-            Err(Refusal::Denied(Denied::Revoked(_))) => &self.revoked_token,
+            // A secret that was replaced is one that was taken back.
+            Err(Refusal::Denied(Denied::Revoked(_) | Denied::Retired(_))) => &self.revoked_token,
             Err(Refusal::Denied(Denied::OwnerDisabled)) => &self.owner_disabled,
             Err(Refusal::Denied(_)) => &self.unavailable,
             Err(_) => &self.malformed,

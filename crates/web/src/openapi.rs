@@ -211,6 +211,10 @@ fn paths() -> Value {
                 &[("400", "`self` with a browser session, or an id that is not UTF-8"), FORBIDDEN, UNKNOWN],
             ),
         },
+        "/api/user/personal-access-tokens/{pat_id}/rotate": {
+            "parameters": &id,
+            "post": rotate(),
+        },
         "/api/user/personal-access-tokens/{pat_id}": {
             "parameters": &id,
             "get": operation(
@@ -237,6 +241,35 @@ fn paths() -> Value {
             "description": "The numbers", "content": { "text/plain": { "schema": { "type": "string" } } }
         })), &[]) },
     })
+}
+
+fn rotate() -> Value {
+    let mut rotate = with_body(
+        operation(
+            "rotateToken",
+            "Give a token a new secret; the old one is good for an overlap (a token needs `rotate` for itself, `tokens` for those made with it)",
+            BOTH,
+            ("200", value("The token, with its new secret", reference("RotatedToken"))),
+            &[
+                BODY[0],
+                FORBIDDEN,
+                ("404", "No such token, another's, or not made with the token that asks"),
+                ("409", "The token has ended, or was rotated at the same time"),
+                BODY[1],
+                BODY[2],
+                BODY[3],
+                ("422", "The idempotency key was used for another rotation of this token"),
+            ],
+        ),
+        "RotateToken",
+    );
+    rotate["requestBody"]["required"] = json!(false);
+    rotate["parameters"] = json!([{
+        "name": "Idempotency-Key", "in": "header", "required": false,
+        "schema": { "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$" },
+        "description": "Makes it safe to ask again if the answer was lost: for 24 hours the same key gives the same answer"
+    }]);
+    rotate
 }
 
 fn object(required: &[&str], properties: Value) -> Value {
@@ -289,6 +322,20 @@ fn schemas() -> Value {
     });
     let mut listed = token.clone();
     listed["last_used_at"] = json!({ "anyOf": [reference("Time"), { "type": "null" }] });
+    listed["rotated_at"] = json!({
+        "anyOf": [reference("Time"), { "type": "null" }], "description": "When it got the secret that it has now, if that is not its first"
+    });
+    listed["pat_parent_id"] = json!({ "type": ["string", "null"], "format": "uuid", "description": "The token that it was made with" });
+    let mut rotated = token.clone();
+    rotated["rotated_at"] = reference("Time");
+    rotated["pat_token"] = json!({ "type": "string", "pattern": "^tr_pat_[0-9A-Za-z]{38}$" });
+    rotated["old_secret"] = object(
+        &["valid_until", "until_first_use"],
+        json!({
+            "valid_until": reference("Time"),
+            "until_first_use": { "type": "boolean", "description": "Whether the new secret's first use ends it, if that is sooner" },
+        }),
+    );
     let mut created = token;
     created["pat_token"] = json!({ "type": "string", "pattern": "^tr_pat_[0-9A-Za-z]{38}$" });
     json!({
@@ -321,7 +368,14 @@ fn schemas() -> Value {
             "expires_in_days": { "type": ["integer", "null"], "minimum": 1, "maximum": 365, "description": "365 if left out" },
             "expires_at": { "anyOf": [reference("Time"), { "type": "null" }], "description": "Instead of expires_in_days" },
         })),
-        "Token": object(&["pat_id", "pat_name", "pat_hint", "pat_scope", "created_at", "expires_at", "last_used_at"], listed),
+        "RotateToken": object(&[], json!({
+            "overlap_seconds": { "type": ["integer", "null"], "minimum": 0, "maximum": 604800, "description": "How long the old secret is good; 86400 if left out. A token that rotates itself keeps it for at least 60" },
+            "until_first_use": { "type": ["boolean", "null"], "description": "Instead of overlap_seconds: until the new secret is used for the first time" },
+            "expires_in_days": { "type": ["integer", "null"], "minimum": 1, "maximum": 365, "description": "As long a life again as it had, if left out" },
+            "expires_at": { "anyOf": [reference("Time"), { "type": "null" }], "description": "Instead of expires_in_days" },
+        })),
+        "RotatedToken": object(&["pat_id", "pat_name", "pat_hint", "pat_scope", "created_at", "rotated_at", "expires_at", "old_secret", "pat_token"], rotated),
+        "Token": object(&["pat_id", "pat_name", "pat_hint", "pat_scope", "created_at", "expires_at", "last_used_at", "rotated_at", "pat_parent_id"], listed),
         "CreatedToken": object(&["pat_id", "pat_name", "pat_hint", "pat_scope", "created_at", "expires_at", "pat_token"], created),
         "Nodes": object(&["log_head", "nodes"], json!({
             "log_head": { "type": "integer", "minimum": 0, "description": "The number of the latest entry of the log" },

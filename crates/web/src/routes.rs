@@ -8,7 +8,7 @@ use http::Method;
 
 use crate::api::{auth, nodes, pats, user};
 use crate::error::ApiError;
-use crate::pages::{self, assets, developer, login, profile, revoke, setup, token};
+use crate::pages::{self, assets, developer, login, profile, revoke, rotate, setup, token};
 use crate::state::AppState;
 use crate::{api, mcp, oauth, openapi, ops};
 
@@ -99,6 +99,7 @@ pub fn routes() -> Vec<Route> {
         rest("/api/user").get(user::handle),
         rest("/api/user/personal-access-tokens").get(pats::list::handle).post(pats::create::handle),
         rest("/api/user/personal-access-tokens/{pat_id}").get(pats::get::handle).delete(pats::revoke::handle),
+        rest("/api/user/personal-access-tokens/{pat_id}/rotate").post(pats::rotate::handle),
         rest("/api/user/personal-access-tokens/{pat_id}/activity").get(pats::activity::handle),
         Route::new(Door::OAuth, "/api/revoke").post(api::revoke::handle),
         rest("/api/leaks").post(api::leaks::handle),
@@ -120,6 +121,7 @@ pub fn routes() -> Vec<Route> {
         page("/settings/profile/sign-out-everywhere").post(profile::sign_out_everywhere),
         page("/settings/developer").get(developer::show).post(developer::create),
         page("/settings/developer/{pat_id}").get(token::show),
+        page("/settings/developer/{pat_id}/rotate").get(rotate::show).post(rotate::submit),
         page("/settings/developer/{pat_id}/revoke").get(revoke::show).post(revoke::submit),
         page("/assets/{name}").get(assets::serve),
     ]

@@ -2,7 +2,9 @@
 
 pub(crate) mod archive;
 pub(crate) mod check;
+pub(crate) mod delegate;
 pub(crate) mod nodes;
+pub(crate) mod rotate;
 pub(crate) mod scan;
 pub(crate) mod secret;
 pub(crate) mod token;

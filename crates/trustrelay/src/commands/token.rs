@@ -20,7 +20,7 @@ pub(crate) async fn create(place: &Place, create: TokenCreate) -> anyhow::Result
             opened.authority.clock().now().checked_add(length).context("--expires-in is too far away")?,
         ),
     };
-    let new = NewPat { name: create.name, scope: create.scope, expiry };
+    let new = NewPat { name: create.name, scope: create.scope, expiry, ..NewPat::default() };
     let issued = opened
         .authority
         .issue_for(&create.user, new)

@@ -85,6 +85,7 @@ pub(crate) async fn create(
         name: filled.name.clone(),
         scope: filled.scope(),
         expiry: filled.days.map_or(Expiry::Default, Expiry::Days),
+        ..NewPat::default()
     };
     match state.issue(&browser.by, new).await {
         Ok(issued) => {

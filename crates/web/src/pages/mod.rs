@@ -9,6 +9,7 @@ mod layout;
 pub(crate) mod login;
 pub(crate) mod profile;
 pub(crate) mod revoke;
+pub(crate) mod rotate;
 pub(crate) mod setup;
 mod snippets;
 mod time;

@@ -46,13 +46,17 @@ fn page(activity: &Activity, now: Timestamp) -> Markup {
                 p.lead { code { (pat.hint) } }
             }
             @if !is_over {
-                a.button.quiet href={ "/settings/developer/" (pat.pat_id) "/revoke" } { "Revoke" }
+                div.row {
+                    a.button.quiet href={ "/settings/developer/" (pat.pat_id) "/rotate" } { "Rotate" }
+                    a.button.quiet href={ "/settings/developer/" (pat.pat_id) "/revoke" } { "Revoke" }
+                }
             }
         }
         section.card aria-label="Details" {
             dl.details {
                 dt { "Scopes" } dd { (chips(&pat.scopes)) }
                 dt { "Created" } dd { (day(pat.created_at)) }
+                @if let Some(at) = pat.rotated_at { dt { "Rotated" } dd { (day(at)) } }
                 @if let Some(at) = pat.revoked_at {
                     dt { "Revoked" } dd { (day(at)) " " span.badge.danger { "refused everywhere" } }
                 }

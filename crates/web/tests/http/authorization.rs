@@ -23,6 +23,7 @@ POST   /api/user/personal-access-tokens                   401   201   201   403 
 GET    /api/user/personal-access-tokens/{pat_id}          401   200   404   403   403   403   403   403   200   200   404
 DELETE /api/user/personal-access-tokens/{pat_id}          401   200   404   403   403   403   403   403   200   200   404
 GET    /api/user/personal-access-tokens/{pat_id}/activity 401   200   404   403   403   403   403   403   200   200   404
+POST   /api/user/personal-access-tokens/{pat_id}/rotate   401   200   404   403   403   403   403   403   404   404   404
 POST   /api/revoke                                        200   200   200   200   200   200   200   200   200   200   200
 POST   /api/leaks                                         200   200   200   200   200   200   200   200   200   200   200
 GET    /api/admin/nodes                                   401   200   403   403   403   403   200   200   403   200   403
@@ -54,6 +55,8 @@ POST   /settings/profile/sign-out-everywhere              303   200   200   303 
 GET    /settings/developer                                303   200   200   303   303   303   303   303   303   303   303
 POST   /settings/developer                                303   200   200   303   303   303   303   303   303   303   303
 GET    /settings/developer/{pat_id}                       303   200   404   303   303   303   303   303   303   303   303
+GET    /settings/developer/{pat_id}/rotate                303   200   404   303   303   303   303   303   303   303   303
+POST   /settings/developer/{pat_id}/rotate                303   200   404   303   303   303   303   303   303   303   303
 GET    /settings/developer/{pat_id}/revoke                303   200   404   303   303   303   303   303   303   303   303
 POST   /settings/developer/{pat_id}/revoke                303   303   404   303   303   303   303   303   303   303   303
 GET    /assets/{name}                                     200   200   200   200   200   200   200   200   200   200   200
@@ -157,6 +160,7 @@ fn request<'w>(world: &'w World, name: &str, path: &str) -> Call<'w> {
             call.form(&format!("current_password={PASSWORD}&new_password={PASSWORD}"))
         }
         ("POST", "/settings/developer") => call.form("pat_name=n&scope=mcp"),
+        ("POST", "/settings/developer/{pat_id}/rotate") => call.form("overlap=day"),
         ("POST", "/mcp" | "/api/mcp" | "/mcp/{name}" | "/api/mcp/{name}") => crate::mcp::initialize(call),
         ("GET" | "DELETE", _) if route.contains("mcp") => {
             call.header("accept", "text/event-stream").header("mcp-session-id", "none")

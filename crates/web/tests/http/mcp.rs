@@ -24,7 +24,12 @@ pub(crate) async fn open_session(world: &World, path: &str, token: &Issued) -> S
 }
 
 async fn list_tools(world: &World, path: &str, token: &Issued, session: &str) -> Answer {
-    let call = world.post(path).bearer(token).header("mcp-session-id", session);
+    call_in_session(world, path, &format!("Bearer {}", token.token.expose()), session).await
+}
+
+/// A call in a session, with whatever credential.
+pub(crate) async fn call_in_session(world: &World, path: &str, authorization: &str, session: &str) -> Answer {
+    let call = world.post(path).authorization(authorization).header("mcp-session-id", session);
     let call = call.header("accept", "application/json, text/event-stream");
     call.json(json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/list" })).send().await
 }

@@ -24,20 +24,17 @@ pub(crate) struct Create {
     expires_at: Option<String>,
 }
 
-impl Create {
-    fn expiry(&self) -> Result<Expiry, ApiError> {
-        match (self.expires_in_days, &self.expires_at) {
-            (None, None) => Ok(Expiry::Default),
-            (Some(days), None) => Ok(Expiry::Days(days)),
-            (None, Some(at)) => at.parse().map(Expiry::At).map_err(|_| {
-                ApiError::bad_request(
-                    "`expires_at` is not a time; write it as RFC 3339, such as 2027-01-31T00:00:00Z",
-                )
-            }),
-            (Some(_), Some(_)) => {
-                Err(ApiError::bad_request("give `expires_in_days` or `expires_at`, not both"))
-            }
-        }
+/// When a token is to expire, by what a body says.
+pub(crate) fn expiry(days: Option<i64>, at: Option<&str>) -> Result<Expiry, ApiError> {
+    match (days, at) {
+        (None, None) => Ok(Expiry::Default),
+        (Some(days), None) => Ok(Expiry::Days(days)),
+        (None, Some(at)) => at.parse().map(Expiry::At).map_err(|_| {
+            ApiError::bad_request(
+                "`expires_at` is not a time; write it as RFC 3339, such as 2027-01-31T00:00:00Z",
+            )
+        }),
+        (Some(_), Some(_)) => Err(ApiError::bad_request("give `expires_in_days` or `expires_at`, not both")),
     }
 }
 
@@ -58,8 +55,8 @@ pub(crate) async fn handle(
     Caller(by): Caller,
     Json(create): Json<Create>,
 ) -> Result<Response, ApiError> {
-    let expiry = create.expiry()?;
-    let new = NewPat { name: create.pat_name, scope: create.pat_scope, expiry };
+    let expiry = expiry(create.expires_in_days, create.expires_at.as_deref())?;
+    let new = NewPat { name: create.pat_name, scope: create.pat_scope, expiry, ..NewPat::default() };
     let issued = state.issue(&by, new).await?;
     let record = issued.record;
     let created = Created {

@@ -5,6 +5,7 @@ pub(crate) mod create;
 pub(crate) mod get;
 pub(crate) mod list;
 pub(crate) mod revoke;
+pub(crate) mod rotate;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -23,6 +24,8 @@ pub(crate) struct Pat {
     created_at: Timestamp,
     expires_at: Timestamp,
     last_used_at: Option<Timestamp>,
+    rotated_at: Option<Timestamp>,
+    pat_parent_id: Option<Uuid>,
 }
 
 impl From<PatRecord> for Pat {
@@ -35,6 +38,8 @@ impl From<PatRecord> for Pat {
             created_at: record.created_at,
             expires_at: record.expires_at,
             last_used_at: record.last_used_at,
+            rotated_at: record.rotated_at,
+            pat_parent_id: record.parent_id,
         }
     }
 }

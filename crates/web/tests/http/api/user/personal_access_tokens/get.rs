@@ -20,7 +20,9 @@ async fn a_browser_sees_each_of_its_own() {
         "pat_hint": "[hint]",
         "pat_id": "[id]",
         "pat_name": "ci-pipeline",
-        "pat_scope": "mcp:github api:read"
+        "pat_parent_id": null,
+        "pat_scope": "mcp:github api:read",
+        "rotated_at": null
       }
     }
     "#);
@@ -42,7 +44,9 @@ async fn a_token_always_sees_itself_by_its_id_or_as_self() {
         "pat_hint": "[hint]",
         "pat_id": "[id]",
         "pat_name": "ci-pipeline",
-        "pat_scope": "mcp"
+        "pat_parent_id": null,
+        "pat_scope": "mcp",
+        "rotated_at": null
       }
     }
     "#);

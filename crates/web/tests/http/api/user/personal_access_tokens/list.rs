@@ -47,7 +47,9 @@ async fn the_newest_is_first_and_a_token_is_unused_until_it_is_used() {
           "pat_hint": "[hint]",
           "pat_id": "[id]",
           "pat_name": "ci-pipeline",
-          "pat_scope": "mcp api"
+          "pat_parent_id": null,
+          "pat_scope": "mcp api",
+          "rotated_at": null
         },
         {
           "created_at": "2126-04-07T00:00:00Z",
@@ -56,7 +58,9 @@ async fn the_newest_is_first_and_a_token_is_unused_until_it_is_used() {
           "pat_hint": "[hint]",
           "pat_id": "[id]",
           "pat_name": "older",
-          "pat_scope": "mcp"
+          "pat_parent_id": null,
+          "pat_scope": "mcp",
+          "rotated_at": null
         }
       ]
     }

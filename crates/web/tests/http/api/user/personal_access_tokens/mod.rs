@@ -6,5 +6,6 @@ mod create;
 mod get;
 mod list;
 mod revoke;
+mod rotate;
 
 pub(super) const TOKENS: &str = "/api/user/personal-access-tokens";
