@@ -28,6 +28,7 @@ pub(crate) use seal::{SealKey, Sealing};
 pub(crate) use sweep::Sweep;
 pub use verify::{AuditFlaw, AuditReport};
 
+use crate::record::{PatRecord, UserRecord};
 use crate::store::StoreError;
 
 /// How many entries are appended at once at most, where they come with no change.
@@ -126,6 +127,17 @@ impl Actor {
     /// Somebody who has shown nothing that says who it is.
     pub const fn anonymous(address: Option<IpAddr>) -> Self {
         Self::of(ActorKind::Anonymous, address)
+    }
+
+    /// Whoever has a token, whether or not it is good.
+    pub(crate) fn holder(pat: &PatRecord, owner: &UserRecord, address: Option<IpAddr>) -> Self {
+        Self {
+            user_id: Some(owner.user_id),
+            email: Some(owner.email.clone()),
+            pat_id: Some(pat.pat_id),
+            pat_name: Some(pat.name.clone()),
+            ..Self::of(ActorKind::Token, address)
+        }
     }
 
     const fn of(kind: ActorKind, address: Option<IpAddr>) -> Self {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use trustrelay_token::Denied;
 use uuid::Uuid;
 
 use crate::audit::{AUDIT_BATCH, Actor, ActorKind, AuditEntry, By};
@@ -167,6 +168,30 @@ impl Authority {
     /// Notes that a caller was refused something: it concerns the caller's own account and token.
     pub fn note_refusal_to(&self, by: &By, action: &'static str, details: &[(&'static str, &str)]) {
         self.note_refusal(action, by.actor(), Some(by.user_id), by.pat_id(), details);
+    }
+
+    /// Notes that somebody could not sign in: at which account, if it is there. What was typed is not kept, for it may be anything, a
+    /// password too.
+    pub(crate) fn note_refused_login(
+        &self,
+        user_id: Option<Uuid>,
+        from: Option<IpAddr>,
+        reason: &'static str,
+    ) {
+        self.note_refusal("refused.login", Actor::anonymous(from), user_id, None, &[(REASON, reason)]);
+    }
+
+    /// Notes that a token was refused that is known: whoever had it is the actor.
+    pub(crate) fn note_refused_token(&self, holder: Actor, denied: &Denied) {
+        let reason = match denied {
+            Denied::Expired(_) => "expired",
+            Denied::Revoked(_) => "revoked",
+            Denied::OwnerDisabled => "account disabled",
+            // What could not be judged was not refused, and all else has its own name in the log.
+            _ => return,
+        };
+        let (user_id, pat_id) = (holder.user_id, holder.pat_id);
+        self.note_refusal("refused.token", holder, user_id, pat_id, &[(REASON, reason)]);
     }
 
     /// Writes down what has waited long enough; with `last` all that waits. What the store does not take waits on. If it took something and

@@ -1,6 +1,7 @@
 //! Rotate: a new secret for a token that stays what it is. Its identity, its name, its scopes and its open sessions are the token's, not the
 //! secret's. The old secret is good for an overlap, so that what uses it can be given the new one in peace.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -396,7 +397,12 @@ impl Authority {
     }
 
     /// A secret was used after its end: somebody has a copy of it, or forgot to replace it. Its owner is told once a day.
-    pub(crate) async fn note_retired_use(&self, pat: &PatRecord, digest: &TokenDigest) {
+    pub(crate) async fn note_retired_use(
+        &self,
+        pat: &PatRecord,
+        digest: &TokenDigest,
+        address: Option<IpAddr>,
+    ) {
         let (now, since_boot) = (self.clock.now(), self.clock.since_boot());
         if !self.retired_uses.is_news(digest, since_boot) {
             return;
@@ -409,7 +415,7 @@ impl Authority {
                 let (user_id, pat_id) = (Some(pat.user_id), Some(pat.pat_id));
                 self.note_refusal(
                     "refused.retired_secret",
-                    Actor::anonymous(None),
+                    Actor::anonymous(address),
                     user_id,
                     pat_id,
                     &details,

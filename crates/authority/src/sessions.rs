@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use trustrelay_token::Principal;
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::accounts::check_password;
@@ -70,7 +71,12 @@ fn account(email: &str) -> Account {
 
 /// Counts failed sign-ins. An unknown account counts like a known one.
 #[derive(Default)]
-pub(crate) struct Throttle(Mutex<HashMap<Counter, (u32, Duration)>>);
+pub(crate) struct Throttle {
+    counts: Mutex<HashMap<Counter, (u32, Duration)>>,
+    /// Which of the accounts that sign-ins failed at are there: for the audit log, which holds nothing that was typed. At some 60 bytes
+    /// each, 3 MB.
+    known: Mutex<HashMap<Account, Uuid>>,
+}
 
 /// What one client has: an IPv4 address, or the /64 of an IPv6 one, within which it may choose (RFC 4291 §2.5.4).
 pub(crate) fn network(address: IpAddr) -> IpAddr {
@@ -93,7 +99,7 @@ impl Throttle {
 
     /// Takes one attempt out of what is left, before any work is done for it.
     fn take(&self, email: &str, from: Option<IpAddr>, now: Duration) -> Result<(), AuthorityError> {
-        let mut counts = self.0.lock();
+        let mut counts = self.counts.lock();
         if counts.len() >= MAX_COUNTERS {
             counts.retain(|_, (_, since)| now.saturating_sub(*since) < WINDOW);
         }
@@ -119,9 +125,23 @@ impl Throttle {
         Ok(())
     }
 
+    /// Keeps that an account is there.
+    fn learn(&self, email: &str, user_id: Uuid) {
+        let mut known = self.known.lock();
+        if known.len() >= MAX_COUNTERS {
+            known.clear();
+        }
+        known.insert(account(email), user_id);
+    }
+
+    /// Which account it is, if a sign-in failed at it not long ago.
+    fn whose(&self, email: &str) -> Option<Uuid> {
+        self.known.lock().get(&account(email)).copied()
+    }
+
     /// Gives an attempt back: it was not one, for the store did not answer.
     fn give_back(&self, email: &str, from: Option<IpAddr>) {
-        let mut counts = self.0.lock();
+        let mut counts = self.counts.lock();
         for (counter, _) in Self::counters(email, from) {
             if let Some((count, _)) = counts.get_mut(&counter) {
                 *count = count.saturating_sub(1);
@@ -132,7 +152,7 @@ impl Throttle {
     /// A success gives its attempt back and forgives the pair.
     fn forgive(&self, email: &str, from: Option<IpAddr>) {
         self.give_back(email, from);
-        self.0.lock().remove(&Counter::Pair(account(email), from.map(network)));
+        self.counts.lock().remove(&Counter::Pair(account(email), from.map(network)));
     }
 }
 
@@ -157,7 +177,10 @@ impl Authority {
     ) -> Result<(SessionSecret, Timestamp), AuthorityError> {
         let password = Zeroizing::new(password);
         let email = email.trim().to_lowercase();
-        self.throttle.take(&email, from, self.clock.since_boot())?;
+        if let Err(throttled) = self.throttle.take(&email, from, self.clock.since_boot()) {
+            self.note_refused_login(self.throttle.whose(&email), from, "throttled");
+            return Err(throttled);
+        }
         let outcome = self.sign_in(&email, password, from).await;
         match &outcome {
             Ok(_) => self.throttle.forgive(&email, from),
@@ -176,7 +199,10 @@ impl Authority {
         let user = self.store.user_by_email(email).await?;
         let hash = user.as_ref().map(|user| user.password_hash.clone());
         let good = self.passwords.matches(password, hash.clone()).await?;
+        let user_id = user.as_ref().map(|user| user.user_id);
         let Some(user) = user.filter(|user| good && user.disabled_at.is_none()) else {
+            user_id.into_iter().for_each(|user_id| self.throttle.learn(email, user_id));
+            self.note_refused_login(user_id, from, if good { "account disabled" } else { "wrong" });
             return Err(AuthorityError::WrongCredentials);
         };
         let secret = SessionSecret(random_secret()?);
@@ -253,9 +279,13 @@ impl Authority {
     ) -> Result<(), AuthorityError> {
         let (current, new) = (Zeroizing::new(current), Zeroizing::new(new));
         check_password("new_password", &new)?;
-        self.throttle.take(&by.email, None, self.clock.since_boot())?;
+        if let Err(throttled) = self.throttle.take(&by.email, None, self.clock.since_boot()) {
+            self.note_refusal_to(by, "refused.login", &[("reason", "throttled")]);
+            return Err(throttled);
+        }
         let user = self.store.user_by_id(by.user_id).await?.ok_or(AuthorityError::NotFound("account"))?;
         if !self.passwords.matches(current, Some(user.password_hash)).await? {
+            self.note_refusal_to(by, "refused.login", &[("reason", "wrong current password")]);
             return Err(AuthorityError::Invalid {
                 field: "current_password",
                 message: "the current password is wrong".into(),

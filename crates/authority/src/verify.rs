@@ -1,5 +1,6 @@
 //! Verify: from the index, or from the store on a miss.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use trustrelay_token::{Denied, Principal, Token, TokenDigest, Verification, Verifier};
 
+use crate::audit::{Actor, By};
 use crate::authority::Authority;
 use crate::judgment::{judge, judge_secret};
 use crate::record::PatRecord;
@@ -33,6 +35,13 @@ type Flight = Shared<oneshot::Receiver<Found>>;
 
 impl Verifier for Authority {
     fn verify(&self, token: Token) -> Verification {
+        self.verify_from(token, None)
+    }
+}
+
+impl Authority {
+    /// Judges a token that came from an address. If it is known and refused, that is noted for the audit log.
+    pub fn verify_from(&self, token: Token, address: Option<IpAddr>) -> Verification {
         let Some(newest) = self.keys.first() else {
             return Verification::Ready(Err(UNAVAILABLE));
         };
@@ -41,7 +50,7 @@ impl Verifier for Authority {
             && let Some(principal) = self.index.get(&digest)
         {
             self.numbers.judged_from_index();
-            return Verification::Ready(judged(principal, self.clock.now()));
+            return Verification::Ready(self.judged_from(principal, address));
         }
         // While secrets rotate, a token may be kept under an older one.
         let digests = std::iter::once(digest)
@@ -51,18 +60,35 @@ impl Verifier for Authority {
         let Some(me) = self.me.upgrade() else {
             return Verification::Ready(Err(UNAVAILABLE));
         };
-        Verification::Pending(Box::pin(async move { me.verify_slowly(digests).await }))
+        Verification::Pending(Box::pin(async move { me.verify_slowly(digests, address).await }))
     }
-}
 
-impl Authority {
-    async fn verify_slowly(self: Arc<Self>, digests: Vec<TokenDigest>) -> Result<Arc<Principal>, Denied> {
+    fn judged_from(
+        &self,
+        principal: Arc<Principal>,
+        address: Option<IpAddr>,
+    ) -> Result<Arc<Principal>, Denied> {
+        match judged(&principal, self.clock.now()) {
+            Ok(()) => Ok(principal),
+            Err(denied) => {
+                let by = By::new(principal, address);
+                self.note_refused_token(by.actor(), &denied);
+                Err(denied)
+            }
+        }
+    }
+
+    async fn verify_slowly(
+        self: Arc<Self>,
+        digests: Vec<TokenDigest>,
+        address: Option<IpAddr>,
+    ) -> Result<Arc<Principal>, Denied> {
         for _ in 0..MAX_REREADS {
             let epoch = self.index.epoch();
             let trusted = self.fence.holds(self.clock.since_boot());
             if trusted && let Some(principal) = digests.iter().find_map(|digest| self.index.get(digest)) {
                 self.numbers.judged_from_index();
-                return judged(principal, self.clock.now());
+                return self.judged_from(principal, address);
             }
             let found = if trusted {
                 self.look_up_together(&digests, epoch).await
@@ -80,7 +106,10 @@ impl Authority {
             };
             let FoundPat { pat, owner, secret } = &*found;
             let now = self.clock.now();
-            judge(pat.revoked_at, owner.disabled_at.is_some(), pat.expires_at, now)?;
+            if let Err(denied) = judge(pat.revoked_at, owner.disabled_at.is_some(), pat.expires_at, now) {
+                self.note_refused_token(Actor::holder(pat, owner, address), &denied);
+                return Err(denied);
+            }
             let by_another;
             let pat = match secret {
                 Secret::Current { ends_another: false } => pat,
@@ -93,7 +122,7 @@ impl Authority {
                 }
                 Secret::Retired { digest, valid_until, hint } => {
                     if let Err(denied) = judge_secret(Some(*valid_until), now) {
-                        self.note_retired_use(pat, digest).await;
+                        self.note_retired_use(pat, digest, address).await;
                         return Err(denied);
                     }
                     // Whoever has it is told when it ends, and not when the token does.
@@ -105,7 +134,7 @@ impl Authority {
             };
             // Whoever is handed a principal shares its standing with the index, so that a revocation reaches it.
             if let Some(principal) = self.index.admit(pat, owner, epoch) {
-                return judged(principal, now);
+                return self.judged_from(principal, address);
             }
         }
         Err(UNAVAILABLE)
@@ -160,8 +189,8 @@ impl Authority {
 }
 
 /// A principal of the index, if it may be handed out.
-fn judged(principal: Arc<Principal>, now: Timestamp) -> Result<Arc<Principal>, Denied> {
+fn judged(principal: &Principal, now: Timestamp) -> Result<(), Denied> {
     let revoked_at = principal.standing().ended_at();
     let owner_disabled = principal.account().standing.has_ended();
-    judge(revoked_at, owner_disabled, principal.expires_at(), now).map(|()| principal)
+    judge(revoked_at, owner_disabled, principal.expires_at(), now)
 }

@@ -150,3 +150,99 @@ async fn what_waits_is_written_down_at_the_end() {
     world.authority.stop().await;
     assert_eq!(refusals(&world).await.len(), 2);
 }
+
+fn reasons(told: &[AuditEntry]) -> Vec<(&str, &str)> {
+    told.iter()
+        .map(|entry| (&*entry.action, entry.details.get("reason").map_or("", String::as_str)))
+        .collect()
+}
+
+#[tokio::test]
+async fn whoever_cannot_sign_in_is_told_of_by_the_account_and_never_by_what_was_typed() {
+    let world = World::new().await;
+    let ada = world.browser().await.user_id;
+    let typed = "hunter2-in-the-wrong-field";
+    let login = async |email: &str, password: &str| {
+        world.clock.advance(Duration::from_secs(1));
+        world.authority.login(email, password.into(), Some(address(7))).await.expect_err("refused")
+    };
+    for _ in 0..6 {
+        login(support::EMAIL, typed).await;
+    }
+    login(typed, typed).await;
+    world.authority.set_disabled(support::EMAIL, true).await.expect("disabled");
+    world.clock.advance(Duration::from_secs(16 * 60));
+    login(support::EMAIL, support::PASSWORD).await;
+    world.authority.flush_refusals(true).await;
+    let told = refusals(&world).await;
+    let login = "refused.login";
+    assert_eq!(
+        reasons(&told),
+        [(login, "wrong"), (login, "throttled"), (login, "wrong"), (login, "account disabled")]
+    );
+    assert_eq!(told.iter().map(count).collect::<Vec<_>>(), [5, 1, 1, 1]);
+    let whose: Vec<_> = told.iter().map(|entry| entry.user_id).collect();
+    assert_eq!(whose, [Some(ada), Some(ada), None, Some(ada)], "of a throttled one too");
+    assert!(told.iter().all(|entry| entry.actor == Actor::anonymous(Some(address(7)))));
+    for record in world.store.audit_after(0, 1000).await.expect("asks") {
+        assert!(!String::from_utf8_lossy(&record.entry).contains(typed));
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_current_password_is_told_of_the_one_who_is_signed_in() {
+    let world = World::new().await;
+    let by = world.browser().await;
+    world
+        .authority
+        .change_password(&by, "cookie", "wrong".into(), "a new good password".into())
+        .await
+        .expect_err("wrong");
+    world.authority.flush_refusals(true).await;
+    let told = refusals(&world).await;
+    assert_eq!(reasons(&told), [("refused.login", "wrong current password")]);
+    assert_eq!((told[0].actor.clone(), told[0].user_id), (by.actor(), Some(by.user_id)));
+}
+
+#[tokio::test]
+async fn a_token_that_is_no_good_any_more_is_told_of_with_its_owner() {
+    let world = World::new().await;
+    let revoked = world.token("mcp").await;
+    let expired = world.token("mcp").await;
+    let disabled = world.token("mcp").await;
+    let by = world.browser().await;
+    let from =
+        |token: &trustrelay_token::Token| world.authority.verify_from(token.clone(), Some(address(9))).wait();
+    // From the index and from the store, it is the same.
+    from(&expired.token).await.expect("good");
+    from(&revoked.token).await.expect("good");
+    world.authority.flush_refusals(true).await;
+    assert_eq!(refusals(&world).await, [], "what is good is not refused");
+    world.authority.revoke(&by, PatRef::Id(revoked.record.pat_id)).await.expect("revoked");
+    from(&revoked.token).await.expect_err("revoked");
+    world.authority.set_disabled(support::EMAIL, true).await.expect("disabled");
+    from(&disabled.token).await.expect_err("disabled");
+    world.authority.set_disabled(support::EMAIL, false).await.expect("enabled");
+    world.clock.advance(400 * 24 * 60 * MINUTE);
+    from(&expired.token).await.expect_err("expired");
+    from(&disabled.token).await.expect_err("expired");
+    world.authority.flush_refusals(true).await;
+    let told = refusals(&world).await;
+    let mut of: Vec<_> =
+        told.iter().map(|entry| (entry.pat_id.expect("known"), entry.details["reason"].as_str())).collect();
+    of.sort_unstable();
+    let mut expected = vec![
+        (revoked.record.pat_id, "revoked"),
+        (expired.record.pat_id, "expired"),
+        (disabled.record.pat_id, "account disabled"),
+        (disabled.record.pat_id, "expired"),
+    ];
+    expected.sort_unstable();
+    assert_eq!(of, expected);
+    for entry in &told {
+        assert_eq!(entry.action, "refused.token");
+        assert_eq!((entry.user_id, entry.actor.user_id), (Some(by.user_id), Some(by.user_id)));
+        assert_eq!(entry.actor.pat_name.as_deref(), Some("ci-pipeline"));
+        assert_eq!(entry.actor.address, Some(address(9)));
+    }
+}
