@@ -22,7 +22,7 @@ mod seal;
 mod sweep;
 mod verify;
 
-pub use filter::{AuditAction, AuditFilter, AuditLook, AuditPlace, BadPlace};
+pub use filter::{AuditAction, AuditFilter, AuditLook, AuditPlace, BadPlace, parse_audit_time};
 pub use read::{AuditExport, AuditPage, Audited, MAX_AUDIT_PAGE};
 pub(crate) use seal::{SealKey, Sealing};
 pub(crate) use sweep::Sweep;

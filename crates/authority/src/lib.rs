@@ -51,7 +51,7 @@ pub use audit::{
     AUDIT_BATCH, AUDIT_BEGINNING, Actor, ActorKind, AuditAction, AuditColumns, AuditEnds, AuditEntry,
     AuditExport, AuditFilter, AuditFlaw, AuditLink, AuditLook, AuditPage, AuditPlace, AuditRecord,
     AuditReport, AuditSeal, AuditStore, Audited, BadPlace, By, CUT, CUT_HASH, CUT_THROUGH, MAX_AUDIT_PAGE,
-    chained, hex,
+    chained, hex, parse_audit_time,
 };
 pub use authority::{Authority, AuthorityConfig, Cut, NothingOpen};
 pub use clock::{Clock, ManualClock, SystemClock};

@@ -24,6 +24,10 @@ use crate::upstream::{Fault, Link, Upstream};
 use crate::whole::Whole;
 use crate::{clock, serve, single, subscribe, trace};
 
+/// In the extensions of the answer that refuses a request for its `Origin`.
+#[derive(Debug, Clone, Copy)]
+pub struct BadOrigin;
+
 pub(crate) async fn handle<B>(
     relay: &Relay,
     principal: Arc<Principal>,
@@ -45,7 +49,9 @@ where
     if !origin_is_good(&parts.headers, relay.0.public_origin.as_deref()) {
         let why =
             "this Origin may not use the endpoint; if it is the relay's own, start it with --public-url";
-        return reply::refused(StatusCode::FORBIDDEN, why);
+        let mut refused = reply::refused(StatusCode::FORBIDDEN, why);
+        refused.extensions_mut().insert(BadOrigin);
+        return refused;
     }
     let only = match upstream {
         None => None,

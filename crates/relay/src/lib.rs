@@ -44,6 +44,7 @@ mod whole;
 pub use body::{BoxError, RelayBody};
 pub use catalogue::UpstreamStatus;
 pub use config::{Limits, RelayConfig, RelayError, UpstreamConfig, UpstreamTransport};
+pub use front::BadOrigin;
 pub use home::{Elsewhere, Here};
 pub use record::{CallRecord, Recorder};
 pub use registry::Cut;

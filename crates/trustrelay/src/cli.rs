@@ -1,5 +1,7 @@
 //! The command line. Every flag has an environment variable; what a server is set up with has a key in the file too.
 
+mod audit;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -9,6 +11,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use jiff::SignedDuration;
 use url::Url;
 
+pub(crate) use self::audit::{AuditCommand, AuditExport, AuditVerify};
 use crate::database_url::DatabaseUrl;
 use crate::duration::parse_duration;
 
@@ -81,6 +84,12 @@ pub(crate) enum Command {
     /// List the nodes that share the data, their leases, and how far each has applied the log of revocations
     #[command(after_help = "Example: trustrelay nodes --json")]
     Nodes(NodesList),
+    /// The audit log: who changed what, when and from where
+    #[command(after_help = "Example: trustrelay audit verify")]
+    Audit {
+        #[command(subcommand)]
+        command: AuditCommand,
+    },
     /// Write all data into a file: accounts and tokens, and what they have done; no browser sessions
     #[command(after_help = "Example: trustrelay export backup.jsonl")]
     Export(ArchiveFile),
@@ -136,6 +145,9 @@ pub(crate) struct Serve {
     /// The longest that a dead node can delay a revocation, such as 2s
     #[arg(long, env = "TRUSTRELAY_LEASE", value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) lease: Option<SignedDuration>,
+    /// How long the entries of the audit log are kept, at least 1d [default: 400d]
+    #[arg(long, env = "TRUSTRELAY_AUDIT_RETENTION", value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) audit_retention: Option<SignedDuration>,
     /// Where to send traces: the base of an OpenTelemetry collector's OTLP/HTTP endpoint, such as http://127.0.0.1:4318
     #[arg(long, env = "TRUSTRELAY_OTLP_ENDPOINT", value_name = "URL")]
     pub(crate) otlp_endpoint: Option<Url>,

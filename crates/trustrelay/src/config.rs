@@ -23,6 +23,8 @@ use crate::duration::parse_duration;
 const DEFAULT_FILE: &str = "trustrelay.toml";
 const DEFAULT_DATA_DIR: &str = "trustrelay-data";
 const DEFAULT_LEASE: std::time::Duration = std::time::Duration::from_secs(2);
+const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+const AUDIT_RETENTION: std::time::Duration = std::time::Duration::from_secs(400 * 24 * 3600);
 /// Who stops a program waits so long, and rarely longer.
 const MAX_DRAIN: std::time::Duration = std::time::Duration::from_secs(60);
 
@@ -49,6 +51,8 @@ pub(crate) struct File {
     node_url: Option<Url>,
     lease: Option<String>,
     drain: Option<String>,
+    #[serde(alias = "audit_retention")]
+    audit_retention: Option<String>,
     #[serde(alias = "otlp_endpoint")]
     otlp_endpoint: Option<Url>,
     log: Option<String>,
@@ -174,6 +178,8 @@ pub(crate) struct ServeConfig {
     pub(crate) lease: std::time::Duration,
     /// How long the server goes on when it was told to stop.
     pub(crate) drain: std::time::Duration,
+    /// How long the entries of the audit log are kept.
+    pub(crate) audit_retention: std::time::Duration,
     /// Where traces go, if anywhere.
     pub(crate) otlp_endpoint: Option<Url>,
     pub(crate) log: String,
@@ -191,6 +197,11 @@ pub(crate) fn serve_config(serve: &Serve, file: File) -> anyhow::Result<ServeCon
     let drain = duration("drain", serve.drain, file.drain.as_deref(), std::time::Duration::ZERO)?;
     if drain > MAX_DRAIN {
         bail!("--drain is {drain:?}; it must be {MAX_DRAIN:?} at most");
+    }
+    let audit_retention =
+        duration("audit-retention", serve.audit_retention, file.audit_retention.as_deref(), AUDIT_RETENTION)?;
+    if audit_retention < DAY {
+        bail!("--audit-retention is {audit_retention:?}; it must be at least 1d (the default is 400d)");
     }
     let node_url = serve.node_url.clone().or(file.node_url);
     if let Some(url) = &node_url {
@@ -233,6 +244,7 @@ pub(crate) fn serve_config(serve: &Serve, file: File) -> anyhow::Result<ServeCon
         node_url,
         lease,
         drain,
+        audit_retention,
         otlp_endpoint,
         log: serve.log.clone().or(file.log).unwrap_or_else(|| "info".into()),
         dev,

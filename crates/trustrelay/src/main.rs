@@ -26,7 +26,7 @@ use std::process::ExitCode;
 
 use trustrelay_authority::AuthorityError;
 
-use crate::cli::{Cli, Command, SecretCommand, TokenCommand, UserCommand};
+use crate::cli::{AuditCommand, Cli, Command, SecretCommand, TokenCommand, UserCommand};
 
 /// Allocates in less time than the system's, and takes more memory: see docs/PERFORMANCE.md.
 #[global_allocator]
@@ -94,6 +94,10 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             TokenCommand::Rotate(rotate) => commands::rotate::run(place, rotate).await,
             TokenCommand::Delegate(delegate) => commands::delegate::run(delegate).await,
             TokenCommand::Check(check) => commands::check::run(check).await,
+        },
+        Command::Audit { command } => match command {
+            AuditCommand::Verify(verify) => commands::audit::verify(place, verify).await,
+            AuditCommand::Export(export) => commands::audit::export(place, *export).await,
         },
         Command::Nodes(list) => commands::nodes::list(place, list).await,
         Command::Export(to) => commands::archive::export(place, &to.file).await,

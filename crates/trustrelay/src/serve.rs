@@ -102,7 +102,12 @@ pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode>
     let opened = open::data_at(
         &location,
         Missing::Create,
-        AuthorityConfig { lease: config.lease, node_name: node_name(address), ..AuthorityConfig::default() },
+        AuthorityConfig {
+            lease: config.lease,
+            node_name: node_name(address),
+            audit_retention: config.audit_retention,
+            ..AuthorityConfig::default()
+        },
     )
     .await?;
     let relay = Relay::new(RelayConfig {

@@ -56,6 +56,12 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
             says: ["900s", "800s", "700s"],
         },
         Setting {
+            flag: &["--audit-retention", "9h"],
+            variable: ("TRUSTRELAY_AUDIT_RETENTION", "8h"),
+            file: "audit-retention = \"7h\"",
+            says: ["32400s", "28800s", "25200s"],
+        },
+        Setting {
             flag: &["--secret-key-file", "flag.key"],
             variable: ("TRUSTRELAY_SECRET_KEY_FILE", "variable.key"),
             file: "secret-key-file = \"file.key\"",

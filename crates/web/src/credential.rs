@@ -9,24 +9,28 @@ use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN, USER_AGENT};
 use http::request::Parts;
 use http::uri::Authority as HostAndPort;
 use http::{HeaderMap, HeaderName, StatusCode};
-use trustrelay_authority::By;
+use trustrelay_authority::{Actor, By};
 use trustrelay_guard::{Refusal, bearer};
-use trustrelay_token::{Principal, Verifier};
+use trustrelay_token::Principal;
 
+use crate::asker::Asker;
 use crate::client::client;
 use crate::error::ApiError;
-use crate::pat_header::Expiry;
 use crate::state::AppState;
 
 pub(crate) const SESSION_COOKIE: &str = "session";
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Takes the token out of the headers, so that nothing behind this can forward it, and has it judged.
-pub(crate) async fn verified(state: &AppState, headers: &mut HeaderMap) -> Result<Arc<Principal>, Refusal> {
+pub(crate) async fn verified(
+    state: &AppState,
+    headers: &mut HeaderMap,
+    from: Option<IpAddr>,
+) -> Result<Arc<Principal>, Refusal> {
     let found = bearer(headers);
     headers.remove(AUTHORIZATION);
     let outcome = match found {
-        Ok(Some(token)) => state.authority.verify(token).wait().await.map_err(Refusal::Denied),
+        Ok(Some(token)) => state.authority.verify_from(token, from).wait().await.map_err(Refusal::Denied),
         Ok(None) => Err(Refusal::Missing),
         Err(bad) => Err(Refusal::Bad(bad)),
     };
@@ -43,16 +47,22 @@ impl FromRequestParts<AppState> for Caller {
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         // With an Authorization header the cookie is not looked at, even if the token is bad.
         if parts.headers.contains_key(AUTHORIZATION) {
-            let principal = verified(state, &mut parts.headers).await?;
-            let client = client(state, &parts.extensions, &parts.headers);
-            state.authority.note_use(&principal, client.address, user_agent(&parts.headers));
-            if let Some(expiry) = parts.extensions.get::<Expiry>() {
-                expiry.note(&principal);
-            }
-            return Ok(Self(By::new(principal, client.address)));
+            let address = client(state, &parts.extensions, &parts.headers).address;
+            let principal = verified(state, &mut parts.headers, address).await?;
+            state.authority.note_use(&principal, address, user_agent(&parts.headers));
+            let by = By::new(principal, address);
+            note(parts, &by);
+            return Ok(Self(by));
         }
         let Browser { by, .. } = Browser::from_request_parts(parts, state).await?;
         Ok(Self(by))
+    }
+}
+
+/// Tells the envelope who asks.
+fn note(parts: &Parts, by: &By) {
+    if let Some(asker) = parts.extensions.get::<Asker>() {
+        asker.note(by);
     }
 }
 
@@ -73,7 +83,9 @@ impl FromRequestParts<AppState> for Browser {
         let principal = state.authority.authenticate_session(&cookie).await?;
         let principal = Arc::new(principal.ok_or(Refusal::Missing)?);
         let address = client(state, &parts.extensions, &parts.headers).address;
-        Ok(Self { by: By::new(principal, address), cookie })
+        let by = By::new(principal, address);
+        note(parts, &by);
+        Ok(Self { by, cookie })
     }
 }
 
@@ -130,6 +142,8 @@ fn check_origin(parts: &Parts, state: &AppState) -> Result<(), ApiError> {
     if same {
         return Ok(());
     }
+    let from = Actor::anonymous(client(state, &parts.extensions, headers).address);
+    state.authority.note_refusal("refused.cross_origin", from, None, None, &[]);
     let message = "this change was asked for by another site, and a browser session only serves its own; use a token \
                    (if this is no other site: the server's --public-url is not the address that browsers use)";
     Err(ApiError::new(StatusCode::FORBIDDEN, "cross_origin", message))

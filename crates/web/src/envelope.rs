@@ -14,9 +14,10 @@ use trustrelay_guard::TOKEN_EXPIRATION;
 use trustrelay_relay::continue_trace;
 use uuid::Uuid;
 
+use crate::asker::Asker;
 use crate::error::ApiError;
-use crate::pat_header::Expiry;
 use crate::redact::loggable;
+use crate::refused::Refused;
 use crate::routes::Door;
 use crate::state::AppState;
 
@@ -47,8 +48,8 @@ pub(crate) async fn envelope(State(state): State<AppState>, mut request: Request
     let path =
         if path == numbers.route { numbers.route.into() } else { Cow::Owned(loggable(path).into_owned()) };
     let door = numbers.door.unwrap_or(Door::Rest);
-    let expiry = Expiry::default();
-    request.extensions_mut().insert(expiry.clone());
+    let asker = Asker::default();
+    request.extensions_mut().insert(asker.clone());
     let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
     continue_trace(&span, request.headers());
     let answer = async {
@@ -61,10 +62,15 @@ pub(crate) async fn envelope(State(state): State<AppState>, mut request: Request
     };
     let mut answer = answer.instrument(span).await;
     numbers.answered(answer.status());
+    if let Some(refused) = answer.extensions_mut().remove::<Refused>()
+        && let Some(by) = asker.by()
+    {
+        refused.note(&state, by, numbers.route);
+    }
     let headers = answer.headers_mut();
     headers.reserve(ADDED);
     headers.insert(REQUEST_ID, id);
-    if let Some(expires) = expiry.get() {
+    if let Some(expires) = asker.expires() {
         headers.insert(TOKEN_EXPIRATION, expires.clone());
     }
     protect(headers, numbers.door);

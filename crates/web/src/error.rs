@@ -9,6 +9,8 @@ use trustrelay_authority::AuthorityError;
 use trustrelay_guard::Refusal;
 use trustrelay_token::Denied;
 
+use crate::refused::Refused;
+
 pub(crate) const REALM: &str = "trustrelay";
 
 /// A failure, as the REST API answers it: `{"error":{"code","message"}}`.
@@ -18,11 +20,12 @@ pub(crate) struct ApiError {
     code: &'static str,
     message: String,
     header: Option<(http::HeaderName, HeaderValue)>,
+    refused: Option<Refused>,
 }
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), header: None }
+        Self { status, code, message: message.into(), header: None, refused: None }
     }
 
     fn with(mut self, name: http::HeaderName, value: Option<HeaderValue>) -> Self {
@@ -74,6 +77,9 @@ impl ApiError {
         if let Some((name, value)) = self.header {
             response.headers_mut().insert(name, value);
         }
+        if let Some(refused) = self.refused {
+            response.extensions_mut().insert(refused);
+        }
         response
     }
 
@@ -84,7 +90,10 @@ impl ApiError {
 
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
-        let error = Self::new(refusal.status(), refusal.code(), refusal.to_string());
+        let mut error = Self::new(refusal.status(), refusal.code(), refusal.to_string());
+        if let Refusal::InsufficientScope(scope) = &refusal {
+            error.refused = Some(Refused::Scope(scope.clone()));
+        }
         match &refusal {
             Refusal::Denied(Denied::Unavailable { retry_after }) => {
                 error.with(RETRY_AFTER, Some(HeaderValue::from(retry_after.as_secs().max(1))))
@@ -101,7 +110,10 @@ impl From<AuthorityError> for ApiError {
             AuthorityError::Invalid { .. } => Self::bad_request(message),
             AuthorityError::NotFound(_) => Self::new(StatusCode::NOT_FOUND, "not_found", message),
             AuthorityError::InsufficientScope { scope } => Refusal::InsufficientScope(scope).into(),
-            AuthorityError::NotAdministrator => Self::new(StatusCode::FORBIDDEN, "forbidden", message),
+            AuthorityError::NotAdministrator => {
+                let refused = Some(Refused::Admin);
+                Self { refused, ..Self::new(StatusCode::FORBIDDEN, "forbidden", message) }
+            }
             AuthorityError::IdempotencyKeyReused => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", message)
             }

@@ -3,6 +3,7 @@
 //! Handlers translate and never decide: decode, one call into the authority, encode.
 
 mod api;
+mod asker;
 mod client;
 mod credential;
 mod envelope;
@@ -18,8 +19,8 @@ mod oauth;
 mod openapi;
 mod ops;
 mod pages;
-mod pat_header;
 mod redact;
+mod refused;
 mod router;
 mod routes;
 mod state;

@@ -11,6 +11,7 @@ use futures_util::FutureExt;
 use http::header::{COOKIE, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use tracing::{Instrument, Span};
+use trustrelay_authority::By;
 use trustrelay_guard::{TOKEN_EXPIRATION, expiration};
 use trustrelay_relay::{Elsewhere, continue_trace};
 use trustrelay_token::Principal;
@@ -21,6 +22,7 @@ use crate::envelope::{REQUEST_ID, request_id};
 use crate::error::{ApiError, REALM};
 use crate::gate::{Gateable, Gated, Passage, passage};
 use crate::nodes::{Asked, Lost, keep_if_carried};
+use crate::refused::note_of_relay;
 use crate::state::AppState;
 
 /// `/mcp`: all upstreams.
@@ -72,7 +74,7 @@ async fn relay(state: &AppState, upstream: Option<&str>, id: &HeaderValue, mut r
     let nodes = state.config.nodes.as_ref().map(|nodes| (nodes, Asked::of(&request, id)));
     keep_if_carried(state, &mut request);
     let client = client(state, request.extensions(), request.headers());
-    let principal = match verified(state, request.headers_mut()).await {
+    let principal = match verified(state, request.headers_mut(), client.address).await {
         Ok(principal) => principal,
         Err(refusal) => return refusal.response::<Body>(REALM),
     };
@@ -91,6 +93,9 @@ async fn relay(state: &AppState, upstream: Option<&str>, id: &HeaderValue, mut r
             }
             Err(Lost::Unsure) => to.unsure(),
         };
+    }
+    if answer.status() == StatusCode::FORBIDDEN {
+        note_of_relay(state, &By::new(Arc::clone(&principal), client.address), &answer);
     }
     let mut answer = vouched_for(state, &principal, answer).await;
     if let Some(expires) = expires {

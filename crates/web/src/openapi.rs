@@ -8,6 +8,8 @@ use axum::response::{IntoResponse, Response};
 use http::header::CACHE_CONTROL;
 use serde_json::{Value, json};
 
+mod audit;
+
 static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
 
 pub(crate) async fn handle() -> Response {
@@ -84,6 +86,10 @@ const FORBIDDEN: (&str, &str) = (
     "403",
     "The token lacks a scope (WWW-Authenticate names it), or a browser was sent here by another site",
 );
+const FORBIDDEN_TOKEN: (&str, &str) = ("403", "The token lacks a scope (WWW-Authenticate names it)");
+const ADMIN: (&str, &str) =
+    ("403", "The token lacks the scope `api:read`, or the account is no administrator's");
+const AUDIT_QUERY: (&str, &str) = ("400", "The query is wrong: the message names what, and what to do");
 const UNKNOWN: (&str, &str) = ("404", "No such token, or another's");
 
 const TURNS: (&str, &str) =
@@ -229,10 +235,23 @@ fn paths() -> Value {
         },
         "/api/revoke": { "post": revoke() },
         "/api/leaks": { "post": leaks() },
+        "/api/user/audit": { "get": audit::asked(&["token", "action", "from", "to", "limit", "after"], operation(
+            "listOwnAudit", "What the audit log has of the caller's account, newest first (a token needs the scope `api:read`, and `tokens` to see what concerns other tokens)", BOTH,
+            ("200", answer("A page of it", reference("AuditPage"))), &[AUDIT_QUERY, FORBIDDEN_TOKEN],
+        )) },
+        "/api/admin/audit": { "get": audit::asked(&["user", "actor", "token", "action", "from", "to", "limit", "after"], operation(
+            "listAudit", "The audit log of everybody, newest first (an administrator's; a token needs the scope `api:read`)", BOTH,
+            ("200", answer("A page of it", reference("AuditPage"))), &[AUDIT_QUERY, ADMIN],
+        )) },
+        "/api/admin/audit/export": { "get": audit::asked(&["user", "actor", "token", "action", "from", "to"], operation(
+            "exportAudit", "The audit log of everybody as JSON Lines, oldest first (an administrator's; a token needs the scope `api:read`)", BOTH,
+            ("200", json!({ "description": "One entry a line: docs/AUDIT.md says how the chain is checked", "content": { "application/jsonl": { "schema": { "type": "string" } } } })),
+            &[AUDIT_QUERY, ADMIN],
+        )) },
         "/api/admin/nodes": { "get": operation(
             "listNodes", "The nodes, and how far each has applied the log (an administrator's; a token needs the scope `api:read`)", BOTH,
             ("200", value("The nodes", reference("Nodes"))),
-            &[("403", "The token lacks the scope `api:read`, or the account is no administrator's")],
+            &[ADMIN],
         ) },
         "/api/openapi.json": { "get": operation("openapi", "This document", &[], ("200", answer("OpenAPI 3.1", json!({ "type": "object" }))), &[]) },
         "/healthz": { "get": operation("healthz", "Does the process answer?", &[], ("200", value("It does", json!({ "type": "object" }))), &[]) },
@@ -388,6 +407,7 @@ fn schemas() -> Value {
             })) },
         })),
         "Activity": activity(),
+        "AuditPage": audit::page(),
         "Revoked": object(&["pat_id", "revoked_at", "sessions_terminated"], json!({
             "pat_id": { "type": "string", "format": "uuid" },
             "revoked_at": reference("Time"),

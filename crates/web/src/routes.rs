@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{self, MethodRouter};
 use http::Method;
 
-use crate::api::{auth, nodes, pats, user};
+use crate::api::{audit, auth, nodes, pats, user};
 use crate::error::ApiError;
 use crate::pages::{self, assets, developer, login, profile, revoke, rotate, setup, token};
 use crate::state::AppState;
@@ -103,6 +103,9 @@ pub fn routes() -> Vec<Route> {
         rest("/api/user/personal-access-tokens/{pat_id}/activity").get(pats::activity::handle),
         Route::new(Door::OAuth, "/api/revoke").post(api::revoke::handle),
         rest("/api/leaks").post(api::leaks::handle),
+        rest("/api/user/audit").get(audit::own::handle),
+        rest("/api/admin/audit").get(audit::all::handle),
+        rest("/api/admin/audit/export").get(audit::export::handle),
         rest("/api/admin/nodes").get(nodes::handle),
         rest("/api/openapi.json").get(openapi::handle),
         rest("/healthz").get(ops::healthz),
@@ -123,6 +126,8 @@ pub fn routes() -> Vec<Route> {
         page("/settings/developer/{pat_id}").get(token::show),
         page("/settings/developer/{pat_id}/rotate").get(rotate::show).post(rotate::submit),
         page("/settings/developer/{pat_id}/revoke").get(revoke::show).post(revoke::submit),
+        page("/settings/audit").get(pages::audit::own),
+        page("/admin/audit").get(pages::audit::all),
         page("/assets/{name}").get(assets::serve),
     ]
 }

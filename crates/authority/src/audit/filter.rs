@@ -6,6 +6,8 @@ use std::str::FromStr;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use uuid::Uuid;
 
 use super::AuditEntry;
@@ -83,6 +85,16 @@ impl From<&str> for AuditAction {
     }
 }
 
+/// A time (RFC 3339), or of a day (UTC) the moment at which it begins, or with `end` ends.
+pub fn parse_audit_time(text: &str, end: bool) -> Option<Timestamp> {
+    if let Ok(at) = text.parse() {
+        return Some(at);
+    }
+    let day: Date = text.parse().ok()?;
+    let day = if end { day.tomorrow().ok()? } else { day };
+    TimeZone::UTC.to_timestamp(day.at(0, 0, 0, 0)).ok()
+}
+
 /// Where a page of the log ends, and the next goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AuditPlace {
@@ -142,5 +154,18 @@ mod tests {
         assert!(token.fits("token.created") && !token.fits("tokens.created") && !token.fits("token"));
         let created = AuditAction::from("token.created");
         assert!(created.fits("token.created") && !created.fits("token.revoked"));
+    }
+
+    #[test]
+    fn a_day_has_a_beginning_and_an_end() {
+        let time = |text: &str, end| parse_audit_time(text, end).map(|at| at.to_string());
+        assert_eq!(time("2026-04-07", false).as_deref(), Some("2026-04-07T00:00:00Z"));
+        assert_eq!(time("2026-04-07", true).as_deref(), Some("2026-04-08T00:00:00Z"));
+        for end in [false, true] {
+            assert_eq!(time("2026-04-07T12:00:00+02:00", end).as_deref(), Some("2026-04-07T10:00:00Z"));
+            for wrong in ["", "yesterday", "2026-13-01", "07.04.2026"] {
+                assert_eq!(time(wrong, end), None, "{wrong}");
+            }
+        }
     }
 }

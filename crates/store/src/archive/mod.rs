@@ -1,9 +1,10 @@
 //! All that a store keeps for good, as a file: JSON Lines that any store reads. A header that names the format's version, a line for each
 //! thing, and an end that says how many lines there were, so that a file which was cut short is noticed.
 //!
-//! It holds accounts with their password hashes, tokens as digests, the log, and notices with where they go. It holds no browser sessions, which end with a move,
-//! and no nodes.
+//! It holds accounts with their password hashes, tokens as digests, the log, notices with where they go, and the audit log with its chain and its
+//! seals. It holds no browser sessions, which end with a move, and no nodes.
 
+mod audit;
 mod notices;
 mod postgres;
 mod sqlite;
@@ -11,6 +12,7 @@ mod sqlite;
 use std::io::{BufRead, Write};
 
 use async_trait::async_trait;
+use audit::{Audited, Mark, Seal};
 use serde::{Deserialize, Serialize};
 use trustrelay_authority::StoreError;
 use uuid::Uuid;
@@ -30,6 +32,9 @@ pub struct Archive {
     hooks: Vec<notices::Hook>,
     told: Vec<notices::Told>,
     ways: Vec<notices::Way>,
+    audit_cut: Option<Mark>,
+    audit: Vec<Audited>,
+    seals: Vec<Seal>,
 }
 
 /// A store whose data can be moved.
@@ -113,6 +118,9 @@ enum Line {
     Webhook(notices::Hook),
     Notice(notices::Told),
     Delivery(notices::Way),
+    AuditCut(Mark),
+    Audit(Audited),
+    AuditSeal(Seal),
     /// How many lines there were before it, the header not counted.
     End(usize),
 }
@@ -208,10 +216,11 @@ impl Archive {
     /// How much it is, in words.
     pub fn summary(&self) -> String {
         format!(
-            "{} accounts, {} tokens and {} log entries",
+            "{} accounts, {} tokens, {} log entries and {} audit entries",
             self.users.len(),
             self.pats.len(),
-            self.log.len()
+            self.log.len(),
+            self.audit.len()
         )
     }
 
@@ -229,7 +238,8 @@ impl Archive {
         let ways = self.ways.iter().cloned().map(Line::Delivery);
         let notices = hooks.chain(told).chain(ways);
         let mut lines = 0;
-        for one in users.chain(pats).chain(log).chain(days).chain(calls).chain(notices) {
+        let audit = self.audit_lines();
+        for one in users.chain(pats).chain(log).chain(days).chain(calls).chain(notices).chain(audit) {
             line(out, &one)?;
             lines += 1;
         }
@@ -266,6 +276,9 @@ impl Archive {
                 Line::Webhook(hook) => archive.hooks.push(hook),
                 Line::Notice(told) => archive.told.push(told),
                 Line::Delivery(way) => archive.ways.push(way),
+                Line::AuditCut(cut) => archive.audit_cut = Some(cut),
+                Line::Audit(entry) => archive.audit.push(entry),
+                Line::AuditSeal(seal) => archive.seals.push(seal),
                 Line::End(lines) if lines == read => return Ok(archive),
                 Line::End(_) => return Err(BadArchive::Damaged(at)),
             }

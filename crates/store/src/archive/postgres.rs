@@ -18,7 +18,11 @@ impl Archived for PostgresStore {
     }
 }
 
-async fn all<T>(link: &Link, sql: &str, one: impl Fn(&Row) -> Result<T, Failure>) -> Result<Vec<T>, Failure> {
+pub(super) async fn all<T>(
+    link: &Link,
+    sql: &str,
+    one: impl Fn(&Row) -> Result<T, Failure>,
+) -> Result<Vec<T>, Failure> {
     let select = link.prepare(sql).await?;
     link.rows(&select, &[]).await?.iter().map(one).collect()
 }
@@ -109,6 +113,7 @@ async fn export(links: &Links) -> Result<Archive, Failure> {
     })
     .await?;
     notices::from_postgres(&link, &mut archive).await?;
+    super::audit::from_postgres(&link, &mut archive).await?;
     link.batch("COMMIT").await?;
     Ok(link.keep(archive))
 }
@@ -121,9 +126,9 @@ async fn fingerprint(link: &Link) -> Result<Option<Bytes>, Failure> {
 async fn import(links: &Links, archive: &Archive) -> Result<Result<(), NotImported>, Failure> {
     let link = links.link().await?;
     // Nobody adds an account or an entry meanwhile.
-    link.batch("BEGIN; LOCK TABLE users, log_head IN SHARE ROW EXCLUSIVE MODE").await?;
+    link.batch("BEGIN; LOCK TABLE users, log_head, audit_head IN SHARE ROW EXCLUSIVE MODE").await?;
     let empty =
-        link.prepare("SELECT NOT EXISTS (SELECT 1 FROM users) AND NOT EXISTS (SELECT 1 FROM log)").await?;
+        link.prepare("SELECT NOT EXISTS (SELECT 1 FROM users) AND NOT EXISTS (SELECT 1 FROM log) AND NOT EXISTS (SELECT 1 FROM audit)").await?;
     let is_empty = link.row(&empty, &[]).await?.ok_or_else(|| corrupt("a question has no answer"))?;
     if !get::<bool>(&is_empty, 0)? {
         return link.undo(Err(NotImported::NotEmpty)).await;
@@ -231,6 +236,7 @@ async fn import(links: &Links, archive: &Archive) -> Result<Result<(), NotImport
         .await?;
     }
     notices::into_postgres(&link, archive).await?;
+    super::audit::into_postgres(&link, archive).await?;
     link.batch(
         "UPDATE log_head SET seq = (SELECT COALESCE(MAX(seq), 0) FROM log); NOTIFY trustrelay_log; COMMIT",
     )

@@ -25,7 +25,7 @@ fn optional_id(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Uuid>> {
     Ok(row.get::<_, Option<[u8; 16]>>(at)?.map(Uuid::from_bytes))
 }
 
-fn all<T>(
+pub(super) fn all<T>(
     connection: &Connection,
     sql: &str,
     one: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
@@ -115,6 +115,7 @@ fn export(connection: &Connection) -> Result<Archive, StoreError> {
         })
     })?;
     notices::from_sqlite(&transaction, &mut archive)?;
+    super::audit::from_sqlite(&transaction, &mut archive)?;
     Ok(archive)
 }
 
@@ -124,7 +125,8 @@ fn fingerprint(connection: &Connection) -> Result<Option<Bytes>, StoreError> {
 }
 
 fn import(connection: &Connection, archive: &Archive) -> Result<Result<(), NotImported>, StoreError> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM users) OR EXISTS (SELECT 1 FROM log)";
+    let sql =
+        "SELECT EXISTS (SELECT 1 FROM users) OR EXISTS (SELECT 1 FROM log) OR EXISTS (SELECT 1 FROM audit)";
     if connection.query_row(sql, [], |row| row.get(0)).or_store()? {
         return Ok(Err(NotImported::NotEmpty));
     }
@@ -238,5 +240,6 @@ fn import(connection: &Connection, archive: &Archive) -> Result<Result<(), NotIm
             .or_store()?;
     }
     notices::into_sqlite(connection, archive)?;
+    super::audit::into_sqlite(connection, archive)?;
     Ok(Ok(()))
 }

@@ -1,6 +1,7 @@
 //! The commands but `serve`, one file a noun.
 
 pub(crate) mod archive;
+pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod delegate;
 pub(crate) mod nodes;

@@ -17,6 +17,7 @@ fn serve() -> Serve {
         node_url: None,
         lease: None,
         drain: None,
+        audit_retention: None,
         otlp_endpoint: None,
         log: None,
         dev: None,

@@ -50,6 +50,7 @@ pub(crate) fn plain(title: &str, content: Markup) -> Markup {
 pub(crate) enum Tab {
     Profile,
     Developer,
+    Audit,
 }
 
 /// A page of the user's settings.
@@ -72,6 +73,7 @@ pub(crate) fn settings(title: &str, email: &str, tab: Tab, content: Markup) -> M
                     p { "User settings" }
                     (entry(Tab::Profile, "/settings/profile", "Profile"))
                     (entry(Tab::Developer, "/settings/developer", "Developer"))
+                    (entry(Tab::Audit, "/settings/audit", "Audit log"))
                 }
                 main #main { (content) }
             }

@@ -3,6 +3,8 @@
 mod activity;
 mod amounts;
 pub(crate) mod assets;
+pub(crate) mod audit;
+mod audit_words;
 mod chart;
 pub(crate) mod developer;
 mod layout;

@@ -26,6 +26,9 @@ GET    /api/user/personal-access-tokens/{pat_id}/activity 401   200   404   403 
 POST   /api/user/personal-access-tokens/{pat_id}/rotate   401   200   404   403   403   403   403   403   404   404   404
 POST   /api/revoke                                        200   200   200   200   200   200   200   200   200   200   200
 POST   /api/leaks                                         200   200   200   200   200   200   200   200   200   200   200
+GET    /api/user/audit                                    401   200   200   403   403   403   200   200   403   200   200
+GET    /api/admin/audit                                   401   200   403   403   403   403   200   200   403   200   403
+GET    /api/admin/audit/export                            401   200   403   403   403   403   200   200   403   200   403
 GET    /api/admin/nodes                                   401   200   403   403   403   403   200   200   403   200   403
 GET    /api/openapi.json                                  200   200   200   200   200   200   200   200   200   200   200
 GET    /healthz                                           200   200   200   200   200   200   200   200   200   200   200
@@ -59,6 +62,8 @@ GET    /settings/developer/{pat_id}/rotate                303   200   404   303 
 POST   /settings/developer/{pat_id}/rotate                303   200   404   303   303   303   303   303   303   303   303
 GET    /settings/developer/{pat_id}/revoke                303   200   404   303   303   303   303   303   303   303   303
 POST   /settings/developer/{pat_id}/revoke                303   303   404   303   303   303   303   303   303   303   303
+GET    /settings/audit                                    303   200   200   303   303   303   303   303   303   303   303
+GET    /admin/audit                                       303   200   403   303   303   303   303   303   303   303   303
 GET    /assets/{name}                                     200   200   200   200   200   200   200   200   200   200   200
 ";
 
@@ -213,11 +218,11 @@ async fn a_refusal_for_want_of_a_scope_names_it() {
             let challenge = answer.header("www-authenticate");
             let missing = match path.as_str() {
                 // Eve holds the scope and is no administrator.
-                "/api/admin/nodes" if caller.starts_with("eve") => {
+                path if path.contains("/admin/") && caller.starts_with("eve") => {
                     assert_eq!(challenge, "", "{name} {caller}");
                     continue;
                 }
-                "/api/admin/nodes" => "api:read",
+                path if path.starts_with("/api/admin/") || path == "/api/user/audit" => "api:read",
                 // A token with `tokens` alone may make tokens, but none with a scope that it does not hold.
                 path if path.contains("mcp") || *caller == "tokens" => "mcp",
                 _ => "tokens",
