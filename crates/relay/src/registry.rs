@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use metrics::Gauge;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -48,11 +49,26 @@ impl Cut {
     }
 }
 
+struct Open {
+    kind: Kind,
+    cancel: CancellationToken,
+    /// When the credential that it was opened with ends. A token that was rotated has two for a while, and the old one ends sooner.
+    expires_at: Timestamp,
+}
+
 struct Held {
     user_id: Uuid,
-    entries: HashMap<u64, (Kind, CancellationToken)>,
-    /// Ends the expiry timer when nothing is held any more.
-    timer: CancellationToken,
+    entries: HashMap<u64, Open>,
+    timer: Arc<Timer>,
+}
+
+/// Ends what has expired.
+#[derive(Default)]
+struct Timer {
+    /// Nothing is held any more.
+    over: CancellationToken,
+    /// Something is held that ends sooner than all the rest.
+    sooner: Notify,
 }
 
 #[derive(Default)]
@@ -72,46 +88,64 @@ impl Registry {
     pub(crate) fn register(self: &Arc<Self>, principal: &Principal, pat_id: Uuid, kind: Kind) -> Entry {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let cancel = CancellationToken::new();
+        let expires_at = principal.expires_at();
+        let open = Open { kind, cancel: cancel.clone(), expires_at };
         let mut first = None;
         {
             let mut tokens = self.tokens.lock();
             let held = tokens.entry(pat_id).or_insert_with(|| {
-                let timer = CancellationToken::new();
-                first = Some(timer.clone());
+                let timer = Arc::new(Timer::default());
+                first = Some(Arc::clone(&timer));
                 Held { user_id: principal.user_id, entries: HashMap::new(), timer }
             });
-            held.entries.insert(id, (kind, cancel.clone()));
+            if held.entries.values().all(|other| expires_at < other.expires_at) {
+                held.timer.sooner.notify_one();
+            }
+            held.entries.insert(id, open);
         }
         if let Some(timer) = first {
             let registry = Arc::clone(self);
-            let expires_at = principal.expires_at();
             tokio::spawn(async move {
-                loop {
-                    let left = expires_at.duration_since(clock::now());
-                    let Ok(left) = Duration::try_from(left) else { break };
-                    if left.is_zero() {
-                        break;
-                    }
+                while let Some(next) = registry.cut_expired(pat_id, clock::now()) {
+                    let left = Duration::try_from(next.duration_since(clock::now())).unwrap_or_default();
                     tokio::select! {
-                        () = timer.cancelled() => return,
+                        () = timer.over.cancelled() => return,
+                        () = timer.sooner.notified() => {}
                         () = tokio::time::sleep(left.min(LOOK_AGAIN)) => {}
                     }
                 }
-                registry.cut_token(pat_id);
             });
         }
         self.gauge(kind, 1.0);
         Entry { registry: Arc::clone(self), pat_id, id, kind, cancel }
     }
 
+    /// Ends what a token has opened with a credential that has expired; when the next one does.
+    fn cut_expired(&self, pat_id: Uuid, now: Timestamp) -> Option<Timestamp> {
+        let mut tokens = self.tokens.lock();
+        let held = tokens.get_mut(&pat_id)?;
+        held.entries.retain(|_, open| {
+            let stays = open.expires_at > now;
+            if !stays {
+                open.cancel.cancel();
+            }
+            stays
+        });
+        let next = held.entries.values().map(|open| open.expires_at).min();
+        if next.is_none() {
+            tokens.remove(&pat_id);
+        }
+        next
+    }
+
     pub(crate) fn cut_token(&self, pat_id: Uuid) -> Cut {
         let held = self.tokens.lock().remove(&pat_id);
         let mut cut = Cut::default();
         if let Some(held) = held {
-            held.timer.cancel();
-            for (kind, cancel) in held.entries.into_values() {
-                cut.count(kind);
-                cancel.cancel();
+            held.timer.over.cancel();
+            for open in held.entries.into_values() {
+                cut.count(open.kind);
+                open.cancel.cancel();
             }
         }
         cut
@@ -136,9 +170,9 @@ impl Registry {
     /// Ends the streams, which would not end by themselves.
     pub(crate) fn end_streams(&self) {
         for held in self.tokens.lock().values() {
-            for (kind, cancel) in held.entries.values() {
-                if *kind == Kind::Stream {
-                    cancel.cancel();
+            for open in held.entries.values() {
+                if open.kind == Kind::Stream {
+                    open.cancel.cancel();
                 }
             }
         }
@@ -172,8 +206,8 @@ impl Registry {
     pub(crate) fn open(&self) -> Cut {
         let mut open = Cut::default();
         for held in self.tokens.lock().values() {
-            for (kind, _) in held.entries.values() {
-                open.count(*kind);
+            for one in held.entries.values() {
+                open.count(one.kind);
             }
         }
         open
@@ -209,7 +243,7 @@ impl Drop for Entry {
         if let Some(held) = tokens.get_mut(&self.pat_id) {
             held.entries.remove(&self.id);
             if held.entries.is_empty() {
-                held.timer.cancel();
+                held.timer.over.cancel();
                 tokens.remove(&self.pat_id);
             }
         }

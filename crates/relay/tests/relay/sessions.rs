@@ -236,6 +236,23 @@ async fn expiry_cuts_what_is_open() {
 }
 
 #[tokio::test]
+async fn an_old_secret_that_ends_takes_along_what_it_opened_and_nothing_of_the_new_one_s() {
+    let relay = relay(vec![]);
+    let (user_id, pat_id) = (Uuid::from_u128(1), Uuid::now_v7());
+    // The one with the longer life comes first: what ends sooner is noticed all the same.
+    let with_new = Client::new(&relay, &principal_of(user_id, pat_id, "mcp", HOUR), None).await;
+    let old = principal_of(user_id, pat_id, "mcp", Duration::from_secs(2));
+    let with_old = Client::new(&relay, &old, None).await;
+    let (stays, ends) = (with_new.listen(&[]).await, with_old.listen(&[]).await);
+    assert_eq!((stays.status, ends.status), (StatusCode::OK, StatusCode::OK));
+    assert_eq!(ends.whole().await.text, "");
+    assert_eq!(with_old.ask("ping", json!({})).await.status, 401);
+    assert_eq!(with_new.ask("ping", json!({})).await.status, 200);
+    assert_eq!(relay.open(), Cut { sessions: 1, streams: 1, calls: 0 });
+    drop(stays);
+}
+
+#[tokio::test]
 async fn a_token_revoked_between_the_door_and_the_registry_opens_nothing() {
     let fake = Fake::start(Eras::Both).await;
     let relay = relay(vec![http("up", &fake)]);
