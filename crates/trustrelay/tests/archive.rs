@@ -81,7 +81,7 @@ async fn all_data_moves_from_one_store_to_the_other_and_back_with_its_tokens_val
     let mode = std::fs::metadata(moving.place.path("one.jsonl")).expect("there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let said = moving.on(&second, &["import", "one.jsonl"]).done().good();
-    assert!(said.contains("2 accounts, 3 tokens and 2 log entries"), "{said}");
+    assert!(said.contains("2 accounts, 3 tokens, 2 log entries and 7 audit entries"), "{said}");
     moving.on(&second, &["export", "two.jsonl"]).done().good();
     moving.on(&third, &["import", "two.jsonl"]).done().good();
     moving.on(&third, &["export", "three.jsonl"]).done().good();
@@ -120,7 +120,7 @@ fn what_cannot_be_imported_leaves_the_data_as_it_was() {
     let short = lines[..lines.len() - 1].join("\n");
     let missing = [&lines[..1], &lines[2..]].concat().join("\n");
     for (name, text, names) in [
-        ("short.jsonl", short.as_str(), "cut short after line 3"),
+        ("short.jsonl", short.as_str(), "cut short after line 5"),
         ("missing.jsonl", missing.as_str(), "damaged"),
         ("damaged.jsonl", &good.replace("\"email\"", "\"mail\""), "line 2 is damaged"),
         ("newer.jsonl", &good.replace("\"trustrelay_export\":1", "\"trustrelay_export\":2"), "version 2"),
