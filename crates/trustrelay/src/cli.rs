@@ -12,8 +12,8 @@ use jiff::SignedDuration;
 use url::Url;
 
 pub(crate) use self::audit::{AuditCommand, AuditExport, AuditVerify};
-use crate::database_url::DatabaseUrl;
 use crate::duration::parse_duration;
+use crate::secret_url::SecretUrl;
 
 /// Personal access tokens for agents, scripts and services, and the MCP servers behind them.
 #[derive(Debug, Parser)]
@@ -48,7 +48,7 @@ pub(crate) struct Place {
     /// A PostgreSQL that several nodes share (postgres://…), instead of the data directory. The URL holds a password: the environment or the
     /// configuration file is a better place for it than the command line, which others can see
     #[arg(long, global = true, env = "TRUSTRELAY_DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    pub(crate) database_url: Option<DatabaseUrl>,
+    pub(crate) database_url: Option<SecretUrl>,
     /// The file that holds the server secret [default: secret.key in the data directory]. TRUSTRELAY_SECRET_KEY holds the
     /// secret itself instead
     #[arg(long, global = true, env = "TRUSTRELAY_SECRET_KEY_FILE", value_name = "FILE")]
@@ -131,6 +131,24 @@ pub(crate) struct Serve {
     /// of leaks are real
     #[arg(long, env = "TRUSTRELAY_GITHUB_KEYS", value_name = "FILE")]
     pub(crate) github_keys: Option<PathBuf>,
+    /// The server that sends notices by mail: smtp://HOST:PORT, or smtps://USER:PASSWORD@HOST. The URL may hold a password: the environment or the
+    /// configuration file is a better place for it than the command line
+    #[arg(long, env = "TRUSTRELAY_SMTP_URL", hide_env_values = true, value_name = "URL")]
+    pub(crate) smtp_url: Option<SecretUrl>,
+    /// From whom mail comes, such as relay@example.org
+    #[arg(long, env = "TRUSTRELAY_MAIL_FROM", value_name = "ADDRESS")]
+    pub(crate) mail_from: Option<String>,
+    /// Let webhooks go into private networks, and there over http:// too
+    #[arg(
+        long,
+        env = "TRUSTRELAY_WEBHOOK_PRIVATE_NETWORKS",
+        value_name = "true|false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new()
+    )]
+    pub(crate) webhook_private_networks: Option<bool>,
     /// Where the other nodes reach this one, such as http://10.0.0.5:8080: requests for a session that began here are carried here,
     /// whichever node they come to. For nodes that share a database
     #[arg(long, env = "TRUSTRELAY_NODE_URL", value_name = "URL")]

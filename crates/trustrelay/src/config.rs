@@ -1,6 +1,7 @@
 //! What the program is set up with: flag > environment > file.
 
 mod github;
+mod notices;
 mod proxies;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde::Deserialize;
 use trustrelay_authority::MAX_LEASE;
+use trustrelay_notify::Mailer;
 use trustrelay_relay::{UpstreamConfig, UpstreamTransport};
 use trustrelay_web::{GithubKeys, TrustedProxies};
 use url::Url;
@@ -17,8 +19,8 @@ use url::Url;
 use self::github::github_keys;
 use self::proxies::proxies;
 use crate::cli::{Place, Serve};
-use crate::database_url::DatabaseUrl;
 use crate::duration::parse_duration;
+use crate::secret_url::SecretUrl;
 
 const DEFAULT_FILE: &str = "trustrelay.toml";
 const DEFAULT_DATA_DIR: &str = "trustrelay-data";
@@ -35,7 +37,7 @@ pub(crate) struct File {
     #[serde(alias = "data_dir")]
     data_dir: Option<PathBuf>,
     #[serde(alias = "database_url")]
-    database_url: Option<DatabaseUrl>,
+    database_url: Option<SecretUrl>,
     #[serde(alias = "secret_key_file")]
     secret_key_file: Option<PathBuf>,
     listen: Option<SocketAddr>,
@@ -53,6 +55,12 @@ pub(crate) struct File {
     drain: Option<String>,
     #[serde(alias = "audit_retention")]
     audit_retention: Option<String>,
+    #[serde(alias = "smtp_url")]
+    smtp_url: Option<SecretUrl>,
+    #[serde(alias = "mail_from")]
+    mail_from: Option<String>,
+    #[serde(alias = "webhook_private_networks")]
+    webhook_private_networks: Option<bool>,
     #[serde(alias = "otlp_endpoint")]
     otlp_endpoint: Option<Url>,
     log: Option<String>,
@@ -134,7 +142,7 @@ pub(crate) enum Data {
     /// A SQLite file in this directory.
     Directory(PathBuf),
     /// A PostgreSQL.
-    Database(DatabaseUrl),
+    Database(SecretUrl),
 }
 
 /// Where the data and its key are.
@@ -169,6 +177,10 @@ pub(crate) fn location(place: &Place, file: &File) -> anyhow::Result<Location> {
 pub(crate) struct ServeConfig {
     pub(crate) listen: SocketAddr,
     pub(crate) public_url: Option<Url>,
+    /// What sends mail, if anything.
+    pub(crate) mailer: Option<Mailer>,
+    /// Whether webhooks may go into private networks.
+    pub(crate) webhook_private_networks: bool,
     /// The proxies in front that are believed.
     pub(crate) proxies: TrustedProxies,
     /// Who signs as GitHub does.
@@ -218,6 +230,9 @@ pub(crate) fn serve_config(serve: &Serve, file: File) -> anyhow::Result<ServeCon
     if let Some(url) = &public_url {
         check_bare("--public-url", url)?;
     }
+    let mailer = notices::mailer(serve, file.smtp_url.as_ref(), file.mail_from.as_deref())?;
+    let webhook_private_networks =
+        serve.webhook_private_networks.or(file.webhook_private_networks).unwrap_or(false);
     let proxies = proxies(serve, &file.trusted_proxy, file.trusted_proxy_header.as_deref())?;
     let github_keys =
         serve.github_keys.as_deref().or(file.github_keys.as_deref()).map(github_keys).transpose()?;
@@ -239,6 +254,8 @@ pub(crate) fn serve_config(serve: &Serve, file: File) -> anyhow::Result<ServeCon
     Ok(ServeConfig {
         listen,
         public_url,
+        mailer,
+        webhook_private_networks,
         proxies,
         github_keys,
         node_url,

@@ -4,7 +4,6 @@ mod cli;
 mod commands;
 mod config;
 mod connection;
-mod database_url;
 mod dev;
 mod duration;
 mod listener;
@@ -14,6 +13,7 @@ mod output;
 mod redact;
 mod remote;
 mod scan;
+mod secret_url;
 mod serve;
 #[cfg(feature = "otlp")]
 mod traces;

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::cli::Place;
 use crate::config::{self, Data, Location};
-use crate::database_url::DatabaseUrl;
+use crate::secret_url::SecretUrl;
 
 const KEY_FILE: &str = "secret.key";
 
@@ -87,7 +87,7 @@ fn in_directory(location: &Location, dir: &Path, missing: Missing) -> anyhow::Re
     Ok(Stored { archived: store.clone(), store, secret, place: dir.display().to_string() })
 }
 
-async fn in_database(location: &Location, url: &DatabaseUrl, missing: Missing) -> anyhow::Result<Stored> {
+async fn in_database(location: &Location, url: &SecretUrl, missing: Missing) -> anyhow::Result<Stored> {
     let secret = match given_secret(location)? {
         Some(secret) => secret,
         None => bail!(

@@ -9,6 +9,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use trustrelay_authority::{Authority, AuthorityConfig, Call, Cut};
+use trustrelay_notify::{Post, Webhooks};
 use trustrelay_relay::{CallRecord, Recorder, Relay, RelayConfig};
 use trustrelay_web::{AppState, Nodes, WebConfig};
 use url::Url;
@@ -120,9 +121,11 @@ pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode>
     })?;
     let authority = opened.authority;
     authority.set_cut(Arc::new(CutRelay(relay.clone())));
+    let base = config.public_url.clone().map_or_else(|| Url::parse(&format!("http://{address}")), Ok)?;
+    let webhooks = Webhooks::new(config.webhook_private_networks);
+    authority.set_courier(Arc::new(Post::new(config.mailer, webhooks, base.clone())));
     authority.start().await?;
 
-    let base = config.public_url.clone().map_or_else(|| Url::parse(&format!("http://{address}")), Ok)?;
     let has_accounts = authority.has_accounts().await?;
     if config.dev {
         dev::prepare(&authority, &base).await?;

@@ -117,6 +117,7 @@ impl From<AuthorityError> for ApiError {
             AuthorityError::IdempotencyKeyReused => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", message)
             }
+            AuthorityError::SessionOnly(_) => Self::new(StatusCode::FORBIDDEN, "session_required", message),
             AuthorityError::Conflict(_) => Self::new(StatusCode::CONFLICT, "conflict", message),
             AuthorityError::WrongCredentials => {
                 Self::new(StatusCode::UNAUTHORIZED, "wrong_credentials", message)

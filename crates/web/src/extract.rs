@@ -44,6 +44,23 @@ impl FromRequestParts<AppState> for Segment {
     }
 }
 
+/// The query of an endpoint.
+pub(crate) struct Queried<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequestParts<AppState> for Queried<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiError> {
+        match Query::try_from_uri(&parts.uri) {
+            Ok(Query(asked)) => Ok(Self(asked)),
+            Err(error) => {
+                let text = without_secrets(&error.body_text());
+                Err(ApiError::bad_request(format!("the query cannot be read: {text}")))
+            }
+        }
+    }
+}
+
 /// The query of a page.
 pub(crate) struct Asked<T>(pub(crate) T);
 

@@ -9,6 +9,13 @@ use http::header::CACHE_CONTROL;
 use serde_json::{Value, json};
 
 mod audit;
+mod notices;
+
+use self::notices::{
+    ADMIN_READ, ADMIN_SESSION_ONLY, READ, SESSION_ONLY, added_webhook, listed_notices, listed_webhooks,
+    new_webhook, notice, removed_webhook, tested_webhook, tried_webhook, webhook, webhook_id,
+    webhook_with_secret,
+};
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
 
@@ -248,6 +255,16 @@ fn paths() -> Value {
             ("200", json!({ "description": "One entry a line: docs/AUDIT.md says how the chain is checked", "content": { "application/jsonl": { "schema": { "type": "string" } } } })),
             &[AUDIT_QUERY, ADMIN],
         )) },
+        "/api/user/notices": { "get": listed_notices("listNotices", "The caller's notices, newest first, and how they arrived", READ) },
+        "/api/user/webhooks": { "get": listed_webhooks("listWebhooks", "The webhooks that get the caller's notices", READ),
+            "post": added_webhook("addWebhook", "Add a webhook: its signing secret is in this answer and nowhere else", SESSION_ONLY) },
+        "/api/user/webhooks/{webhook_id}": { "parameters": webhook_id(), "delete": removed_webhook("removeWebhook", SESSION_ONLY) },
+        "/api/user/webhooks/{webhook_id}/test": { "parameters": webhook_id(), "post": tested_webhook("testWebhook", SESSION_ONLY) },
+        "/api/admin/notices": { "get": listed_notices("listAllNotices", "Everybody's notices (an administrator's)", ADMIN_READ) },
+        "/api/admin/webhooks": { "get": listed_webhooks("listSharedWebhooks", "The webhooks that get everybody's notices (an administrator's)", ADMIN_READ),
+            "post": added_webhook("addSharedWebhook", "Add a webhook for everybody's notices (an administrator's)", ADMIN_SESSION_ONLY) },
+        "/api/admin/webhooks/{webhook_id}": { "parameters": webhook_id(), "delete": removed_webhook("removeSharedWebhook", ADMIN_SESSION_ONLY) },
+        "/api/admin/webhooks/{webhook_id}/test": { "parameters": webhook_id(), "post": tested_webhook("testSharedWebhook", ADMIN_SESSION_ONLY) },
         "/api/admin/nodes": { "get": operation(
             "listNodes", "The nodes, and how far each has applied the log (an administrator's; a token needs the scope `api:read`)", BOTH,
             ("200", value("The nodes", reference("Nodes"))),
@@ -408,6 +425,11 @@ fn schemas() -> Value {
         })),
         "Activity": activity(),
         "AuditPage": audit::page(),
+        "Webhook": webhook(),
+        "AddedWebhook": webhook_with_secret(),
+        "AddWebhook": new_webhook(),
+        "TestedWebhook": tried_webhook(),
+        "Notice": notice(),
         "Revoked": object(&["pat_id", "revoked_at", "sessions_terminated"], json!({
             "pat_id": { "type": "string", "format": "uuid" },
             "revoked_at": reference("Time"),

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{self, MethodRouter};
 use http::Method;
 
-use crate::api::{audit, auth, nodes, pats, user};
+use crate::api::{audit, auth, nodes, notices, pats, user, webhooks};
 use crate::error::ApiError;
 use crate::pages::{self, assets, developer, login, profile, revoke, rotate, setup, token};
 use crate::state::AppState;
@@ -106,7 +106,15 @@ pub fn routes() -> Vec<Route> {
         rest("/api/user/audit").get(audit::own::handle),
         rest("/api/admin/audit").get(audit::all::handle),
         rest("/api/admin/audit/export").get(audit::export::handle),
+        rest("/api/user/notices").get(notices::own),
+        rest("/api/user/webhooks").get(webhooks::list::own).post(webhooks::add::own),
+        rest("/api/user/webhooks/{webhook_id}").delete(webhooks::remove::own),
+        rest("/api/user/webhooks/{webhook_id}/test").post(webhooks::test::own),
         rest("/api/admin/nodes").get(nodes::handle),
+        rest("/api/admin/notices").get(notices::everybody),
+        rest("/api/admin/webhooks").get(webhooks::list::everybody).post(webhooks::add::everybody),
+        rest("/api/admin/webhooks/{webhook_id}").delete(webhooks::remove::everybody),
+        rest("/api/admin/webhooks/{webhook_id}/test").post(webhooks::test::everybody),
         rest("/api/openapi.json").get(openapi::handle),
         rest("/healthz").get(ops::healthz),
         rest("/readyz").get(ops::readyz),

@@ -14,6 +14,9 @@ fn serve() -> Serve {
         trusted_proxy_header: None,
         github_keys: None,
         upstream: vec![],
+        smtp_url: None,
+        mail_from: None,
+        webhook_private_networks: None,
         node_url: None,
         lease: None,
         drain: None,
@@ -180,5 +183,26 @@ fn proxies_that_are_not_set_up_well_are_refused_by_their_key() {
     ] {
         let error = serve_config(&serve(), parse(text).expect(text)).expect_err(text).to_string();
         assert!(error.contains(key) && error.contains(says) && !error.contains("s3cret"), "{error}");
+    }
+}
+
+#[test]
+fn mail_takes_a_server_and_a_sender_and_repeats_no_password() {
+    let file = parse(
+        "smtp-url = \"smtps://ada:s3cret@mail.example.org\"\nmail-from = \"relay@example.org\"\nwebhook-private-networks = true",
+    );
+    let config = serve_config(&serve(), file.expect("parses")).expect("good");
+    assert!(config.mailer.is_some() && config.webhook_private_networks);
+    assert!(!format!("{config:?}").contains("s3cret"));
+    let config = serve_config(&serve(), File::default()).expect("good");
+    assert!(config.mailer.is_none() && !config.webhook_private_networks);
+    for (text, says) in [
+        ("smtp-url = \"smtp://u:s3cret@h\"", "--mail-from"),
+        ("mail-from = \"relay@example.org\"", "--smtp-url"),
+        ("smtp-url = \"http://u:s3cret@h\"\nmail-from = \"relay@example.org\"", "--smtp-url: the SMTP URL"),
+        ("smtp-url = \"smtp://h\"\nmail-from = \"relay\"", "--mail-from: `relay`"),
+    ] {
+        let error = serve_config(&serve(), parse(text).expect("parses")).expect_err(text).to_string();
+        assert!(error.contains(says) && !error.contains("s3cret"), "{text}: {error}");
     }
 }

@@ -3,6 +3,7 @@ mod auth;
 mod bodies;
 mod leaks;
 mod nodes;
+mod notices;
 mod openapi;
 mod revoke;
 mod user;

@@ -12,8 +12,8 @@ use axum::Router;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
 use trustrelay_authority::{
-    AuditEntry, AuditStore as _, Authority, AuthorityConfig, Cut, Expiry, Issued, ManualClock, NewAccount,
-    NewPat, ServerSecret,
+    AuditEntry, AuditStore as _, Authority, AuthorityConfig, CheckedUrl, Courier, Cut, Expiry, Issued,
+    ManualClock, NewAccount, NewPat, Outgoing, ServerSecret, To, Undelivered,
 };
 use trustrelay_relay::{Relay, RelayConfig, UpstreamConfig, UpstreamTransport};
 use trustrelay_store::{SqliteOptions, SqliteStore};
@@ -51,6 +51,31 @@ impl Cut for CutRelay {
 
     fn cut_user(&self, user_id: Uuid) -> usize {
         self.0.cut_user(user_id).sessions
+    }
+}
+
+/// Everything arrives but at `https://down.example`, and a URL is https.
+struct Receiver;
+
+#[async_trait::async_trait]
+impl Courier for Receiver {
+    fn has_mail(&self) -> bool {
+        true
+    }
+
+    fn check_webhook(&self, url: &str) -> Result<CheckedUrl, String> {
+        let host = url.strip_prefix("https://").ok_or("must begin with https://")?;
+        let origin = format!("https://{}", host.split('/').next().unwrap_or_default());
+        Ok(CheckedUrl { url: url.to_owned(), origin })
+    }
+
+    async fn carry(&self, outgoing: Outgoing<'_>) -> Result<(), Undelivered> {
+        match outgoing.to {
+            To::Webhook { url, .. } if url.starts_with("https://down.example") => {
+                Err(Undelivered::Later("the receiver answered 500".into()))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -106,6 +131,7 @@ impl World {
         let upstreams = vec![UpstreamConfig { name: "github".parse().expect("a name"), transport }];
         let relay = Relay::new(RelayConfig { upstreams, ..RelayConfig::default() }).expect("a relay");
         authority.set_cut(Arc::new(CutRelay(relay.clone())));
+        authority.set_courier(Arc::new(Receiver));
         authority.start().await.expect("starts");
         let web = WebConfig {
             public_url: setting.public_url.map(|url| url.parse().expect("a URL")),

@@ -1,0 +1,153 @@
+//! Notices and webhooks, in the OpenAPI document.
+
+use serde_json::{Value, json};
+
+use super::{BODY, BOTH, answer, object, operation, reference, value, with_body};
+
+type Failure = (&'static str, &'static str);
+
+pub(super) const READ: Failure = ("403", "The token lacks the scope `api:read`");
+pub(super) const ADMIN_READ: Failure =
+    ("403", "The token lacks the scope `api:read`, or the account is no administrator's");
+pub(super) const SESSION_ONLY: Failure = (
+    "403",
+    "The credential is a token: webhooks are changed with a browser session only, so that a stolen token cannot silence its owner's notices \
+     (`session_required`; `insufficient_scope` without `api:read`); or the change was asked for by another site",
+);
+pub(super) const ADMIN_SESSION_ONLY: Failure = (
+    "403",
+    "The account is no administrator's, or the credential is a token: webhooks are changed with a browser session only (`session_required`); \
+     or the change was asked for by another site",
+);
+const UNKNOWN: Failure = ("404", "There is no such webhook, or it is another one's");
+
+fn webhook_members() -> Value {
+    json!({
+        "webhook_id": { "type": "string", "format": "uuid" },
+        "url": { "type": "string" },
+        "created_at": reference("Time"),
+    })
+}
+
+pub(super) fn webhook() -> Value {
+    object(&["webhook_id", "url", "created_at"], webhook_members())
+}
+
+pub(super) fn webhook_with_secret() -> Value {
+    let mut members = webhook_members();
+    let description = "Standard Webhooks: requests are signed with it";
+    members["secret"] = json!({ "type": "string", "pattern": "^whsec_", "description": description });
+    object(&["webhook_id", "url", "created_at", "secret"], members)
+}
+
+pub(super) fn new_webhook() -> Value {
+    object(&["url"], json!({ "url": { "type": "string", "maxLength": 2048, "description": "https://…" } }))
+}
+
+pub(super) fn tried_webhook() -> Value {
+    object(
+        &["notice_id", "delivered", "error"],
+        json!({
+            "notice_id": { "type": "string", "format": "uuid" },
+            "delivered": { "type": "boolean" },
+            "error": { "type": ["string", "null"], "description": "What was wrong; it is tried again like any other notice" },
+        }),
+    )
+}
+
+pub(super) fn webhook_id() -> Value {
+    json!([{ "name": "webhook_id", "in": "path", "required": true, "schema": { "type": "string" }, "description": "The webhook's id" }])
+}
+
+pub(super) fn listed_webhooks(id: &str, summary: &str, forbidden: Failure) -> Value {
+    let webhooks = json!({ "type": "array", "items": reference("Webhook") });
+    operation(id, summary, BOTH, ("200", value("The webhooks, oldest first", webhooks)), &[forbidden])
+}
+
+pub(super) fn added_webhook(id: &str, summary: &str, forbidden: Failure) -> Value {
+    let added = ("201", value("The webhook, with its secret", reference("AddedWebhook")));
+    let failures = [
+        BODY[0],
+        forbidden,
+        ("404", "The account is not active"),
+        ("409", "There are ten already"),
+        BODY[1],
+        BODY[2],
+        BODY[3],
+    ];
+    with_body(operation(id, summary, BOTH, added, &failures), "AddWebhook")
+}
+
+pub(super) fn removed_webhook(id: &str, forbidden: Failure) -> Value {
+    let removed = object(&["webhook_id"], json!({ "webhook_id": { "type": "string", "format": "uuid" } }));
+    let summary = "Remove a webhook: what is pending for it is given up";
+    let failures = [("400", "The id is not UTF-8"), forbidden, UNKNOWN];
+    operation(id, summary, BOTH, ("200", value("Removed", removed)), &failures)
+}
+
+pub(super) fn tested_webhook(id: &str, forbidden: Failure) -> Value {
+    let tested = ("200", value("Whether it arrived", reference("TestedWebhook")));
+    let failures = [
+        ("400", "The id is not UTF-8"),
+        forbidden,
+        UNKNOWN,
+        ("429", "It was tried a moment ago; Retry-After says when to try again"),
+    ];
+    operation(id, "Send a test notice to a webhook, at once", BOTH, tested, &failures)
+}
+
+pub(super) fn listed_notices(id: &str, summary: &str, forbidden: Failure) -> Value {
+    let page = object(
+        &["value", "next"],
+        json!({
+            "value": { "type": "array", "maxItems": 100, "items": reference("Notice") },
+            "next": { "type": ["string", "null"], "description": "What to ask for next as `after`; null at the end" },
+        }),
+    );
+    let failures = [("400", "`after` or `limit` is not what it must be"), forbidden];
+    let mut operation = operation(id, summary, BOTH, ("200", answer("The notices", page)), &failures);
+    operation["parameters"] = json!([
+        { "name": "after", "in": "query", "schema": { "type": "string" }, "description": "`next` of the answer before" },
+        { "name": "limit", "in": "query", "schema": { "type": "integer", "minimum": 1, "maximum": 100, "default": 50 } },
+    ]);
+    operation
+}
+
+pub(super) fn notice() -> Value {
+    let id = json!({ "type": "string", "format": "uuid" });
+    let optional_id = json!({ "type": ["string", "null"], "format": "uuid" });
+    let optional_time = json!({ "anyOf": [reference("Time"), { "type": "null" }] });
+    let delivery = object(
+        &["channel", "target", "webhook_id", "state", "attempts", "next_at", "error", "done_at"],
+        json!({
+            "channel": { "enum": ["mail", "webhook"] },
+            "target": { "type": "string", "description": "The mail address, or the webhook's scheme, host and port" },
+            "webhook_id": &optional_id,
+            "state": { "enum": ["pending", "done", "failed"] },
+            "attempts": { "type": "integer", "minimum": 0 },
+            "next_at": &optional_time,
+            "error": { "type": ["string", "null"], "description": "What was wrong the last time" },
+            "done_at": &optional_time,
+        }),
+    );
+    let facts = json!({
+        "pat_name": { "type": "string" }, "pat_hint": { "type": "string" }, "expires_at": reference("Time"),
+        "seen_at": { "type": "string", "description": "Where a leak was seen, or where from something was done" },
+        "unused_days": { "type": "integer", "minimum": 1 },
+    });
+    object(
+        &["notice_id", "kind", "user_id", "email", "pat_id", "created_at", "facts", "deliveries"],
+        json!({
+            "notice_id": &id,
+            "kind": { "enum": [
+                "expiring_30d", "expiring_7d", "expiring_1d", "leaked", "retired_secret_used", "unused_ended", "revoked_by_admin", "test",
+            ] },
+            "user_id": &id,
+            "email": { "type": "string" },
+            "pat_id": &optional_id,
+            "created_at": reference("Time"),
+            "facts": object(&[], facts),
+            "deliveries": { "type": "array", "items": delivery },
+        }),
+    )
+}
