@@ -17,6 +17,7 @@ use crate::audit::{Actor, AuditEntry, By};
 use crate::authority::Authority;
 use crate::error::AuthorityError;
 use crate::issue::{Expiry, expiry, invalid};
+use crate::notices::{NoticeFacts, NoticeKind};
 use crate::record::PatRecord;
 use crate::revoke::PatRef;
 use crate::rotation::{PastRotation, Repeatable, RotateOutcome, Rotation};
@@ -401,6 +402,7 @@ impl Authority {
         &self,
         pat: &PatRecord,
         digest: &TokenDigest,
+        hint: &str,
         address: Option<IpAddr>,
     ) {
         let (now, since_boot) = (self.clock.now(), self.clock.since_boot());
@@ -411,6 +413,13 @@ impl Authority {
         match self.store.note_retired_use(digest, now, since).await {
             Ok(true) => {
                 tracing::warn!(pat_id = %pat.pat_id, "a secret was used that the token had before: it may have leaked");
+                let facts = NoticeFacts {
+                    pat_hint: Some(hint.to_owned()),
+                    seen_at: address.map(|address| address.to_string()),
+                    ..NoticeFacts::default()
+                };
+                let once = format!("retired_secret_used {} {now}", pat.pat_id);
+                self.tell_owner(pat, NoticeKind::RetiredSecretUsed, facts, once).await;
                 let details = [("name", pat.name.as_str())];
                 let (user_id, pat_id) = (Some(pat.user_id), Some(pat.pat_id));
                 self.note_refusal(

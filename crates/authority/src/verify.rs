@@ -122,7 +122,7 @@ impl Authority {
                 }
                 Secret::Retired { digest, valid_until, hint } => {
                     if let Err(denied) = judge_secret(Some(*valid_until), now) {
-                        self.note_retired_use(pat, digest, address).await;
+                        self.note_retired_use(pat, digest, hint, address).await;
                         return Err(denied);
                     }
                     // Whoever has it is told when it ends, and not when the token does.

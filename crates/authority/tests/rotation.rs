@@ -326,6 +326,10 @@ async fn the_use_of_a_dead_secret_is_in_the_audit_log_once_a_day() {
         assert!(matches!(world.verify(&issued.token).await, Err(Denied::Retired(_))));
     }
     assert_eq!(told().await, 1);
+    let notices = world.store.notices(Some(issued.record.user_id), None, 10).await.expect("asks");
+    let kinds: Vec<_> = notices.iter().map(|told| told.notice.kind).collect();
+    assert_eq!(kinds, [NoticeKind::RetiredSecretUsed]);
+    assert_eq!(notices[0].notice.facts.pat_hint.as_deref(), Some(issued.record.hint.as_str()));
     world.clock.advance(HOUR * 25);
     assert!(matches!(world.verify(&issued.token).await, Err(Denied::Retired(_))));
     assert_eq!(told().await, 2);

@@ -75,29 +75,32 @@ async fn all_data_moves_from_one_store_to_the_other_and_back_with_its_tokens_val
     assert_eq!(server.api(&child.token).whoami().await.0, 200);
     drop(server);
     moving.on(&first, &["token", "revoke", &gone.id]).done().good();
+    let rotated = moving.on(&first, &["token", "rotate", &good.id]).done().good();
     moving.on(&first, &["user", "disable", "eve@example.org"]).done().good();
 
     moving.on(&first, &["export", "one.jsonl"]).done().good();
     let mode = std::fs::metadata(moving.place.path("one.jsonl")).expect("there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let said = moving.on(&second, &["import", "one.jsonl"]).done().good();
-    assert!(said.contains("2 accounts, 3 tokens, 2 log entries and 7 audit entries"), "{said}");
+    assert!(said.contains("2 accounts, 3 tokens, 3 log entries and 8 audit entries"), "{said}");
     moving.on(&second, &["export", "two.jsonl"]).done().good();
     moving.on(&third, &["import", "two.jsonl"]).done().good();
     moving.on(&third, &["export", "three.jsonl"]).done().good();
     assert_eq!(moving.read("one.jsonl"), moving.read("two.jsonl"), "nothing was lost on the way");
     assert_eq!(moving.read("one.jsonl"), moving.read("three.jsonl"), "nor back");
     assert!(!moving.read("one.jsonl").contains(&good.token));
+    let rotated = Made { id: good.id.clone(), token: rotated.trim_end().to_owned() };
 
     for data in [&second, &third] {
         let server = moving.serve(data);
-        for (made, status) in [(&good, 200), (&child, 200), (&gone, 401)] {
+        for (made, status) in [(&good, 200), (&rotated, 200), (&child, 200), (&gone, 401)] {
             assert_eq!(server.api(&made.token).whoami().await.0, status);
         }
         // What was revoked before is as revoked as ever, and nobody waits for it; what is revoked now takes its children along.
         moving.on(data, &["token", "revoke", &gone.id]).done().good();
         moving.on(data, &["token", "revoke", &good.id]).done().good();
         assert_eq!(server.api(&good.token).whoami().await.0, 401);
+        assert_eq!(server.api(&rotated.token).whoami().await.0, 401);
         assert_eq!(server.api(&child.token).whoami().await.0, 401);
         moving.on(data, &["user", "enable", "eve@example.org"]).done().good();
     }

@@ -7,6 +7,7 @@
 mod audit;
 mod notices;
 mod postgres;
+mod rotation;
 mod sqlite;
 
 use std::io::{BufRead, Write};
@@ -32,6 +33,9 @@ pub struct Archive {
     hooks: Vec<notices::Hook>,
     told: Vec<notices::Told>,
     ways: Vec<notices::Way>,
+    rotated: Vec<rotation::Rotated>,
+    retired: Vec<rotation::Retired>,
+    named: Vec<rotation::Named>,
     audit_cut: Option<Mark>,
     audit: Vec<Audited>,
     seals: Vec<Seal>,
@@ -118,6 +122,9 @@ enum Line {
     Webhook(notices::Hook),
     Notice(notices::Told),
     Delivery(notices::Way),
+    Rotated(rotation::Rotated),
+    RetiredSecret(rotation::Retired),
+    LogSecret(rotation::Named),
     AuditCut(Mark),
     Audit(Audited),
     AuditSeal(Seal),
@@ -239,7 +246,15 @@ impl Archive {
         let notices = hooks.chain(told).chain(ways);
         let mut lines = 0;
         let audit = self.audit_lines();
-        for one in users.chain(pats).chain(log).chain(days).chain(calls).chain(notices).chain(audit) {
+        for one in users
+            .chain(pats)
+            .chain(log)
+            .chain(days)
+            .chain(calls)
+            .chain(notices)
+            .chain(self.rotation_lines())
+            .chain(audit)
+        {
             line(out, &one)?;
             lines += 1;
         }
@@ -276,6 +291,9 @@ impl Archive {
                 Line::Webhook(hook) => archive.hooks.push(hook),
                 Line::Notice(told) => archive.told.push(told),
                 Line::Delivery(way) => archive.ways.push(way),
+                Line::Rotated(rotated) => archive.rotated.push(rotated),
+                Line::RetiredSecret(secret) => archive.retired.push(secret),
+                Line::LogSecret(secret) => archive.named.push(secret),
                 Line::AuditCut(cut) => archive.audit_cut = Some(cut),
                 Line::Audit(entry) => archive.audit.push(entry),
                 Line::AuditSeal(seal) => archive.seals.push(seal),

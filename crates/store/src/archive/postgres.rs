@@ -113,6 +113,7 @@ async fn export(links: &Links) -> Result<Archive, Failure> {
     })
     .await?;
     notices::from_postgres(&link, &mut archive).await?;
+    super::rotation::from_postgres(&link, &mut archive).await?;
     super::audit::from_postgres(&link, &mut archive).await?;
     link.batch("COMMIT").await?;
     Ok(link.keep(archive))
@@ -236,6 +237,7 @@ async fn import(links: &Links, archive: &Archive) -> Result<Result<(), NotImport
         .await?;
     }
     notices::into_postgres(&link, archive).await?;
+    super::rotation::into_postgres(&link, archive).await?;
     super::audit::into_postgres(&link, archive).await?;
     link.batch(
         "UPDATE log_head SET seq = (SELECT COALESCE(MAX(seq), 0) FROM log); NOTIFY trustrelay_log; COMMIT",

@@ -115,6 +115,7 @@ fn export(connection: &Connection) -> Result<Archive, StoreError> {
         })
     })?;
     notices::from_sqlite(&transaction, &mut archive)?;
+    super::rotation::from_sqlite(&transaction, &mut archive)?;
     super::audit::from_sqlite(&transaction, &mut archive)?;
     Ok(archive)
 }
@@ -240,6 +241,7 @@ fn import(connection: &Connection, archive: &Archive) -> Result<Result<(), NotIm
             .or_store()?;
     }
     notices::into_sqlite(connection, archive)?;
+    super::rotation::into_sqlite(connection, archive)?;
     super::audit::into_sqlite(connection, archive)?;
     Ok(Ok(()))
 }

@@ -1,0 +1,174 @@
+//! Rotations in the file: the secrets that tokens had, so that their use is noticed where the file is read, and what the log says of them. How a
+//! rotation could be answered again is not in it: nobody can, with the data somewhere else.
+
+use rusqlite::{Connection, Row, params};
+use serde::{Deserialize, Serialize};
+use trustrelay_authority::StoreError;
+use uuid::Uuid;
+
+use super::{Archive, Bytes, Line};
+use crate::errors::OrStoreError;
+use crate::postgres::{Failure, Link, get};
+use crate::rows;
+
+/// When a token got the secret that it has now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rotated {
+    pat_id: Uuid,
+    at: i64,
+}
+
+/// A secret that a token had before.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Retired {
+    digest: Bytes,
+    pat_id: Uuid,
+    key_id: i64,
+    hint: String,
+    retired_at: i64,
+    valid_until: i64,
+    until_first_use: bool,
+    used_after_at: Option<i64>,
+}
+
+/// A secret that a log entry names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Named {
+    seq: i64,
+    digest: Bytes,
+    pat_id: Uuid,
+    valid_until: Option<i64>,
+}
+
+const ROTATED: &str = "SELECT pat_id, rotated_at FROM pats WHERE rotated_at IS NOT NULL ORDER BY pat_id";
+const RETIRED: &str = "SELECT digest, pat_id, key_id, hint, retired_at, valid_until, until_first_use, used_after_at \
+     FROM retired_secrets ORDER BY pat_id, retired_at, digest";
+const NAMED: &str = "SELECT seq, digest, pat_id, valid_until FROM log_secrets ORDER BY seq, digest";
+
+impl Archive {
+    /// The lines of rotations.
+    pub(super) fn rotation_lines(&self) -> impl Iterator<Item = Line> + '_ {
+        let rotated = self.rotated.iter().cloned().map(Line::Rotated);
+        let retired = self.retired.iter().cloned().map(Line::RetiredSecret);
+        rotated.chain(retired).chain(self.named.iter().cloned().map(Line::LogSecret))
+    }
+}
+
+pub(super) fn from_sqlite(connection: &Connection, archive: &mut Archive) -> Result<(), StoreError> {
+    let rotated = |row: &Row<'_>| Ok(Rotated { pat_id: rows::id(row, 0)?, at: row.get(1)? });
+    archive.rotated = super::sqlite::all(connection, ROTATED, rotated)?;
+    archive.retired = super::sqlite::all(connection, RETIRED, |row| {
+        Ok(Retired {
+            digest: Bytes(row.get(0)?),
+            pat_id: rows::id(row, 1)?,
+            key_id: row.get(2)?,
+            hint: row.get(3)?,
+            retired_at: row.get(4)?,
+            valid_until: row.get(5)?,
+            until_first_use: row.get(6)?,
+            used_after_at: row.get(7)?,
+        })
+    })?;
+    archive.named = super::sqlite::all(connection, NAMED, |row| {
+        Ok(Named {
+            seq: row.get(0)?,
+            digest: Bytes(row.get(1)?),
+            pat_id: rows::id(row, 2)?,
+            valid_until: row.get(3)?,
+        })
+    })?;
+    Ok(())
+}
+
+pub(super) fn into_sqlite(connection: &Connection, archive: &Archive) -> Result<(), StoreError> {
+    let mut update = connection.prepare("UPDATE pats SET rotated_at = ?2 WHERE pat_id = ?1").or_store()?;
+    for one in &archive.rotated {
+        update.execute(params![one.pat_id.as_bytes(), one.at]).or_store()?;
+    }
+    let mut insert = connection
+        .prepare(
+            "INSERT INTO retired_secrets (digest, pat_id, key_id, hint, retired_at, valid_until, until_first_use, used_after_at) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )
+        .or_store()?;
+    for one in &archive.retired {
+        let values = params![
+            one.digest.0,
+            one.pat_id.as_bytes(),
+            one.key_id,
+            one.hint,
+            one.retired_at,
+            one.valid_until,
+            one.until_first_use,
+            one.used_after_at
+        ];
+        insert.execute(values).or_store()?;
+    }
+    let sql = "INSERT INTO log_secrets (seq, digest, pat_id, valid_until) VALUES (?1, ?2, ?3, ?4)";
+    let mut insert = connection.prepare(sql).or_store()?;
+    for one in &archive.named {
+        insert.execute(params![one.seq, one.digest.0, one.pat_id.as_bytes(), one.valid_until]).or_store()?;
+    }
+    Ok(())
+}
+
+pub(super) async fn from_postgres(link: &Link, archive: &mut Archive) -> Result<(), Failure> {
+    archive.rotated =
+        super::postgres::all(link, ROTATED, |row| Ok(Rotated { pat_id: get(row, 0)?, at: get(row, 1)? }))
+            .await?;
+    archive.retired = super::postgres::all(link, RETIRED, |row| {
+        Ok(Retired {
+            digest: Bytes(get(row, 0)?),
+            pat_id: get(row, 1)?,
+            key_id: get(row, 2)?,
+            hint: get(row, 3)?,
+            retired_at: get(row, 4)?,
+            valid_until: get(row, 5)?,
+            until_first_use: get(row, 6)?,
+            used_after_at: get(row, 7)?,
+        })
+    })
+    .await?;
+    archive.named = super::postgres::all(link, NAMED, |row| {
+        Ok(Named {
+            seq: get(row, 0)?,
+            digest: Bytes(get(row, 1)?),
+            pat_id: get(row, 2)?,
+            valid_until: get(row, 3)?,
+        })
+    })
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn into_postgres(link: &Link, archive: &Archive) -> Result<(), Failure> {
+    let update = link.prepare("UPDATE pats SET rotated_at = $2 WHERE pat_id = $1").await?;
+    for one in &archive.rotated {
+        link.count(&update, &[&one.pat_id, &one.at]).await?;
+    }
+    let insert = link
+        .prepare(
+            "INSERT INTO retired_secrets (digest, pat_id, key_id, hint, retired_at, valid_until, until_first_use, used_after_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .await?;
+    for one in &archive.retired {
+        let (id, key, hint) = (&one.pat_id, &one.key_id, &one.hint);
+        let (first_use, used) = (&one.until_first_use, &one.used_after_at);
+        link.count(
+            &insert,
+            &[&one.digest.0, id, key, hint, &one.retired_at, &one.valid_until, first_use, used],
+        )
+        .await?;
+    }
+    let insert = link
+        .prepare("INSERT INTO log_secrets (seq, digest, pat_id, valid_until) VALUES ($1, $2, $3, $4)")
+        .await?;
+    for one in &archive.named {
+        link.count(&insert, &[&one.seq, &one.digest.0, &one.pat_id, &one.valid_until]).await?;
+    }
+    Ok(())
+}
