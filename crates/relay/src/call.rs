@@ -118,8 +118,11 @@ impl Call {
             }
         };
         let mut sent = None;
+        // Asked after the entry was registered: whoever takes the upstream from the account says so first, and cuts what is registered second.
+        let is_there = self.context.principal.upstreams.allow(self.link.upstream.name.as_str());
         let end = tokio::select! {
             biased;
+            () = std::future::ready(()), if !is_there => None,
             () = cut.cancelled() => None,
             () = gone.cancelled() => None,
             () = cancelled => Some(Ok(End::Cancelled)),

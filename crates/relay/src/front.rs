@@ -55,7 +55,7 @@ where
     }
     let only = match upstream {
         None => None,
-        Some(name) => match relay.upstream(name) {
+        Some(name) => match relay.upstream(&principal, name) {
             None => return reply::refused(StatusCode::NOT_FOUND, "there is no upstream of this name"),
             Some(_) if !principal.scopes.touches_upstream(name) => {
                 return reply::insufficient_scope("null", &format!("mcp:{name}"));

@@ -168,14 +168,21 @@ impl Relay {
         let _ = tokio::time::timeout(Duration::from_secs(6), futures_util::future::join_all(closes)).await;
     }
 
-    /// The upstreams of which anything is within the scopes.
-    pub(crate) fn touched(&self, principal: &Principal) -> Vec<Arc<Upstream>> {
-        let upstreams = self.0.upstreams.iter();
-        upstreams.filter(|u| principal.scopes.touches_upstream(u.name.as_str())).map(Arc::clone).collect()
+    /// The upstreams that there are for somebody: an upstream that the account may not use is as good as none. Whatever is found is
+    /// found here.
+    fn there_for<'r>(&'r self, principal: &'r Principal) -> impl Iterator<Item = &'r Arc<Upstream>> {
+        self.0.upstreams.iter().filter(|upstream| principal.upstreams.allow(upstream.name.as_str()))
     }
 
-    pub(crate) fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
-        self.0.upstreams.iter().find(|upstream| upstream.name.as_str() == name)
+    /// Those of them of which anything is within the scopes.
+    pub(crate) fn touched(&self, principal: &Principal) -> Vec<Arc<Upstream>> {
+        let there = self.there_for(principal);
+        there.filter(|u| principal.scopes.touches_upstream(u.name.as_str())).map(Arc::clone).collect()
+    }
+
+    /// The one of this name.
+    pub(crate) fn upstream<'r>(&'r self, principal: &'r Principal, name: &str) -> Option<&'r Arc<Upstream>> {
+        self.there_for(principal).find(|upstream| upstream.name.as_str() == name)
     }
 
     /// The session of this id in memory.

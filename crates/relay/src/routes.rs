@@ -126,7 +126,7 @@ fn split<'a>(context: &Context, called: &'a str) -> Option<(Arc<Upstream>, &'a s
         Some(upstream) => Some((Arc::clone(upstream), called)),
         None => {
             let (name, rest) = called.split_once("__")?;
-            Some((Arc::clone(context.relay.upstream(name)?), rest))
+            Some((Arc::clone(context.relay.upstream(&context.principal, name)?), rest))
         }
     }
 }

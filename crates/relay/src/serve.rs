@@ -130,7 +130,8 @@ fn conveyance(context: &Context, link: &Link, message: &Message) -> Conveyance {
 pub(crate) async fn session_said(context: &Context, session: &Session, message: Message) -> Reply {
     let accepted = reply::empty(StatusCode::ACCEPTED);
     if message.is_response() {
-        let reaches = |name: &str| context.principal.scopes.touches_upstream(name);
+        let principal = &context.principal;
+        let reaches = |name: &str| principal.upstreams.allow(name) && principal.scopes.touches_upstream(name);
         if !session.answered(message, reaches).await {
             let why =
                 "no question of this id waits in this session: it was answered, given up, or asked elsewhere";

@@ -100,3 +100,30 @@ async fn notices_move_with_where_they_go_and_how_far_they_came() {
     // What was told is not told again where it was moved to.
     assert_eq!(again.add_notices(&notices, true).await.expect("asks"), 0);
 }
+
+#[tokio::test]
+async fn what_an_account_may_use_moves_with_it() {
+    let (_dir, from) = sqlite();
+    let (_other, back) = sqlite();
+    let postgres = Fresh::open().await;
+    let held = [None, Some(vec![]), Some(vec!["docs".to_owned(), "wiki".to_owned()])];
+    let users: Vec<_> = (0..)
+        .zip(held)
+        .map(|(n, upstreams)| UserRecord {
+            user_id: Uuid::now_v7(),
+            email: format!("{n}@example.org"),
+            password_hash: "hash".into(),
+            is_admin: n == 0,
+            created_at: at(n),
+            disabled_at: None,
+            upstreams,
+        })
+        .collect();
+    for user in &users {
+        from.insert_user(user, &AUDIT).await.expect("added");
+    }
+    moved(&from, &*postgres).await;
+    assert_eq!(postgres.list_users().await.expect("asks"), users);
+    moved(&*postgres, &back).await;
+    assert_eq!(back.list_users().await.expect("asks"), users);
+}

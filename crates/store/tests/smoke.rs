@@ -26,7 +26,7 @@ async fn a_command_in_another_process_is_honoured_and_all_survives_a_restart() {
     let server = open(dir.path(), &secret).await;
     server.start().await.expect("starts");
     let password = Zeroizing::new("correct horse battery".to_owned());
-    server.add_account(NewAccount { email: "a@b".into(), password, is_admin: true }).await.expect("added");
+    server.add_account(NewAccount { email: "a@b".into(), password, is_admin: false }).await.expect("added");
     let new = || NewPat {
         name: "n".into(),
         scope: "mcp tokens".into(),

@@ -201,6 +201,17 @@ pub(crate) enum UserCommand {
     /// List the accounts
     #[command(after_help = "Example: trustrelay user list --json")]
     List(UserList),
+    /// Print a link that makes an account, once and within seven days; whoever opens it sets the password
+    #[command(
+        after_help = "Example: trustrelay user invite eve@example.org --public-url https://relay.example.org"
+    )]
+    Invite(UserInvite),
+    /// Make an account an administrator
+    #[command(after_help = "Example: trustrelay user promote ada@example.org")]
+    Promote(UserName),
+    /// Take the administrator's role from an account; the last one that is enabled keeps it
+    #[command(after_help = "Example: trustrelay user demote ada@example.org")]
+    Demote(UserName),
     /// Disable an account: all its tokens are refused when this returns
     #[command(after_help = "Example: trustrelay user disable ada@example.org")]
     Disable(UserName),
@@ -219,6 +230,18 @@ pub(crate) struct UserAdd {
     /// Make it an administrator
     #[arg(long, env = "TRUSTRELAY_ADMIN", value_parser = BoolishValueParser::new())]
     pub(crate) admin: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UserInvite {
+    /// The e-mail address
+    pub(crate) email: String,
+    /// The account will administer
+    #[arg(long, env = "TRUSTRELAY_ADMIN", value_parser = BoolishValueParser::new())]
+    pub(crate) admin: bool,
+    /// The address that people use [default: as in the configuration, or http://127.0.0.1:8080]
+    #[arg(long, env = "TRUSTRELAY_PUBLIC_URL", value_name = "URL")]
+    pub(crate) public_url: Option<Url>,
 }
 
 #[derive(Debug, Args)]

@@ -41,8 +41,9 @@ pub(crate) struct File {
     #[serde(alias = "secret_key_file")]
     secret_key_file: Option<PathBuf>,
     listen: Option<SocketAddr>,
+    /// The address that people and agents use.
     #[serde(alias = "public_url")]
-    public_url: Option<Url>,
+    pub(crate) public_url: Option<Url>,
     #[serde(default, alias = "trusted_proxy")]
     trusted_proxy: Vec<String>,
     #[serde(alias = "trusted_proxy_header")]

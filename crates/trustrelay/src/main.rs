@@ -84,6 +84,9 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::User { command } => match command {
             UserCommand::Add(add) => commands::user::add(place, add).await,
             UserCommand::List(list) => commands::user::list(place, list).await,
+            UserCommand::Invite(invite) => commands::user::invite(place, invite).await,
+            UserCommand::Promote(who) => commands::user::set_admin(place, &who.email, true).await,
+            UserCommand::Demote(who) => commands::user::set_admin(place, &who.email, false).await,
             UserCommand::Disable(who) => commands::user::set_disabled(place, &who.email, true).await,
             UserCommand::Enable(who) => commands::user::set_disabled(place, &who.email, false).await,
         },

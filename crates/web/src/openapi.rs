@@ -2,6 +2,8 @@
 //!
 //! Written by hand, beside the routes: a test holds it against them, and against what the handlers answer.
 
+mod admin;
+
 use std::sync::LazyLock;
 
 use axum::response::{IntoResponse, Response};
@@ -21,6 +23,14 @@ static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
 
 pub(crate) async fn handle() -> Response {
     ([(CACHE_CONTROL, "public, max-age=300")], axum::Json(&*DOCUMENT)).into_response()
+}
+
+/// An object with the members of another as well.
+fn with(mut object: Value, others: Value) -> Value {
+    if let (Some(members), Value::Object(others)) = (object.as_object_mut(), others) {
+        members.extend(others);
+    }
+    object
 }
 
 fn reference(name: &str) -> Value {
@@ -451,9 +461,9 @@ pub fn document() -> Value {
                 both with the schema Error. Every answer carries x-request-id.",
         },
         "servers": [{ "url": "/" }],
-        "paths": paths(),
+        "paths": with(paths(), admin::paths()),
         "components": {
-            "schemas": schemas(),
+            "schemas": with(schemas(), admin::schemas()),
             "headers": {
                 "Challenge": {
                     "description": "RFC 6750 §3: which credential is asked for, and what was wrong with the one that came",

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{self, MethodRouter};
 use http::Method;
 
-use crate::api::{audit, auth, nodes, notices, pats, user, webhooks};
+use crate::api::{admin, audit, auth, nodes, notices, pats, user, webhooks};
 use crate::error::ApiError;
 use crate::pages::{self, assets, developer, login, profile, revoke, rotate, setup, token};
 use crate::state::AppState;
@@ -64,6 +64,12 @@ impl Route {
         self
     }
 
+    fn patch<T: 'static>(mut self, handler: impl Handler<T, AppState>) -> Self {
+        self.methods.push(Method::PATCH);
+        self.handlers = self.handlers.patch(handler);
+        self
+    }
+
     fn delete<T: 'static>(mut self, handler: impl Handler<T, AppState>) -> Self {
         self.methods.push(Method::DELETE);
         self.handlers = self.handlers.delete(handler);
@@ -110,6 +116,10 @@ pub fn routes() -> Vec<Route> {
         rest("/api/user/webhooks").get(webhooks::list::own).post(webhooks::add::own),
         rest("/api/user/webhooks/{webhook_id}").delete(webhooks::remove::own),
         rest("/api/user/webhooks/{webhook_id}/test").post(webhooks::test::own),
+        rest("/api/admin/users").get(admin::people::list).post(admin::invites::create),
+        rest("/api/admin/users/{user_id}").get(admin::people::get).patch(admin::people::change),
+        rest("/api/admin/invites").get(admin::invites::list),
+        rest("/api/admin/invites/{invite_id}").delete(admin::invites::withdraw),
         rest("/api/admin/nodes").get(nodes::handle),
         rest("/api/admin/notices").get(notices::everybody),
         rest("/api/admin/webhooks").get(webhooks::list::everybody).post(webhooks::add::everybody),
@@ -127,6 +137,11 @@ pub fn routes() -> Vec<Route> {
         page("/login").get(login::show).post(login::submit),
         page("/logout").post(login::sign_out),
         page("/setup").get(setup::show).post(setup::submit),
+        page("/invite").get(pages::admin::accept::show).post(pages::admin::accept::submit),
+        page("/admin").get(pages::admin::home),
+        page("/admin/people").get(pages::admin::people::show).post(pages::admin::people::invite),
+        page("/admin/people/{user_id}").get(pages::admin::person::show).post(pages::admin::person::change),
+        page("/admin/invites/{invite_id}/withdraw").post(pages::admin::people::withdraw),
         page("/settings/profile").get(profile::show),
         page("/settings/profile/password").post(profile::change_password),
         page("/settings/profile/sign-out-everywhere").post(profile::sign_out_everywhere),

@@ -19,9 +19,14 @@ use crate::authority::Authority;
 use crate::error::AuthorityError;
 
 impl Authority {
+    /// Refuses who is no administrator: before anything is said of whether something exists.
+    pub fn is_administrator(&self, by: &Principal) -> Result<(), AuthorityError> {
+        if by.is_admin() { Ok(()) } else { Err(AuthorityError::NotAdministrator) }
+    }
+
     /// Refuses who is no administrator, or whose credential does not hold each of `scopes`.
     pub(crate) fn require_admin(&self, by: &Principal, scopes: &[Scope]) -> Result<(), AuthorityError> {
         scopes.iter().try_for_each(|scope| self.require(by, scope))?;
-        if by.is_admin() { Ok(()) } else { Err(AuthorityError::NotAdministrator) }
+        self.is_administrator(by)
     }
 }

@@ -57,10 +57,12 @@ impl Authority {
         Ok(self.store.search_users(filter, after.as_ref(), limit, self.clock.now()).await?)
     }
 
-    /// One account.
-    pub async fn person(&self, by: &Principal, user_id: Uuid) -> Result<UserRecord, AuthorityError> {
+    /// One account, and how many active tokens it has.
+    pub async fn person(&self, by: &Principal, user_id: Uuid) -> Result<(UserRecord, u64), AuthorityError> {
         self.require_admin(by, &[Scope::ApiRead])?;
-        self.store.user_by_id(user_id).await?.ok_or(AuthorityError::NotFound("account"))
+        let user = self.store.user_by_id(user_id).await?.ok_or(AuthorityError::NotFound("account"))?;
+        let tokens = self.store.active_pats(user_id, self.clock.now()).await?.len() as u64;
+        Ok((user, tokens))
     }
 
     /// Changes an account. When what takes power away is answered, it holds everywhere. The last administrator that is enabled stays one.
@@ -69,11 +71,11 @@ impl Authority {
         by: &By,
         user_id: Uuid,
         change: PersonChange,
-    ) -> Result<UserRecord, AuthorityError> {
+    ) -> Result<(UserRecord, u64), AuthorityError> {
         self.require_admin(by, &[Scope::Api])?;
         let user = self.store.user_by_id(user_id).await?.ok_or(AuthorityError::NotFound("account"))?;
         self.change_account(by.actor(), &user, change).await?;
-        self.store.user_by_id(user_id).await?.ok_or(AuthorityError::NotFound("account"))
+        self.person(by, user_id).await
     }
 
     /// Makes an account an administrator, or one no longer: what the operator at the machine may do.

@@ -6,6 +6,7 @@ mod conversation;
 mod door;
 mod faithful;
 mod heard;
+mod held;
 mod kit;
 mod matrix;
 mod parked;

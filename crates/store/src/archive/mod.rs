@@ -142,6 +142,9 @@ struct User {
     created_at: i64,
     disabled_at: Option<i64>,
     changed_seq: i64,
+    /// Left out where it is none, so that a program of before reads the line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    upstreams: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

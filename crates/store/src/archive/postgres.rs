@@ -36,7 +36,7 @@ async fn export(links: &Links) -> Result<Archive, Failure> {
     // All is as it was at one moment.
     link.batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let mut archive = Archive { fingerprint: fingerprint(&link).await?, ..Archive::default() };
-    let sql = "SELECT user_id, email, password_hash, is_admin, created_at, disabled_at, changed_seq FROM users ORDER BY created_at, user_id";
+    let sql = "SELECT user_id, email, password_hash, is_admin, created_at, disabled_at, changed_seq, upstreams FROM users ORDER BY created_at, user_id";
     archive.users = all(&link, sql, |row| {
         Ok(User {
             user_id: get(row, 0)?,
@@ -46,6 +46,7 @@ async fn export(links: &Links) -> Result<Archive, Failure> {
             created_at: get(row, 4)?,
             disabled_at: get(row, 5)?,
             changed_seq: get(row, 6)?,
+            upstreams: get(row, 7)?,
         })
     })
     .await?;
@@ -140,15 +141,24 @@ async fn import(links: &Links, archive: &Archive) -> Result<Result<(), NotImport
     }
     let insert = link
         .prepare(
-            "INSERT INTO users (user_id, email, password_hash, is_admin, created_at, disabled_at, changed_seq) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO users (user_id, email, password_hash, is_admin, created_at, disabled_at, changed_seq, upstreams) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
         .await?;
     for user in &archive.users {
         let (created, disabled, seq) = (&user.created_at, &user.disabled_at, &user.changed_seq);
         link.count(
             &insert,
-            &[&user.user_id, &user.email, &user.password_hash, &user.is_admin, created, disabled, seq],
+            &[
+                &user.user_id,
+                &user.email,
+                &user.password_hash,
+                &user.is_admin,
+                created,
+                disabled,
+                seq,
+                &user.upstreams,
+            ],
         )
         .await?;
     }

@@ -39,7 +39,7 @@ fn export(connection: &Connection) -> Result<Archive, StoreError> {
     // One transaction: all is as it was at one moment.
     let transaction = connection.unchecked_transaction().or_store()?;
     let mut archive = Archive { fingerprint: fingerprint(&transaction)?, ..Archive::default() };
-    let sql = "SELECT user_id, email, password_hash, is_admin, created_at, disabled_at, changed_seq FROM users ORDER BY created_at, user_id";
+    let sql = "SELECT user_id, email, password_hash, is_admin, created_at, disabled_at, changed_seq, upstreams FROM users ORDER BY created_at, user_id";
     archive.users = all(&transaction, sql, |row| {
         Ok(User {
             user_id: id(row, 0)?,
@@ -49,6 +49,7 @@ fn export(connection: &Connection) -> Result<Archive, StoreError> {
             created_at: row.get(4)?,
             disabled_at: row.get(5)?,
             changed_seq: row.get(6)?,
+            upstreams: row.get(7)?,
         })
     })?;
     let sql = "SELECT pat_id, user_id, name, hint, scopes, digest, key_id, parent_id, created_at, expires_at, revoked_at, revoked_seq, \
@@ -136,8 +137,8 @@ fn import(connection: &Connection, archive: &Archive) -> Result<Result<(), NotIm
         return Ok(Err(NotImported::OtherSecret));
     }
     for user in &archive.users {
-        let sql = "INSERT INTO users (user_id, email, password_hash, is_admin, created_at, disabled_at, changed_seq) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        let sql = "INSERT INTO users (user_id, email, password_hash, is_admin, created_at, disabled_at, changed_seq, upstreams) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
         connection
             .prepare_cached(sql)
             .or_store()?
@@ -148,7 +149,8 @@ fn import(connection: &Connection, archive: &Archive) -> Result<Result<(), NotIm
                 user.is_admin,
                 user.created_at,
                 user.disabled_at,
-                user.changed_seq
+                user.changed_seq,
+                user.upstreams
             ])
             .or_store()?;
     }

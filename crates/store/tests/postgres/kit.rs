@@ -153,7 +153,7 @@ pub async fn started(url: &str, secret: &ServerSecret, name: &str, lease: Durati
 
 pub async fn account(node: &Authority) {
     let password = "correct horse battery".to_owned().into();
-    node.add_account(NewAccount { email: EMAIL.into(), password, is_admin: true }).await.expect("added");
+    node.add_account(NewAccount { email: EMAIL.into(), password, is_admin: false }).await.expect("added");
 }
 
 pub async fn token(node: &Authority) -> Issued {

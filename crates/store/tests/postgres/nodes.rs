@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
-use trustrelay_authority::{AuthorityError, ServerSecret, Store};
+use trustrelay_authority::{AuthorityError, NewAccount, ServerSecret, Store};
 use trustrelay_token::{Denied, Verifier};
 
 use crate::cluster::Cluster;
@@ -32,6 +32,14 @@ async fn a_revocation_on_one_node_is_honoured_by_the_others_before_its_answer() 
     assert_eq!(revoked.sessions_terminated, 2, "one on each node");
     b.verify(stays.token.clone()).wait().await.expect("the other one stands");
 
+    let held = a.verify(stays.token.clone()).wait().await.expect("good");
+    let (email, password) = ("root@example.org".to_owned(), "correct horse battery".to_owned().into());
+    let root = NewAccount { email, password, is_admin: true };
+    a.add_account(root).await.expect("somebody administers, so that the role may go again");
+    for is_admin in [true, false] {
+        b.set_admin(crate::kit::EMAIL, is_admin).await.expect("changed");
+        assert_eq!(held.is_admin(), is_admin, "whoever holds the principal on the other node knows");
+    }
     b.set_disabled(crate::kit::EMAIL, true).await.expect("disabled");
     assert_eq!(a.verify(stays.token.clone()).wait().await.expect_err("disabled"), Denied::OwnerDisabled);
     let names: Vec<_> = a.all_nodes().await.expect("asks").nodes.into_iter().map(|node| node.name).collect();

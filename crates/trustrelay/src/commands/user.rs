@@ -8,12 +8,16 @@ use serde_json::json;
 use trustrelay_authority::NewAccount;
 use zeroize::Zeroizing;
 
-use crate::cli::{Place, UserAdd, UserList};
+use crate::cli::{Place, UserAdd, UserInvite, UserList};
+use crate::config;
 use crate::open::{self, Missing};
 use crate::output::say;
 
 /// How much is read where a password is expected.
 const MAX_INPUT: u64 = 4096;
+
+/// Where a server listens if nothing is said.
+const DEFAULT_BASE: &str = "http://127.0.0.1:8080";
 
 /// Adds an account, on a new data directory too.
 pub(crate) async fn add(place: &Place, add: UserAdd) -> anyhow::Result<ExitCode> {
@@ -61,6 +65,27 @@ pub(crate) async fn list(place: &Place, list: UserList) -> anyhow::Result<ExitCo
         let state = if user.disabled_at.is_some() { "disabled" } else { "active" };
         say(format_args!("{}\t{role}\t{state}", user.email))?;
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Invites somebody: prints the link, alone.
+pub(crate) async fn invite(place: &Place, invite: UserInvite) -> anyhow::Result<ExitCode> {
+    let public_url = match invite.public_url {
+        Some(url) => Some(url),
+        None => config::read_file(place)?.public_url,
+    };
+    let base = public_url.map_or_else(|| DEFAULT_BASE.to_owned(), |url| url.origin().ascii_serialization());
+    let opened = open::data(place, Missing::Refuse).await?;
+    let invited = opened.authority.invite_for(&invite.email, invite.admin).await?;
+    say(format_args!("{base}/invite?token={}", &*invited.secret))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes an account an administrator, or one no longer.
+pub(crate) async fn set_admin(place: &Place, email: &str, is_admin: bool) -> anyhow::Result<ExitCode> {
+    let opened = open::data(place, Missing::Refuse).await?;
+    opened.authority.set_admin(email, is_admin).await.with_context(|| format!("account `{email}`"))?;
+    say(format_args!("{} {email}", if is_admin { "promoted" } else { "demoted" }))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,5 +1,6 @@
 //! The REST API: one verb, one file.
 
+pub(crate) mod admin;
 pub(crate) mod audit;
 pub(crate) mod auth;
 pub(crate) mod leaks;

@@ -76,7 +76,7 @@ async fn show(state: &AppState, by: &By, whose: Whose, query: &AuditQuery) -> Re
     let page = |result: Markup| {
         layout::settings(
             title,
-            &by.email,
+            by,
             Tab::Audit,
             html! {
                 div.head { div { h1 { (title) } p.lead { (lead) } } }

@@ -102,7 +102,7 @@ pub(crate) async fn create(
 }
 
 /// The address that a client has to use: the public one, or the one that this browser came by.
-fn base(state: &AppState, parts: &Parts) -> String {
+pub(crate) fn base(state: &AppState, parts: &Parts) -> String {
     if let Some(url) = &state.config.public_url {
         return url.origin().ascii_serialization();
     }
@@ -125,7 +125,7 @@ async fn render(
     let now = state.authority.clock().now();
     layout::settings(
         "Developer",
-        &by.email,
+        by,
         Tab::Developer,
         html! {
             div.head {

@@ -1,6 +1,7 @@
 //! What all pages share: the head, the bar on top, the way between settings.
 
 use maud::{DOCTYPE, Markup, html};
+use trustrelay_authority::By;
 
 /// Changes with every release, so that a kept style sheet is not an old one.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -51,10 +52,11 @@ pub(crate) enum Tab {
     Profile,
     Developer,
     Audit,
+    People,
 }
 
-/// A page of the user's settings.
-pub(crate) fn settings(title: &str, email: &str, tab: Tab, content: Markup) -> Markup {
+/// A page of the user's settings, or of the administration.
+pub(crate) fn settings(title: &str, by: &By, tab: Tab, content: Markup) -> Markup {
     let entry = |at: Tab, path: &str, text: &str| {
         html! { a href=(path) aria-current=[(at == tab).then_some("page")] { (text) } }
     };
@@ -64,16 +66,20 @@ pub(crate) fn settings(title: &str, email: &str, tab: Tab, content: Markup) -> M
             header.top {
                 (brand())
                 form method="post" action="/logout" {
-                    span.who { (email) }
+                    span.who { (by.email) }
                     button.quiet type="submit" { "Sign out" }
                 }
             }
             div.settings {
-                nav aria-label="User settings" {
+                nav aria-label="Settings" {
                     p { "User settings" }
                     (entry(Tab::Profile, "/settings/profile", "Profile"))
                     (entry(Tab::Developer, "/settings/developer", "Developer"))
                     (entry(Tab::Audit, "/settings/audit", "Audit log"))
+                    @if by.is_admin() {
+                        p { "Administration" }
+                        (entry(Tab::People, "/admin/people", "People"))
+                    }
                 }
                 main #main { (content) }
             }

@@ -1,6 +1,7 @@
 //! The pages: server-rendered, and working without JavaScript. One file a page.
 
 mod activity;
+pub(crate) mod admin;
 mod amounts;
 pub(crate) mod assets;
 pub(crate) mod audit;

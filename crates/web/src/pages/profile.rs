@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 use serde::Deserialize;
-use trustrelay_authority::MIN_PASSWORD_CHARS;
+use trustrelay_authority::{By, MIN_PASSWORD_CHARS};
 
 use crate::error::ApiError;
 use crate::extract::Filled;
@@ -12,14 +12,14 @@ use crate::pages::layout::{self, Tab};
 use crate::pages::{Person, failed};
 use crate::state::AppState;
 
-fn page(email: &str, problem: Option<&str>, done: Option<&str>) -> Markup {
+fn page(by: &By, problem: Option<&str>, done: Option<&str>) -> Markup {
     layout::settings(
         "Profile",
-        email,
+        by,
         Tab::Profile,
         html! {
             h1 { "Profile" }
-            p.lead { "Signed in as " strong { (email) } "." }
+            p.lead { "Signed in as " strong { (by.email) } "." }
             @if let Some(done) = done { p.done role="status" { (done) } }
             section.card {
                 h2 { "Password" }
@@ -46,7 +46,7 @@ fn page(email: &str, problem: Option<&str>, done: Option<&str>) -> Markup {
 }
 
 pub(crate) async fn show(Person(browser): Person) -> Markup {
-    page(&browser.by.email, None, None)
+    page(&browser.by, None, None)
 }
 
 #[derive(Deserialize)]
@@ -60,16 +60,15 @@ pub(crate) async fn change_password(
     Person(browser): Person,
     Filled(form): Filled<Change>,
 ) -> Response {
-    let email = &browser.by.email;
     let changed = state
         .authority
         .change_password(&browser.by, &browser.cookie, form.current_password, form.new_password)
         .await;
     match changed {
-        Ok(()) => page(email, None, Some("The password is changed.")).into_response(),
+        Ok(()) => page(&browser.by, None, Some("The password is changed.")).into_response(),
         Err(error) => {
             let error = ApiError::from(error);
-            let page = page(email, Some(error.message()), None);
+            let page = page(&browser.by, Some(error.message()), None);
             error.with_body(page)
         }
     }
@@ -83,7 +82,7 @@ pub(crate) async fn sign_out_everywhere(State(state): State<AppState>, Person(br
                 1 => "Signed out of 1 other browser.".to_owned(),
                 _ => format!("Signed out of {ended} other browsers."),
             };
-            page(&browser.by.email, None, Some(&done)).into_response()
+            page(&browser.by, None, Some(&done)).into_response()
         }
         Err(error) => failed(error.into()),
     }

@@ -35,7 +35,7 @@ pub(crate) async fn show(
     let children = made_with(&pat, &all);
     let now = state.authority.clock().now();
     let question = question(&pat, &children, now);
-    layout::settings("Revoke a token", &browser.by.email, Tab::Developer, question).into_response()
+    layout::settings("Revoke a token", &browser.by, Tab::Developer, question).into_response()
 }
 
 /// The tokens that were made with a token, and with those, and so on: they are revoked with it.

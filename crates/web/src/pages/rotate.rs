@@ -40,7 +40,7 @@ pub(crate) async fn show(
     match found {
         Ok(pat) => {
             let question = question(&pat, state.authority.clock().now(), None);
-            layout::settings("Rotate a token", &browser.by.email, Tab::Developer, question).into_response()
+            layout::settings("Rotate a token", &browser.by, Tab::Developer, question).into_response()
         }
         Err(error) => failed(error),
     }
@@ -68,8 +68,8 @@ pub(crate) async fn submit(
     };
     match rotated {
         Ok(rotated) => {
-            let mut answer = layout::settings("Rotated", &browser.by.email, Tab::Developer, fresh(&rotated))
-                .into_response();
+            let mut answer =
+                layout::settings("Rotated", &browser.by, Tab::Developer, fresh(&rotated)).into_response();
             answer
                 .headers_mut()
                 .insert(http::header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));

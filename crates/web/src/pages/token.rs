@@ -29,7 +29,7 @@ pub(crate) async fn show(
         Ok(activity) => {
             let page = page(&activity, state.authority.clock().now());
             let title = format!("{} · Developer", activity.pat.name);
-            layout::settings(&title, &browser.by.email, Tab::Developer, page).into_response()
+            layout::settings(&title, &browser.by, Tab::Developer, page).into_response()
         }
         Err(error) => failed(error),
     }

@@ -39,6 +39,12 @@ GET    /api/admin/webhooks                                401   200   403   403 
 POST   /api/admin/webhooks                                401   201   403   403   403   403   403   403   403   403   403
 DELETE /api/admin/webhooks/{webhook_id}                   401   200   403   403   403   403   403   403   403   403   403
 POST   /api/admin/webhooks/{webhook_id}/test              401   200   403   403   403   403   403   403   403   403   403
+GET    /api/admin/users                                   401   200   403   403   403   403   200   200   403   200   403
+POST   /api/admin/users                                   401   201   403   403   403   403   403   403   403   201   403
+GET    /api/admin/users/{user_id}                         401   200   403   403   403   403   200   200   403   200   403
+PATCH  /api/admin/users/{user_id}                         401   200   403   403   403   403   403   200   403   200   403
+GET    /api/admin/invites                                 401   200   403   403   403   403   200   200   403   200   403
+DELETE /api/admin/invites/{invite_id}                     401   404   403   403   403   403   403   404   403   404   403
 GET    /api/admin/nodes                                   401   200   403   403   403   403   200   200   403   200   403
 GET    /api/openapi.json                                  200   200   200   200   200   200   200   200   200   200   200
 GET    /healthz                                           200   200   200   200   200   200   200   200   200   200   200
@@ -62,6 +68,14 @@ POST   /login                                             303   303   303   303 
 POST   /logout                                            303   303   303   303   303   303   303   303   303   303   303
 GET    /setup                                             404   404   404   404   404   404   404   404   404   404   404
 POST   /setup                                             404   404   404   404   404   404   404   404   404   404   404
+GET    /invite                                            404   404   404   404   404   404   404   404   404   404   404
+POST   /invite                                            404   404   404   404   404   404   404   404   404   404   404
+GET    /admin                                             303   303   403   303   303   303   303   303   303   303   303
+GET    /admin/people                                      303   200   403   303   303   303   303   303   303   303   303
+POST   /admin/people                                      303   200   403   303   303   303   303   303   303   303   303
+GET    /admin/people/{user_id}                            303   200   403   303   303   303   303   303   303   303   303
+POST   /admin/people/{user_id}                            303   200   403   303   303   303   303   303   303   303   303
+POST   /admin/invites/{invite_id}/withdraw                303   404   403   303   303   303   303   303   303   303   303
 GET    /settings/profile                                  303   200   200   303   303   303   303   303   303   303   303
 POST   /settings/profile/password                         303   200   200   303   303   303   303   303   303   303   303
 POST   /settings/profile/sign-out-everywhere              303   200   200   303   303   303   303   303   303   303   303
@@ -78,7 +92,7 @@ GET    /assets/{name}                                     200   200   200   200 
 ";
 
 /// What everybody may call. This list may only shrink: whoever adds to it answers for it.
-const PUBLIC: [&str; 13] = [
+const PUBLIC: [&str; 15] = [
     "POST /api/auth/login",
     "POST /api/revoke",
     "POST /api/leaks",
@@ -91,6 +105,8 @@ const PUBLIC: [&str; 13] = [
     "POST /logout",
     "GET /setup",
     "POST /setup",
+    "GET /invite",
+    "POST /invite",
     "GET /assets/{name}",
 ];
 
@@ -126,8 +142,9 @@ fn what_is_public_is_named_here() {
     let refuses = |statuses: &[u16]| statuses[0] == 401 || (statuses[0] == 303 && statuses[1] != 303);
     let rows = table();
     let open = rows.iter().filter(|(_, statuses)| !refuses(statuses)).map(|(name, _)| name.as_str());
-    // `/` only leads on, and the revocation of a token leads back to the list: both send strangers to sign in.
-    let open = open.filter(|name| !["GET /", "POST /settings/developer/{pat_id}/revoke"].contains(name));
+    // `/` and `/admin` only lead on, and the revocation of a token leads back to the list: both send strangers to sign in.
+    let open = open
+        .filter(|name| !["GET /", "GET /admin", "POST /settings/developer/{pat_id}/revoke"].contains(name));
     assert_eq!(open.collect::<BTreeSet<_>>(), BTreeSet::from(PUBLIC));
 }
 
@@ -173,6 +190,13 @@ fn request<'w>(world: &'w World, name: &str, path: &str) -> Call<'w> {
         ("POST", "/api/revoke") => call.form("token=tr_pat_x"),
         ("POST", "/api/leaks") => call.json(json!({ "candidates": [] })),
         ("POST", "/login") => call.form(&format!("email={ADA}&password={PASSWORD}")),
+        ("POST", "/invite") => call.form("token=x&password=correct+horse+battery"),
+        ("POST", "/api/admin/users") => {
+            call.json(json!({ "email": format!("{}@example.net", uuid::Uuid::now_v7()) }))
+        }
+        ("PATCH", "/api/admin/users/{user_id}") => call.json(json!({ "is_admin": false })),
+        ("POST", "/admin/people") => call.form(&format!("email={}%40example.net", uuid::Uuid::now_v7())),
+        ("POST", "/admin/people/{user_id}") => call.form("change=demote"),
         ("POST", "/setup") => call.form("token=x&email=a@b&password=correct+horse+battery"),
         ("POST", "/settings/profile/password") => {
             call.form(&format!("current_password={PASSWORD}&new_password={PASSWORD}"))
@@ -203,6 +227,9 @@ async fn judged(world: &World, name: &str, webhook: &str, caller: &str, expected
     let named = if path.contains("mcp") { "github" } else { "app.css" };
     let path = path.replace("{pat_id}", &subject.record.pat_id.to_string()).replace("{name}", named);
     let path = path.replace("{webhook_id}", webhook);
+    let path = path
+        .replace("{user_id}", &world.id_of(EVE).await)
+        .replace("{invite_id}", &subject.record.pat_id.to_string());
     let call = Caller::of(world, caller).await.sends(request(world, name, &path));
     // The callers sign in at the same time: more from one address than may try at once.
     let at = CALLERS.iter().position(|known| *known == caller).unwrap_or_default();
@@ -242,13 +269,22 @@ async fn a_refusal_for_want_of_a_scope_names_it() {
             let path = name.split_once(' ').expect("a method and a path").1;
             let path =
                 path.replace("{pat_id}", &subject.record.pat_id.to_string()).replace("{name}", "github");
+            let path = path.replace("{user_id}", &world.id_of(EVE).await);
+            let path = path.replace("{invite_id}", &subject.record.pat_id.to_string());
             let answer = Caller::of(&world, caller).await.sends(request(&world, &name, &path)).send().await;
             let challenge = answer.header("www-authenticate");
             let missing = match path.as_str() {
-                // Eve holds the scope and is no administrator.
-                path if path.contains("/admin/") && caller.starts_with("eve") => {
+                // Eve holds the scopes and is no administrator.
+                path if path.contains("/admin") && caller.starts_with("eve") => {
                     assert_eq!(challenge, "", "{name} {caller}");
                     continue;
+                }
+                path if path.contains("/admin/users") || path.contains("/admin/invites") => {
+                    match (name.as_str(), *caller) {
+                        ("POST /api/admin/users", "api") => "tokens",
+                        (name, _) if name.starts_with("GET") => "api:read",
+                        _ => "api",
+                    }
                 }
                 // Whatever its scopes, a token changes no webhooks.
                 path if path.contains("/webhooks")

@@ -1,3 +1,4 @@
+mod admin;
 mod audit;
 mod auth;
 mod bodies;

@@ -168,6 +168,12 @@ impl World {
         issued
     }
 
+    /// The id of an account.
+    pub(crate) async fn id_of(&self, email: &str) -> String {
+        let accounts = self.authority.accounts().await.expect("asks");
+        accounts.into_iter().find(|user| user.email == email).expect("there").user_id.to_string()
+    }
+
     /// Ada's browser: the value of its cookie.
     pub(crate) async fn browser(&self) -> String {
         self.browser_of(ADA).await
@@ -196,6 +202,10 @@ impl World {
 
     pub(crate) fn post(&self, path: &str) -> Call<'_> {
         self.call("POST", path)
+    }
+
+    pub(crate) fn patch(&self, path: &str) -> Call<'_> {
+        self.call("PATCH", path)
     }
 
     pub(crate) fn delete(&self, path: &str) -> Call<'_> {

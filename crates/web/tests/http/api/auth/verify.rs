@@ -57,8 +57,8 @@ async fn no_session_and_one_that_ran_out_are_nobody_s() {
 #[tokio::test]
 async fn the_session_of_a_disabled_account_is_nobody_s() {
     let world = World::new().await;
-    let session = world.browser().await;
-    world.authority.set_disabled("ada@example.org", true).await.expect("disabled");
+    let session = world.browser_of("eve@example.org").await;
+    world.authority.set_disabled("eve@example.org", true).await.expect("disabled");
     let answer = world.post("/api/auth/verify").session(&session).send().await;
     assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
 }

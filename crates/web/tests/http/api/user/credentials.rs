@@ -149,6 +149,7 @@ async fn the_token_of_a_disabled_account_is_refused_until_it_is_enabled() {
     let world = World::new().await;
     let token = world.token("api").await;
     assert_eq!(world.get("/api/user").bearer(&token).send().await.status, StatusCode::OK);
+    world.authority.set_admin("eve@example.org", true).await.expect("somebody else has to administer");
     world.authority.set_disabled(ADA, true).await.expect("disabled");
     insta::assert_snapshot!(world.get("/api/user").bearer(&token).send().await, @r#"
     401 Unauthorized

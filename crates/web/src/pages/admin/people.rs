@@ -1,0 +1,219 @@
+//! `/admin/people`: who is there, and who is invited.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Redirect, Response};
+use http::request::Parts;
+use maud::{Markup, html};
+use serde::Deserialize;
+use trustrelay_authority::{AuthorityError, By, INVITE_DAYS, InviteRecord, Place, UserFilter, UserPage};
+use url::form_urlencoded;
+
+use super::badges;
+use crate::api::admin::id;
+use crate::api::admin::invites::link;
+use crate::error::ApiError;
+use crate::extract::{Asked, Filled, OnPage, Segment};
+use crate::pages::developer::base;
+use crate::pages::layout::{self, Tab};
+use crate::pages::time::day;
+use crate::pages::{Person, failed};
+use crate::state::AppState;
+
+/// How many people a page shows.
+const ROWS: u64 = 50;
+
+#[derive(Default, Deserialize)]
+pub(crate) struct Search {
+    #[serde(default)]
+    email: String,
+    after: Option<String>,
+    withdrawn: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Invitation {
+    email: String,
+    is_admin: Option<String>,
+}
+
+pub(crate) async fn show(
+    State(state): State<AppState>,
+    Person(browser): Person,
+    Asked(search): Asked<Search>,
+) -> Response {
+    let done = search
+        .withdrawn
+        .is_some()
+        .then(|| html! { p.done role="status" { "The invitation is taken back." } });
+    render(&state, &browser.by, &search, done, None).await
+}
+
+pub(crate) async fn invite(
+    State(state): State<AppState>,
+    Person(browser): Person,
+    parts: Parts,
+    Filled(form): Filled<Invitation>,
+) -> Response {
+    let search = Search::default();
+    match state.authority.invite(&browser.by, &form.email, form.is_admin.is_some()).await {
+        Ok(invited) => {
+            let link = link(&base(&state, &parts), &invited);
+            let fresh = fresh(&invited.record.email, &link);
+            render(&state, &browser.by, &search, Some(fresh), None).await
+        }
+        Err(error) => {
+            let error = ApiError::from(error);
+            let page = render(&state, &browser.by, &search, None, Some((&form.email, error.message()))).await;
+            error.with_body(page)
+        }
+    }
+}
+
+pub(crate) async fn withdraw(
+    State(state): State<AppState>,
+    Person(browser): Person,
+    OnPage(Segment(invite_id)): OnPage<Segment>,
+) -> Response {
+    let withdrawn = async {
+        state.authority.is_administrator(&browser.by)?;
+        let invite_id = id(&invite_id, "invitation")?;
+        Ok::<_, ApiError>(state.authority.withdraw_invite(&browser.by, invite_id).await?)
+    };
+    match withdrawn.await {
+        Ok(()) => Redirect::to("/admin/people?withdrawn=1").into_response(),
+        Err(error) => failed(error),
+    }
+}
+
+/// The link of a new invitation, once.
+fn fresh(email: &str, link: &str) -> Markup {
+    html! {
+        section.card.fresh aria-labelledby="fresh" {
+            h2 #fresh { (email) " is invited" }
+            p role="status" { strong { "Send this link now. " } "It is shown this once, works once, and ends in " (INVITE_DAYS) " days." }
+            div.secret {
+                code data-testid="invite-link" #invite-link { (link) }
+                button.copy type="button" data-copy="invite-link" hidden { "Copy" }
+            }
+            p.faint { "Whoever opens it sets the password, and is that person here. TrustRelay sends no mail with it." }
+        }
+    }
+}
+
+async fn render(
+    state: &AppState,
+    by: &By,
+    search: &Search,
+    done: Option<Markup>,
+    problem: Option<(&str, &str)>,
+) -> Response {
+    let filter = UserFilter {
+        email: (!search.email.is_empty()).then(|| search.email.clone()),
+        ..UserFilter::default()
+    };
+    let place = Place { after: search.after.clone(), limit: Some(ROWS) };
+    let found = async {
+        let people = state.authority.people(by, &filter, &place).await?;
+        Ok::<_, AuthorityError>((people, state.authority.invites(by).await?))
+    };
+    let (people, invites) = match found.await {
+        Ok(found) => found,
+        Err(error) => return failed(ApiError::from(error)),
+    };
+    layout::settings(
+        "People",
+        by,
+        Tab::People,
+        html! {
+            h1 { "People" }
+            p.lead { "Who has an account here. Accounts are disabled, not deleted: what they did stays theirs." }
+            @if let Some(done) = done { (done) }
+            (list(&people, search))
+            (open(&invites))
+            (form(problem))
+        },
+    )
+    .into_response()
+}
+
+fn list(people: &UserPage, search: &Search) -> Markup {
+    html! {
+        section.card aria-labelledby="people" {
+            h2 #people { "Accounts" }
+            form.row method="get" action="/admin/people" role="search" {
+                label { "E-mail holds" input type="search" name="email" value=(search.email) autocomplete="off"; }
+                button.quiet type="submit" { "Search" }
+            }
+            @if people.users.is_empty() {
+                p { "Nobody fits." @if !search.email.is_empty() { " " a href="/admin/people" { "Show all" } } }
+            } @else {
+                table.tokens aria-labelledby="people" {
+                    thead { tr {
+                        th scope="col" { "E-mail" } th scope="col" { "Role and state" }
+                        th scope="col" { "Active tokens" } th scope="col" { "Since" }
+                    } }
+                    tbody { @for (user, tokens) in &people.users { tr {
+                        th scope="row" { a.name href={ "/admin/people/" (user.user_id) } { (user.email) } }
+                        td data-label="Role and state" { (badges(user)) }
+                        td data-label="Active tokens" { (tokens) }
+                        td.when data-label="Since" { (day(user.created_at)) }
+                    } } }
+                }
+                @if let Some(next) = &people.next { p { a.button.quiet href=(next_page(search, &next.to_string())) { "Next page" } } }
+            }
+        }
+    }
+}
+
+fn next_page(search: &Search, next: &str) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    if !search.email.is_empty() {
+        query.append_pair("email", &search.email);
+    }
+    format!("/admin/people?{}", query.append_pair("after", next).finish())
+}
+
+fn open(invites: &[InviteRecord]) -> Markup {
+    html! {
+        @if !invites.is_empty() {
+            section.card aria-labelledby="invites" {
+                h2 #invites { "Open invitations " span.count { (invites.len()) } }
+                table.tokens aria-labelledby="invites" {
+                    thead { tr {
+                        th scope="col" { "E-mail" } th scope="col" { "Role" } th scope="col" { "Until" }
+                        th scope="col" { span.sr { "Actions" } }
+                    } }
+                    tbody { @for invite in invites { tr {
+                        th scope="row" { (invite.email) }
+                        td data-label="Role" { @if invite.is_admin { span.badge { "administrator" } } @else { "user" } }
+                        td.when data-label="Until" { (day(invite.expires_at)) }
+                        td.act {
+                            form method="post" action={ "/admin/invites/" (invite.invite_id) "/withdraw" } {
+                                button.quiet type="submit" aria-label={ "Take the invitation of " (invite.email) " back" } { "Take back" }
+                            }
+                        }
+                    } } }
+                }
+            }
+        }
+    }
+}
+
+fn form(problem: Option<(&str, &str)>) -> Markup {
+    let (email, message) = problem.map_or(("", None), |(email, message)| (email, Some(message)));
+    html! {
+        section.card aria-labelledby="invite" {
+            h2 #invite { "Invite somebody" }
+            (layout::problem(message))
+            form.stack method="post" action="/admin/people" aria-describedby=[message.map(|_| "problem")] {
+                label {
+                    "E-mail"
+                    input type="email" name="email" value=(email) required autocomplete="off";
+                    small { "You get a link to send. An earlier one for the same address then no longer works." }
+                }
+                label.choice { input type="checkbox" name="is_admin" value="1"; span { "As an administrator" } }
+                button type="submit" { "Make the link" }
+            }
+        }
+    }
+}

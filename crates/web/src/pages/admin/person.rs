@@ -1,0 +1,184 @@
+//! `/admin/people/{user_id}`: one account, and what becomes of it.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use maud::{Markup, html};
+use serde::Deserialize;
+use trustrelay_authority::{AuthorityError, By, PersonChange, UserRecord};
+use uuid::Uuid;
+
+use super::badges;
+use crate::api::admin::id;
+use crate::error::ApiError;
+use crate::extract::{Asked, Filled, OnPage, Segment};
+use crate::pages::layout::{self, Tab};
+use crate::pages::time::day;
+use crate::pages::{Person, failed};
+use crate::state::AppState;
+
+#[derive(Default, Deserialize)]
+pub(crate) struct Nothing {}
+
+fn known(state: &AppState, by: &By, user_id: &str) -> Result<Uuid, ApiError> {
+    state.authority.is_administrator(by)?;
+    id(user_id, "account")
+}
+
+pub(crate) async fn show(
+    State(state): State<AppState>,
+    Person(browser): Person,
+    OnPage(Segment(user_id)): OnPage<Segment>,
+    Asked(Nothing {}): Asked<Nothing>,
+) -> Response {
+    match known(&state, &browser.by, &user_id) {
+        Ok(user_id) => render(&state, &browser.by, user_id, None, None).await,
+        Err(error) => failed(error),
+    }
+}
+
+/// What a form asks for: `change`, and the names of upstreams where it is about them.
+fn asked(pairs: Vec<(String, String)>) -> Result<(PersonChange, &'static str), AuthorityError> {
+    let mut change = String::new();
+    let mut upstreams = Vec::new();
+    for (field, value) in pairs {
+        match field.as_str() {
+            "change" => change = value,
+            "upstream" => upstreams.push(value),
+            _ => {}
+        }
+    }
+    Ok(match change.as_str() {
+        "disable" => {
+            (PersonChange::Disabled(true), "The account is disabled. Nothing accepts its tokens any more.")
+        }
+        "enable" => (PersonChange::Disabled(false), "The account is enabled; its tokens work again."),
+        "promote" => (PersonChange::Admin(true), "The account administers this TrustRelay now."),
+        "demote" => (PersonChange::Admin(false), "The account administers no longer."),
+        "all-upstreams" => (PersonChange::Upstreams(None), "The account may use every upstream."),
+        "upstreams" => (
+            PersonChange::Upstreams(Some(upstreams)),
+            "The account may use the upstreams that are ticked, and no others.",
+        ),
+        _ => {
+            let message =
+                "the form does not say what to change; go back and use one of its buttons".to_owned();
+            return Err(AuthorityError::Invalid { field: "change", message });
+        }
+    })
+}
+
+pub(crate) async fn change(
+    State(state): State<AppState>,
+    Person(browser): Person,
+    OnPage(Segment(user_id)): OnPage<Segment>,
+    Filled(pairs): Filled<Vec<(String, String)>>,
+) -> Response {
+    let user_id = match known(&state, &browser.by, &user_id) {
+        Ok(user_id) => user_id,
+        Err(error) => return failed(error),
+    };
+    let changed = async {
+        let (change, done) = asked(pairs)?;
+        state.authority.change_person(&browser.by, user_id, change).await?;
+        Ok::<_, AuthorityError>(done)
+    };
+    match changed.await {
+        Ok(done) => render(&state, &browser.by, user_id, None, Some(done)).await,
+        Err(error @ AuthorityError::NotFound(_)) => failed(error.into()),
+        Err(error) => {
+            let error = ApiError::from(error);
+            let page = render(&state, &browser.by, user_id, Some(error.message()), None).await;
+            error.with_body(page)
+        }
+    }
+}
+
+async fn render(
+    state: &AppState,
+    by: &By,
+    user_id: Uuid,
+    problem: Option<&str>,
+    done: Option<&str>,
+) -> Response {
+    let (user, tokens) = match state.authority.person(by, user_id).await {
+        Ok(person) => person,
+        // Whoever has just taken the role from themselves may not look any more.
+        Err(error) => return failed(error.into()),
+    };
+    let upstreams: Vec<String> = state.relay.upstreams().into_iter().map(|upstream| upstream.name).collect();
+    layout::settings(
+        &user.email,
+        by,
+        Tab::People,
+        html! {
+            h1 { (user.email) }
+            p.lead { (badges(&user)) }
+            @if let Some(done) = done { p.done role="status" { (done) } }
+            (layout::problem(problem))
+            section.card aria-labelledby="account" {
+                h2 #account { "Account" }
+                dl {
+                    dt { "Since" } dd { (day(user.created_at)) }
+                    @if let Some(at) = user.disabled_at { dt { "Disabled" } dd { (day(at)) } }
+                    dt { "Active tokens" } dd { (tokens) }
+                }
+                div.row {
+                    @if user.disabled_at.is_some() {
+                        (button(&user, "enable", "Enable the account", false))
+                    } @else {
+                        (button(&user, "disable", "Disable the account", true))
+                    }
+                    @if user.is_admin {
+                        (button(&user, "demote", "Take the administrator’s role away", true))
+                    } @else {
+                        (button(&user, "promote", "Make an administrator", false))
+                    }
+                }
+                p.faint { "A disabled account cannot sign in, and all its tokens are refused as soon as this is answered. Enabling it brings them back." }
+            }
+            (which(&user, &upstreams))
+        },
+    )
+    .into_response()
+}
+
+fn button(user: &UserRecord, change: &str, text: &str, is_danger: bool) -> Markup {
+    html! {
+        form method="post" action={ "/admin/people/" (user.user_id) } {
+            input type="hidden" name="change" value=(change);
+            button.quiet.danger[is_danger] type="submit" { (text) }
+        }
+    }
+}
+
+/// The upstreams there are, and those that the account is held to though they are gone.
+fn which(user: &UserRecord, upstreams: &[String]) -> Markup {
+    let held = user.upstreams.as_deref();
+    let gone = held.unwrap_or_default().iter().filter(|name| !upstreams.contains(name));
+    let all: Vec<&String> = upstreams.iter().chain(gone).collect();
+    html! {
+        section.card aria-labelledby="upstreams" {
+            h2 #upstreams { "Upstreams" }
+            p {
+                @match held {
+                    None => "The account may use every upstream, also those that come later.",
+                    Some(_) => "The account may use those that are ticked. To its tokens the others are not there.",
+                }
+            }
+            form.stack method="post" action={ "/admin/people/" (user.user_id) } {
+                @if all.is_empty() { p.faint { "There are no upstreams." } }
+                @for name in all {
+                    label.choice {
+                        input type="checkbox" name="upstream" value=(name) checked[held.is_none_or(|held| held.contains(name))];
+                        span { code { (name) } }
+                    }
+                }
+                div.row {
+                    button.quiet type="submit" name="change" value="upstreams" { "Allow these alone" }
+                    @if held.is_some() { button.quiet type="submit" name="change" value="all-upstreams" { "Allow all" } }
+                }
+                p.faint { "A change ends the account’s open MCP sessions; clients begin new ones." }
+            }
+        }
+    }
+}
