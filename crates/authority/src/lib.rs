@@ -60,7 +60,9 @@ pub use fence::MAX_LEASE;
 pub use issue::{DEFAULT_DAYS, Expiry, Issued, MAX_DAYS, MAX_NAME_CHARS, MAX_TOKENS_PER_USER, NewPat};
 pub use judgment::{judge, judge_secret};
 pub use leaks::{Candidate, MAX_CANDIDATES, Reporter};
-pub use limits::{Allowance, MAX_NETWORKS, MAX_REQUESTS_PER_MINUTE, MAX_UNUSED_DAYS, OffLimits, UnusedStore};
+pub use limits::{
+    Allowance, AskedLimits, MAX_NETWORKS, MAX_REQUESTS_PER_MINUTE, MAX_UNUSED_DAYS, OffLimits, UnusedStore,
+};
 pub use nodes::Nodes;
 pub use notices::{
     AddedWebhook, Channel, CheckedUrl, Claim, Courier, DUE_SOON_DAYS, Delivery, DeliveryRecord,

@@ -6,16 +6,17 @@ mod rate;
 mod unused;
 
 use std::net::IpAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
+use std::sync::Arc;
 use std::time::Duration;
 
-use trustrelay_token::{Beyond, Limits, Principal};
+use trustrelay_token::{BadNetwork, Beyond, Limits, Principal};
 
 use self::rate::Judged;
 pub(crate) use self::rate::Rates;
 pub use self::unused::UnusedStore;
 pub(crate) use self::unused::end_unused;
-use crate::audit::AuditEntry;
+use crate::audit::{AuditEntry, By};
 use crate::authority::Authority;
 use crate::error::AuthorityError;
 use crate::issue::invalid;
@@ -42,12 +43,10 @@ pub struct Allowance {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OffLimits {
     /// It comes from elsewhere than the token may be used from.
-    #[error("this token may not be used from {}; it is allowed from {allowed}", here(*.from))]
+    #[error("this token may not be used from {}; use it from the networks that it was made for, or make another one", here(*.from))]
     Network {
-        /// From where; `None` if that cannot be told.
+        /// From where; `None` if that cannot be told. The networks are not named: who has stolen the token would know where to go.
         from: Option<IpAddr>,
-        /// The networks that the token may be used from.
-        allowed: String,
     },
     /// It is one too many.
     #[error("this token may make {} requests a minute; the next one in {} s", .allowance.per_minute, seconds(&.allowance.more_in))]
@@ -57,30 +56,102 @@ pub enum OffLimits {
     },
 }
 
+impl OffLimits {
+    /// What is left, if the refusal is by the rate: nothing, and when there is more.
+    pub fn allowance(&self) -> Option<&Allowance> {
+        match self {
+            Self::Network { .. } => None,
+            Self::Rate { allowance } => Some(allowance),
+        }
+    }
+}
+
 fn here(from: Option<IpAddr>) -> String {
     from.map_or_else(|| "an address that cannot be told".to_owned(), |address| address.to_string())
 }
 
-/// In whole seconds, and never none: who comes back too early is refused again.
-pub(crate) fn seconds(time: &Duration) -> u64 {
+/// In whole seconds, rounded up: who comes back too early is refused again.
+fn seconds(time: &Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
+impl Allowance {
+    /// In how many whole seconds there is one request more.
+    pub fn seconds(&self) -> u64 {
+        seconds(&self.more_in)
+    }
+}
+
+/// Limits as somebody asks for them.
+#[derive(Debug, Clone, Default)]
+pub struct AskedLimits {
+    /// In CIDR notation; an address is a network of one.
+    pub networks: Vec<String>,
+    /// From 1 to [`MAX_REQUESTS_PER_MINUTE`].
+    pub requests_per_minute: Option<i64>,
+    /// From 1 to [`MAX_UNUSED_DAYS`].
+    pub unused_days: Option<i64>,
+}
+
+impl AskedLimits {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// [`AuthorityError::Invalid`], with the field.
+    pub fn read(self) -> Result<Limits, AuthorityError> {
+        let networks = self.networks.iter().map(|text| text.parse());
+        let networks: Result<_, BadNetwork> = networks.collect();
+        Ok(Limits {
+            networks: networks
+                .map_err(|error| invalid("allowed_networks", format!("`allowed_networks`: {error}")))?,
+            requests_per_minute: whole(
+                "requests_per_minute",
+                self.requests_per_minute,
+                MAX_REQUESTS_PER_MINUTE.into(),
+                |asked| u32::try_from(asked).ok().and_then(NonZeroU32::new),
+            )?,
+            unused_days: whole(
+                "expires_if_unused_days",
+                self.unused_days,
+                MAX_UNUSED_DAYS.into(),
+                |asked| u16::try_from(asked).ok().and_then(NonZeroU16::new),
+            )?,
+        })
+    }
+}
+
+fn whole<T>(
+    field: &'static str,
+    asked: Option<i64>,
+    most: i64,
+    read: impl Fn(i64) -> Option<T>,
+) -> Result<Option<T>, AuthorityError> {
+    let Some(asked) = asked else { return Ok(None) };
+    match read(asked).filter(|_| asked <= most) {
+        Some(read) => Ok(Some(read)),
+        None => {
+            let message = format!("`{field}` is {asked}; it must be a whole number from 1 to {most}");
+            Err(invalid(field, message))
+        }
+    }
+}
+
 impl Authority {
-    /// Holds a request to the limits of the token that it is made with. `from`: its address, as far as that can be told. What is left is
-    /// counted on this node.
+    /// Holds a request to the limits of the token that it is made with, and notes a refusal in the audit log. `is_from_there`: whether the caller's
+    /// address is the client's own; else nothing is known of it. What is left is counted on this node.
     ///
     /// # Errors
     /// If the request is not to be served.
     #[inline]
     pub fn hold_to_limits(
         &self,
-        by: &Principal,
-        from: Option<IpAddr>,
+        by: &Arc<Principal>,
+        address: Option<IpAddr>,
+        is_from_there: bool,
     ) -> Result<Option<Allowance>, OffLimits> {
         match &by.limits {
             None => Ok(None),
-            Some(limits) => self.hold_to(limits, by, from),
+            Some(limits) => self.hold_to(limits, by, address, is_from_there),
         }
     }
 
@@ -88,12 +159,29 @@ impl Authority {
     fn hold_to(
         &self,
         limits: &Limits,
+        by: &Arc<Principal>,
+        address: Option<IpAddr>,
+        is_from_there: bool,
+    ) -> Result<Option<Allowance>, OffLimits> {
+        let judged = self.judge_limits(limits, by, address.filter(|_| is_from_there));
+        if let Err(off) = &judged {
+            let action = match off {
+                OffLimits::Network { .. } => "refused.network",
+                OffLimits::Rate { .. } => "refused.rate",
+            };
+            self.note_refusal_to(&By::new(by.clone(), address), action, &[]);
+        }
+        judged
+    }
+
+    fn judge_limits(
+        &self,
+        limits: &Limits,
         by: &Principal,
         from: Option<IpAddr>,
     ) -> Result<Option<Allowance>, OffLimits> {
         if !limits.allow_from(from) {
-            let allowed: Vec<_> = limits.networks.iter().map(ToString::to_string).collect();
-            return Err(OffLimits::Network { from, allowed: allowed.join(", ") });
+            return Err(OffLimits::Network { from });
         }
         let (Some(per_minute), Some(pat_id)) = (limits.requests_per_minute, by.pat_id()) else {
             return Ok(None);
@@ -120,18 +208,6 @@ pub(crate) fn checked(mut limits: Limits, parent: Option<&Limits>) -> Result<Lim
             limits.networks.len()
         );
         return Err(invalid("allowed_networks", message));
-    }
-    if let Some(asked) = limits.requests_per_minute.filter(|asked| asked.get() > MAX_REQUESTS_PER_MINUTE) {
-        let message = format!(
-            "`requests_per_minute` is {asked}; it must be a whole number from 1 to {MAX_REQUESTS_PER_MINUTE}"
-        );
-        return Err(invalid("requests_per_minute", message));
-    }
-    if let Some(asked) = limits.unused_days.filter(|asked| asked.get() > MAX_UNUSED_DAYS) {
-        let message = format!(
-            "`expires_if_unused_days` is {asked}; it must be a whole number from 1 to {MAX_UNUSED_DAYS}"
-        );
-        return Err(invalid("expires_if_unused_days", message));
     }
     let Some(parent) = parent else { return Ok(limits) };
     limits.within(parent).map_err(|beyond| {

@@ -34,7 +34,8 @@ impl Moving {
 
     fn token(&self, data: &Data, name: &str, scope: &str) -> Made {
         let create = ["token", "create", "--user", EMAIL, "--name", name, "--scope", scope];
-        let token = self.on(data, &create).done().good();
+        let limits = ["--allow-network", "127.0.0.0/8", "--rate", "6000", "--unused-days", "300"];
+        let token = self.on(data, &[&create[..], &limits].concat()).done().good();
         let list = self.on(data, &["token", "list", "--user", EMAIL, "--json"]).done().good();
         let list: serde_json::Value = serde_json::from_str(&list).expect("JSON");
         let id = list.as_array().expect("a list").iter().find(|pat| pat["pat_name"] == name).expect("there")
@@ -89,6 +90,11 @@ async fn all_data_moves_from_one_store_to_the_other_and_back_with_its_tokens_val
     assert_eq!(moving.read("one.jsonl"), moving.read("two.jsonl"), "nothing was lost on the way");
     assert_eq!(moving.read("one.jsonl"), moving.read("three.jsonl"), "nor back");
     assert!(!moving.read("one.jsonl").contains(&good.token));
+    for limit in
+        ["\"allowed_networks\":\"127.0.0.0/8\"", "\"requests_per_minute\":6000", "\"unused_days\":300"]
+    {
+        assert!(moving.read("three.jsonl").contains(limit), "{limit}");
+    }
     let rotated = Made { id: good.id.clone(), token: rotated.trim_end().to_owned() };
 
     for data in [&second, &third] {

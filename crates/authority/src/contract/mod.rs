@@ -27,6 +27,7 @@ pub mod rotation;
 pub mod secrets;
 pub mod sessions;
 pub mod tokens;
+pub mod unused;
 
 pub use gate::Gate;
 pub use kit::AUDIT;
@@ -74,6 +75,12 @@ macro_rules! store_contract {
                 no_child_escapes_a_revocation_that_comes_at_the_same_time
                 the_last_use_never_goes_back
                 unknown_tokens_uses_are_passed_over
+            }
+            unused {
+                what_a_token_is_held_to_reads_back
+                a_token_is_unused_when_its_days_have_gone_by_since_it_was_used_or_made
+                what_is_not_held_to_being_used_is_never_unused
+                as_long_as_a_child_is_used_so_is_its_parent
             }
             activity {
                 calls_read_back_newest_first

@@ -1,10 +1,13 @@
 //! Random sequences of calls, to the store under test and to the plain model: every answer must be the same.
 
+use std::net::IpAddr;
+use std::num::{NonZeroU16, NonZeroU32};
+use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use jiff::civil::{Date, date};
-use trustrelay_token::{KeyId, TokenDigest};
+use jiff::{SignedDuration, Timestamp};
+use trustrelay_token::{KeyId, Limits, TokenDigest};
 use uuid::Uuid;
 
 use super::kit::AUDIT;
@@ -68,6 +71,7 @@ enum Call {
     PatByDigest(TokenDigest),
     PatById(Uuid),
     ActivePats(Uuid, Timestamp),
+    UnusedPats(Timestamp, Timestamp),
     RevokePat(Uuid, Timestamp),
     RecordUsage(Vec<Usage>),
     RecordCalls(Vec<TokenCalls>),
@@ -120,6 +124,7 @@ async fn ask(store: &dyn Store, call: Call) -> Result<Answer, StoreError> {
         }
         Call::InsertPat(pat, limit) => store.insert_pat(&pat, limit, &AUDIT).await.map(|()| Answer::Done)?,
         Call::PatByDigest(digest) => Answer::PatOf(store.pat_by_digest(&digest).await?.map(Box::new)),
+        Call::UnusedPats(now, by) => Answer::Pats(store.unused_pats(now, by, 1000).await?),
         Call::PatById(id) => Answer::Pat(store.pat_by_id(id).await?),
         Call::ActivePats(id, now) => Answer::Pats(store.active_pats(id, now).await?),
         Call::RevokePat(id, now) => Answer::Revoked(store.revoke_pat(id, now, &AUDIT).await?),
@@ -232,10 +237,21 @@ impl Known {
             revoked_at: None,
             last_used_at: None,
             rotated_at: None,
-            limits: None,
+            limits: [None, None, self.limits()][self.random.below(3)].clone(),
         };
         self.pats.push(pat.clone());
         pat
+    }
+
+    fn limits(&mut self) -> Option<Arc<Limits>> {
+        let limits = Limits {
+            networks: (0..self.random.below(3))
+                .map(|_| IpAddr::from(self.random.bytes::<4>()).into())
+                .collect(),
+            requests_per_minute: NonZeroU32::new(u32::from(self.random.chance(50)) * 60),
+            unused_days: NonZeroU16::new(u16::from(self.random.chance(50))),
+        };
+        limits.shared()
     }
 
     /// The number of a claim: one of few, so that what is let go is sometimes the one that holds.
@@ -358,6 +374,10 @@ impl Known {
                 _ => Call::BindSecret([u8::from(self.random.chance(50)); 16]),
             },
             27 => Call::RecordCalls((0..self.random.below(3)).map(|_| self.calls()).collect()),
+            28 if self.random.chance(30) => {
+                // Days are longer than a sequence: what was made or used before its middle is unused.
+                Call::UnusedPats(self.near(), self.near() + SignedDuration::from_hours(24))
+            }
             28 => Call::Activity(self.pat(), self.day()),
             29 if self.random.chance(30) => Call::ForgetCalls(self.day()),
             _ => {

@@ -166,6 +166,13 @@ struct Pat {
     last_used_address: Option<String>,
     last_used_agent: Option<String>,
     use_count: i64,
+    // What a token is held to. Files from before it could be have none of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    allowed_networks: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    requests_per_minute: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unused_days: Option<i64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

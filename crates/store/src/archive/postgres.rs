@@ -51,7 +51,8 @@ async fn export(links: &Links) -> Result<Archive, Failure> {
     })
     .await?;
     let sql = "SELECT pat_id, user_id, name, hint, scopes, digest, key_id, parent_id, created_at, expires_at, revoked_at, revoked_seq, \
-               last_used_at, last_used_address, last_used_agent, use_count FROM pats ORDER BY created_at, pat_id";
+               last_used_at, last_used_address, last_used_agent, use_count, allowed_networks, requests_per_minute, unused_days \
+               FROM pats ORDER BY created_at, pat_id";
     archive.pats = all(&link, sql, |row| {
         Ok(Pat {
             pat_id: get(row, 0)?,
@@ -70,6 +71,9 @@ async fn export(links: &Links) -> Result<Archive, Failure> {
             last_used_address: get(row, 13)?,
             last_used_agent: get(row, 14)?,
             use_count: get(row, 15)?,
+            allowed_networks: get(row, 16)?,
+            requests_per_minute: get(row, 17)?,
+            unused_days: get(row, 18)?,
         })
     })
     .await?;
@@ -165,8 +169,8 @@ async fn import(links: &Links, archive: &Archive) -> Result<Result<(), NotImport
     let insert = link
         .prepare(
             "INSERT INTO pats (pat_id, user_id, name, hint, scopes, digest, key_id, created_at, expires_at, revoked_at, revoked_seq, \
-             last_used_at, last_used_address, last_used_agent, use_count) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+             last_used_at, last_used_address, last_used_agent, use_count, allowed_networks, requests_per_minute, unused_days) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
         )
         .await?;
     for pat in &archive.pats {
@@ -188,6 +192,9 @@ async fn import(links: &Links, archive: &Archive) -> Result<Result<(), NotImport
                 &pat.last_used_address,
                 &pat.last_used_agent,
                 &pat.use_count,
+                &pat.allowed_networks,
+                &pat.requests_per_minute,
+                &pat.unused_days,
             ],
         )
         .await?;

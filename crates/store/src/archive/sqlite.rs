@@ -53,7 +53,8 @@ fn export(connection: &Connection) -> Result<Archive, StoreError> {
         })
     })?;
     let sql = "SELECT pat_id, user_id, name, hint, scopes, digest, key_id, parent_id, created_at, expires_at, revoked_at, revoked_seq, \
-               last_used_at, last_used_address, last_used_agent, use_count FROM pats ORDER BY created_at, pat_id";
+               last_used_at, last_used_address, last_used_agent, use_count, allowed_networks, requests_per_minute, unused_days \
+               FROM pats ORDER BY created_at, pat_id";
     archive.pats = all(&transaction, sql, |row| {
         Ok(Pat {
             pat_id: id(row, 0)?,
@@ -72,6 +73,9 @@ fn export(connection: &Connection) -> Result<Archive, StoreError> {
             last_used_address: row.get(13)?,
             last_used_agent: row.get(14)?,
             use_count: row.get(15)?,
+            allowed_networks: row.get(16)?,
+            requests_per_minute: row.get(17)?,
+            unused_days: row.get(18)?,
         })
     })?;
     archive.log = all(&transaction, "SELECT seq, at, kind, user_id FROM log ORDER BY seq", |row| {
@@ -156,8 +160,8 @@ fn import(connection: &Connection, archive: &Archive) -> Result<Result<(), NotIm
     }
     for pat in &archive.pats {
         let sql = "INSERT INTO pats (pat_id, user_id, name, hint, scopes, digest, key_id, created_at, expires_at, revoked_at, revoked_seq, \
-                   last_used_at, last_used_address, last_used_agent, use_count) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+                   last_used_at, last_used_address, last_used_agent, use_count, allowed_networks, requests_per_minute, unused_days) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
         connection
             .prepare_cached(sql)
             .or_store()?
@@ -176,7 +180,10 @@ fn import(connection: &Connection, archive: &Archive) -> Result<Result<(), NotIm
                 pat.last_used_at,
                 pat.last_used_address,
                 pat.last_used_agent,
-                pat.use_count
+                pat.use_count,
+                pat.allowed_networks,
+                pat.requests_per_minute,
+                pat.unused_days
             ])
             .or_store()?;
     }

@@ -1,0 +1,100 @@
+//! Stories of what a token is held to, and of tokens that nobody uses.
+
+use std::sync::Arc;
+
+use trustrelay_token::Limits;
+use uuid::Uuid;
+
+use super::kit::{AUDIT, added, at, child, insert, pat, stored};
+use crate::record::{PatRecord, Usage, UserRecord};
+use crate::store::Store;
+
+const DAY: i64 = 86_400_000_000;
+
+fn limits(networks: &[&str], requests: u32, days: u16) -> Option<Arc<Limits>> {
+    let limits = Limits {
+        networks: networks.iter().map(|text| text.parse().expect("a network")).collect(),
+        requests_per_minute: requests.try_into().ok(),
+        unused_days: days.try_into().ok(),
+    };
+    limits.shared()
+}
+
+/// A token that ends if it is not used for so many days; made at 0, good for 100 days.
+fn to_be_used(owner: &UserRecord, days: u16) -> PatRecord {
+    PatRecord { expires_at: at(100 * DAY), limits: limits(&[], 0, days), ..pat(owner) }
+}
+
+async fn used(store: &dyn Store, pat: &PatRecord, micros: i64) {
+    let note =
+        Usage { pat_id: pat.pat_id, last_used_at: at(micros), address: None, user_agent: None, count: 1 };
+    store.record_usage(&[note]).await.expect("noted");
+}
+
+async fn unused(store: &dyn Store, by: i64) -> Vec<Uuid> {
+    let pats = store.unused_pats(at(by), at(by), 100).await.expect("asks");
+    pats.into_iter().map(|pat| pat.pat_id).collect()
+}
+
+/// By id, by digest, and in a list.
+pub async fn what_a_token_is_held_to_reads_back(store: &dyn Store) {
+    let ada = added(store, "ada@example.org").await;
+    for limits in [
+        limits(&["10.0.0.0/8", "2001:db8::/32", "192.0.2.7/32"], 60, 30),
+        limits(&["0.0.0.0/0"], 0, 0),
+        limits(&[], u32::MAX, 0),
+        limits(&[], 0, u16::MAX),
+        None,
+    ] {
+        let pat = insert(store, PatRecord { limits, ..pat(&ada) }).await;
+        assert_eq!(stored(store, &pat).await, pat);
+        let (found, _) = store.pat_by_digest(&pat.digest).await.expect("asks").expect("there");
+        assert_eq!(found, pat);
+        assert!(store.active_pats(ada.user_id, at(0)).await.expect("asks").contains(&pat));
+    }
+}
+
+/// To the microsecond.
+pub async fn a_token_is_unused_when_its_days_have_gone_by_since_it_was_used_or_made(store: &dyn Store) {
+    let ada = added(store, "ada@example.org").await;
+    let never = insert(store, to_be_used(&ada, 3)).await.pat_id;
+    let once = insert(store, to_be_used(&ada, 3)).await;
+    used(store, &once, DAY).await;
+    assert_eq!(unused(store, 3 * DAY - 1).await, Vec::<Uuid>::new());
+    assert_eq!(unused(store, 3 * DAY).await, [never]);
+    assert_eq!(unused(store, 4 * DAY - 1).await, [never]);
+    let mut both = [never, once.pat_id];
+    both.sort();
+    assert_eq!(unused(store, 4 * DAY).await, both);
+    assert_eq!(store.unused_pats(at(4 * DAY), at(4 * DAY), 1).await.expect("asks").len(), 1);
+    used(store, &once, 4 * DAY).await;
+    assert_eq!(unused(store, 4 * DAY).await, [never]);
+}
+
+/// Nor one that ends anyway.
+pub async fn what_is_not_held_to_being_used_is_never_unused(store: &dyn Store) {
+    let ada = added(store, "ada@example.org").await;
+    insert(store, PatRecord { limits: None, ..to_be_used(&ada, 3) }).await;
+    insert(store, PatRecord { limits: limits(&["10.0.0.0/8"], 60, 0), ..to_be_used(&ada, 3) }).await;
+    let revoked = insert(store, to_be_used(&ada, 3)).await;
+    store.revoke_pat(revoked.pat_id, at(1), &AUDIT).await.expect("revoked");
+    insert(store, PatRecord { expires_at: at(10 * DAY), ..to_be_used(&ada, 3) }).await;
+    assert_eq!(unused(store, 10 * DAY).await, Vec::<Uuid>::new());
+    assert_eq!(unused(store, 10 * DAY - 1).await.len(), 1, "until it expires");
+}
+
+/// However far down; and not the other way round.
+pub async fn as_long_as_a_child_is_used_so_is_its_parent(store: &dyn Store) {
+    let ada = added(store, "ada@example.org").await;
+    let parent = insert(store, to_be_used(&ada, 3)).await;
+    let middle = insert(store, child(&parent)).await;
+    let last = insert(store, child(&middle)).await;
+    let sibling = insert(store, child(&parent)).await;
+    used(store, &last, 5 * DAY).await;
+    assert_eq!(unused(store, 6 * DAY).await, [sibling.pat_id]);
+    assert_eq!(unused(store, 8 * DAY - 1).await, [sibling.pat_id]);
+    assert_eq!(unused(store, 8 * DAY).await.len(), 4);
+    used(store, &parent, 8 * DAY).await;
+    let found = unused(store, 8 * DAY).await;
+    assert!(found.len() == 3 && !found.contains(&parent.pat_id));
+}
