@@ -310,6 +310,15 @@ pub(crate) struct TokenCreate {
     /// How long it lives, such as 90d or 12h; at most 365d [default: 365d]
     #[arg(long, env = "TRUSTRELAY_EXPIRES_IN", value_parser = parse_duration)]
     pub(crate) expires_in: Option<SignedDuration>,
+    /// A network that it may be used from, such as 10.0.0.0/8; may be given several times [default: from anywhere]
+    #[arg(long, env = "TRUSTRELAY_ALLOW_NETWORK", value_name = "CIDR", value_delimiter = ',')]
+    pub(crate) allow_network: Vec<String>,
+    /// How many requests it may make in a minute, on each node
+    #[arg(long, env = "TRUSTRELAY_RATE", value_name = "REQUESTS")]
+    pub(crate) rate: Option<i64>,
+    /// End it if it is not used for so many days
+    #[arg(long, env = "TRUSTRELAY_UNUSED_DAYS", value_name = "DAYS")]
+    pub(crate) unused_days: Option<i64>,
 }
 
 #[derive(Debug, Args)]

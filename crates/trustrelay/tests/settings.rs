@@ -175,10 +175,32 @@ fn a_command_takes_its_flags_from_the_environment_as_well() {
         .env("TRUSTRELAY_NAME", "by-variable")
         .env("TRUSTRELAY_SCOPE", "api mcp")
         .env("TRUSTRELAY_EXPIRES_IN", "5d")
+        .env("TRUSTRELAY_ALLOW_NETWORK", "127.0.0.0/8,10.0.0.0/8")
+        .env("TRUSTRELAY_RATE", "60")
+        .env("TRUSTRELAY_UNUSED_DAYS", "30")
         .done()
         .good();
     let list = place.run(&["token", "list"]).env("TRUSTRELAY_USER", support::EMAIL).done().good();
     assert!(list.contains("by-variable") && list.contains("mcp api"), "{list}");
+    let list = place.run(&["token", "list", "--json", "--user", support::EMAIL]).done().good();
+    for shown in
+        ["127.0.0.0/8", "10.0.0.0/8", "\"requests_per_minute\": 60", "\"expires_if_unused_days\": 30"]
+    {
+        assert!(list.contains(shown), "{shown}: {list}");
+    }
+    let wrong = [
+        "token",
+        "create",
+        "--user",
+        support::EMAIL,
+        "--name",
+        "n",
+        "--scope",
+        "mcp",
+        "--allow-network",
+        "10.0.0.1/8",
+    ];
+    assert!(place.run(&wrong).done().refused().contains("the network is 10.0.0.0/8"));
     let server = place.serve(&[]);
     let check = |warn: &str| {
         let run = place.bare(&["token", "check"]).stdin(&token).env("TRUSTRELAY_SERVER", &server.base);

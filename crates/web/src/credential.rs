@@ -9,13 +9,14 @@ use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN, USER_AGENT};
 use http::request::Parts;
 use http::uri::Authority as HostAndPort;
 use http::{HeaderMap, HeaderName, StatusCode};
-use trustrelay_authority::{Actor, By};
+use trustrelay_authority::{Actor, By, OffLimits};
 use trustrelay_guard::{Refusal, bearer};
 use trustrelay_token::Principal;
 
 use crate::asker::Asker;
 use crate::client::client;
 use crate::error::ApiError;
+use crate::limits;
 use crate::state::AppState;
 
 pub(crate) const SESSION_COOKIE: &str = "session";
@@ -47,11 +48,17 @@ impl FromRequestParts<AppState> for Caller {
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         // With an Authorization header the cookie is not looked at, even if the token is bad.
         if parts.headers.contains_key(AUTHORIZATION) {
-            let address = client(state, &parts.extensions, &parts.headers).address;
-            let principal = verified(state, &mut parts.headers, address).await?;
-            state.authority.note_use(&principal, address, user_agent(&parts.headers));
-            let by = By::new(principal, address);
+            let client = client(state, &parts.extensions, &parts.headers);
+            let principal = verified(state, &mut parts.headers, client.address).await?;
+            let by = By::new(principal, client.address);
             note(parts, &by);
+            let held = limits::hold(state, &by.principal, &client);
+            let allowance = held.as_ref().map_or_else(OffLimits::allowance, Option::as_ref);
+            if let (Some(asker), Some(allowance)) = (parts.extensions.get::<Asker>(), allowance) {
+                asker.may(*allowance);
+            }
+            held?;
+            state.authority.note_use(&by, client.address, user_agent(&parts.headers));
             return Ok(Self(by));
         }
         let Browser { by, .. } = Browser::from_request_parts(parts, state).await?;

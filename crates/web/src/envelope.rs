@@ -10,7 +10,6 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tracing::Instrument;
-use trustrelay_guard::TOKEN_EXPIRATION;
 use trustrelay_relay::continue_trace;
 use uuid::Uuid;
 
@@ -23,7 +22,7 @@ use crate::state::AppState;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// How many headers an answer gets here, at most: room for all of them is made at once.
-const ADDED: usize = 9;
+const ADDED: usize = 11;
 /// Longest id of a caller's own that is taken over, in bytes.
 const MAX_REQUEST_ID: usize = 64;
 const PAGES_POLICY: HeaderValue = HeaderValue::from_static(
@@ -70,9 +69,7 @@ pub(crate) async fn envelope(State(state): State<AppState>, mut request: Request
     let headers = answer.headers_mut();
     headers.reserve(ADDED);
     headers.insert(REQUEST_ID, id);
-    if let Some(expires) = asker.expires() {
-        headers.insert(TOKEN_EXPIRATION, expires.clone());
-    }
+    asker.tell(headers);
     protect(headers, numbers.door);
     if is_auth || !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, NO_STORE);

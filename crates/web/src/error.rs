@@ -49,6 +49,11 @@ impl ApiError {
             .with(RETRY_AFTER, Some(HeaderValue::from_static("1")))
     }
 
+    pub(crate) fn rate_limited(message: String, retry_after: u64) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message)
+            .with(RETRY_AFTER, Some(HeaderValue::from(retry_after)))
+    }
+
     /// Not this node, not now: a balancer asks another one.
     pub(crate) fn not_ready(message: &str) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", message)

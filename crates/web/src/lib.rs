@@ -12,6 +12,7 @@ mod extract;
 mod gate;
 mod github;
 mod json;
+mod limits;
 mod mcp;
 mod nodes;
 mod numbers;

@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use http::header::{COOKIE, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use tracing::{Instrument, Span};
-use trustrelay_authority::By;
+use trustrelay_authority::{Allowance, By};
 use trustrelay_guard::{TOKEN_EXPIRATION, expiration};
 use trustrelay_relay::{Elsewhere, continue_trace};
 use trustrelay_token::Principal;
@@ -21,6 +21,7 @@ use crate::credential::{user_agent, verified};
 use crate::envelope::{REQUEST_ID, request_id};
 use crate::error::{ApiError, REALM};
 use crate::gate::{Gateable, Gated, Passage, passage};
+use crate::limits;
 use crate::nodes::{Asked, Lost, keep_if_carried};
 use crate::refused::note_of_relay;
 use crate::state::AppState;
@@ -78,9 +79,13 @@ async fn relay(state: &AppState, upstream: Option<&str>, id: &HeaderValue, mut r
         Ok(principal) => principal,
         Err(refusal) => return refusal.response::<Body>(REALM),
     };
+    let expires = expiration(&principal);
+    let allowance = match limits::hold(state, &principal, &client) {
+        Ok(allowance) => allowance,
+        Err(off) => return told(limits::refused(off), expires, None),
+    };
     request.headers_mut().remove(COOKIE);
     state.authority.note_use(&principal, client.address, user_agent(request.headers()));
-    let expires = expiration(&principal);
     let mut answer = state.relay.handle(Arc::clone(&principal), upstream, request).await;
     if let Some(to) = answer.extensions_mut().remove::<Elsewhere>()
         && let Some((nodes, asked)) = nodes
@@ -97,9 +102,16 @@ async fn relay(state: &AppState, upstream: Option<&str>, id: &HeaderValue, mut r
     if answer.status() == StatusCode::FORBIDDEN {
         note_of_relay(state, &By::new(Arc::clone(&principal), client.address), &answer);
     }
-    let mut answer = vouched_for(state, &principal, answer).await;
+    told(vouched_for(state, &principal, answer).await, expires, allowance)
+}
+
+/// An answer with what is to be said of the token.
+fn told(mut answer: Response, expires: Option<HeaderValue>, allowance: Option<Allowance>) -> Response {
     if let Some(expires) = expires {
         answer.headers_mut().insert(TOKEN_EXPIRATION, expires);
+    }
+    if let Some(allowance) = allowance {
+        limits::tell(answer.headers_mut(), &allowance);
     }
     answer
 }

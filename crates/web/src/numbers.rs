@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use http::StatusCode;
 use jiff::Timestamp;
 use metrics::{Counter, counter, describe_counter, describe_gauge};
-use trustrelay_authority::{AuthorityError, By, Issued, NewPat, PatRef, Revoked, SessionSecret};
+use trustrelay_authority::{AuthorityError, By, Issued, NewPat, OffLimits, PatRef, Revoked, SessionSecret};
 use trustrelay_guard::Refusal;
 use trustrelay_token::Denied;
 
@@ -16,6 +16,7 @@ use crate::state::AppState;
 
 const REQUESTS: &str = "trustrelay_http_requests_total";
 const VERIFICATIONS: &str = "trustrelay_verifications_total";
+const OFF_LIMITS: &str = "trustrelay_off_limits_total";
 const LOGINS: &str = "trustrelay_logins_total";
 const ISSUED: &str = "trustrelay_tokens_issued_total";
 const REVOKED: &str = "trustrelay_tokens_revoked_total";
@@ -60,6 +61,8 @@ pub(crate) struct Numbers {
     revoked_token: Counter,
     owner_disabled: Counter,
     unavailable: Counter,
+    off_network: Counter,
+    over_rate: Counter,
     login_good: Counter,
     login_wrong: Counter,
     login_throttled: Counter,
@@ -73,6 +76,7 @@ impl Numbers {
     pub(crate) fn new() -> Self {
         describe_counter!(REQUESTS, "Answered HTTP requests, by route and status");
         describe_counter!(VERIFICATIONS, "Judged Authorization headers, by outcome");
+        describe_counter!(OFF_LIMITS, "Requests that were refused by a limit of their token, by limit");
         describe_counter!(LOGINS, "Attempts to sign in, by outcome");
         describe_counter!(ISSUED, "Tokens made over HTTP");
         describe_counter!(
@@ -82,6 +86,7 @@ impl Numbers {
         describe_gauge!("trustrelay_index_entries", "Tokens that are verified from memory");
         describe_gauge!("trustrelay_lease_held", "1 while tokens are verified from memory");
         let verified = |outcome: &'static str| counter!(VERIFICATIONS, "outcome" => outcome);
+        let off = |limit: &'static str| counter!(OFF_LIMITS, "limit" => limit);
         let login = |outcome: &'static str| counter!(LOGINS, "outcome" => outcome);
         Self {
             routes: routes()
@@ -99,6 +104,8 @@ impl Numbers {
             revoked_token: verified("revoked"),
             owner_disabled: verified("owner_disabled"),
             unavailable: verified("unavailable"),
+            off_network: off("network"),
+            over_rate: off("rate"),
             login_good: login("good"),
             login_wrong: login("wrong"),
             login_throttled: login("throttled"),
@@ -124,6 +131,14 @@ impl Numbers {
             Err(Refusal::Denied(Denied::OwnerDisabled)) => &self.owner_disabled,
             Err(Refusal::Denied(_)) => &self.unavailable,
             Err(_) => &self.malformed,
+        };
+        counter.increment(1);
+    }
+
+    pub(crate) fn off_limits(&self, off: &OffLimits) {
+        let counter = match off {
+            OffLimits::Network { .. } => &self.off_network,
+            OffLimits::Rate { .. } => &self.over_rate,
         };
         counter.increment(1);
     }

@@ -69,8 +69,12 @@ fn operation(
 ) -> Value {
     let for_all = if security.is_empty() { &FOR_ALL[..2] } else { &FOR_ALL };
     if !security.is_empty() {
-        success["headers"] =
-            json!({ "TrustRelay-Token-Expiration": { "$ref": "#/components/headers/TokenExpiration" } });
+        let header = |name: &str| json!({ "$ref": format!("#/components/headers/{name}") });
+        success["headers"] = json!({
+            "TrustRelay-Token-Expiration": header("TokenExpiration"),
+            "RateLimit-Policy": header("RateLimitPolicy"),
+            "RateLimit": header("RateLimit"),
+        });
     }
     let failures = for_all.iter().chain(failures).map(|given| (given.0.to_owned(), failure(given)));
     let responses: serde_json::Map<_, _> = failures.chain([(status.to_owned(), success)]).collect();
@@ -86,11 +90,13 @@ fn with_body(mut operation: Value, schema: &str) -> Value {
 
 const BOTH: &[&str] = &["token", "session"];
 /// The failures of every operation, and behind them those of every operation with a credential.
-const FOR_ALL: [(&str, &str); 4] = [
+const FOR_ALL: [(&str, &str); 6] = [
     ("500", "Something went wrong on the server; its log says what, under this answer's x-request-id"),
     ("503", "The store does not answer, or it took too long; Retry-After says when to try again"),
     ("400", "The request is wrong: the message names what, and what to do"),
     ("401", "No credential, or a bad, expired or revoked one; WWW-Authenticate says which"),
+    ("403", "The token may not be used from the address that the request comes from"),
+    ("429", "The token has made as many requests as it may; Retry-After says when it may make the next"),
 ];
 const BODY: [(&str, &str); 4] = [
     ("400", "The body is not JSON, or a field is wrong: the message names it"),
@@ -101,7 +107,7 @@ const BODY: [(&str, &str); 4] = [
 const CROSS_ORIGIN: (&str, &str) = ("403", "A browser was sent here by another site");
 const FORBIDDEN: (&str, &str) = (
     "403",
-    "The token lacks a scope (WWW-Authenticate names it), or a browser was sent here by another site",
+    "The token lacks a scope (WWW-Authenticate names it), or may not be used from this address, or a browser was sent here by another site",
 );
 const FORBIDDEN_TOKEN: (&str, &str) = ("403", "The token lacks a scope (WWW-Authenticate names it)");
 const ADMIN: (&str, &str) =
@@ -365,6 +371,12 @@ fn schemas() -> Value {
         "pat_scope": { "type": "string", "description": "Space-separated" },
         "created_at": reference("Time"),
         "expires_at": reference("Time"),
+        "allowed_networks": {
+            "type": "array", "items": { "type": "string" }, "minItems": 1, "maxItems": 16,
+            "description": "The networks that it may be used from; left out if it may be used from anywhere",
+        },
+        "requests_per_minute": { "type": "integer", "minimum": 1, "description": "Left out if it is not held to a rate" },
+        "expires_if_unused_days": { "type": "integer", "minimum": 1, "description": "Left out if it need not be used" },
     });
     let mut listed = token.clone();
     listed["last_used_at"] = json!({ "anyOf": [reference("Time"), { "type": "null" }] });
@@ -413,6 +425,17 @@ fn schemas() -> Value {
             "pat_scope": { "type": "string", "description": "Space-separated: mcp, mcp:read, mcp:<upstream>, mcp:<upstream>/<tool>, api, api:read, tokens, rotate" },
             "expires_in_days": { "type": ["integer", "null"], "minimum": 1, "maximum": 365, "description": "365 if left out" },
             "expires_at": { "anyOf": [reference("Time"), { "type": "null" }], "description": "Instead of expires_in_days" },
+            "allowed_networks": {
+                "type": ["array", "null"], "items": { "type": "string" }, "maxItems": 16,
+                "description": "The networks that it may be used from, such as 10.0.0.0/8 or 2001:db8::/32; an address is a network of one. From anywhere if left out",
+            },
+            "requests_per_minute": {
+                "type": ["integer", "null"], "minimum": 1, "maximum": 1000000,
+                "description": "How many requests it may make in a minute, on each node",
+            },
+            "expires_if_unused_days": {
+                "type": ["integer", "null"], "minimum": 1, "maximum": 365, "description": "It ends if it is not used for so many days",
+            },
         })),
         "RotateToken": object(&[], json!({
             "overlap_seconds": { "type": ["integer", "null"], "minimum": 0, "maximum": 604800, "description": "How long the old secret is good; 86400 if left out. A token that rotates itself keeps it for at least 60" },
@@ -467,6 +490,14 @@ pub fn document() -> Value {
             "headers": {
                 "Challenge": {
                     "description": "RFC 6750 §3: which credential is asked for, and what was wrong with the one that came",
+                    "schema": { "type": "string" },
+                },
+                "RateLimitPolicy": {
+                    "description": "How many requests the token may make in how many seconds, if it is held to a rate (draft-ietf-httpapi-ratelimit-headers)",
+                    "schema": { "type": "string" },
+                },
+                "RateLimit": {
+                    "description": "How many requests it may make at once, and in how many seconds that is one more; also on failures",
                     "schema": { "type": "string" },
                 },
                 "RetryAfter": { "description": "In so many seconds", "schema": { "type": "integer", "minimum": 1 } },

@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use serde_json::json;
-use trustrelay_authority::{Expiry, NewPat};
+use serde_json::{Value, json};
+use trustrelay_authority::{AskedLimits, Expiry, NewPat};
+use trustrelay_token::Limits;
 use uuid::Uuid;
 
 use crate::cli::{Place, TokenCreate, TokenList, TokenRevoke};
@@ -20,7 +21,12 @@ pub(crate) async fn create(place: &Place, create: TokenCreate) -> anyhow::Result
             opened.authority.clock().now().checked_add(length).context("--expires-in is too far away")?,
         ),
     };
-    let new = NewPat { name: create.name, scope: create.scope, expiry, ..NewPat::default() };
+    let limits = AskedLimits {
+        networks: create.allow_network,
+        requests_per_minute: create.rate,
+        unused_days: create.unused_days,
+    };
+    let new = NewPat { name: create.name, scope: create.scope, expiry, limits: limits.read()? };
     let issued = opened
         .authority
         .issue_for(&create.user, new)
@@ -39,7 +45,7 @@ pub(crate) async fn list(place: &Place, list: TokenList) -> anyhow::Result<ExitC
         let pats: Vec<_> = pats
             .iter()
             .map(|pat| {
-                json!({
+                let mut shown = json!({
                     "pat_id": pat.pat_id,
                     "pat_name": pat.name,
                     "pat_hint": pat.hint,
@@ -47,7 +53,11 @@ pub(crate) async fn list(place: &Place, list: TokenList) -> anyhow::Result<ExitC
                     "created_at": pat.created_at,
                     "expires_at": pat.expires_at,
                     "last_used_at": pat.last_used_at,
-                })
+                });
+                if let Some(limits) = &pat.limits {
+                    add(&mut shown, limits);
+                }
+                shown
             })
             .collect();
         say(serde_json::to_string_pretty(&pats)?)?;
@@ -61,6 +71,20 @@ pub(crate) async fn list(place: &Place, list: TokenList) -> anyhow::Result<ExitC
         ))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a token is held to, as the REST API shows it: what is not limited is left out.
+fn add(shown: &mut Value, limits: &Limits) {
+    if !limits.networks.is_empty() {
+        let networks = limits.networks.iter().map(ToString::to_string);
+        shown["allowed_networks"] = networks.collect::<Vec<_>>().into();
+    }
+    if let Some(requests) = limits.requests_per_minute {
+        shown["requests_per_minute"] = requests.get().into();
+    }
+    if let Some(days) = limits.unused_days {
+        shown["expires_if_unused_days"] = days.get().into();
+    }
 }
 
 /// Revokes a token. When this returns, no running server accepts it.

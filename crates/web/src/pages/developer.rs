@@ -13,6 +13,7 @@ use crate::credential::host_of;
 use crate::error::ApiError;
 use crate::extract;
 use crate::pages::layout::{self, Tab};
+use crate::pages::limits;
 use crate::pages::snippets::snippets;
 use crate::pages::time::{ago, day, days_left};
 use crate::pages::{Person, failed};
@@ -36,6 +37,7 @@ struct Filled {
     scopes: Vec<String>,
     more: String,
     days: Option<i64>,
+    limits: limits::Filled,
 }
 
 impl Filled {
@@ -48,7 +50,7 @@ impl Filled {
                 "scope_more" => filled.more = value,
                 // What is no number is refused as 0 days is.
                 "expires_in_days" => filled.days = Some(value.parse().unwrap_or(0)),
-                _ => {}
+                field => filled.limits.take(field, &value),
             }
         }
         filled
@@ -81,13 +83,15 @@ pub(crate) async fn create(
     extract::Filled(pairs): extract::Filled<Vec<(String, String)>>,
 ) -> Response {
     let filled = Filled::of(pairs);
-    let new = NewPat {
-        name: filled.name.clone(),
-        scope: filled.scope(),
-        expiry: filled.days.map_or(Expiry::Default, Expiry::Days),
-        ..NewPat::default()
+    let issued = match filled.limits.read() {
+        Ok(limits) => {
+            let expiry = filled.days.map_or(Expiry::Default, Expiry::Days);
+            let new = NewPat { name: filled.name.clone(), scope: filled.scope(), expiry, limits };
+            state.issue(&browser.by, new).await
+        }
+        Err(error) => Err(error),
     };
-    match state.issue(&browser.by, new).await {
+    match issued {
         Ok(issued) => {
             let panel = new_token(&issued, &base(&state, &parts));
             let fresh = Filled { scopes: vec!["mcp".into()], ..Filled::default() };
@@ -279,6 +283,7 @@ fn form(filled: &Filled, upstreams: &[String], problem: Option<&str>, now: Times
                         }
                     }
                 }
+                (limits::fields(&filled.limits))
                 button type="submit" { "Create the token" }
             }
         }

@@ -9,6 +9,7 @@ mod audit_words;
 mod chart;
 pub(crate) mod developer;
 mod layout;
+mod limits;
 pub(crate) mod login;
 pub(crate) mod profile;
 pub(crate) mod revoke;

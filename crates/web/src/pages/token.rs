@@ -12,6 +12,7 @@ use crate::extract::{OnPage, Segment};
 use crate::pages::activity::sections;
 use crate::pages::developer::{badge, chips};
 use crate::pages::layout::{self, Tab};
+use crate::pages::limits;
 use crate::pages::time::{ago, day};
 use crate::pages::{Person, failed};
 use crate::state::AppState;
@@ -68,6 +69,7 @@ fn page(activity: &Activity, now: Timestamp) -> Markup {
                         @else { (badge(pat.expires_at, now)) }
                     }
                 }
+                @if let Some(limits) = &pat.limits { (limits::rows(limits)) }
                 dt { "Last used" } dd { (ago(pat.last_used_at, now)) }
                 @if pat.last_used_at.is_some() {
                     dt { "From" }

@@ -9,6 +9,7 @@ mod anything;
 mod api;
 mod authorization;
 mod envelope;
+mod limits;
 mod logs;
 mod mcp;
 mod ops;

@@ -6,13 +6,14 @@ use http::header::CACHE_CONTROL;
 use http::{HeaderValue, StatusCode};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use trustrelay_authority::{Expiry, NewPat};
+use trustrelay_authority::{AskedLimits, Expiry, NewPat};
 use uuid::Uuid;
 
 use crate::credential::Caller;
 use crate::error::ApiError;
 use crate::extract::Json;
 use crate::json::Value;
+use crate::limits::Shown;
 use crate::state::AppState;
 
 #[derive(Deserialize)]
@@ -22,6 +23,9 @@ pub(crate) struct Create {
     pat_scope: String,
     expires_in_days: Option<i64>,
     expires_at: Option<String>,
+    allowed_networks: Option<Vec<String>>,
+    requests_per_minute: Option<i64>,
+    expires_if_unused_days: Option<i64>,
 }
 
 /// When a token is to expire, by what a body says.
@@ -47,6 +51,8 @@ struct Created {
     pat_scope: String,
     created_at: Timestamp,
     expires_at: Timestamp,
+    #[serde(flatten)]
+    limits: Shown,
     pat_token: String,
 }
 
@@ -56,7 +62,12 @@ pub(crate) async fn handle(
     Json(create): Json<Create>,
 ) -> Result<Response, ApiError> {
     let expiry = expiry(create.expires_in_days, create.expires_at.as_deref())?;
-    let new = NewPat { name: create.pat_name, scope: create.pat_scope, expiry, ..NewPat::default() };
+    let limits = AskedLimits {
+        networks: create.allowed_networks.unwrap_or_default(),
+        requests_per_minute: create.requests_per_minute,
+        unused_days: create.expires_if_unused_days,
+    };
+    let new = NewPat { name: create.pat_name, scope: create.pat_scope, expiry, limits: limits.read()? };
     let issued = state.issue(&by, new).await?;
     let record = issued.record;
     let created = Created {
@@ -66,6 +77,7 @@ pub(crate) async fn handle(
         pat_scope: record.scopes.to_string(),
         created_at: record.created_at,
         expires_at: record.expires_at,
+        limits: record.limits.into(),
         pat_token: issued.token.expose().to_owned(),
     };
     let mut answer = (StatusCode::CREATED, Value { value: created }).into_response();

@@ -13,6 +13,7 @@ use trustrelay_authority::{PatRecord, PatRef};
 use uuid::Uuid;
 
 use crate::error::ApiError;
+use crate::limits::Shown;
 
 /// A token, as the API shows it: everything but the secret.
 #[derive(Serialize)]
@@ -26,6 +27,8 @@ pub(crate) struct Pat {
     last_used_at: Option<Timestamp>,
     rotated_at: Option<Timestamp>,
     pat_parent_id: Option<Uuid>,
+    #[serde(flatten)]
+    limits: Shown,
 }
 
 impl From<PatRecord> for Pat {
@@ -40,6 +43,7 @@ impl From<PatRecord> for Pat {
             last_used_at: record.last_used_at,
             rotated_at: record.rotated_at,
             pat_parent_id: record.parent_id,
+            limits: record.limits.into(),
         }
     }
 }

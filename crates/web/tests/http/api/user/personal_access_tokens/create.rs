@@ -187,7 +187,7 @@ async fn every_wrong_field_is_named_with_what_to_do() {
     both expiries
       give `expires_in_days` or `expires_at`, not both
     an unknown field
-      unknown field `pat_token`, expected one of `pat_name`, `pat_scope`, `expires_in_days`, `expires_at` at line 1 column 45
+      unknown field `pat_token`, expected one of `pat_name`, `pat_scope`, `expires_in_days`, `expires_at`, `allowed_networks`, `requests_per_minute`, `expires_if_unused_days` at line 1 column 45
     "#);
     let listed = world.get(TOKENS).session(&session).send().await;
     assert_eq!(listed.value(), json!([]), "nothing was made");
