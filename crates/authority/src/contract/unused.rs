@@ -48,7 +48,7 @@ pub async fn what_a_token_is_held_to_reads_back(store: &dyn Store) {
     ] {
         let pat = insert(store, PatRecord { limits, ..pat(&ada) }).await;
         assert_eq!(stored(store, &pat).await, pat);
-        let (found, _) = store.pat_by_digest(&pat.digest).await.expect("asks").expect("there");
+        let found = store.pat_by_digest(&pat.digest).await.expect("asks").expect("there").pat;
         assert_eq!(found, pat);
         assert!(store.active_pats(ada.user_id, at(0)).await.expect("asks").contains(&pat));
     }

@@ -15,6 +15,8 @@ pub type TokenNumber = usize;
 pub enum Verdict {
     Accepted,
     Revoked,
+    /// The token has another secret.
+    Retired,
     OwnerDisabled,
     Unavailable,
     Other,
@@ -25,6 +27,7 @@ impl Verdict {
         match result {
             Ok(_) => Self::Accepted,
             Err(Denied::Revoked(_)) => Self::Revoked,
+            Err(Denied::Retired(_)) => Self::Retired,
             Err(Denied::OwnerDisabled) => Self::OwnerDisabled,
             Err(Denied::Unavailable { .. }) => Self::Unavailable,
             Err(_) => Self::Other,
@@ -59,6 +62,15 @@ pub struct Revoked {
     pub surely_cut: usize,
 }
 
+/// A token got another secret; the one before is refused at once.
+#[derive(Debug, Clone)]
+pub struct Rotated {
+    pub pat_id: Uuid,
+    pub began: Moment,
+    /// When it was answered, and the secrets that were refused from then on.
+    pub replaced: Option<(Moment, Vec<TokenNumber>)>,
+}
+
 #[derive(Debug, Clone)]
 pub struct Switched {
     pub user: usize,
@@ -91,6 +103,7 @@ pub struct Events {
     pub tokens: Vec<Token>,
     pub verified: Vec<Verified>,
     pub revoked: Vec<Revoked>,
+    pub rotated: Vec<Rotated>,
     pub switched: Vec<Switched>,
     pub cuts: Vec<Cut>,
     pub handed_on: Vec<HandedOn>,
@@ -119,12 +132,28 @@ impl Events {
     pub fn descends(&self, token: TokenNumber, ancestor: TokenNumber) -> bool {
         let mut next = Some(token);
         while let Some(token) = next {
-            if token == ancestor {
+            if self.tokens[token].pat_id == self.tokens[ancestor].pat_id {
                 return true;
             }
             next = self.tokens[token].parent;
         }
         false
+    }
+
+    /// Whether a secret was replaced by a rotation that was answered before.
+    pub fn is_replaced(&self, token: TokenNumber, before: Moment) -> bool {
+        self.rotated.iter().any(|rotated| {
+            let replaced = rotated.replaced.as_ref();
+            replaced.is_some_and(|(answered, secrets)| *answered < before && secrets.contains(&token))
+        })
+    }
+
+    /// Whether a rotation that began before may have replaced a secret. One that was answered says which it has.
+    pub fn may_be_replaced(&self, token: TokenNumber, before: Moment) -> bool {
+        let of_it = self.rotated.iter().filter(|one| one.pat_id == self.tokens[token].pat_id);
+        of_it
+            .filter(|one| one.began < before)
+            .any(|one| one.replaced.as_ref().is_none_or(|(_, secrets)| secrets.contains(&token)))
     }
 
     /// All that is wrong with it.
@@ -133,6 +162,7 @@ impl Events {
         wrong.extend(self.verified.iter().filter_map(|verified| {
             let why = match verified.verdict {
                 Verdict::Accepted => self.should_be_refused(verified)?,
+                Verdict::Retired if self.may_be_replaced(verified.token, verified.ended) => return None,
                 Verdict::Revoked | Verdict::OwnerDisabled if self.may_be_refused(verified) => return None,
                 Verdict::Unavailable => return None,
                 _ => "nothing that was asked for explains it".into(),
@@ -158,6 +188,9 @@ impl Events {
     fn should_be_refused(&self, verified: &Verified) -> Option<String> {
         if let Some(revoked) = self.answered(verified.token, verified.began) {
             return Some(format!("it was accepted after {revoked:?}"));
+        }
+        if self.is_replaced(verified.token, verified.began) {
+            return Some("it was accepted after a rotation that replaced it".into());
         }
         // The last answered disabling before it, unless something that may have enabled began since.
         let of_owner = || {

@@ -44,11 +44,14 @@ fn seeds(half: u64) -> Vec<u64> {
 fn every_schedule_keeps_the_promises(half: u64) {
     let (mut accepted, mut refused, mut revoked) = (0, 0, 0);
     let (mut handed_on, mut late, mut held_back) = (0, 0, 0);
+    let (mut rotated, mut retired) = (0, 0);
     for seed in seeds(half) {
         let (wrong, events) = schedule(seed);
         assert!(wrong.is_empty(), "SEED={seed}: {} wrong:\n{}", wrong.len(), wrong.join("\n"));
         accepted += events.verified.iter().filter(|v| v.verdict == Verdict::Accepted).count();
         refused += events.verified.iter().filter(|v| v.verdict == Verdict::Revoked).count();
+        retired += events.verified.iter().filter(|v| v.verdict == Verdict::Retired).count();
+        rotated += events.rotated.iter().filter(|rotated| rotated.replaced.is_some()).count();
         handed_on += events.handed_on.len();
         late += events.handed_on.iter().filter(|handed| handed.waited).count();
         held_back += events.held_back;
@@ -61,6 +64,7 @@ fn every_schedule_keeps_the_promises(half: u64) {
             accepted > 10 * enough && refused > 5 * enough && revoked > 2 * enough,
             "{accepted} {refused} {revoked}"
         );
+        assert!(rotated > enough / 3 && retired > enough, "{rotated} {retired}");
         assert!(
             handed_on > enough && late > enough / 20 && held_back > enough / 100,
             "{handed_on} {late} {held_back}"

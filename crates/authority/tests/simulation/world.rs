@@ -1,5 +1,6 @@
 //! Three nodes, a command and a database, and what clients and operators do to them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ pub struct World {
     tokens: Mutex<Vec<Token>>,
     user_ids: Vec<Uuid>,
     /// One change of an account's state at a time: else nobody could say which came last.
+    rotating: Mutex<BTreeSet<Uuid>>,
     switching: [tokio::sync::Mutex<()>; USERS.len()],
     restarting: [tokio::sync::Mutex<()>; NODES],
     running: Mutex<Vec<(Node, JoinHandle<()>)>>,
@@ -81,6 +83,7 @@ impl World {
             tokens: Mutex::default(),
             user_ids,
             switching: Default::default(),
+            rotating: Mutex::default(),
             restarting: Default::default(),
             running: Mutex::default(),
         });
@@ -144,9 +147,13 @@ impl World {
                 let token = self.dice.below(self.tokens.lock().len());
                 Box::pin(async move { me.verify(&node, token).await })
             }
-            70..80 => {
+            70..77 => {
                 let token = self.dice.below(self.tokens.lock().len());
                 Box::pin(async move { me.revoke(&node, token).await })
+            }
+            77..80 => {
+                let token = self.dice.below(self.tokens.lock().len());
+                Box::pin(async move { me.rotate(&node, token).await })
             }
             80..86 => {
                 let user = self.dice.below(USERS.len());
@@ -237,7 +244,38 @@ impl World {
         }
     }
 
-    fn family(&self, token: TokenNumber) -> Vec<Uuid> {
+    /// The token gets another secret, and the one that it has is refused at once. To those outside the new one is another token, of the same
+    /// identity.
+    async fn rotate(&self, node: &Node, token: TokenNumber) {
+        let pat_id = self.history.0.lock().tokens[token].pat_id;
+        // One at a time: of two, the answers do not say which secret is the later one.
+        if !self.rotating.lock().insert(pat_id) {
+            return;
+        }
+        let began = self.history.moment();
+        let at = {
+            let mut events = self.history.0.lock();
+            events.rotated.push(history::Rotated { pat_id, began, replaced: None });
+            events.rotated.len() - 1
+        };
+        let at_once = Overlap::For(Duration::ZERO);
+        let asked = Rotate { overlap: at_once, expiry: Expiry::Default, idempotency_key: None };
+        if let Ok(rotated) = node.authority.rotate_any(pat_id, asked).await {
+            let answered = self.history.moment();
+            let mut secrets = self.tokens.lock();
+            let mut events = self.history.0.lock();
+            // Whatever secrets of it are known are older than this one.
+            let replaced = (0..events.tokens.len()).filter(|other| events.tokens[*other].pat_id == pat_id);
+            let replaced: Vec<_> = replaced.collect();
+            events.rotated[at].replaced = Some((answered, replaced));
+            let new = events.tokens[token].clone();
+            events.tokens.push(new);
+            secrets.push(rotated.token);
+        }
+        self.rotating.lock().remove(&pat_id);
+    }
+
+    fn family(&self, token: TokenNumber) -> BTreeSet<Uuid> {
         let events = self.history.0.lock();
         let family = (0..events.tokens.len()).filter(|other| events.descends(*other, token));
         family.map(|other| events.tokens[other].pat_id).collect()
@@ -346,14 +384,18 @@ impl World {
         for (number, token) in tokens.iter().enumerate() {
             let pat = self.database.store.pat_by_id(token.pat_id).await.expect("asks").expect("there");
             let owner = self.database.store.user_by_id(self.user_ids[token.user]).await.expect("asks");
-            let is_good = pat.revoked_at.is_none() && owner.expect("there").disabled_at.is_none();
+            let stands = pat.revoked_at.is_none() && owner.expect("there").disabled_at.is_none();
+            let replaced = self.history.0.lock().may_be_replaced(number, Moment::MAX);
+            // Whether a rotation was made whose answer was lost, the secret alone can tell.
+            let is_good = stands && !replaced;
             for node in &nodes {
                 let secret = self.tokens.lock()[number].clone();
                 let result = node.authority.verify(secret).wait().await;
-                if result.is_ok() != is_good {
+                let unsure = stands && replaced && !self.history.0.lock().is_replaced(number, Moment::MAX);
+                if result.is_ok() != is_good && !unsure {
                     wrong.push(format!("in the end, token {number} at node {}: {result:?}", node.number));
                 }
-                if !is_good && node.streams.has(token.pat_id) {
+                if !stands && node.streams.has(token.pat_id) {
                     wrong.push(format!(
                         "in the end, token {number} has a stream open at node {}",
                         node.number
