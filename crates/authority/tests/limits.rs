@@ -180,6 +180,10 @@ async fn a_token_that_nobody_uses_ends_and_what_is_used_does_not() {
     assert_eq!((entry.pat_id, entry.user_id), (Some(never.record.pat_id), Some(never.record.user_id)));
     assert_eq!(entry.actor, Actor::SYSTEM);
     assert_eq!(world.authority.end_unused().await.expect("looks"), 0, "it ends once");
+    let page = world.authority.notices(&world.browser().await.principal, Whose::Own, None, 100).await;
+    let notices: Vec<_> = page.expect("lists").into_iter().map(|told| told.notice).collect();
+    let [notice] = notices.as_slice() else { panic!("its owner is told once: {notices:?}") };
+    assert_eq!((notice.kind, notice.facts.unused_days), (NoticeKind::UnusedEnded, Some(30)));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Tokens that nobody uses end, if they are held to being used.
 
+use std::num::NonZeroU16;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use jiff::Timestamp;
 use crate::audit::Actor;
 use crate::authority::Authority;
 use crate::error::AuthorityError;
+use crate::notices::{NoticeFacts, NoticeKind};
 use crate::record::PatRecord;
 use crate::store::StoreError;
 
@@ -44,6 +46,12 @@ impl Authority {
             let unused = self.store.unused_pats(now, by, BATCH).await?;
             for pat in &unused {
                 self.revoke_as(Actor::SYSTEM, "token.unused", pat).await?;
+                let unused_days =
+                    pat.limits.as_ref().and_then(|limits| limits.unused_days).map(NonZeroU16::get);
+                let facts = NoticeFacts { unused_days, ..NoticeFacts::default() };
+                // Several nodes may end it at the same time.
+                let once = format!("{}:{}", NoticeKind::UnusedEnded.name(), pat.pat_id.simple());
+                self.tell_owner(pat, NoticeKind::UnusedEnded, facts, once).await;
                 ended += 1;
             }
             if (unused.len() as u64) < BATCH {
