@@ -11,6 +11,7 @@ use http::header::CACHE_CONTROL;
 use serde_json::{Value, json};
 
 mod audit;
+mod leaks;
 mod notices;
 
 use self::notices::{
@@ -115,84 +116,6 @@ const ADMIN: (&str, &str) =
 const AUDIT_QUERY: (&str, &str) = ("400", "The query is wrong: the message names what, and what to do");
 const UNKNOWN: (&str, &str) = ("404", "No such token, or another's");
 
-const TURNS: (&str, &str) =
-    ("429", "Too many from this address in a minute; Retry-After says when to try again");
-
-/// RFC 7009: its failures are OAuth's.
-fn revoke() -> Value {
-    let mut operation = operation(
-        "revokeByHolding",
-        "Revoke the token that you hold, without another credential (RFC 7009): the answer is the same whether or not it existed",
-        &[],
-        ("200", json!({ "description": "Revoked everywhere, or there is no such token" })),
-        &[
-            ("400", "`token` is missing, or the form cannot be read"),
-            BODY[1],
-            BODY[2],
-            ("415", "The body is not application/x-www-form-urlencoded"),
-            TURNS,
-        ],
-    );
-    if let Some(responses) = operation["responses"].as_object_mut() {
-        for response in responses.values_mut().filter(|response| response["content"].is_object()) {
-            response["content"]["application/json"]["schema"] = reference("OAuthError");
-        }
-    }
-    let token = json!({ "type": "string", "description": "The token" });
-    let hint = json!({ "type": "string", "description": "Ignored: there is one type of token" });
-    let schema = json!({ "type": "object", "required": ["token"], "properties": { "token": token, "token_type_hint": hint } });
-    operation["requestBody"] =
-        json!({ "required": true, "content": { "application/x-www-form-urlencoded": { "schema": schema } } });
-    operation
-}
-
-/// Two shapes: everybody's, and GitHub's for who has signed.
-fn leaks() -> Value {
-    let received = json!({ "type": "integer", "minimum": 0, "description": "How many candidates came; not how many are tokens" });
-    let everybody =
-        object(&["value"], json!({ "value": object(&["received"], json!({ "received": received })) }));
-    let github = json!({ "type": "array", "items": object(&["token_hash", "token_type", "label"], json!({
-        "token_hash": { "type": "string", "pattern": "^[0-9a-f]{64}$", "description": "SHA-256 of the token" },
-        "token_type": { "type": "string" },
-        "label": { "enum": ["true_positive", "false_positive"] },
-    })) });
-    let answer =
-        answer("What is a token of ours is revoked everywhere", json!({ "oneOf": [everybody, github] }));
-    let mut operation = operation(
-        "reportLeaks",
-        "Revoke tokens that were seen where they should not be, and tell their owners where; without a credential. Whoever signs as \
-         GitHub's secret scanning does sends GitHub's array, and is told which of them are tokens",
-        &[],
-        ("200", answer),
-        &[
-            BODY[0],
-            ("403", "The signature is not GitHub's"),
-            BODY[1],
-            ("413", "The body is larger than 1 MiB"),
-            BODY[3],
-            TURNS,
-        ],
-    );
-    // What is wrong with a signature is no challenge.
-    operation["responses"]["403"].as_object_mut().map(|refused| refused.remove("headers"));
-    let text = json!({ "type": ["string", "null"] });
-    let url = json!({ "type": ["string", "null"], "description": "Where it was seen; 2,048 characters of it are kept" });
-    let seen = object(&["token"], json!({ "token": { "type": "string" }, "url": &url, "source": &text }));
-    let everybody = object(
-        &["candidates"],
-        json!({ "candidates": { "type": "array", "maxItems": 1000, "items": seen } }),
-    );
-    let found = json!({ "type": "object", "required": ["token", "type"], "properties": {
-        "token": { "type": "string" }, "type": { "type": "string" }, "url": &url, "source": &text,
-    } });
-    let github = json!({ "type": "array", "maxItems": 1000, "items": found });
-    operation["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": { "oneOf": [everybody, github] } } } });
-    let header = |name: &str| json!({ "name": name, "in": "header", "schema": { "type": "string" }, "description": "GitHub's, over the body" });
-    operation["parameters"] =
-        json!([header("Github-Public-Key-Identifier"), header("Github-Public-Key-Signature")]);
-    operation
-}
-
 fn paths() -> Value {
     let id = json!([{
         "name": "pat_id", "in": "path", "required": true, "schema": { "type": "string" },
@@ -256,8 +179,8 @@ fn paths() -> Value {
                 &[("400", "`self` with a browser session, or an id that is not UTF-8"), FORBIDDEN, UNKNOWN],
             ),
         },
-        "/api/revoke": { "post": revoke() },
-        "/api/leaks": { "post": leaks() },
+        "/api/revoke": { "post": leaks::revoke() },
+        "/api/leaks": { "post": leaks::leaks() },
         "/api/user/audit": { "get": audit::asked(&["token", "action", "from", "to", "limit", "after"], operation(
             "listOwnAudit", "What the audit log has of the caller's account, newest first (a token needs the scope `api:read`, and `tokens` to see what concerns other tokens)", BOTH,
             ("200", answer("A page of it", reference("AuditPage"))), &[AUDIT_QUERY, FORBIDDEN_TOKEN],
