@@ -81,7 +81,7 @@ impl DigestKey {
     /// The digest of a token under this key.
     pub fn digest(&self, token: &Token) -> TokenDigest {
         let mut mac = self.mac.clone();
-        mac.update(token.expose().as_bytes());
+        mac.update(token.as_bytes());
         TokenDigest(mac.finalize().into_bytes().into())
     }
 }

@@ -98,6 +98,11 @@ impl Token {
         Ok(token)
     }
 
+    /// The same as [`Token::expose`], not looked at again.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// The secret as text. Whoever calls this answers for where it goes.
     pub fn expose(&self) -> &str {
         // Every constructor has checked that the bytes are ASCII.
