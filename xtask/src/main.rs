@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench;
+mod counts;
 mod run;
 mod test;
 mod tidy;
@@ -20,9 +21,11 @@ fn tasks() -> String {
         "\
 Usage: cargo xtask TASK
 
-  test          everything that a change must pass: format, tidy, clippy, tools, tests
+  test          everything that a change must pass: format, tidy, clippy, tools, counts, tests
   tidy          the checks of the repository itself: direction of dependency, names, sizes, links
   tools         install what the end-to-end tests need (test does it too)
+  counts        hold the instructions of a verification and of three requests to what is recorded of them
+                  counts --record   record what they take now
   bench         everything below one after the other, and the report of it in target/bench
                   bench --quick   only to see that all of it runs: some minutes
                   bench --docs    the report goes into docs/PERFORMANCE.md and its pictures
@@ -52,6 +55,7 @@ fn task(arguments: &[&str]) -> Result<()> {
         ["test"] => test::everything(&root)?,
         ["tidy"] => tidy::check(&root)?,
         ["tools"] => tools::install(&root)?,
+        ["counts", arguments @ ..] => counts::run(&root, arguments)?,
         ["bench", arguments @ ..] => bench::run(&root, arguments)?,
         ["screenshots"] => screenshots(&root, &[])?,
         ["screenshots", dir] => screenshots(&root, &[dir])?,

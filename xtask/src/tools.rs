@@ -16,7 +16,7 @@ struct Need {
     is_there: fn() -> bool,
 }
 
-const NEEDS: [Need; 7] = [
+const NEEDS: [Need; 8] = [
     Need {
         what: "Chromium (the command `chromium`)",
         package: "chromium",
@@ -47,6 +47,7 @@ const NEEDS: [Need; 7] = [
         package: "haproxy",
         is_there: || found("haproxy").is_some() || Path::new("/usr/sbin/haproxy").exists(),
     },
+    Need { what: "Valgrind", package: "valgrind", is_there: || found("valgrind").is_some() },
     Need { what: "curl", package: "curl", is_there: || found("curl").is_some() },
 ];
 
