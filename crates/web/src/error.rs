@@ -19,7 +19,8 @@ pub(crate) struct ApiError {
     status: StatusCode,
     code: &'static str,
     message: String,
-    header: Option<(http::HeaderName, HeaderValue)>,
+    /// Boxed: few have one, and every handler's answer has room for it.
+    header: Option<Box<(http::HeaderName, HeaderValue)>>,
     refused: Option<Refused>,
 }
 
@@ -29,7 +30,7 @@ impl ApiError {
     }
 
     fn with(mut self, name: http::HeaderName, value: Option<HeaderValue>) -> Self {
-        self.header = value.map(|value| (name, value));
+        self.header = value.map(|value| Box::new((name, value)));
         self
     }
 
@@ -79,7 +80,8 @@ impl ApiError {
     /// The answer with a body of another shape: the same status, and the header that belongs to it.
     pub(crate) fn with_body(self, body: impl IntoResponse) -> Response {
         let mut response = (self.status, body).into_response();
-        if let Some((name, value)) = self.header {
+        if let Some(header) = self.header {
+            let (name, value) = *header;
             response.headers_mut().insert(name, value);
         }
         if let Some(refused) = self.refused {

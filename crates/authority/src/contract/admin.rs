@@ -57,7 +57,7 @@ pub async fn an_invitation_reads_back_until_it_expires(store: &dyn Store) {
     store.insert_invite(&eve, MANY, &AUDIT).await.expect("invited");
     let bob = invited(store, "bob@example.org", 6).await;
     assert_eq!(open(store, at(1004)).await, [bob.clone(), eve.clone()]);
-    assert_eq!(open(store, at(1005)).await, [bob.clone()], "it has expired at its time");
+    assert_eq!(open(store, at(1005)).await, std::slice::from_ref(&bob), "it has expired at its time");
     assert_eq!(store.invite_by_digest(&eve.digest).await.expect("asks"), Some(eve));
     assert_eq!(store.invite_by_digest(&[9; 32]).await.expect("asks"), None);
 }
