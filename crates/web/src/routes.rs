@@ -149,6 +149,11 @@ pub fn routes() -> Vec<Route> {
         page("/settings/developer/{pat_id}").get(token::show),
         page("/settings/developer/{pat_id}/rotate").get(rotate::show).post(rotate::submit),
         page("/settings/developer/{pat_id}/revoke").get(revoke::show).post(revoke::submit),
+        page("/settings/notices").get(pages::notices::show).post(pages::notices::add),
+        page("/settings/notices/{webhook_id}/test").post(pages::notices::test),
+        page("/settings/notices/{webhook_id}/remove")
+            .get(pages::notices::ask_to_remove)
+            .post(pages::notices::remove),
         page("/settings/audit").get(pages::audit::own),
         page("/admin/audit").get(pages::audit::all),
         page("/assets/{name}").get(assets::serve),

@@ -124,6 +124,18 @@ async fn every_page(folder: &Path) -> Result<()> {
         page.see("button.danger").await?;
         shoot("revoke-long").await?;
 
+        page.open(&server.at("/settings/notices")?).await?;
+        page.fill("[name=url]", "https://127.0.0.1:9/hooks").await?;
+        page.click("form.stack button").await?;
+        page.see("#webhook-secret").await?;
+        shoot("notices-new-webhook").await?;
+        page.click(".places button").await?;
+        page.see(".sent").await?;
+        shoot("notices").await?;
+        page.click(".places a").await?;
+        page.see("button.danger").await?;
+        shoot("notices-remove").await?;
+
         page.open(&server.at("/settings/profile")?).await?;
         shoot("profile").await?;
         page.fill("[name=current_password]", "not the password").await?;

@@ -27,4 +27,9 @@ impl Authority {
         }
         Ok(told)
     }
+
+    /// Whether notices go by mail.
+    pub fn has_mail(&self) -> bool {
+        self.courier().has_mail()
+    }
 }

@@ -51,6 +51,7 @@ pub(crate) fn plain(title: &str, content: Markup) -> Markup {
 pub(crate) enum Tab {
     Profile,
     Developer,
+    Notices,
     Audit,
     People,
 }
@@ -75,6 +76,7 @@ pub(crate) fn settings(title: &str, by: &By, tab: Tab, content: Markup) -> Marku
                     p { "User settings" }
                     (entry(Tab::Profile, "/settings/profile", "Profile"))
                     (entry(Tab::Developer, "/settings/developer", "Developer"))
+                    (entry(Tab::Notices, "/settings/notices", "Notices"))
                     (entry(Tab::Audit, "/settings/audit", "Audit log"))
                     @if by.is_admin() {
                         p { "Administration" }
@@ -93,7 +95,9 @@ pub(crate) fn problem(message: Option<&str>) -> Markup {
 }
 
 /// The fields of the API, as the pages' forms call them.
-const FIELDS: [(&str, &str); 5] = [
+const FIELDS: [(&str, &str); 6] = [
+    // The message names the webhook's URL itself.
+    ("`url`: ", ""),
     ("`pat_name`", "the name"),
     ("`pat_scope`", "the scopes"),
     ("`expires_in_days`", "the number of days"),
@@ -119,6 +123,7 @@ mod tests {
         for (message, says) in [
             ("`pat_name` is empty; name the token", "The name is empty; name the token."),
             ("the current password is wrong", "The current password is wrong."),
+            ("`url`: the webhook's URL is empty", "The webhook's URL is empty."),
             ("Already one.", "Already one."),
             ("", "."),
         ] {

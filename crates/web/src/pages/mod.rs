@@ -11,6 +11,8 @@ pub(crate) mod developer;
 mod layout;
 mod limits;
 pub(crate) mod login;
+mod notice_words;
+pub(crate) mod notices;
 pub(crate) mod profile;
 pub(crate) mod revoke;
 pub(crate) mod rotate;

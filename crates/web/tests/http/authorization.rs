@@ -86,6 +86,11 @@ GET    /settings/developer/{pat_id}/rotate                303   200   404   303 
 POST   /settings/developer/{pat_id}/rotate                303   200   404   303   303   303   303   303   303   303   303
 GET    /settings/developer/{pat_id}/revoke                303   200   404   303   303   303   303   303   303   303   303
 POST   /settings/developer/{pat_id}/revoke                303   303   404   303   303   303   303   303   303   303   303
+GET    /settings/notices                                  303   200   200   303   303   303   303   303   303   303   303
+POST   /settings/notices                                  303   200   200   303   303   303   303   303   303   303   303
+POST   /settings/notices/{webhook_id}/test                303   200   404   303   303   303   303   303   303   303   303
+GET    /settings/notices/{webhook_id}/remove              303   200   404   303   303   303   303   303   303   303   303
+POST   /settings/notices/{webhook_id}/remove              303   303   404   303   303   303   303   303   303   303   303
 GET    /settings/audit                                    303   200   200   303   303   303   303   303   303   303   303
 GET    /admin/audit                                       303   200   403   303   303   303   303   303   303   303   303
 GET    /assets/{name}                                     200   200   200   200   200   200   200   200   200   200   200
@@ -142,9 +147,14 @@ fn what_is_public_is_named_here() {
     let refuses = |statuses: &[u16]| statuses[0] == 401 || (statuses[0] == 303 && statuses[1] != 303);
     let rows = table();
     let open = rows.iter().filter(|(_, statuses)| !refuses(statuses)).map(|(name, _)| name.as_str());
-    // `/` and `/admin` only lead on, and the revocation of a token leads back to the list: both send strangers to sign in.
-    let open = open
-        .filter(|name| !["GET /", "GET /admin", "POST /settings/developer/{pat_id}/revoke"].contains(name));
+    // `/` and `/admin` only lead on, and what revokes or removes leads back to the list: all send strangers to sign in.
+    const LEADING_ON: [&str; 4] = [
+        "GET /",
+        "GET /admin",
+        "POST /settings/developer/{pat_id}/revoke",
+        "POST /settings/notices/{webhook_id}/remove",
+    ];
+    let open = open.filter(|name| !LEADING_ON.contains(name));
     assert_eq!(open.collect::<BTreeSet<_>>(), BTreeSet::from(PUBLIC));
 }
 
@@ -201,6 +211,7 @@ fn request<'w>(world: &'w World, name: &str, path: &str) -> Call<'w> {
         ("POST", "/settings/profile/password") => {
             call.form(&format!("current_password={PASSWORD}&new_password={PASSWORD}"))
         }
+        ("POST", "/settings/notices") => call.form("url=https%3A%2F%2Fhooks.example.org%2Fnew"),
         ("POST", "/settings/developer") => call.form("pat_name=n&scope=mcp"),
         ("POST", "/settings/developer/{pat_id}/rotate") => call.form("overlap=day"),
         ("POST", "/mcp" | "/api/mcp" | "/mcp/{name}" | "/api/mcp/{name}") => crate::mcp::initialize(call),
@@ -215,6 +226,7 @@ fn request<'w>(world: &'w World, name: &str, path: &str) -> Call<'w> {
 async fn webhook(world: &World, name: &str) -> String {
     let path = name.split_once(' ').expect("a method and a path").1;
     let Some((list, _)) = path.split_once("/{webhook_id}") else { return String::new() };
+    let list = if list.starts_with("/settings") { "/api/user/webhooks" } else { list };
     let url = json!({ "url": "https://hooks.example.org/tokens" });
     let added = world.post(list).session(&world.browser().await).json(url).send().await;
     added.value()["webhook_id"].as_str().expect("an id").to_owned()

@@ -5,6 +5,7 @@ mod admin;
 mod audit;
 mod developer;
 mod login;
+mod notices;
 mod profile;
 mod setup;
 mod token;
@@ -19,15 +20,20 @@ use http::StatusCode;
 use crate::support::{Setting, World};
 
 /// Every page that takes a form, and a form that it takes.
-const FORMS: [(&str, &str); 7] = [
+const FORMS: [(&str, &str); 10] = [
     ("/login", "email=a&password=b"),
     ("/setup", "token=x&email=a&password=b"),
     ("/settings/profile/password", "current_password=a&new_password=b"),
     ("/settings/developer", "pat_name=n&scope=mcp"),
+    ("/settings/notices", "url=https%3A%2F%2Fhooks.example.org"),
     ("/settings/profile/sign-out-everywhere", ""),
     ("/settings/developer/self/revoke", ""),
+    ("/settings/notices/no-id/test", ""),
+    ("/settings/notices/no-id/remove", ""),
     ("/logout", ""),
 ];
+/// The first so many have fields.
+const FIELDS: usize = 5;
 
 #[tokio::test]
 async fn a_form_that_another_site_sends_is_refused_with_a_page() {
@@ -57,7 +63,7 @@ async fn a_form_that_is_wrong_is_refused_with_a_page() {
     let world = World::new().await;
     let session = world.browser().await;
     let large = format!("pat_name={}", "x".repeat(64 * 1024));
-    for (path, form) in &FORMS[..4] {
+    for (path, form) in &FORMS[..FIELDS] {
         let json = world.post(path).session(&session).json("{}").send().await;
         assert_eq!(json.status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{path}");
         let file =
@@ -82,7 +88,7 @@ async fn a_form_that_is_wrong_is_refused_with_a_page() {
 async fn a_form_that_does_not_arrive_is_not_waited_for() {
     let world = World::with(Setting { time_limit: Duration::from_secs(1), ..Setting::default() }).await;
     let session = world.browser().await;
-    for (path, _) in &FORMS[..4] {
+    for (path, _) in &FORMS[..FIELDS] {
         let stalled = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
         let call = world.post(path).session(&session);
         let answer = call.body("application/x-www-form-urlencoded", stalled).send().await;
@@ -99,6 +105,8 @@ async fn a_query_or_a_path_that_cannot_be_read_is_refused_with_a_page() {
         "/setup?token=a&token=b",
         "/settings/developer?revoked=1&revoked=2",
         "/settings/developer/%ff/revoke",
+        "/settings/notices?after=newest",
+        "/settings/notices/%ff/remove",
         "/assets/%ff",
     ] {
         let answer = world.get(path).session(&session).send().await;
@@ -120,7 +128,7 @@ async fn an_asset_that_is_not_there_is_not_found() {
 #[tokio::test]
 async fn a_stranger_is_sent_to_sign_in_and_comes_back() {
     let world = World::new().await;
-    for path in ["/settings/developer", "/settings/profile"] {
+    for path in ["/settings/developer", "/settings/profile", "/settings/notices"] {
         let answer = world.get(path).send().await;
         assert_eq!(answer.status, StatusCode::SEE_OTHER);
         assert_eq!(answer.header("location"), format!("/login?next={}", path.replace('/', "%2F")));

@@ -1,0 +1,376 @@
+//! `/settings/notices`: where one is told, and what one was told.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Redirect, Response};
+use jiff::Timestamp;
+use maud::{Markup, html};
+use serde::Deserialize;
+use trustrelay_authority::{
+    AddedWebhook, AuthorityError, By, DeliveryRecord, DeliveryState, MAX_WEBHOOKS, ToldNotice, WebhookRecord,
+    Whose,
+};
+use uuid::Uuid;
+
+use crate::api::webhooks::webhook_id;
+use crate::error::ApiError;
+use crate::extract::{Asked, Filled, OnPage, Segment};
+use crate::pages::layout::{self, Tab};
+use crate::pages::notice_words::what;
+use crate::pages::time::day;
+use crate::pages::{Person, failed};
+use crate::state::AppState;
+
+const PATH: &str = "/settings/notices";
+/// Longest URL of the list, in characters.
+const MAX_SHOWN: usize = 120;
+/// Most notices of a page.
+const NOTICES: u64 = 25;
+/// No notice is added to a page that has so many deliveries: with the eleven of the last one, at 2 KB each where every
+/// character is escaped, the log stays below 90 KB.
+const DELIVERIES: usize = 35;
+
+#[derive(Default, Deserialize)]
+pub(crate) struct Came {
+    after: Option<Uuid>,
+    removed: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+pub(crate) struct Add {
+    url: String,
+}
+
+/// What a page says beside what there is.
+#[derive(Default)]
+struct Said<'a> {
+    done: Option<&'a str>,
+    /// What went wrong with a webhook that was tried.
+    undelivered: Option<&'a str>,
+    /// What went wrong with the form, and with what it was filled in.
+    refused: Option<(&'a str, &'a str)>,
+    added: Option<&'a AddedWebhook>,
+}
+
+pub(crate) async fn show(
+    State(state): State<AppState>,
+    Person(browser): Person,
+    Asked(came): Asked<Came>,
+) -> Response {
+    let done = came.removed.is_some().then_some("The webhook is removed. Nothing is sent there any more.");
+    render(&state, &browser.by, came.after, Said { done, ..Said::default() }).await
+}
+
+pub(crate) async fn add(
+    State(state): State<AppState>,
+    Person(browser): Person,
+    Filled(form): Filled<Add>,
+) -> Response {
+    match state.authority.add_webhook(&browser.by, Whose::Own, &form.url).await {
+        Ok(added) => render(&state, &browser.by, None, Said { added: Some(&added), ..Said::default() }).await,
+        Err(error) => {
+            let error = ApiError::from(error);
+            let said = Said { refused: Some((&form.url, error.message())), ..Said::default() };
+            let page = render(&state, &browser.by, None, said).await;
+            error.with_body(page)
+        }
+    }
+}
+
+/// Whether it arrived is what was asked, so that it did not is an answer and no failure.
+pub(crate) async fn test(
+    State(state): State<AppState>,
+    Person(browser): Person,
+    OnPage(Segment(id)): OnPage<Segment>,
+) -> Response {
+    match state.authority.test_webhook(&browser.by, Whose::Own, webhook_id(&id)).await {
+        Ok(tested) => {
+            let undelivered = tested.error.map(|error| format!("The test did not arrive: {error}"));
+            let said = match &undelivered {
+                None => Said { done: Some("The test has arrived."), ..Said::default() },
+                Some(why) => Said { undelivered: Some(why), ..Said::default() },
+            };
+            render(&state, &browser.by, None, said).await
+        }
+        Err(error @ AuthorityError::Throttled { .. }) => {
+            let error = ApiError::from(error);
+            let said = Said {
+                undelivered: Some("This webhook was tried just now; wait some seconds."),
+                ..Said::default()
+            };
+            let page = render(&state, &browser.by, None, said).await;
+            error.with_body(page)
+        }
+        Err(error) => failed(error.into()),
+    }
+}
+
+pub(crate) async fn ask_to_remove(
+    State(state): State<AppState>,
+    Person(browser): Person,
+    OnPage(Segment(id)): OnPage<Segment>,
+) -> Response {
+    let webhook_id = webhook_id(&id);
+    let webhooks = match state.authority.webhooks(&browser.by, Whose::Own).await {
+        Ok(webhooks) => webhooks,
+        Err(error) => return failed(error.into()),
+    };
+    match webhooks.iter().find(|webhook| webhook.webhook_id == webhook_id) {
+        Some(webhook) => {
+            layout::settings("Remove a webhook", &browser.by, Tab::Notices, question(webhook)).into_response()
+        }
+        None => failed(AuthorityError::NotFound("webhook").into()),
+    }
+}
+
+fn question(webhook: &WebhookRecord) -> Markup {
+    html! {
+        section.card {
+            h1 { "Remove this webhook?" }
+            p { "It gets no more notices, and what is still on its way to it is given up. To add it again gives it another signing secret." }
+            dl.details {
+                dt { "Webhook" } dd { code { (webhook.url) } }
+                dt { "Added" } dd { (day(webhook.created_at)) }
+            }
+            form.row method="post" action={ (PATH) "/" (webhook.webhook_id) "/remove" } {
+                button.danger type="submit" { "Remove the webhook" }
+                a.button.quiet href=(PATH) { "Keep it" }
+            }
+        }
+    }
+}
+
+pub(crate) async fn remove(
+    State(state): State<AppState>,
+    Person(browser): Person,
+    OnPage(Segment(id)): OnPage<Segment>,
+) -> Response {
+    match state.authority.remove_webhook(&browser.by, Whose::Own, webhook_id(&id)).await {
+        Ok(()) => Redirect::to("/settings/notices?removed=1").into_response(),
+        Err(error) => failed(error.into()),
+    }
+}
+
+async fn render(state: &AppState, by: &By, after: Option<Uuid>, said: Said<'_>) -> Response {
+    let found = async {
+        let webhooks = state.authority.webhooks(by, Whose::Own).await?;
+        Ok::<_, AuthorityError>((webhooks, state.authority.notices(by, Whose::Own, after, NOTICES).await?))
+    };
+    let (webhooks, mut told) = match found.await {
+        Ok(found) => found,
+        Err(error) => return failed(error.into()),
+    };
+    let is_full = told.len() as u64 == NOTICES;
+    let shown = fitting(&told);
+    let has_more = is_full || shown < told.len();
+    told.truncate(shown);
+    let next = told.last().map(|last| last.notice.notice_id).filter(|_| has_more);
+    layout::settings(
+        "Notices",
+        by,
+        Tab::Notices,
+        html! {
+            div.head { div {
+                h1 { "Notices" }
+                p.lead { "You are told when a token expires soon, was revoked without you, or was found where others can read it." }
+            } }
+            @if let Some(done) = said.done { p.done role="status" { (done) } }
+            (layout::problem(said.undelivered))
+            @if let Some(added) = said.added { (fresh(added)) }
+            (places(by, state.authority.has_mail(), &webhooks, said.refused))
+            (log(&told, after, next))
+        },
+    )
+    .into_response()
+}
+
+/// How many of the notices fit on a page.
+fn fitting(told: &[ToldNotice]) -> usize {
+    let mut deliveries = 0;
+    let fits = |one: &&ToldNotice| {
+        let fits = deliveries < DELIVERIES;
+        deliveries += one.deliveries.len();
+        fits
+    };
+    told.iter().take_while(fits).count()
+}
+
+/// A webhook's signing secret, once.
+fn fresh(added: &AddedWebhook) -> Markup {
+    html! {
+        section.card.fresh aria-labelledby="fresh" {
+            h2 #fresh { "The webhook is added" }
+            p role="status" { strong { "Copy the signing secret now. " } "It is shown this once: whoever receives the notices checks with it that they come from here." }
+            div.secret {
+                code data-testid="webhook-secret" #webhook-secret { (*added.secret.expose()) }
+                button.copy type="button" data-copy="webhook-secret" hidden { "Copy" }
+            }
+            p.faint { "Requests are signed as the Standard Webhooks specification says." }
+            p.end { a.button.quiet href=(PATH) { "Done, hide the secret" } }
+        }
+    }
+}
+
+fn places(by: &By, has_mail: bool, webhooks: &[WebhookRecord], refused: Option<(&str, &str)>) -> Markup {
+    let problem = refused.map(|(_, why)| why);
+    html! {
+        section.card aria-labelledby="places" {
+            h2 #places { "Where they go" }
+            @if has_mail {
+                p { "By mail to " strong { (by.email) } "." }
+            } @else {
+                p { "No mail is sent from here: this server is not set up for it. " @if webhooks.is_empty() { strong { "Without a webhook you are told nothing." } } }
+            }
+            @if !webhooks.is_empty() {
+                ul.places {
+                    @for webhook in webhooks { li {
+                        div { code { (clipped(&webhook.url)) } small { "Added " (day(webhook.created_at)) } }
+                        form.act method="post" action={ (PATH) "/" (webhook.webhook_id) "/test" } {
+                            button.quiet type="submit" aria-label={ "Send a test to " (webhook.origin) } { "Send a test" }
+                            a.button.quiet href={ (PATH) "/" (webhook.webhook_id) "/remove" } aria-label={ "Remove " (webhook.origin) } { "Remove" }
+                        }
+                    } }
+                }
+            }
+            (layout::problem(problem))
+            @if webhooks.len() as u64 >= MAX_WEBHOOKS {
+                p.faint { "These are as many webhooks as an account may have. Remove one to add another." }
+            } @else {
+                form.stack method="post" action=(PATH) aria-describedby=[problem.map(|_| "problem")] {
+                    label {
+                        "Add a webhook"
+                        input type="url" name="url" value=(refused.map_or("", |(url, _)| url)) required placeholder="https://example.org/hooks" autocomplete="off";
+                        small { "Each of your notices is sent there as signed JSON." }
+                    }
+                    button type="submit" { "Add the webhook" }
+                }
+            }
+        }
+    }
+}
+
+/// A URL as it is told from others; the whole of it is on the page that removes it.
+fn clipped(url: &str) -> String {
+    match url.char_indices().nth(MAX_SHOWN) {
+        Some((end, _)) => format!("{}…", &url[..end]),
+        None => url.to_owned(),
+    }
+}
+
+fn log(told: &[ToldNotice], after: Option<Uuid>, next: Option<Uuid>) -> Markup {
+    html! {
+        h2 #log { "What was sent" }
+        @if told.is_empty() {
+            section.card.empty { h3 { "Nothing yet" } p { "Notices are kept here for 90 days, with how they arrived." } }
+        } @else {
+            table.tokens.log.sent aria-labelledby="log" {
+                thead { tr { th scope="col" { "When (UTC)" } th scope="col" { "What" } th scope="col" { "Where to, and how it went" } } }
+                tbody { @for one in told { tr {
+                    td.when data-label="When" { (at(one.notice.created_at)) }
+                    td data-label="What" { span { (what(&one.notice)) } }
+                    td data-label="Where to" {
+                        @if one.deliveries.is_empty() { span.faint { "Nowhere: there was no mail and no webhook" } }
+                        @else { ul { @for delivery in &one.deliveries { li { (way(delivery)) } } } }
+                    }
+                } } }
+            }
+        }
+        nav.pages aria-label="Pages" {
+            @if after.is_some() { a.button.quiet href=(PATH) { "Newest" } }
+            @if let Some(next) = next { a.button.quiet rel="next" href={ (PATH) "?after=" (next) } { "Older" } }
+        }
+    }
+}
+
+/// One delivery: where to, how it stands, how often it was tried, and what was wrong.
+fn way(delivery: &DeliveryRecord) -> Markup {
+    let tries = match delivery.attempts {
+        0 => "not tried yet".to_owned(),
+        1 => "1 try".to_owned(),
+        many => format!("{many} tries"),
+    };
+    html! {
+        span.to { (delivery.target) } " "
+        @match delivery.state {
+            DeliveryState::Done => span.badge.good { "arrived" },
+            DeliveryState::Pending => span.badge.warn { "under way" },
+            DeliveryState::Failed => span.badge.danger { "given up" },
+        }
+        " " span.faint {
+            (tries)
+            @match (delivery.state, delivery.done_at) {
+                (DeliveryState::Pending, _) => { ", the next at " (at(delivery.next_at)) },
+                (_, Some(done_at)) => { ", " (at(done_at)) },
+                _ => {},
+            }
+        }
+        @if let Some(error) = &delivery.error { div.why { (error) } }
+    }
+}
+
+fn at(at: Timestamp) -> Markup {
+    html! { time datetime=(at) title=(at) { (at.strftime("%-d %b %Y, %H:%M:%S")) } }
+}
+
+#[cfg(test)]
+mod tests {
+    use trustrelay_authority::{Channel, Notice, NoticeFacts, NoticeKind};
+
+    use super::*;
+
+    fn told(deliveries: usize) -> ToldNotice {
+        let now: Timestamp = "2026-04-07T00:00:00Z".parse().expect("a time");
+        let delivery = DeliveryRecord {
+            delivery_id: Uuid::nil(),
+            channel: Channel::Webhook,
+            webhook_id: Some(Uuid::nil()),
+            is_shared: false,
+            target: format!("https://{}", "a".repeat(253)),
+            attempts: 3,
+            next_at: now,
+            state: DeliveryState::Pending,
+            error: Some("\"".repeat(200)),
+            done_at: None,
+        };
+        let facts = NoticeFacts { pat_name: Some("\"".repeat(100)), ..NoticeFacts::default() };
+        let notice = Notice {
+            notice_id: Uuid::nil(),
+            user_id: Uuid::nil(),
+            pat_id: None,
+            kind: NoticeKind::Expiring7d,
+            created_at: now,
+            facts,
+        };
+        ToldNotice { notice, email: "ada@example.org".into(), deliveries: vec![delivery; deliveries] }
+    }
+
+    #[test]
+    fn a_page_of_the_longest_notices_stays_below_a_hundred_kibibytes() {
+        let longest = vec![told(11); 25];
+        let shown = fitting(&longest);
+        assert_eq!(shown, 4, "4 × 11 is the first number that is 35 or more");
+        let size = log(&longest[..shown], None, Some(Uuid::nil())).into_string().len();
+        assert!((40_000..95_000).contains(&size), "{size}");
+        assert_eq!(fitting(&vec![told(0); 25]), 25, "what went nowhere is short");
+        assert_eq!(fitting(&[]), 0);
+        let size = log(&vec![told(1); 25], None, None).into_string().len();
+        assert!(size < 95_000, "{size}");
+    }
+
+    #[test]
+    fn each_way_says_how_it_stands() {
+        let mut delivery = told(1).deliveries.remove(0);
+        delivery.target = "<b>".into();
+        delivery.error = Some("<i>".into());
+        let pending = way(&delivery).into_string();
+        assert!(pending.contains("under way") && pending.contains("3 tries, the next at"), "{pending}");
+        assert!(!pending.contains("<b>") && !pending.contains("<i>"), "{pending}");
+        (delivery.state, delivery.attempts, delivery.done_at, delivery.error) =
+            (DeliveryState::Done, 1, Some(delivery.next_at), None);
+        let done = way(&delivery).into_string();
+        assert!(done.contains("arrived") && done.contains("1 try, <time"), "{done}");
+        assert!(!done.contains("why"), "{done}");
+        (delivery.state, delivery.attempts) = (DeliveryState::Failed, 0);
+        let failed = way(&delivery).into_string();
+        assert!(failed.contains("given up") && failed.contains("not tried yet"), "{failed}");
+    }
+}
