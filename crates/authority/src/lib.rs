@@ -68,7 +68,7 @@ pub use notices::{
     AddedWebhook, Channel, CheckedUrl, Claim, Courier, DUE_SOON_DAYS, Delivery, DeliveryRecord,
     DeliveryState, Expiring, MAX_NOTICES_LISTED, MAX_WEBHOOKS, NewNotice, Nobody, Notice, NoticeFacts,
     NoticeKind, NoticeStore, Outcome, Outgoing, Target, TestedWebhook, To, ToldNotice, Undelivered,
-    WebhookRecord, WebhookSecret, Whose, once_for_end,
+    WebhookRecord, WebhookSecret, Whose, is_due_soon, once_for_end,
 };
 pub use record::{
     Call, Change, DayCalls, KeptActivity, LogEntry, PatRecord, RetiredSecret, RevokedPat, SessionRecord,

@@ -4,6 +4,7 @@ use trustrelay_token::{Principal, Scope};
 
 use crate::authority::Authority;
 use crate::error::AuthorityError;
+use crate::notices::is_due_soon;
 use crate::record::PatRecord;
 use crate::revoke::PatRef;
 
@@ -15,6 +16,15 @@ impl Authority {
         }
         let pats = self.store.active_pats(by.user_id, self.clock.now()).await?;
         Ok(pats.into_iter().map(|pat| self.with_latest_use(pat)).collect())
+    }
+
+    /// Those of the caller's active tokens that are due soon, the soonest first.
+    pub async fn list_due_soon(&self, by: &Principal) -> Result<Vec<PatRecord>, AuthorityError> {
+        let mut pats = self.list(by).await?;
+        let now = self.clock.now();
+        pats.retain(|pat| is_due_soon(pat.expires_at, now));
+        pats.sort_by_key(|pat| pat.expires_at);
+        Ok(pats)
     }
 
     /// The active tokens of an account, by its e-mail address: what the operator at the machine may see.

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use http::StatusCode;
 use jiff::Timestamp;
 use metrics::{Counter, counter, describe_counter, describe_gauge};
+use parking_lot::Mutex;
 use trustrelay_authority::{AuthorityError, By, Issued, NewPat, OffLimits, PatRef, Revoked, SessionSecret};
 use trustrelay_guard::Refusal;
 use trustrelay_token::Denied;
@@ -20,6 +22,9 @@ const OFF_LIMITS: &str = "trustrelay_off_limits_total";
 const LOGINS: &str = "trustrelay_logins_total";
 const ISSUED: &str = "trustrelay_tokens_issued_total";
 const REVOKED: &str = "trustrelay_tokens_revoked_total";
+
+/// From one count of the tokens that are due soon to the next: the store goes through all that are active.
+const BETWEEN_COUNTS: Duration = Duration::from_secs(60);
 
 /// The statuses that are told apart; all others are `other`.
 const STATUSES: [u16; 20] =
@@ -69,6 +74,8 @@ pub(crate) struct Numbers {
     login_failed: Counter,
     issued: Counter,
     revoked: Counter,
+    /// When the tokens were counted that are due soon, since boot.
+    due_soon_counted: Mutex<Option<Duration>>,
 }
 
 impl Numbers {
@@ -84,6 +91,10 @@ impl Numbers {
             "Revocations answered over HTTP; the tokens that went with them not counted"
         );
         describe_gauge!("trustrelay_index_entries", "Tokens that are verified from memory");
+        describe_gauge!(
+            "trustrelay_tokens_expiring",
+            "Active tokens that expire within so many days, counted once a minute at most"
+        );
         describe_gauge!("trustrelay_lease_held", "1 while tokens are verified from memory");
         let verified = |outcome: &'static str| counter!(VERIFICATIONS, "outcome" => outcome);
         let off = |limit: &'static str| counter!(OFF_LIMITS, "limit" => limit);
@@ -112,7 +123,18 @@ impl Numbers {
             login_failed: login("failed"),
             issued: counter!(ISSUED),
             revoked: counter!(REVOKED),
+            due_soon_counted: Mutex::new(None),
         }
+    }
+
+    /// Whether it is time to count again what is due soon. Whoever is told so does it; others go on meanwhile.
+    pub(crate) fn may_count_due_soon(&self, now: Duration) -> bool {
+        let mut counted = self.due_soon_counted.lock();
+        let is_time = counted.is_none_or(|at| now.saturating_sub(at) >= BETWEEN_COUNTS);
+        if is_time {
+            *counted = Some(now);
+        }
+        is_time
     }
 
     /// The numbers of the route that matched, if one did.

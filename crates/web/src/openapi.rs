@@ -145,10 +145,11 @@ fn paths() -> Value {
             "whoAmI", "Who am I, and with what credential?", BOTH, ("200", value("The caller", reference("WhoAmI"))), &[],
         ) },
         "/api/user/personal-access-tokens": {
-            "get": operation(
-                "listTokens", "The caller's active tokens, newest first (a token needs the scope `tokens`)", BOTH,
-                ("200", value("The tokens", json!({ "type": "array", "items": reference("Token") }))), &[FORBIDDEN],
-            ),
+            "get": notices::due_soon(operation(
+                "listTokens", "The caller's active tokens, newest first, or those that are due soon (a token needs the scope `tokens`)", BOTH,
+                ("200", value("The tokens", json!({ "type": "array", "items": reference("Token") }))),
+                &[("400", "The query has something else, or `due` another value"), FORBIDDEN],
+            )),
             "post": with_body(operation(
                 "createToken", "Make a token: its secret is in this answer and nowhere else (a token needs the scope `tokens`)", BOTH,
                 ("201", value("The token, with its secret", reference("CreatedToken"))),

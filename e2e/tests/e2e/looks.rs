@@ -47,7 +47,7 @@ async fn visit(page: &Page, server: &Server, look: impl AsyncFn(&str) -> Result<
     page.click("main button").await?;
     page.see(".tokens").await?;
     look("the list").await?;
-    page.click(".tokens tr:last-child a.name").await?;
+    page.click(".tokens tr:first-child a.name").await?;
     page.see(".chart").await?;
     page.click(".numbers summary").await?;
     look("a token and its calls").await?;

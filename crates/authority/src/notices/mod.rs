@@ -27,7 +27,7 @@ pub use record::{
     Channel, Claim, Delivery, DeliveryRecord, DeliveryState, Expiring, NewNotice, Notice, NoticeFacts,
     NoticeKind, Outcome, Target, ToldNotice, WebhookRecord, once_for_end,
 };
-pub use sweep::DUE_SOON_DAYS;
+pub use sweep::{DUE_SOON_DAYS, is_due_soon};
 pub use webhooks::{AddedWebhook, MAX_WEBHOOKS, TestedWebhook, Whose};
 
 /// Keeps notices, deliveries and webhooks. As in [`Store`](crate::Store), each method is one transaction, and what takes an

@@ -24,6 +24,11 @@ const KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
 /// How many are forgotten at a time.
 const FORGET: u64 = 1000;
 
+/// Whether what expires then is due soon.
+pub fn is_due_soon(expires_at: Timestamp, now: Timestamp) -> bool {
+    expires_at.duration_since(now) <= days(DUE_SOON_DAYS)
+}
+
 fn days(days: i64) -> SignedDuration {
     SignedDuration::from_hours(days * 24)
 }
@@ -68,6 +73,14 @@ impl Authority {
         }
         while self.store.forget_notices(now - KEPT, FORGET).await? == FORGET {}
         Ok(made)
+    }
+
+    /// How many active tokens, of all accounts, expire within so many days: for each number of days by which notices are sent.
+    pub async fn count_due_soon(&self) -> Result<Vec<(i64, u64)>, AuthorityError> {
+        let now = self.clock.now();
+        let within = ENDS.map(|(_, _, until)| until);
+        let counts = self.store.pats_by_end(now, &within.map(|left| now + days(left))).await?;
+        Ok(within.into_iter().zip(counts).collect())
     }
 
     /// Keeps notices, and has them sent.

@@ -55,6 +55,15 @@ pub(super) fn tried_webhook() -> Value {
     )
 }
 
+/// The list of tokens, with what it may be asked for.
+pub(super) fn due_soon(mut operation: Value) -> Value {
+    operation["parameters"] = json!([{
+        "name": "due", "in": "query", "schema": { "type": "string", "enum": ["soon"] },
+        "description": "`soon`: only tokens that expire within 30 days, the soonest first",
+    }]);
+    operation
+}
+
 pub(super) fn webhook_id() -> Value {
     json!([{ "name": "webhook_id", "in": "path", "required": true, "schema": { "type": "string" }, "description": "The webhook's id" }])
 }

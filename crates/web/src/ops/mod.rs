@@ -41,21 +41,34 @@ pub(crate) async fn metrics(State(state): State<AppState>) -> Response {
     metrics::gauge!("trustrelay_index_entries").set(state.authority.indexed() as f64);
     metrics::gauge!("trustrelay_lease_held").set(if state.authority.holds_lease() { 1.0 } else { 0.0 });
     state.authority.publish_numbers();
-    count_nodes(&state).await;
+    tokio::join!(count_nodes(&state), count_due_soon(&state));
     let text = state.config.metrics.as_ref().map(|metrics| metrics.render()).unwrap_or_default();
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 
-/// How long the numbers of the nodes may hold the others up.
-const NODES_PATIENCE: Duration = Duration::from_secs(1);
+/// How long the numbers that the store has may hold the others up.
+const STORE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The nodes and the log, as the store has them; left as they were if it does not answer.
 async fn count_nodes(state: &AppState) {
-    let Ok(Ok(found)) = tokio::time::timeout(NODES_PATIENCE, state.authority.all_nodes()).await else {
+    let Ok(Ok(found)) = tokio::time::timeout(STORE_PATIENCE, state.authority.all_nodes()).await else {
         return;
     };
     let held = found.nodes.iter().filter(|node| node.lease_left.is_some()).count();
     metrics::gauge!("trustrelay_log_head").set(found.log_head as f64);
     metrics::gauge!("trustrelay_nodes", "lease" => "held").set(held as f64);
     metrics::gauge!("trustrelay_nodes", "lease" => "expired").set((found.nodes.len() - held) as f64);
+}
+
+/// The tokens by the days that they have left, of all accounts; left as they were if it is not time yet or the store does not answer.
+async fn count_due_soon(state: &AppState) {
+    if !state.numbers.may_count_due_soon(state.authority.clock().since_boot()) {
+        return;
+    }
+    let Ok(Ok(counts)) = tokio::time::timeout(STORE_PATIENCE, state.authority.count_due_soon()).await else {
+        return;
+    };
+    for (days, tokens) in counts {
+        metrics::gauge!("trustrelay_tokens_expiring", "within_days" => days.to_string()).set(tokens as f64);
+    }
 }

@@ -6,7 +6,7 @@ use http::request::Parts;
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 use serde::Deserialize;
-use trustrelay_authority::{By, Expiry, Issued, NewPat, PatRecord};
+use trustrelay_authority::{By, DUE_SOON_DAYS, Expiry, Issued, NewPat, PatRecord, is_due_soon};
 use trustrelay_token::ScopeSet;
 
 use crate::credential::host_of;
@@ -19,8 +19,7 @@ use crate::pages::time::{ago, day, days_left};
 use crate::pages::{Person, failed};
 use crate::state::AppState;
 
-/// From how many days before its expiry a token is marked.
-const SOON: i64 = 30;
+/// From how many days before its expiry a token that is due soon is marked as urgent.
 const VERY_SOON: i64 = 7;
 
 const MCP_SCOPES: [(&str, &str); 2] =
@@ -121,12 +120,13 @@ async fn render(
     panel: Option<Markup>,
     done: Option<&str>,
 ) -> Response {
-    let pats = match state.authority.list(by).await {
+    let mut pats = match state.authority.list(by).await {
         Ok(pats) => pats,
         Err(error) => return failed(error.into()),
     };
     let upstreams: Vec<String> = state.relay.upstreams().into_iter().map(|upstream| upstream.name).collect();
     let now = state.authority.clock().now();
+    let due = soonest_first(&mut pats, now);
     layout::settings(
         "Developer",
         by,
@@ -143,6 +143,7 @@ async fn render(
             // What was refused is seen before a long list.
             @if problem.is_some() { (form(filled, &upstreams, problem, now)) }
             @if let Some(panel) = panel { (panel) }
+            (banner(&pats[..due]))
             (list(&pats, now))
             @if problem.is_none() { (form(filled, &upstreams, problem, now)) }
             (advice())
@@ -197,7 +198,28 @@ pub(crate) fn badge(expires_at: Timestamp, now: Timestamp) -> Markup {
     };
     html! {
         @if left <= VERY_SOON { " " span.badge.danger { (text) } }
-        @else if left <= SOON { " " span.badge.warn { (text) } }
+        @else if is_due_soon(expires_at, now) { " " span.badge.warn { (text) } }
+    }
+}
+
+/// Puts the tokens that are due soon before the others, the soonest first; how many those are.
+fn soonest_first(pats: &mut [PatRecord], now: Timestamp) -> usize {
+    let is_due = |pat: &PatRecord| is_due_soon(pat.expires_at, now);
+    pats.sort_by_key(|pat| if is_due(pat) { (false, pat.expires_at) } else { (true, Timestamp::MIN) });
+    pats.partition_point(is_due)
+}
+
+/// Counts what is due soon, if anything is. `due`: the soonest first.
+fn banner(due: &[PatRecord]) -> Markup {
+    html! {
+        @if let Some(first) = due.first() {
+            p.due {
+                @if due.len() == 1 { strong { "1 token expires" } } @else { strong { (due.len()) " tokens expire" } }
+                " within " (DUE_SOON_DAYS) " days"
+                @if due.len() > 1 { ", the first" } " on " (day(first.expires_at)) ". "
+                "What uses them stops then, unless you rotate or replace them before."
+            }
+        }
     }
 }
 
@@ -337,6 +359,28 @@ mod tests {
         assert!(
             page.contains("6 days left") && page.contains("20 days left") && !page.contains("200 days left")
         );
+    }
+
+    #[test]
+    fn what_is_due_soon_comes_first_and_is_counted() {
+        let now: Timestamp = "2026-04-07T00:00:00Z".parse().expect("a time");
+        let mut pats = [
+            pat("new", 200, now),
+            pat("in-20", 20, now),
+            pat("in-31", 31, now),
+            pat("in-30", 30, now),
+            pat("in-6", 6, now),
+        ];
+        let due = soonest_first(&mut pats, now);
+        let names: Vec<_> = pats.iter().map(|pat| pat.name.as_str()).collect();
+        assert_eq!(names, ["in-6", "in-20", "in-30", "new", "in-31"], "the others stay as they were");
+        let says = banner(&pats[..due]).into_string();
+        assert!(says.contains("3 tokens expire</strong> within 30 days, the first on"), "{says}");
+        assert!(says.contains("13 Apr 2026"), "{says}");
+        let says = banner(&pats[..1]).into_string();
+        assert!(says.contains("1 token expires</strong> within 30 days on"), "{says}");
+        assert_eq!(banner(&[]).into_string(), "");
+        assert!(badge(pats[4].expires_at, now).into_string().is_empty(), "only what is counted is marked");
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! `/healthz`, `/readyz`, `/metrics`
 
+use std::time::Duration;
+
 use http::StatusCode;
 use serde_json::json;
+use trustrelay_authority::{Expiry, NewPat};
 
 use crate::mcp::initialize;
-use crate::support::{ADA, DAY, PASSWORD, Setting, World, path_of, recorder};
+use crate::support::{ADA, DAY, EVE, PASSWORD, Setting, World, path_of, recorder};
 
 #[tokio::test]
 async fn it_is_alive_and_ready() {
@@ -95,6 +98,9 @@ async fn what_happened_is_counted() {
     trustrelay_logins_total{outcome="wrong"} 6
     "#);
     insta::assert_snapshot!(lines(&world, "trustrelay_tokens_").await, @r#"
+    trustrelay_tokens_expiring{within_days="1"} 0
+    trustrelay_tokens_expiring{within_days="30"} 0
+    trustrelay_tokens_expiring{within_days="7"} 0
     trustrelay_tokens_issued_total 2
     trustrelay_tokens_revoked_total 1
     "#);
@@ -114,6 +120,36 @@ async fn what_happened_is_counted() {
     trustrelay_http_requests_total{route="/settings/developer",status="200"} 1
     "#);
     insta::assert_snapshot!(lines(&world, "trustrelay_lease_held").await, @"trustrelay_lease_held 1");
+}
+
+#[tokio::test]
+async fn tokens_that_are_due_soon_are_counted_once_a_minute() {
+    let (recorder, handle) = recorder();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let world = World::with(Setting { metrics: Some(handle), ..Setting::default() }).await;
+    let made = async |email: &str, days: i64| {
+        let expiry = Expiry::Days(days);
+        let new = NewPat { name: "n".into(), scope: "mcp".into(), expiry, ..NewPat::default() };
+        world.authority.issue_for(email, new).await.expect("issued");
+    };
+    for (email, days) in [(ADA, 1), (ADA, 5), (EVE, 20), (EVE, 100)] {
+        made(email, days).await;
+    }
+    let first = lines(&world, "trustrelay_tokens_expiring").await;
+    insta::assert_snapshot!(first, @r#"
+    trustrelay_tokens_expiring{within_days="1"} 1
+    trustrelay_tokens_expiring{within_days="30"} 3
+    trustrelay_tokens_expiring{within_days="7"} 2
+    "#);
+    made(EVE, 2).await;
+    world.clock.advance(Duration::from_secs(59));
+    assert_eq!(lines(&world, "trustrelay_tokens_expiring").await, first, "not yet");
+    world.clock.advance(Duration::from_secs(1));
+    insta::assert_snapshot!(lines(&world, "trustrelay_tokens_expiring").await, @r#"
+    trustrelay_tokens_expiring{within_days="1"} 1
+    trustrelay_tokens_expiring{within_days="30"} 4
+    trustrelay_tokens_expiring{within_days="7"} 3
+    "#);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use crate::support::{EVE, World};
+use crate::support::{DAY, EVE, World};
 
 /// What looks like a token in a page.
 fn tokens_in(text: &str) -> Vec<&str> {
@@ -88,4 +88,20 @@ async fn another_s_token_is_not_there() {
         assert_eq!(answer.status, StatusCode::NOT_FOUND);
     }
     assert_eq!(world.get("/api/user").bearer(&hers).send().await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn what_is_due_soon_comes_first_and_is_counted_above_the_list() {
+    let world = World::new().await;
+    let old = world.token("mcp").await;
+    world.clock.advance(DAY * 340);
+    let session = world.browser().await;
+    world.token("mcp").await;
+    let page = world.get("/settings/developer").session(&session).send().await;
+    assert!(page.text.contains("<strong>1 token expires</strong> within 30 days on"), "{page}");
+    let first = page.text.find("/revoke\"").expect("a list");
+    assert!(page.text[..first].contains(&old.record.pat_id.to_string()), "{page}");
+    world.clock.advance(DAY * 26);
+    let page = world.get("/settings/developer").session(&world.browser().await).send().await;
+    assert!(!page.text.contains("within 30 days"), "what has ended is not due: {page}");
 }

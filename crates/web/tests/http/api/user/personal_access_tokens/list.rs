@@ -22,6 +22,45 @@ fn names(value: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
+async fn what_is_due_soon_is_listed_soonest_first_and_nothing_else() {
+    let world = World::new().await;
+    let session = world.browser().await;
+    let due = format!("{TOKENS}?due=soon");
+    assert_eq!(world.get(&due).session(&session).send().await.json(), json!({ "value": [] }));
+    for (name, days) in [("later", 100), ("second", 20), ("ended", 1), ("first", 3), ("third", 31)] {
+        named(&world, name, days).await;
+    }
+    world.clock.advance(DAY);
+    let (session, token) = (world.browser().await, world.token("tokens api:read").await);
+    let answers =
+        [world.get(&due).session(&session).send().await, world.get(&due).bearer(&token).send().await];
+    for answer in answers {
+        assert_eq!(names(&answer.value()), ["first", "second", "third"], "{answer}");
+    }
+    let all = world.get(TOKENS).session(&session).send().await;
+    assert_eq!(names(&all.value()), ["ci-pipeline", "third", "first", "second", "later"]);
+    let others = world.get(&due).session(&world.browser_of(EVE).await).send().await;
+    assert_eq!(others.value(), json!([]));
+}
+
+#[tokio::test]
+async fn another_question_than_what_is_due_soon_is_refused_with_what_may_be_asked() {
+    let world = World::new().await;
+    let session = world.browser().await;
+    for (query, says) in [
+        ("due=later", "`due` must be `soon`"),
+        ("due=", "`due` must be `soon`"),
+        ("due=Soon", "`due` must be `soon`"),
+        ("soon=true", "expected `due`"),
+        ("due=soon&due=soon", "due"),
+    ] {
+        let answer = world.get(&format!("{TOKENS}?{query}")).session(&session).send().await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{query}: {answer}");
+        assert!(answer.text.contains(says), "{query}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_browser_without_tokens_sees_none() {
     let world = World::new().await;
     let session = world.browser().await;
