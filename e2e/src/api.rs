@@ -58,6 +58,23 @@ impl Api {
         Self { base: base.clone(), client: self.client.clone(), cookie: self.cookie.clone() }
     }
 
+    /// The session's secret: what a browser has in its cookie.
+    pub fn session(&self) -> Result<&str> {
+        self.cookie.to_str()?.strip_prefix("session=").context("another cookie")
+    }
+
+    /// Whether the session still stands.
+    pub async fn is_signed_in(&self) -> Result<bool> {
+        let request = self.client.get(self.base.join("/api/user")?).header(COOKIE, &self.cookie);
+        Ok(request.send().await?.status().is_success())
+    }
+
+    /// Posts something; answers the value that comes back.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Value> {
+        let request = self.client.post(self.base.join(path)?).header(COOKIE, &self.cookie).json(body);
+        value(request.send().await?).await
+    }
+
     /// The ids of the active tokens.
     pub async fn ids(&self) -> Result<Vec<String>> {
         let request = self.client.get(self.base.join(TOKENS)?).header(COOKIE, &self.cookie);

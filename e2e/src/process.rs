@@ -1,6 +1,7 @@
 //! Programs that end with the test that started them.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -89,8 +90,17 @@ pub async fn output(name: &str, command: &mut Command) -> Result<String> {
 
 /// Runs a program to its end, however that is.
 pub async fn raw_output(name: &str, command: &mut Command) -> Result<std::process::Output> {
+    raw_output_within(PATIENCE * 2, name, command).await
+}
+
+/// The same, for a program that may take so long.
+pub async fn raw_output_within(
+    limit: Duration,
+    name: &str,
+    command: &mut Command,
+) -> Result<std::process::Output> {
     let running = command.kill_on_drop(true).stdin(Stdio::null()).output();
-    let ended = tokio::time::timeout(PATIENCE * 2, running).await;
+    let ended = tokio::time::timeout(limit, running).await;
     ended.with_context(|| format!("{name} does not end"))?.with_context(|| format!("{name} does not start"))
 }
 

@@ -25,6 +25,11 @@ pub fn python() -> Result<PathBuf> {
     present(root().join("target/e2e/venv/bin/python"), "the Python packages")
 }
 
+/// Schemathesis, which came with the Python packages.
+pub fn schemathesis() -> Result<PathBuf> {
+    present(root().join("target/e2e/venv/bin/schemathesis"), "Schemathesis")
+}
+
 /// ChromeDriver; it finds Chromium itself.
 pub fn chromedriver() -> Result<PathBuf> {
     on_path("chromedriver", "ChromeDriver")

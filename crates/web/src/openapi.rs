@@ -345,8 +345,8 @@ fn schemas() -> Value {
             })),
         })),
         "CreateToken": object(&["pat_name", "pat_scope"], json!({
-            "pat_name": { "type": "string", "minLength": 1, "maxLength": 100, "description": "What will use the token" },
-            "pat_scope": { "type": "string", "description": "Space-separated: mcp, mcp:read, mcp:<upstream>, mcp:<upstream>/<tool>, api, api:read, tokens, rotate" },
+            "pat_name": { "type": "string", "minLength": 1, "maxLength": 100, "description": "What will use the token", "examples": ["ci-pipeline"] },
+            "pat_scope": { "type": "string", "description": "Space-separated: mcp, mcp:read, mcp:<upstream>, mcp:<upstream>/<tool>, api, api:read, tokens, rotate", "minLength": 1, "examples": ["mcp:github api:read"] },
             "expires_in_days": { "type": ["integer", "null"], "minimum": 1, "maximum": 365, "description": "365 if left out" },
             "expires_at": { "anyOf": [reference("Time"), { "type": "null" }], "description": "Instead of expires_in_days" },
             "allowed_networks": {

@@ -6,5 +6,6 @@
 mod clients;
 mod inspector;
 mod looks;
+mod openapi;
 mod pages;
 mod snippets;

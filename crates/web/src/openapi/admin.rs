@@ -128,7 +128,7 @@ pub(super) fn schemas() -> Value {
             "is_admin": { "type": "boolean" },
             "upstreams": { "type": ["array", "null"], "items": { "type": "string", "pattern": "^[a-z0-9-]{1,32}$" }, "maxItems": 100, "description": "null: all" },
         } },
-        "InviteUser": object(&["email"], json!({ "email": { "type": "string" }, "is_admin": { "type": "boolean", "description": "false if left out" } })),
+        "InviteUser": object(&["email"], json!({ "email": { "type": "string", "minLength": 3, "examples": ["grace@example.org"] }, "is_admin": { "type": "boolean", "description": "false if left out" } })),
         "Invite": object(INVITE, invite()),
         "NewInvite": new_invite(),
     })

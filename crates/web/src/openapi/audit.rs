@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{object, reference};
 
-/// The parameters that the audit log is asked with.
+/// The parameters that the audit log is asked with. An empty one is as good as none, as the pages' forms send it.
 fn query(names: &[&str]) -> Value {
     let parameter = |name: &&str| {
         let (description, schema) = match *name {
@@ -28,7 +28,7 @@ fn query(names: &[&str]) -> Value {
             ),
             _ => ("The `next` of the page before", json!({ "type": "string" })),
         };
-        json!({ "name": name, "in": "query", "description": description, "schema": schema })
+        json!({ "name": name, "in": "query", "allowEmptyValue": true, "description": description, "schema": schema })
     };
     names.iter().map(parameter).collect()
 }

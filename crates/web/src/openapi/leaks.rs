@@ -27,7 +27,7 @@ pub(super) fn revoke() -> Value {
             response["content"]["application/json"]["schema"] = reference("OAuthError");
         }
     }
-    let token = json!({ "type": "string", "description": "The token" });
+    let token = json!({ "type": "string", "minLength": 1, "description": "The token" });
     let hint = json!({ "type": "string", "description": "Ignored: there is one type of token" });
     let schema = json!({ "type": "object", "required": ["token"], "properties": { "token": token, "token_type_hint": hint } });
     operation["requestBody"] =
