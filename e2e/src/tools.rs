@@ -30,6 +30,11 @@ pub fn schemathesis() -> Result<PathBuf> {
     present(root().join("target/e2e/venv/bin/schemathesis"), "Schemathesis")
 }
 
+/// The script of axe-core, which came with the npm packages.
+pub fn axe() -> Result<PathBuf> {
+    present(node_modules()?.join("axe-core/axe.min.js"), "axe-core")
+}
+
 /// ChromeDriver; it finds Chromium itself.
 pub fn chromedriver() -> Result<PathBuf> {
     on_path("chromedriver", "ChromeDriver")

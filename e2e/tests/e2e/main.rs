@@ -3,6 +3,7 @@
 // A test may fail.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
+mod accessible;
 mod clients;
 mod inspector;
 mod looks;

@@ -189,7 +189,7 @@ fn open(invites: &[InviteRecord]) -> Markup {
                         td.when data-label="Until" { (day(invite.expires_at)) }
                         td.act {
                             form method="post" action={ "/admin/invites/" (invite.invite_id) "/withdraw" } {
-                                button.quiet type="submit" aria-label={ "Take the invitation of " (invite.email) " back" } { "Take back" }
+                                button.quiet type="submit" aria-label={ "Take back the invitation of " (invite.email) } { "Take back" }
                             }
                         }
                     } } }
