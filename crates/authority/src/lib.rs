@@ -45,6 +45,7 @@ pub use accounts::{MIN_PASSWORD_CHARS, NewAccount};
 pub use activity::{ACTIVITY_DAYS, Activity, ToolDay};
 pub use admin::{
     AdminStore, BadCursor, Cursor, INVITE_DAYS, InviteRecord, Invited, Key, MAX_INVITES, MAX_PAGE,
+    MAX_PATS_COUNTED, MAX_PATS_PAGE, PatFilter, PatOwner, PatPage, PatState, PatsFound, PatsRevoked,
     PersonChange, Place, UserChange, UserFilter, UserPage,
 };
 pub use audit::{

@@ -3,7 +3,9 @@
 //! A page begins behind the last row of the one before (keyset pagination), so that the thousandth costs what the first does.
 
 use jiff::Timestamp;
-use trustrelay_authority::{Cursor, Key, UserFilter, UserPage, UserRecord};
+use trustrelay_authority::{
+    Cursor, Key, PatFilter, PatOwner, PatPage, PatRecord, PatState, UserFilter, UserPage, UserRecord,
+};
 use uuid::Uuid;
 
 /// A value in a statement.
@@ -102,4 +104,135 @@ pub(crate) fn user_page(mut users: Vec<(UserRecord, u64)>, limit: u64) -> UserPa
     let next =
         last.map(|(user, _)| Cursor { key: Key::Micros(user.created_at.as_microsecond()), id: user.user_id });
     UserPage { users, next }
+}
+
+/// The text behind all that begin with `prefix`, in the order of their bytes; `None` if there is none.
+fn behind(prefix: &str) -> Option<String> {
+    let mut letters: Vec<char> = prefix.chars().collect();
+    while let Some(last) = letters.pop() {
+        // `U+D800` to `U+DFFF` are no characters: a range of them passes over those.
+        if let Some(next) = (last..=char::MAX).nth(1) {
+            letters.push(next);
+            return Some(letters.into_iter().collect());
+        }
+    }
+    None
+}
+
+/// Adds that `text`, which an index has in the order of its bytes, begins with `prefix`.
+fn begins(conditions: &mut Conditions, text: &str, prefix: &str) {
+    let prefix = prefix.to_ascii_lowercase();
+    if let Some(end) = behind(&prefix) {
+        let end = conditions.value(Given::Text(end));
+        conditions.also(format!("{text} < {end}"));
+    }
+    let begin = conditions.value(Given::Text(prefix));
+    conditions.also(format!("{text} >= {begin}"));
+}
+
+/// What a filter asks of a token `p`.
+fn fit(conditions: &mut Conditions, filter: &PatFilter, now: Timestamp) {
+    // PostgreSQL compares by the language of the database, if it is not told otherwise.
+    let (email, name) = if conditions.mark == '?' {
+        ("o.email", "lower(p.name)")
+    } else {
+        ("o.email COLLATE \"C\"", "lower(p.name COLLATE \"C\")")
+    };
+    match &filter.owner {
+        None => {}
+        Some(PatOwner::Id(user_id)) => {
+            let user_id = conditions.value(Given::Id(*user_id));
+            conditions.also(format!("p.user_id = {user_id}"));
+        }
+        Some(PatOwner::Email(prefix)) => {
+            let outer = std::mem::take(&mut conditions.all);
+            begins(conditions, email, prefix);
+            let inner = conditions.take();
+            conditions.all = outer;
+            conditions.also(format!("p.user_id IN (SELECT o.user_id FROM users o WHERE {inner})"));
+        }
+    }
+    if let Some(prefix) = &filter.name {
+        begins(conditions, name, prefix);
+    }
+    match filter.state {
+        None => {}
+        Some(PatState::Revoked) => conditions.also("p.revoked_at IS NOT NULL".to_owned()),
+        Some(state) => {
+            let now = conditions.value(Given::Int(now.as_microsecond()));
+            let sign = if state == PatState::Active { ">" } else { "<=" };
+            conditions.also(format!("p.revoked_at IS NULL AND p.expires_at {sign} {now}"));
+        }
+    }
+    for (of, before) in [
+        ("p.expires_at", filter.expires_before),
+        ("coalesce(p.last_used_at, p.created_at)", filter.unused_since),
+    ] {
+        if let Some(before) = before {
+            let before = conditions.value(Given::Int(before.as_microsecond()));
+            conditions.also(format!("{of} < {before}"));
+        }
+    }
+}
+
+/// The tokens of a page and one more, each with its owner's address behind `columns`.
+pub(crate) fn pats(
+    mark: char,
+    columns: &str,
+    filter: &PatFilter,
+    after: Option<&Cursor>,
+    limit: u64,
+    now: Timestamp,
+) -> (String, Vec<Given>) {
+    let mut conditions = Conditions::new(mark);
+    match after {
+        None => {}
+        Some(Cursor { key: Key::Micros(micros), id }) => {
+            let (key, id) = (conditions.value(Given::Int(*micros)), conditions.value(Given::Id(*id)));
+            conditions.also(format!("(p.created_at, p.pat_id) < ({key}, {id})"));
+        }
+        Some(_) => conditions.also("FALSE".to_owned()),
+    }
+    fit(&mut conditions, filter, now);
+    let limit = conditions.value(Given::Int(with_one_more(limit)));
+    let fits = conditions.take();
+    let sql = format!(
+        "SELECT {columns}, (SELECT u.email FROM users u WHERE u.user_id = p.user_id) \
+         FROM pats p WHERE {fits} ORDER BY p.created_at DESC, p.pat_id DESC LIMIT {limit}"
+    );
+    (sql, conditions.into_values())
+}
+
+/// How many tokens a filter fits, up to `most`.
+pub(crate) fn pats_counted(
+    mark: char,
+    filter: &PatFilter,
+    most: u64,
+    now: Timestamp,
+) -> (String, Vec<Given>) {
+    let mut conditions = Conditions::new(mark);
+    fit(&mut conditions, filter, now);
+    let most = conditions.value(Given::Int(i64::try_from(most).unwrap_or(i64::MAX)));
+    let fits = conditions.take();
+    let sql = format!("SELECT COUNT(*) FROM (SELECT 1 FROM pats p WHERE {fits} LIMIT {most}) AS found");
+    (sql, conditions.into_values())
+}
+
+/// Whether a filter asks for what no database keeps: text with this character. To ask PostgreSQL for it is an error.
+pub(crate) fn fits_nothing(filter: &PatFilter) -> bool {
+    let email = match &filter.owner {
+        Some(PatOwner::Email(prefix)) => Some(prefix),
+        _ => None,
+    };
+    [email, filter.name.as_ref()].into_iter().flatten().any(|text| text.contains('\0'))
+}
+
+pub(crate) fn pat_page(mut pats: Vec<(PatRecord, String)>, limit: u64) -> PatPage {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = pats.len() > limit;
+    pats.truncate(limit);
+    let last = pats.last().filter(|_| more);
+    let next =
+        last.map(|(pat, _)| Cursor { key: Key::Micros(pat.created_at.as_microsecond()), id: pat.pat_id });
+    PatPage { pats, next }
 }

@@ -9,9 +9,12 @@ use http::StatusCode;
 use jiff::Timestamp;
 use metrics::{Counter, counter, describe_counter, describe_gauge};
 use parking_lot::Mutex;
-use trustrelay_authority::{AuthorityError, By, Issued, NewPat, OffLimits, PatRef, Revoked, SessionSecret};
+use trustrelay_authority::{
+    AuthorityError, By, Issued, NewPat, OffLimits, PatFilter, PatRef, PatsRevoked, Revoked, SessionSecret,
+};
 use trustrelay_guard::Refusal;
 use trustrelay_token::Denied;
+use uuid::Uuid;
 
 use crate::routes::{Door, routes};
 use crate::state::AppState;
@@ -194,6 +197,23 @@ impl AppState {
     pub(crate) async fn revoke(&self, by: &By, which: PatRef) -> Result<Revoked, AuthorityError> {
         let revoked = self.authority.revoke(by, which).await?;
         self.numbers.revoked.increment(1);
+        Ok(revoked)
+    }
+
+    pub(crate) async fn admin_revoke(&self, by: &By, pat_id: Uuid) -> Result<Revoked, AuthorityError> {
+        let revoked = self.authority.admin_revoke(by, pat_id).await?;
+        self.numbers.revoked.increment(1);
+        Ok(revoked)
+    }
+
+    pub(crate) async fn admin_revoke_matching(
+        &self,
+        by: &By,
+        filter: &PatFilter,
+        expected: u64,
+    ) -> Result<PatsRevoked, AuthorityError> {
+        let revoked = self.authority.admin_revoke_matching(by, filter, expected).await?;
+        self.numbers.revoked.increment(revoked.revoked as u64);
         Ok(revoked)
     }
 }

@@ -397,6 +397,8 @@ fn schemas() -> Value {
 
 /// The document: OpenAPI 3.1 of the REST API.
 pub fn document() -> Value {
+    let own = schemas();
+    let of_administrators = admin::schemas(&own["Token"]);
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -410,7 +412,7 @@ pub fn document() -> Value {
         "servers": [{ "url": "/" }],
         "paths": with(paths(), admin::paths()),
         "components": {
-            "schemas": with(schemas(), admin::schemas()),
+            "schemas": with(own, of_administrators),
             "headers": {
                 "Challenge": {
                     "description": "RFC 6750 §3: which credential is asked for, and what was wrong with the one that came",

@@ -5,6 +5,7 @@
 
 mod cursor;
 mod invites;
+mod pats;
 mod people;
 mod store;
 
@@ -12,8 +13,12 @@ use trustrelay_token::{Principal, Scope};
 
 pub use cursor::{BadCursor, Cursor, Key};
 pub use invites::{INVITE_DAYS, Invited, MAX_INVITES};
+pub use pats::{MAX_PATS_COUNTED, MAX_PATS_PAGE, PatsFound, PatsRevoked};
 pub use people::{PersonChange, Place};
-pub use store::{AdminStore, InviteRecord, MAX_PAGE, UserChange, UserFilter, UserPage};
+pub use store::{
+    AdminStore, InviteRecord, MAX_PAGE, PatFilter, PatOwner, PatPage, PatState, UserChange, UserFilter,
+    UserPage,
+};
 
 use crate::authority::Authority;
 use crate::error::AuthorityError;

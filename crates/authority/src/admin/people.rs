@@ -34,12 +34,17 @@ pub struct Place {
 
 impl Place {
     pub(crate) fn read(&self) -> Result<(Option<Cursor>, u64), AuthorityError> {
+        self.read_up_to(MAX_PAGE)
+    }
+
+    /// The same, of a list whose pages have at most so many rows.
+    pub(crate) fn read_up_to(&self, most: u64) -> Result<(Option<Cursor>, u64), AuthorityError> {
         let invalid = |field, message: String| AuthorityError::Invalid { field, message };
         let after = self.after.as_deref().map(str::parse).transpose();
         let after = after.map_err(|error: crate::BadCursor| invalid("after", error.to_string()))?;
         match self.limit.unwrap_or(50) {
-            limit @ 1..=MAX_PAGE => Ok((after, limit)),
-            limit => Err(invalid("limit", format!("`limit` is {limit}; it must be from 1 to {MAX_PAGE}"))),
+            limit if (1..=most).contains(&limit) => Ok((after, limit)),
+            limit => Err(invalid("limit", format!("`limit` is {limit}; it must be from 1 to {most}"))),
         }
     }
 }

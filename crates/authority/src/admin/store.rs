@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::admin::Cursor;
 use crate::audit::AuditEntry;
-use crate::record::UserRecord;
+use crate::record::{PatRecord, UserRecord};
 use crate::store::StoreError;
 
 /// Most rows on one page of a list: at some 500 bytes each, 100 KB of JSON.
@@ -60,6 +60,50 @@ pub struct UserPage {
     pub next: Option<Cursor>,
 }
 
+/// Whose tokens are asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PatOwner {
+    /// This account's.
+    Id(Uuid),
+    /// Those of the accounts whose address, in lower case as it is kept, begins with this.
+    Email(String),
+}
+
+/// What has become of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PatState {
+    /// Neither expired nor revoked.
+    Active,
+    /// Expired, and not revoked.
+    Expired,
+    /// Revoked.
+    Revoked,
+}
+
+/// Which tokens are asked for. What is `None` is left open.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PatFilter {
+    /// Whose they are.
+    pub owner: Option<PatOwner>,
+    /// The name begins with this, ASCII letters in either case.
+    pub name: Option<String>,
+    /// What has become of them.
+    pub state: Option<PatState>,
+    /// They expire, or have expired, before this.
+    pub expires_before: Option<Timestamp>,
+    /// They were not used at this time or after it; one that never was counts from when it was made.
+    pub unused_since: Option<Timestamp>,
+}
+
+/// A page of tokens.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PatPage {
+    /// The tokens, newest first (by `created_at`, then id), each with its owner's address.
+    pub pats: Vec<(PatRecord, String)>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<Cursor>,
+}
+
 /// Keeps what administrators decide.
 #[async_trait]
 pub trait AdminStore: Send + Sync + 'static {
@@ -102,4 +146,14 @@ pub trait AdminStore: Send + Sync + 'static {
         limit: u64,
         now: Timestamp,
     ) -> Result<UserPage, StoreError>;
+    /// The tokens, whoever's they are, that a filter fits after a row, at most `limit`. What has expired is as of `now`.
+    async fn search_pats(
+        &self,
+        filter: &PatFilter,
+        after: Option<&Cursor>,
+        limit: u64,
+        now: Timestamp,
+    ) -> Result<PatPage, StoreError>;
+    /// How many tokens a filter fits; no more than `most` are counted.
+    async fn count_pats(&self, filter: &PatFilter, most: u64, now: Timestamp) -> Result<u64, StoreError>;
 }

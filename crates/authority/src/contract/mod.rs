@@ -13,6 +13,7 @@
 pub mod accounts;
 pub mod activity;
 pub mod admin;
+pub mod admin_pats;
 pub mod audit;
 pub mod audit_log;
 mod gate;
@@ -107,6 +108,12 @@ macro_rules! store_contract {
                 of_many_administrators_who_go_at_once_one_stays
                 people_are_listed_page_by_page
                 people_are_found_by_address_role_and_state
+            }
+            admin_pats {
+                everybody_s_tokens_are_listed_page_by_page
+                tokens_are_found_by_owner_and_by_how_the_name_begins
+                tokens_are_found_by_state_end_and_last_use
+                tokens_are_counted_up_to_a_bound
             }
             audit {
                 each_change_is_told_once
@@ -225,6 +232,7 @@ mod tests {
             include_str!("accounts.rs"),
             include_str!("activity.rs"),
             include_str!("admin.rs"),
+            include_str!("admin_pats.rs"),
             include_str!("audit.rs"),
             include_str!("audit_log.rs"),
             include_str!("tokens.rs"),

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 use trustrelay_authority::{
-    AdminStore, AuditEntry, Cursor, InviteRecord, StoreError, UserChange, UserFilter, UserPage, UserRecord,
+    AdminStore, AuditEntry, Cursor, InviteRecord, PatFilter, PatPage, StoreError, UserChange, UserFilter,
+    UserPage, UserRecord,
 };
 use uuid::Uuid;
 
@@ -15,10 +16,10 @@ use super::audit::Entry;
 use super::errors::Failure;
 use super::link::{Link, Links};
 use super::log;
-use super::rows::{self, USER, USER_COLUMNS, bytes, get, number, time};
+use super::rows::{self, PAT, PAT_COLUMNS, USER, USER_COLUMNS, bytes, get, number, time};
 use super::store::PostgresStore;
 use super::users::{NewRow, insertion};
-use crate::search::{Given, user_page, users};
+use crate::search::{Given, fits_nothing, pat_page, pats, pats_counted, user_page, users};
 
 const INVITE: &str = "invite_id, digest, email, is_admin, created_by, created_at, expires_at";
 
@@ -244,6 +245,31 @@ async fn search_users(
     Ok(link.keep(user_page(users, limit)))
 }
 
+async fn search_pats(
+    links: &Links,
+    filter: &PatFilter,
+    after: Option<&Cursor>,
+    limit: u64,
+    now: Timestamp,
+) -> Result<PatPage, Failure> {
+    let (sql, values) = pats('$', PAT, filter, after, limit, now);
+    let link = links.link().await?;
+    let select = link.prepare(&sql).await?;
+    let found = link.rows(&select, &given(&values)).await?;
+    let found = found.iter().map(|row| Ok((rows::pat(row)?, get(row, PAT_COLUMNS)?)));
+    let found = found.collect::<Result<_, Failure>>()?;
+    Ok(link.keep(pat_page(found, limit)))
+}
+
+async fn count_pats(links: &Links, filter: &PatFilter, most: u64, now: Timestamp) -> Result<u64, Failure> {
+    let (sql, values) = pats_counted('$', filter, most, now);
+    let link = links.link().await?;
+    let select = link.prepare(&sql).await?;
+    let found = link.row(&select, &given(&values)).await?;
+    let counted = number(&found.ok_or_else(|| rows::corrupt("a count has no row"))?, 0)?;
+    Ok(link.keep(counted))
+}
+
 #[async_trait]
 impl AdminStore for PostgresStore {
     async fn insert_invite(
@@ -298,5 +324,25 @@ impl AdminStore for PostgresStore {
             return Ok(UserPage::default());
         }
         self.links().run(|| search_users(self.links(), filter, after, limit, now)).await
+    }
+
+    async fn search_pats(
+        &self,
+        filter: &PatFilter,
+        after: Option<&Cursor>,
+        limit: u64,
+        now: Timestamp,
+    ) -> Result<PatPage, StoreError> {
+        if fits_nothing(filter) {
+            return Ok(PatPage::default());
+        }
+        self.links().run(|| search_pats(self.links(), filter, after, limit, now)).await
+    }
+
+    async fn count_pats(&self, filter: &PatFilter, most: u64, now: Timestamp) -> Result<u64, StoreError> {
+        if fits_nothing(filter) {
+            return Ok(0);
+        }
+        self.links().run(|| count_pats(self.links(), filter, most, now)).await
     }
 }

@@ -1,4 +1,4 @@
-//! What the document says of `/api/admin/users` and `/api/admin/invites`.
+//! What the document says of `/api/admin/users`, `/api/admin/invites` and `/api/admin/personal-access-tokens`.
 
 use serde_json::{Value, json};
 
@@ -24,12 +24,12 @@ fn page(description: &str, items: Value) -> Value {
 }
 
 /// Where a list goes on, and for how long.
-fn paging() -> [Value; 2] {
+fn paging(most: u64) -> [Value; 2] {
     [
         parameter("after", &json!({ "type": "string" }), "The `next` of the page before"),
         parameter(
             "limit",
-            &json!({ "type": "integer", "minimum": 1, "maximum": 200 }),
+            &json!({ "type": "integer", "minimum": 1, "maximum": most }),
             "How many; 50 if left out",
         ),
     ]
@@ -48,7 +48,91 @@ fn path_id(name: &str, description: &str) -> Value {
     json!([{ "name": name, "in": "path", "required": true, "schema": { "type": "string" }, "description": description }])
 }
 
+/// Which tokens: members of a query or of a body.
+fn pat_filter() -> [(&'static str, Value, &'static str); 5] {
+    let text = || json!({ "type": "string" });
+    [
+        ("owner", text(), "Whose: an account's id, or how the address begins"),
+        ("name", text(), "How the name begins, ASCII letters in either case"),
+        ("state", json!({ "enum": ["active", "expired", "revoked"] }), "What has become of them"),
+        ("expires_before", text(), "They expire, or have expired, before this time (RFC 3339) or day (UTC)"),
+        (
+            "unused_since",
+            text(),
+            "They were not used from this time (RFC 3339) or day (UTC) on; one that never was counts from when it was made",
+        ),
+    ]
+}
+
+fn pat_paths() -> Value {
+    let found = || {
+        object(
+            &["value", "next", "count"],
+            json!({
+                "value": { "type": "array", "items": reference("OwnedToken") },
+                "next": { "type": ["string", "null"], "description": "What to give as `after`; null on the last page" },
+                "count": { "type": "integer", "minimum": 0, "maximum": 10001, "description": "How many on all pages; 10001: more than ten thousand" },
+            }),
+        )
+    };
+    let filter = pat_filter().into_iter().map(|(name, schema, says)| parameter(name, &schema, says));
+    json!({
+        "/api/admin/personal-access-tokens": { "get": with_query(operation(
+            "listAllTokens", "Everybody's tokens, newest first (an administrator's; a token needs the scopes `api:read` and `tokens`)", BOTH,
+            ("200", answer("A page of them", found())), &[ADMINISTRATORS],
+        ), filter.chain(paging(100)).collect()) },
+        "/api/admin/personal-access-tokens/revoke": { "post": with_body(operation(
+            "revokeMatchingTokens", "Revoke all tokens that a filter fits, at most 1000, if they are as many as expected (an administrator's; a token needs the scopes `api` and `tokens`)", BOTH,
+            ("200", value("Revoked everywhere; their owners are told", object(&["revoked", "sessions_terminated"], json!({
+                "revoked": { "type": "integer", "minimum": 0, "description": "How many this has revoked, not counting what was made with them" },
+                "sessions_terminated": { "type": "integer", "minimum": 0 },
+            })))),
+            &[BODY[0], ADMINISTRATORS, ("409", "They are not as many as expected; nothing was revoked"), BODY[1], BODY[2], BODY[3]],
+        ), "RevokeMatchingTokens") },
+        "/api/admin/personal-access-tokens/{pat_id}": {
+            "parameters": path_id("pat_id", "The token's id"),
+            "get": operation(
+                "getAnyToken", "A token, whoever's it is (an administrator's; a token needs the scopes `api:read` and `tokens`)", BOTH,
+                ("200", value("The token", reference("OwnedToken"))), &[ADMINISTRATORS, ("404", "No such token")],
+            ),
+            "delete": operation(
+                "revokeAnyToken", "Revoke a token, whoever's it is; its owner is told (an administrator's; a token needs the scopes `api` and `tokens`)", BOTH,
+                ("200", value("Revoked everywhere; again: the first time", reference("Revoked"))), &[ADMINISTRATORS, ("404", "No such token")],
+            ),
+        },
+    })
+}
+
+/// A token as its owner sees it, and whose it is.
+fn owned_token(mut token: Value) -> Value {
+    for (name, schema) in [
+        ("revoked_at", json!({ "anyOf": [reference("Time"), { "type": "null" }] })),
+        ("user_id", json!({ "type": "string", "format": "uuid", "description": "Whose it is" })),
+        ("email", json!({ "type": "string" })),
+    ] {
+        token["properties"][name] = schema;
+        if let Some(required) = token["required"].as_array_mut() {
+            required.push(name.into());
+        }
+    }
+    token
+}
+
+fn revoke_matching() -> Value {
+    let mut properties = json!({ "expected": { "type": "integer", "minimum": 0, "maximum": 1000, "description": "How many tokens the filter fits" } });
+    for (name, mut schema, says) in pat_filter() {
+        schema["description"] = says.into();
+        properties[name] = schema;
+    }
+    properties["state"] = json!({ "enum": ["active", "expired"], "description": "active if left out" });
+    object(&["expected"], properties)
+}
+
 pub(super) fn paths() -> Value {
+    super::with(pat_paths(), people_paths())
+}
+
+fn people_paths() -> Value {
     json!({
         "/api/admin/users": {
             "get": with_query(operation(
@@ -58,7 +142,7 @@ pub(super) fn paths() -> Value {
                 parameter("email", &json!({ "type": "string" }), "A part of the address"),
                 parameter("is_admin", &json!({ "type": "boolean" }), "Those who administer, or those who do not"),
                 parameter("is_disabled", &json!({ "type": "boolean" }), "Those that are disabled, or those that are not"),
-            ].into_iter().chain(paging()).collect()),
+            ].into_iter().chain(paging(200)).collect()),
             "post": with_body(operation(
                 "inviteUser", "Invite somebody: the link is in this answer and nowhere else (an administrator's; a token needs the scopes `api` and `tokens`)", BOTH,
                 ("201", value("The invitation, with its link", reference("NewInvite"))),
@@ -112,8 +196,11 @@ fn new_invite() -> Value {
     object(&[INVITE, &["invite_url"]].concat(), properties)
 }
 
-pub(super) fn schemas() -> Value {
+/// `token`: how a token is shown to its owner.
+pub(super) fn schemas(token: &Value) -> Value {
     json!({
+        "OwnedToken": owned_token(token.clone()),
+        "RevokeMatchingTokens": revoke_matching(),
         "Account": object(&["user_id", "email", "is_admin", "created_at", "disabled_at", "upstreams", "active_tokens"], json!({
             "user_id": { "type": "string", "format": "uuid" },
             "email": { "type": "string" },

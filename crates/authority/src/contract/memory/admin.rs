@@ -6,9 +6,12 @@ use uuid::Uuid;
 
 use super::audit::append;
 use super::{Data, MemoryStore, head, is_active};
-use crate::admin::{AdminStore, Cursor, InviteRecord, Key, UserChange, UserFilter, UserPage};
+use crate::admin::{
+    AdminStore, Cursor, InviteRecord, Key, PatFilter, PatOwner, PatPage, PatState, UserChange, UserFilter,
+    UserPage,
+};
 use crate::audit::AuditEntry;
-use crate::record::{Change, LogEntry, UserRecord};
+use crate::record::{Change, LogEntry, PatRecord, UserRecord};
 use crate::store::StoreError;
 
 /// Refuses if the account is the only one that administers and is enabled.
@@ -18,6 +21,37 @@ pub(super) fn spare_the_last_administrator(data: &Data, user_id: Uuid) -> Result
         (Some(only), None) if only.user_id == user_id => Err(StoreError::LastAdministrator),
         _ => Ok(()),
     }
+}
+
+/// The tokens that a filter fits, newest first, each with its owner's address.
+fn fitting(data: &Data, filter: &PatFilter, now: Timestamp) -> Vec<(PatRecord, String)> {
+    let email = |pat: &PatRecord| {
+        let owner = data.users.iter().find(|user| user.user_id == pat.user_id);
+        owner.map(|owner| owner.email.clone()).unwrap_or_default()
+    };
+    let state = |pat: &PatRecord| match pat.revoked_at {
+        Some(_) => PatState::Revoked,
+        None if pat.expires_at > now => PatState::Active,
+        None => PatState::Expired,
+    };
+    let fits = |pat: &&PatRecord| {
+        let is_theirs = match &filter.owner {
+            None => true,
+            Some(PatOwner::Id(user_id)) => pat.user_id == *user_id,
+            Some(PatOwner::Email(prefix)) => email(pat).starts_with(&prefix.to_ascii_lowercase()),
+        };
+        is_theirs
+            && filter
+                .name
+                .as_ref()
+                .is_none_or(|prefix| pat.name.to_ascii_lowercase().starts_with(&prefix.to_ascii_lowercase()))
+            && filter.state.is_none_or(|wanted| state(pat) == wanted)
+            && filter.expires_before.is_none_or(|before| pat.expires_at < before)
+            && filter.unused_since.is_none_or(|since| pat.last_used_at.unwrap_or(pat.created_at) < since)
+    };
+    let mut found: Vec<_> = data.pats.iter().filter(fits).map(|pat| (pat.clone(), email(pat))).collect();
+    found.sort_by_key(|(pat, _)| std::cmp::Reverse((pat.created_at, pat.pat_id)));
+    found
 }
 
 #[async_trait]
@@ -158,5 +192,31 @@ impl AdminStore for MemoryStore {
             data.pats.iter().filter(|pat| pat.user_id == user.user_id && is_active(pat, now)).count() as u64
         };
         Ok(UserPage { users: found.into_iter().map(|user| (user.clone(), tokens(&user))).collect(), next })
+    }
+
+    async fn search_pats(
+        &self,
+        filter: &PatFilter,
+        after: Option<&Cursor>,
+        limit: u64,
+        now: Timestamp,
+    ) -> Result<PatPage, StoreError> {
+        let place = |pat: &PatRecord| (pat.created_at.as_microsecond(), pat.pat_id);
+        let mut pats = fitting(&*self.data()?, filter, now);
+        pats.retain(|(pat, _)| match after {
+            None => true,
+            Some(Cursor { key: Key::Micros(micros), id }) => place(pat) < (*micros, *id),
+            Some(_) => false,
+        });
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let more = pats.len() > limit;
+        pats.truncate(limit);
+        let last = pats.last().filter(|_| more);
+        let next = last.map(|(pat, _)| Cursor { key: Key::Micros(place(pat).0), id: pat.pat_id });
+        Ok(PatPage { pats, next })
+    }
+
+    async fn count_pats(&self, filter: &PatFilter, most: u64, now: Timestamp) -> Result<u64, StoreError> {
+        Ok((fitting(&*self.data()?, filter, now).len() as u64).min(most))
     }
 }

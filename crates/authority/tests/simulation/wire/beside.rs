@@ -153,6 +153,20 @@ impl AdminStore for Wire {
     ) -> Result<UserPage, StoreError> {
         self.store().search_users(filter, after, limit, now).await
     }
+
+    async fn search_pats(
+        &self,
+        filter: &PatFilter,
+        after: Option<&Cursor>,
+        limit: u64,
+        now: Timestamp,
+    ) -> Result<PatPage, StoreError> {
+        self.store().search_pats(filter, after, limit, now).await
+    }
+
+    async fn count_pats(&self, filter: &PatFilter, most: u64, now: Timestamp) -> Result<u64, StoreError> {
+        self.store().count_pats(filter, most, now).await
+    }
 }
 
 #[async_trait]

@@ -1,6 +1,7 @@
 //! For administrators.
 
 pub(crate) mod invites;
+pub(crate) mod pats;
 pub(crate) mod people;
 
 use serde::Deserialize;

@@ -19,17 +19,21 @@ pub(crate) struct Revoked {
     sessions_terminated: usize,
 }
 
+impl From<trustrelay_authority::Revoked> for Revoked {
+    fn from(revoked: trustrelay_authority::Revoked) -> Self {
+        Self {
+            pat_id: revoked.pat_id,
+            revoked_at: revoked.revoked_at,
+            sessions_terminated: revoked.sessions_terminated,
+        }
+    }
+}
+
 pub(crate) async fn handle(
     State(state): State<AppState>,
     Caller(by): Caller,
     Segment(pat_id): Segment,
 ) -> Result<Value<Revoked>, ApiError> {
     let revoked = state.revoke(&by, pat_ref(&pat_id)?).await?;
-    Ok(Value {
-        value: Revoked {
-            pat_id: revoked.pat_id,
-            revoked_at: revoked.revoked_at,
-            sessions_terminated: revoked.sessions_terminated,
-        },
-    })
+    Ok(Value { value: revoked.into() })
 }

@@ -1,4 +1,5 @@
 mod admin;
+mod admin_pats;
 mod audit;
 mod auth;
 mod bodies;

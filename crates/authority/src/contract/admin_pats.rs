@@ -1,0 +1,115 @@
+//! Stories of everybody's tokens, as administrators look for them.
+
+use super::kit::{AUDIT, added, at, insert, issued, pat, stored};
+use crate::admin::{Cursor, Key, PatFilter, PatOwner, PatState};
+use crate::record::{PatRecord, Usage};
+use crate::store::Store;
+use uuid::Uuid;
+
+async fn found(store: &dyn Store, filter: PatFilter) -> Vec<String> {
+    let page = store.search_pats(&filter, None, 100, at(500)).await.expect("asks");
+    let count = store.count_pats(&filter, 100, at(500)).await.expect("asks");
+    assert_eq!(count, page.pats.len() as u64, "{filter:?}");
+    page.pats.into_iter().map(|(pat, _)| pat.name).collect()
+}
+
+/// Page by page, each token once, newest first, each with its owner's address; revoked and expired ones too.
+pub async fn everybody_s_tokens_are_listed_page_by_page(store: &dyn Store) {
+    let (ada, eve) = (added(store, "ada@example.org").await, added(store, "eve@example.org").await);
+    let mut all = Vec::new();
+    for (owner, micros) in [(&ada, 3), (&eve, 1), (&ada, 2), (&eve, 2), (&ada, 1)] {
+        let new = PatRecord { created_at: at(micros), ..pat(owner) };
+        all.push((insert(store, new).await, owner.email.clone()));
+    }
+    store.revoke_pat(all[0].0.pat_id, at(4), &AUDIT).await.expect("asks");
+    all[0].0 = stored(store, &all[0].0).await;
+    all.sort_by_key(|(pat, _)| std::cmp::Reverse((pat.created_at, pat.pat_id)));
+    let (mut found, mut after, mut pages) = (Vec::new(), None, 0);
+    loop {
+        let any = PatFilter::default();
+        let page = store.search_pats(&any, after.as_ref(), 2, at(5)).await.expect("asks");
+        found.extend(page.pats);
+        pages += 1;
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!((pages, found), (3, all));
+    let foreign = Cursor { key: Key::Text("a".into()), id: Uuid::nil() };
+    let none = store.search_pats(&PatFilter::default(), Some(&foreign), 9, at(5)).await.expect("asks");
+    assert_eq!(none.pats, [], "a cursor of another list leads nowhere");
+}
+
+/// By whose they are and by how the name begins: signs stand for themselves, letters in either case.
+pub async fn tokens_are_found_by_owner_and_by_how_the_name_begins(store: &dyn Store) {
+    let (ada, adam) = (added(store, "ada@example.org").await, added(store, "adam_1@example.org").await);
+    for (micros, owner, name) in [
+        (1, &ada, "CI nightly"),
+        (2, &ada, "ci_weekly"),
+        (3, &adam, "ci%"),
+        (4, &adam, "Żółw"),
+        (5, &adam, "c"),
+    ] {
+        insert(store, PatRecord { name: name.into(), created_at: at(micros), ..pat(owner) }).await;
+    }
+    let of = |owner| PatFilter { owner: Some(owner), ..PatFilter::default() };
+    let email = |text: &str| of(PatOwner::Email(text.to_owned()));
+    let named = |text: &str| PatFilter { name: Some(text.to_owned()), ..PatFilter::default() };
+    assert_eq!(found(store, of(PatOwner::Id(ada.user_id))).await, ["ci_weekly", "CI nightly"]);
+    assert_eq!(found(store, of(PatOwner::Id(Uuid::nil()))).await, [""; 0]);
+    assert_eq!(found(store, email("ada@")).await, ["ci_weekly", "CI nightly"]);
+    assert_eq!(found(store, email("ADA")).await.len(), 5, "an address is kept in lower case");
+    assert_eq!(found(store, email("adam_")).await, ["c", "Żółw", "ci%"]);
+    for nobody in ["example.org", "ada_", "ada%", "\0", "\u{10ffff}"] {
+        assert_eq!(found(store, email(nobody)).await, [""; 0], "{nobody:?}");
+    }
+    assert_eq!(found(store, named("CI")).await, ["ci%", "ci_weekly", "CI nightly"]);
+    assert_eq!(found(store, named("ci_")).await, ["ci_weekly"]);
+    assert_eq!(found(store, named("ci%")).await, ["ci%"]);
+    assert_eq!(found(store, named("Żó")).await, ["Żółw"]);
+    for nothing in ["nightly", "\0", "\u{d7ff}", "\u{10ffff}"] {
+        assert_eq!(found(store, named(nothing)).await, [""; 0], "{nothing:?}");
+    }
+    assert_eq!(found(store, PatFilter { name: Some("ci".into()), ..email("ada@") }).await.len(), 2);
+}
+
+/// By what has become of them, by when they end and by when they were used: each of it to the microsecond.
+pub async fn tokens_are_found_by_state_end_and_last_use(store: &dyn Store) {
+    let ada = added(store, "ada@example.org").await;
+    let mut pats = Vec::new();
+    for (micros, name, end) in [(1, "revoked", 900), (2, "expired", 500), (3, "short", 501), (4, "long", 900)]
+    {
+        let (name, created_at, expires_at) = (name.to_owned(), at(micros), at(end));
+        pats.push(insert(store, PatRecord { name, created_at, expires_at, ..pat(&ada) }).await);
+    }
+    store.revoke_pat(pats[0].pat_id, at(5), &AUDIT).await.expect("asks");
+    let used =
+        Usage { pat_id: pats[3].pat_id, last_used_at: at(300), address: None, user_agent: None, count: 1 };
+    store.record_usage(&[used]).await.expect("kept");
+    let any = PatFilter::default;
+    let state = |state| PatFilter { state: Some(state), ..any() };
+    assert_eq!(found(store, any()).await, ["long", "short", "expired", "revoked"]);
+    assert_eq!(found(store, state(PatState::Active)).await, ["long", "short"]);
+    assert_eq!(found(store, state(PatState::Expired)).await, ["expired"]);
+    assert_eq!(found(store, state(PatState::Revoked)).await, ["revoked"]);
+    let before = |micros| PatFilter { expires_before: Some(at(micros)), ..any() };
+    assert_eq!(found(store, before(501)).await, ["expired"]);
+    assert_eq!(found(store, before(502)).await, ["short", "expired"]);
+    let since = |micros| PatFilter { unused_since: Some(at(micros)), ..state(PatState::Active) };
+    assert_eq!(found(store, since(300)).await, ["short"]);
+    assert_eq!(found(store, since(301)).await, ["long", "short"]);
+    assert_eq!(found(store, since(3)).await, [""; 0], "what never was used counts from when it was made");
+}
+
+/// A count ends at its bound, whatever lies behind it.
+pub async fn tokens_are_counted_up_to_a_bound(store: &dyn Store) {
+    let ada = added(store, "ada@example.org").await;
+    for _ in 0..3 {
+        issued(store, &ada).await;
+    }
+    for (most, counted) in [(0, 0), (2, 2), (3, 3), (4, 3)] {
+        let count = store.count_pats(&PatFilter::default(), most, at(5)).await.expect("asks");
+        assert_eq!(count, counted, "up to {most}");
+    }
+}
