@@ -9,8 +9,9 @@ use trustrelay_e2e::server::Server;
 
 const ALL_SCOPES: &str = "mcp api tokens rotate";
 
-/// A token can end itself by these, and then all that follows is refused. See the story of what ends a credential.
-const ENDS_A_TOKEN: [&str; 2] = ["revokeToken", "rotateToken"];
+/// A token can end itself by these, and then all that follows is refused. See the story of what ends a credential; an administrator's
+/// browser asks for the last two.
+const ENDS_A_TOKEN: [&str; 4] = ["revokeToken", "rotateToken", "revokeAnyToken", "revokeMatchingTokens"];
 /// The same of a session. `changeUser` can also make another administrator and then disable the one who asks.
 const ENDS_A_SESSION: [&str; 2] = ["logout", "changeUser"];
 /// These send a request to wherever the webhook points. With a token they are refused before that.
