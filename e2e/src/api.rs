@@ -69,6 +69,11 @@ impl Api {
         Ok(request.send().await?.status().is_success())
     }
 
+    /// Asks for something; answers its value.
+    pub async fn get(&self, path: &str) -> Result<Value> {
+        value(self.client.get(self.base.join(path)?).header(COOKIE, &self.cookie).send().await?).await
+    }
+
     /// Posts something; answers the value that comes back.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Value> {
         let request = self.client.post(self.base.join(path)?).header(COOKIE, &self.cookie).json(body);

@@ -9,6 +9,7 @@ pub mod browser;
 pub mod cdp;
 pub mod everything;
 pub mod process;
+pub mod receivers;
 pub mod schemathesis;
 pub mod server;
 pub mod tools;

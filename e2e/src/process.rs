@@ -63,6 +63,18 @@ impl Process {
         }
     }
 
+    /// Tells it to stop, and waits until it has.
+    pub async fn stop(mut self) -> Result<()> {
+        let name = &self.name;
+        let group = self.group.with_context(|| format!("{name} does not run"))?;
+        kill_process_group(group, Signal::TERM).with_context(|| format!("{name} cannot be told to stop"))?;
+        let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        ended.with_context(|| format!("{name} does not stop"))??;
+        // Nobody of that number is there any more.
+        self.group = None;
+        Ok(())
+    }
+
     /// Whether it has ended by itself.
     pub fn has_ended(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(Some(_)) | Err(_))

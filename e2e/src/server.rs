@@ -1,6 +1,6 @@
 //! The built program, running.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::OnceLock;
 
@@ -58,17 +58,38 @@ pub struct Server {
     /// The one-time link for the first account, if there is none yet.
     pub setup: Option<Url>,
     data: TempDir,
-    _process: Process,
+    process: Process,
 }
 
 impl Server {
     /// A server without accounts.
     pub async fn without_accounts() -> Result<Self> {
-        Self::on(TempDir::new()?, &[]).await
+        Self::on(TempDir::new()?, &[], &[]).await
     }
 
     /// A server with the account [`EMAIL`], and these upstreams behind it.
     pub async fn start(upstreams: &[(&str, &Url)]) -> Result<Self> {
+        Self::on(Self::with_account().await?, upstreams, &[]).await
+    }
+
+    /// A server with the account [`EMAIL`] and these flags.
+    pub async fn start_with(flags: &[&str]) -> Result<Self> {
+        Self::on(Self::with_account().await?, &[], flags).await
+    }
+
+    /// Stops, and starts again with these flags on the same data.
+    pub async fn restart(self, flags: &[&str]) -> Result<Self> {
+        let Self { data, process, .. } = self;
+        process.stop().await?;
+        Self::on(data, &[], flags).await
+    }
+
+    /// Where its data are.
+    pub fn data(&self) -> &Path {
+        self.data.path()
+    }
+
+    async fn with_account() -> Result<TempDir> {
         let data = TempDir::new()?;
         let mut add = command(&data)?;
         add.args(["user", "add", EMAIL, "--admin", "--password-stdin"]).stdin(Stdio::piped());
@@ -76,13 +97,13 @@ impl Server {
         add.input()?.write_all(format!("{PASSWORD}\n").as_bytes()).await?;
         add.end_input();
         add.line().await.context("the account is not made")?;
-        Self::on(data, upstreams).await
+        Ok(data)
     }
 
-    async fn on(data: TempDir, upstreams: &[(&str, &Url)]) -> Result<Self> {
+    async fn on(data: TempDir, upstreams: &[(&str, &Url)], flags: &[&str]) -> Result<Self> {
         let mut serve = command(&data)?;
         let log = std::fs::File::create(data.path().join("log"))?;
-        serve.args(["serve", "--listen", "127.0.0.1:0"]).stderr(log);
+        serve.args(["serve", "--listen", "127.0.0.1:0"]).args(flags).stderr(log);
         for (name, url) in upstreams {
             serve.args(["--upstream", &format!("{name}={url}")]);
         }
@@ -101,7 +122,7 @@ impl Server {
             }
         };
         process.drain();
-        Ok(Self { base, setup, data, _process: process })
+        Ok(Self { base, setup, data, process })
     }
 
     /// An address below the server's.

@@ -7,6 +7,7 @@ mod accessible;
 mod clients;
 mod inspector;
 mod looks;
+mod notices;
 mod openapi;
 mod pages;
 mod snippets;
