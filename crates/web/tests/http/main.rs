@@ -9,6 +9,7 @@ mod anything;
 mod api;
 mod authorization;
 mod envelope;
+mod life;
 mod limits;
 mod logs;
 mod mcp;
