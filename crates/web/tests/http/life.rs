@@ -47,7 +47,8 @@ async fn a_token_is_made_used_rotated_delegated_leaked_and_told_of() {
     let ada = world.browser().await;
 
     // Made in the browser, for an agent that may hand on a part of what it may do.
-    let new = json!({ "pat_name": "my-mcp-agent", "pat_scope": "mcp api:read tokens", "expires_in_days": 90 });
+    let new =
+        json!({ "pat_name": "my-mcp-agent", "pat_scope": "mcp api:read tokens", "expires_in_days": 90 });
     let made = world.post(TOKENS).session(&ada).json(new).send().await;
     let pat_id = made.value()["pat_id"].clone();
     let agent = Holder::of(&world, &made);
@@ -84,7 +85,10 @@ async fn a_token_is_made_used_rotated_delegated_leaked_and_told_of() {
     assert_eq!(job.asks().await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(renewed.asks().await.status, StatusCode::OK, "the one above it stands");
     let told = world.get("/api/user/notices").session(&ada).send().await;
-    assert!(told.to_string().contains("leaked") && told.to_string().contains("https://ci.example/log/7"), "{told}");
+    assert!(
+        told.to_string().contains("leaked") && told.to_string().contains("https://ci.example/log/7"),
+        "{told}"
+    );
 
     // And then it is over.
     let path = format!("{TOKENS}/{}", pat_id.as_str().expect("an id"));
