@@ -54,7 +54,7 @@ fn pat_filter() -> [(&'static str, Value, &'static str); 5] {
     [
         ("owner", text(), "Whose: an account's id, or how the address begins"),
         ("name", text(), "How the name begins, ASCII letters in either case"),
-        ("state", json!({ "enum": ["active", "expired", "revoked"] }), "What has become of them"),
+        ("state", json!({ "enum": ["active", "expired", "revoked", ""] }), "What has become of them"),
         ("expires_before", text(), "They expire, or have expired, before this time (RFC 3339) or day (UTC)"),
         (
             "unused_since",
@@ -124,7 +124,7 @@ fn revoke_matching() -> Value {
         schema["description"] = says.into();
         properties[name] = schema;
     }
-    properties["state"] = json!({ "enum": ["active", "expired"], "description": "active if left out" });
+    properties["state"] = json!({ "enum": ["active", "expired", ""], "description": "active if left out" });
     object(&["expected"], properties)
 }
 
