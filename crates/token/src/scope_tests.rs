@@ -10,7 +10,7 @@ fn set(text: &str) -> ScopeSet {
 
 #[test]
 fn every_scope_of_the_grammar_reads_and_prints_alike() {
-    let text = "mcp mcp:read mcp:github mcp:github/search api api:read rotate tokens";
+    let text = "mcp mcp:read mcp:github mcp:github/search api api:read tokens rotate";
     assert_eq!(set(text).to_string(), text);
     assert_eq!(set("  tokens   mcp mcp ").to_string(), "mcp tokens");
 }
