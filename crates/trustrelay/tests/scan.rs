@@ -75,7 +75,7 @@ fn what_only_looks_like_a_token_is_none() {
         ("a word too long", format!("{text}x")),
         ("a word too short", text[..44].to_owned()),
         ("the prefix alone", "tr_pat_ tr_pat_".to_owned()),
-        ("what documents write", "tr_pat_… tr_pat_XXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX".to_owned()),
+        ("what documents write", format!("tr_pat_… tr_pat_{}", "X".repeat(38))),
         ("another prefix", text.replace("tr_pat_", "tr_put_")),
         ("a token over two lines", format!("{}\n{}", &text[..20], &text[20..])),
         ("another case", text.to_uppercase()),
