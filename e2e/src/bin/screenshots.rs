@@ -126,6 +126,20 @@ async fn every_page(folder: &Path) -> Result<()> {
         page.see("button.danger").await?;
         shoot("revoke-long").await?;
 
+        page.open(&server.at("/settings/developer")?).await?;
+        page.click(".tokens tr:nth-child(2) a.name").await?;
+        page.click("a[href$='/rotate']").await?;
+        page.see("[name=overlap]").await?;
+        shoot("rotate").await?;
+        page.click("main form button").await?;
+        page.see("#new-token").await?;
+        shoot("rotated").await?;
+
+        page.open(&server.at("/admin/people")?).await?;
+        shoot("people").await?;
+        page.open(&server.at("/settings/audit")?).await?;
+        shoot("audit").await?;
+
         page.open(&server.at("/settings/notices")?).await?;
         page.fill("[name=url]", "https://127.0.0.1:9/hooks").await?;
         page.click("form.stack button").await?;

@@ -140,7 +140,7 @@ fn list(people: &UserPage, search: &Search) -> Markup {
     html! {
         section.card aria-labelledby="people" {
             h2 #people { "Accounts" }
-            form.row method="get" action="/admin/people" role="search" {
+            form.filters method="get" action="/admin/people" role="search" {
                 label { "E-mail holds" input type="search" name="email" value=(search.email) autocomplete="off"; }
                 button.quiet type="submit" { "Search" }
             }
@@ -154,7 +154,7 @@ fn list(people: &UserPage, search: &Search) -> Markup {
                     } }
                     tbody { @for (user, tokens) in &people.users { tr {
                         th scope="row" { a.name href={ "/admin/people/" (user.user_id) } { (user.email) } }
-                        td data-label="Role and state" { (badges(user)) }
+                        td data-label="Role and state" { span { (badges(user)) } }
                         td data-label="Active tokens" { (tokens) }
                         td.when data-label="Since" { (day(user.created_at)) }
                     } } }
@@ -185,7 +185,7 @@ fn open(invites: &[InviteRecord]) -> Markup {
                     } }
                     tbody { @for invite in invites { tr {
                         th scope="row" { (invite.email) }
-                        td data-label="Role" { @if invite.is_admin { span.badge { "administrator" } } @else { "user" } }
+                        td data-label="Role" { span { @if invite.is_admin { span.badge { "administrator" } } @else { "user" } } }
                         td.when data-label="Until" { (day(invite.expires_at)) }
                         td.act {
                             form method="post" action={ "/admin/invites/" (invite.invite_id) "/withdraw" } {
