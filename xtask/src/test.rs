@@ -19,7 +19,7 @@ const STEPS: [Step; 6] = [
     }),
     ("tools", tools::install),
     ("counts", |root| counts::run(root, &[])),
-    ("tests", |root| cargo(root, &["test", "--locked", "--workspace"])),
+    ("tests", |root| cargo(root, &["test", "--locked", "--workspace", "--no-fail-fast"])),
 ];
 
 /// Runs them all.

@@ -28,7 +28,8 @@ pub(crate) struct Threads {
     reads: Vec<mpsc::Sender<Read>>,
     next_reader: AtomicUsize,
     pub(crate) commits: Arc<AtomicU64>,
-    handles: Vec<JoinHandle<()>>,
+    writer: Option<JoinHandle<()>>,
+    readers: Vec<JoinHandle<()>>,
 }
 
 fn gone() -> StoreError {
@@ -43,22 +44,29 @@ impl Threads {
     pub(crate) fn start(path: &Path, options: &SqliteOptions) -> Result<Self, OpenError> {
         let commits = Arc::new(AtomicU64::new(0));
         let (changes, waiting) = mpsc::channel(QUEUE);
-        let mut handles = Vec::new();
-        let writer = connect(path, options)?;
+        let connection = connect(path, options)?;
         let counted = commits.clone();
-        handles.push(spawn("store-writer", path, move || write_all(writer, waiting, &counted))?);
+        let writer = spawn("store-writer", path, move || write_all(connection, waiting, &counted))?;
+        let mut readers = Vec::new();
         let mut reads = Vec::new();
         for _ in 0..options.readers.max(1) {
             let connection = connect(path, options)?;
             let (sender, mut waiting) = mpsc::channel::<Read>(QUEUE);
-            handles.push(spawn("store-reader", path, move || {
+            readers.push(spawn("store-reader", path, move || {
                 while let Some(read) = waiting.blocking_recv() {
                     read(&connection);
                 }
             })?);
             reads.push(sender);
         }
-        Ok(Self { changes: Some(changes), reads, next_reader: AtomicUsize::new(0), commits, handles })
+        Ok(Self {
+            changes: Some(changes),
+            reads,
+            next_reader: AtomicUsize::new(0),
+            commits,
+            writer: Some(writer),
+            readers,
+        })
     }
 
     /// Reads on one of the readers' threads.
@@ -94,14 +102,19 @@ impl Threads {
 }
 
 impl Drop for Threads {
+    /// The writer closes last and alone: only a last connection moves the log of writes into the database and takes its file
+    /// away, and of two that close at the same time each takes the other for one that stays.
     fn drop(&mut self) {
-        self.changes = None;
         self.reads.clear();
-        for handle in self.handles.drain(..) {
-            if handle.join().is_err() {
-                tracing::error!("a database thread panicked");
-            }
-        }
+        self.readers.drain(..).for_each(ended);
+        self.changes = None;
+        self.writer.take().into_iter().for_each(ended);
+    }
+}
+
+fn ended(thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        tracing::error!("a database thread panicked");
     }
 }
 

@@ -133,6 +133,24 @@ async fn a_file_from_before_leases_had_a_length_is_carried_over_with_who_holds_o
 }
 
 #[tokio::test]
+async fn a_store_that_ends_leaves_its_database_alone_in_one_file() {
+    let dir = TempDir::new().expect("a directory");
+    for n in 0..200 {
+        let store = SqliteStore::open(dir.path(), SqliteOptions::default()).expect("opens");
+        let new = user(&format!("{n}@example.org"));
+        store.insert_user(&new, &AUDIT).await.expect("added");
+        assert_eq!(names(dir.path()).len(), 3, "while it is open, its log and index are beside it");
+        drop(store);
+        assert_eq!(names(dir.path()), [DATABASE_FILE], "after {n}");
+    }
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).expect("lists");
+    entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("plain")).collect()
+}
+
+#[tokio::test]
 async fn the_files_are_for_their_owner_alone() {
     let dir = TempDir::new().expect("a directory");
     let data = dir.path().join("deep/data");
