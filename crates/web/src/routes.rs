@@ -144,6 +144,13 @@ pub fn routes() -> Vec<Route> {
         page("/admin").get(pages::admin::home),
         page("/admin/people").get(pages::admin::people::show).post(pages::admin::people::invite),
         page("/admin/people/{user_id}").get(pages::admin::person::show).post(pages::admin::person::change),
+        page("/admin/tokens").get(pages::admin::tokens::show),
+        page("/admin/tokens/revoke")
+            .get(pages::admin::revoke_all::show)
+            .post(pages::admin::revoke_all::submit),
+        page("/admin/tokens/{pat_id}/revoke")
+            .get(pages::admin::revoke::show)
+            .post(pages::admin::revoke::submit),
         page("/admin/invites/{invite_id}/withdraw").post(pages::admin::people::withdraw),
         page("/settings/profile").get(profile::show),
         page("/settings/profile/password").post(profile::change_password),

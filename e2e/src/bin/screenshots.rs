@@ -95,6 +95,8 @@ async fn every_page(folder: &Path) -> Result<()> {
         used(page, 4).await?;
         shoot("developer").await?;
 
+        page.click(".limits summary").await?;
+        shoot("developer-limits").await?;
         page.fill("[name=pat_name]", "deploy-bot").await?;
         page.fill("[name=scope_more]", "mcp:github/search launch-rockets").await?;
         page.click("main form button").await?;
@@ -137,6 +139,29 @@ async fn every_page(folder: &Path) -> Result<()> {
 
         page.open(&server.at("/admin/people")?).await?;
         shoot("people").await?;
+        page.click("th a.name").await?;
+        page.see("#upstreams").await?;
+        shoot("person").await?;
+        page.open(&server.at("/admin")?).await?;
+        page.fill("form.stack [name=email]", "eve@example.org").await?;
+        page.click("form.stack button").await?;
+        let invitation = page.text("#invite-link").await?;
+        shoot("people-invited").await?;
+        page.open(&invitation.parse()?).await?;
+        shoot("invited").await?;
+
+        page.open(&server.at("/admin/tokens")?).await?;
+        shoot("all-tokens").await?;
+        page.click("td.act a").await?;
+        page.see("button.danger").await?;
+        shoot("all-tokens-revoke").await?;
+        page.open(&server.at("/admin/tokens?owner=ada%40&state=any")?).await?;
+        shoot("all-tokens-found").await?;
+        page.click(".head a").await?;
+        page.fill("[name=expected]", "1000").await?;
+        page.click("button.danger").await?;
+        page.see(".problem").await?;
+        shoot("all-tokens-revoke-all").await?;
         page.open(&server.at("/settings/audit")?).await?;
         shoot("audit").await?;
 

@@ -105,6 +105,9 @@ async fn every_page_that_a_link_leads_to_is_light_and_good_for_all_senses() -> R
             "/settings/audit",
             "/admin/people",
             "/admin/people/{id}",
+            "/admin/tokens",
+            "/admin/tokens/revoke",
+            "/admin/tokens/{id}/revoke",
             "/admin/audit",
         ] {
             assert!(kinds.contains(known), "no link leads to {known}, but to {kinds:?}");

@@ -65,6 +65,16 @@ impl Authority {
         Ok((self.with_latest_use(pat), owner.email))
     }
 
+    /// An account's active tokens, newest first. A token needs `api:read` and `tokens`.
+    pub async fn admin_tokens_of(
+        &self,
+        by: &Principal,
+        user_id: Uuid,
+    ) -> Result<Vec<PatRecord>, AuthorityError> {
+        self.require_admin(by, &[Scope::ApiRead, Scope::Tokens])?;
+        Ok(self.store.active_pats(user_id, self.clock.now()).await?)
+    }
+
     /// Revokes a token, whoever's it is, and all that were made with it; its owner is told. Again: the first outcome, and the same promise.
     /// A token needs `api` and `tokens`.
     pub async fn admin_revoke(&self, by: &By, pat_id: Uuid) -> Result<Revoked, AuthorityError> {

@@ -77,7 +77,7 @@ async fn show(state: &AppState, by: &By, whose: Whose, query: &AuditQuery) -> Re
         layout::settings(
             title,
             by,
-            Tab::Audit,
+            if whose == Whose::All { Tab::AllAudit } else { Tab::Audit },
             html! {
                 div.head { div { h1 { (title) } p.lead { (lead) } } }
                 (filters(whose, query))

@@ -54,6 +54,8 @@ pub(crate) enum Tab {
     Notices,
     Audit,
     People,
+    Tokens,
+    AllAudit,
 }
 
 /// A page of the user's settings, or of the administration.
@@ -72,15 +74,21 @@ pub(crate) fn settings(title: &str, by: &By, tab: Tab, content: Markup) -> Marku
                 }
             }
             div.settings {
-                nav aria-label="Settings" {
-                    p { "User settings" }
-                    (entry(Tab::Profile, "/settings/profile", "Profile"))
-                    (entry(Tab::Developer, "/settings/developer", "Developer"))
-                    (entry(Tab::Notices, "/settings/notices", "Notices"))
-                    (entry(Tab::Audit, "/settings/audit", "Audit log"))
+                div.ways {
+                    nav aria-label="Settings" {
+                        p { "User settings" }
+                        (entry(Tab::Profile, "/settings/profile", "Profile"))
+                        (entry(Tab::Developer, "/settings/developer", "Developer"))
+                        (entry(Tab::Notices, "/settings/notices", "Notices"))
+                        (entry(Tab::Audit, "/settings/audit", "Audit log"))
+                    }
                     @if by.is_admin() {
-                        p { "Administration" }
-                        (entry(Tab::People, "/admin/people", "People"))
+                        nav aria-label="Administration" {
+                            p { "Administration" }
+                            (entry(Tab::People, "/admin/people", "People"))
+                            (entry(Tab::Tokens, "/admin/tokens", "Tokens"))
+                            (entry(Tab::AllAudit, "/admin/audit", "Audit log"))
+                        }
                     }
                 }
                 main #main { (content) }
@@ -95,7 +103,7 @@ pub(crate) fn problem(message: Option<&str>) -> Markup {
 }
 
 /// The fields of the API, as the pages' forms call them.
-const FIELDS: [(&str, &str); 6] = [
+const FIELDS: [(&str, &str); 10] = [
     // The message names the webhook's URL itself.
     ("`url`: ", ""),
     ("`pat_name`", "the name"),
@@ -103,6 +111,10 @@ const FIELDS: [(&str, &str); 6] = [
     ("`expires_in_days`", "the number of days"),
     ("`email`", "the e-mail address"),
     ("`password`", "the password"),
+    ("`state`", "the state"),
+    ("`expires_before`", "the day before which they expire"),
+    ("`unused_since`", "the day since which they are unused"),
+    ("`expected`", "the number of tokens"),
 ];
 
 /// An error's message as a sentence for a person.

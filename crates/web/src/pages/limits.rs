@@ -57,12 +57,12 @@ pub(super) fn fields(filled: &Filled) -> Markup {
                 label {
                     "Requests per minute"
                     input type="number" name="requests_per_minute" value=(filled.requests) min="1" max=(MAX_REQUESTS_PER_MINUTE) inputmode="numeric";
-                    small { "More are refused until the minute has room again." }
+                    small { "More are refused until the minute has room again. Leave it empty for any number." }
                 }
                 label {
-                    "Ends if unused for"
+                    "Ends if unused for so many days"
                     input type="number" name="expires_if_unused_days" value=(filled.days) min="1" max=(MAX_UNUSED_DAYS) inputmode="numeric";
-                    small { "Days without a request." }
+                    small { "A token that nobody misses is revoked. Leave it empty for never." }
                 }
             }
         }

@@ -39,7 +39,7 @@ pub(crate) async fn show(
 }
 
 /// The tokens that were made with a token, and with those, and so on: they are revoked with it.
-fn made_with<'a>(pat: &PatRecord, all: &'a [PatRecord]) -> Vec<&'a PatRecord> {
+pub(crate) fn made_with<'a>(pat: &PatRecord, all: &'a [PatRecord]) -> Vec<&'a PatRecord> {
     let mut found: Vec<&PatRecord> = Vec::new();
     let mut parents = vec![pat.pat_id];
     while let Some(parent) = parents.pop() {

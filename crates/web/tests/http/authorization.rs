@@ -79,6 +79,11 @@ GET    /admin/people                                      303   200   403   303 
 POST   /admin/people                                      303   200   403   303   303   303   303   303   303   303   303
 GET    /admin/people/{user_id}                            303   200   403   303   303   303   303   303   303   303   303
 POST   /admin/people/{user_id}                            303   200   403   303   303   303   303   303   303   303   303
+GET    /admin/tokens                                      303   200   403   303   303   303   303   303   303   303   303
+GET    /admin/tokens/revoke                               303   200   403   303   303   303   303   303   303   303   303
+POST   /admin/tokens/revoke                               303   303   403   303   303   303   303   303   303   303   303
+GET    /admin/tokens/{pat_id}/revoke                      303   200   403   303   303   303   303   303   303   303   303
+POST   /admin/tokens/{pat_id}/revoke                      303   303   403   303   303   303   303   303   303   303   303
 POST   /admin/invites/{invite_id}/withdraw                303   404   403   303   303   303   303   303   303   303   303
 GET    /settings/profile                                  303   200   200   303   303   303   303   303   303   303   303
 POST   /settings/profile/password                         303   200   200   303   303   303   303   303   303   303   303
@@ -152,9 +157,11 @@ fn what_is_public_is_named_here() {
     let rows = table();
     let open = rows.iter().filter(|(_, statuses)| !refuses(statuses)).map(|(name, _)| name.as_str());
     // `/` and `/admin` only lead on, and what revokes or removes leads back to the list: all send strangers to sign in.
-    const LEADING_ON: [&str; 4] = [
+    const LEADING_ON: [&str; 6] = [
         "GET /",
         "GET /admin",
+        "POST /admin/tokens/revoke",
+        "POST /admin/tokens/{pat_id}/revoke",
         "POST /settings/developer/{pat_id}/revoke",
         "POST /settings/notices/{webhook_id}/remove",
     ];
@@ -218,6 +225,7 @@ fn request<'w>(world: &'w World, name: &str, path: &str) -> Call<'w> {
         ("POST", "/settings/profile/password") => {
             call.form(&format!("current_password={PASSWORD}&new_password={PASSWORD}"))
         }
+        ("POST", "/admin/tokens/revoke") => call.form("expected=0"),
         ("POST", "/settings/notices") => call.form("url=https%3A%2F%2Fhooks.example.org%2Fnew"),
         ("POST", "/settings/developer") => call.form("pat_name=n&scope=mcp"),
         ("POST", "/settings/developer/{pat_id}/rotate") => call.form("overlap=day"),
@@ -246,6 +254,8 @@ async fn judged(world: &World, name: &str, webhook: &str, caller: &str, expected
     let named = if path.contains("mcp") { "github" } else { "app.css" };
     let path = path.replace("{pat_id}", &subject.record.pat_id.to_string()).replace("{name}", named);
     let path = path.replace("{webhook_id}", webhook);
+    // Everybody's are refused: the page wants to know which.
+    let path = path.replace("/admin/tokens/revoke", "/admin/tokens/revoke?owner=nobody%40");
     let path = path
         .replace("{user_id}", &world.id_of(EVE).await)
         .replace("{invite_id}", &subject.record.pat_id.to_string());
@@ -259,7 +269,9 @@ async fn judged(world: &World, name: &str, webhook: &str, caller: &str, expected
     let stands = world.get("/api/user").bearer(&subject).send().await.status == 200;
     let is_revoked =
         (name.starts_with("DELETE") && name.ends_with("/personal-access-tokens/{pat_id}") && expected == 200)
-            || (name == "POST /settings/developer/{pat_id}/revoke" && caller == "ada");
+            || (["POST /settings/developer/{pat_id}/revoke", "POST /admin/tokens/{pat_id}/revoke"]
+                .contains(&name)
+                && caller == "ada");
     (stands == is_revoked).then(|| format!("{name} {caller}: that the token stands is {stands}"))
 }
 

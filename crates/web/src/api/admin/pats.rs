@@ -52,7 +52,7 @@ pub(crate) struct Search {
     pub(crate) expires_before: String,
     pub(crate) unused_since: String,
     pub(crate) after: String,
-    limit: Option<u64>,
+    pub(crate) limit: Option<u64>,
 }
 
 impl Search {

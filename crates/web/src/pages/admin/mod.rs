@@ -3,6 +3,9 @@
 pub(crate) mod accept;
 pub(crate) mod people;
 pub(crate) mod person;
+pub(crate) mod revoke;
+pub(crate) mod revoke_all;
+pub(crate) mod tokens;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};

@@ -8,6 +8,7 @@ use trustrelay_authority::{AuthorityError, By, PersonChange, UserRecord};
 use uuid::Uuid;
 
 use super::badges;
+use super::tokens::Looked;
 use crate::api::admin::id;
 use crate::error::ApiError;
 use crate::extract::{Asked, Filled, OnPage, Segment};
@@ -105,22 +106,24 @@ async fn render(
         // Whoever has just taken the role from themselves may not look any more.
         Err(error) => return failed(error.into()),
     };
+    let of = Looked::of(user_id);
     let upstreams: Vec<String> = state.relay.upstreams().into_iter().map(|upstream| upstream.name).collect();
     layout::settings(
         &user.email,
         by,
         Tab::People,
         html! {
+            p.back { a href="/admin/people" { "All people" } }
             h1 { (user.email) }
-            p.lead { (badges(&user)) }
+            p.lead { @if user.user_id == by.user_id { span.badge { "you" } " " } (badges(&user)) }
             @if let Some(done) = done { p.done role="status" { (done) } }
             (layout::problem(problem))
             section.card aria-labelledby="account" {
                 h2 #account { "Account" }
-                dl {
+                dl.details {
                     dt { "Since" } dd { (day(user.created_at)) }
                     @if let Some(at) = user.disabled_at { dt { "Disabled" } dd { (day(at)) } }
-                    dt { "Active tokens" } dd { (tokens) }
+                    dt { "Active tokens" } dd { (tokens) @if tokens > 0 { " " a href=(of.list(&[])) { "Look at them" } } }
                 }
                 div.row {
                     @if user.disabled_at.is_some() {
@@ -133,8 +136,11 @@ async fn render(
                     } @else {
                         (button(&user, "promote", "Make an administrator", false))
                     }
+                    @if tokens > 0 {
+                        a.button.quiet.danger href=(of.link("/admin/tokens/revoke", &[])) { "Revoke " @if tokens == 1 { "the token" } @else { "all " (tokens) " tokens" } }
+                    }
                 }
-                p.faint { "A disabled account cannot sign in, and all its tokens are refused as soon as this is answered. Enabling it brings them back." }
+                p.faint { "A disabled account cannot sign in, and all its tokens are refused as soon as this is answered. Enabling it brings them back; what is revoked stays so." }
             }
             (which(&user, &upstreams))
         },
