@@ -45,8 +45,8 @@ pub use accounts::{MIN_PASSWORD_CHARS, NewAccount};
 pub use activity::{ACTIVITY_DAYS, Activity, ToolDay};
 pub use admin::{
     AdminStore, BadCursor, Cursor, INVITE_DAYS, InviteRecord, Invited, Key, MAX_INVITES, MAX_PAGE,
-    MAX_PATS_COUNTED, MAX_PATS_PAGE, PatFilter, PatOwner, PatPage, PatState, PatsFound, PatsRevoked,
-    PersonChange, Place, UserChange, UserFilter, UserPage,
+    MAX_PATS_COUNTED, MAX_PATS_PAGE, MICROS_PER_DAY, PatFilter, PatOrder, PatOwner, PatPage, PatState,
+    PatsFound, PatsRevoked, PersonChange, Place, UserChange, UserFilter, UserPage, unused_day,
 };
 pub use audit::{
     AUDIT_BATCH, AUDIT_BEGINNING, Actor, ActorKind, AuditAction, AuditColumns, AuditEnds, AuditEntry,

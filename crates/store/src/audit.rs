@@ -124,7 +124,7 @@ impl ToSql for Value {
 }
 
 /// What comes before an action's dot.
-const SUBJECT: &str = "substr(action, 1, instr(action, '.') - 1)";
+pub(crate) const SUBJECT: &str = "substr(action, 1, instr(action, '.') - 1)";
 
 #[async_trait]
 impl AuditStore for SqliteStore {

@@ -17,6 +17,8 @@ mod log;
 mod notices;
 mod open;
 mod pats;
+#[cfg(test)]
+mod plans;
 mod postgres;
 mod rotation;
 mod rows;

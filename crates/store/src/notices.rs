@@ -126,14 +126,23 @@ fn delete_webhook(
     Ok(true)
 }
 
-fn expiring(connection: &Connection, lacking: &Expiring, limit: u64) -> Result<Vec<PatRecord>, StoreError> {
-    let sql = format!(
+/// How many tokens end within a time.
+pub(crate) const ENDING: &str =
+    "SELECT count(*) FROM pats WHERE revoked_at IS NULL AND expires_at > ?1 AND expires_at <= ?2";
+
+/// The tokens that end within a time and whose owners were not told.
+pub(crate) fn untold() -> String {
+    format!(
         "SELECT {PAT} FROM pats p JOIN users u USING (user_id) \
          WHERE p.revoked_at IS NULL AND p.expires_at > ?2 AND p.expires_at <= ?3 AND p.expires_at - p.created_at > ?4 \
          AND u.disabled_at IS NULL AND NOT EXISTS ( \
          SELECT 1 FROM notices WHERE once = ?1 || ':' || lower(hex(p.pat_id)) || ':' || p.expires_at) \
          ORDER BY p.expires_at, p.pat_id LIMIT ?5"
-    );
+    )
+}
+
+fn expiring(connection: &Connection, lacking: &Expiring, limit: u64) -> Result<Vec<PatRecord>, StoreError> {
+    let sql = untold();
     let mut statement = connection.prepare_cached(&sql).or_store()?;
     let values = params![
         lacking.kind.name(),
@@ -429,9 +438,7 @@ impl NoticeStore for SqliteStore {
         let ends = ends.to_vec();
         self.threads()
             .read(move |connection| {
-                let sql =
-                    "SELECT count(*) FROM pats WHERE revoked_at IS NULL AND expires_at > ?1 AND expires_at <= ?2";
-                let mut statement = connection.prepare_cached(sql).or_store()?;
+                let mut statement = connection.prepare_cached(ENDING).or_store()?;
                 let mut count = |end: &Timestamp| {
                     let values = params![now.as_microsecond(), end.as_microsecond()];
                     statement.query_row(values, |row| row.get(0)).or_store()

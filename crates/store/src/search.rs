@@ -4,7 +4,8 @@
 
 use jiff::Timestamp;
 use trustrelay_authority::{
-    Cursor, Key, PatFilter, PatOwner, PatPage, PatRecord, PatState, UserFilter, UserPage, UserRecord,
+    Cursor, Key, MICROS_PER_DAY, PatFilter, PatOrder, PatOwner, PatPage, PatRecord, PatState, UserFilter,
+    UserPage, UserRecord, unused_day,
 };
 use uuid::Uuid;
 
@@ -130,14 +131,17 @@ fn begins(conditions: &mut Conditions, text: &str, prefix: &str) {
     conditions.also(format!("{text} >= {begin}"));
 }
 
-/// What a filter asks of a token `p`.
+/// The name of a token `p`, as an index has it. PostgreSQL compares by the language of the database, if it is not told otherwise.
+fn name(mark: char) -> &'static str {
+    if mark == '?' { "p.folded_name" } else { "lower(p.name COLLATE \"C\")" }
+}
+
+/// What a filter asks of a token `p`. SQLite knows nothing of how many rows fit: so of each filter one thing is left to it to go by, that
+/// whose index has the filter's order; before all else stands a sign that keeps it from the indexes of that.
 fn fit(conditions: &mut Conditions, filter: &PatFilter, now: Timestamp) {
-    // PostgreSQL compares by the language of the database, if it is not told otherwise.
-    let (email, name) = if conditions.mark == '?' {
-        ("o.email", "lower(p.name)")
-    } else {
-        ("o.email COLLATE \"C\"", "lower(p.name COLLATE \"C\")")
-    };
+    let mark = conditions.mark;
+    let order = filter.order();
+    let apart = |by: bool, of: &str| if by || mark != '?' { of.to_owned() } else { format!("+{of}") };
     match &filter.owner {
         None => {}
         Some(PatOwner::Id(user_id)) => {
@@ -145,6 +149,7 @@ fn fit(conditions: &mut Conditions, filter: &PatFilter, now: Timestamp) {
             conditions.also(format!("p.user_id = {user_id}"));
         }
         Some(PatOwner::Email(prefix)) => {
+            let email = if mark == '?' { "o.email" } else { "o.email COLLATE \"C\"" };
             let outer = std::mem::take(&mut conditions.all);
             begins(conditions, email, prefix);
             let inner = conditions.take();
@@ -152,26 +157,33 @@ fn fit(conditions: &mut Conditions, filter: &PatFilter, now: Timestamp) {
             conditions.also(format!("p.user_id IN (SELECT o.user_id FROM users o WHERE {inner})"));
         }
     }
-    if let Some(prefix) = &filter.name {
-        begins(conditions, name, prefix);
+    if let Some(hint) = &filter.hint {
+        let hint = conditions.value(Given::Text(hint.clone()));
+        conditions.also(format!("{} = {hint}", apart(filter.owner.is_none(), "p.hint")));
     }
+    if let Some(prefix) = &filter.name {
+        begins(conditions, &apart(order == PatOrder::Name, name(mark)), prefix);
+    }
+    let by_end = apart(matches!(order, PatOrder::EndsSoonest | PatOrder::EndedLast), "p.expires_at");
     match filter.state {
-        None => {}
         Some(PatState::Revoked) => conditions.also("p.revoked_at IS NOT NULL".to_owned()),
         Some(state) => {
             let now = conditions.value(Given::Int(now.as_microsecond()));
             let sign = if state == PatState::Active { ">" } else { "<=" };
-            conditions.also(format!("p.revoked_at IS NULL AND p.expires_at {sign} {now}"));
+            conditions.also(format!("p.revoked_at IS NULL AND {by_end} {sign} {now}"));
         }
+        None if filter.leaves_revoked_out() => conditions.also("p.revoked_at IS NULL".to_owned()),
+        None => {}
     }
-    for (of, before) in [
-        ("p.expires_at", filter.expires_before),
-        ("coalesce(p.last_used_at, p.created_at)", filter.unused_since),
-    ] {
-        if let Some(before) = before {
-            let before = conditions.value(Given::Int(before.as_microsecond()));
-            conditions.also(format!("{of} < {before}"));
-        }
+    if let Some(before) = filter.expires_before {
+        let before = conditions.value(Given::Int(before.as_microsecond()));
+        conditions.also(format!("{by_end} < {before}"));
+    }
+    if let Some(since) = filter.unused_since {
+        let last_day = conditions.value(Given::Int(unused_day(since)));
+        conditions.also(format!("{} <= {last_day}", apart(order == PatOrder::UnusedLongest, "p.used_day")));
+        let since = conditions.value(Given::Int(since.as_microsecond()));
+        conditions.also(format!("coalesce(p.last_used_at, p.created_at) < {since}"));
     }
 }
 
@@ -185,20 +197,35 @@ pub(crate) fn pats(
     now: Timestamp,
 ) -> (String, Vec<Given>) {
     let mut conditions = Conditions::new(mark);
-    match after {
-        None => {}
-        Some(Cursor { key: Key::Micros(micros), id }) => {
-            let (key, id) = (conditions.value(Given::Int(*micros)), conditions.value(Given::Id(*id)));
-            conditions.also(format!("(p.created_at, p.pat_id) < ({key}, {id})"));
+    let order = filter.order();
+    let by = match order {
+        PatOrder::Newest => "p.created_at",
+        PatOrder::Name => name(mark),
+        PatOrder::EndsSoonest | PatOrder::EndedLast => "p.expires_at",
+        PatOrder::UnusedLongest => "p.used_day",
+    };
+    let (behind, descending) = if order.is_descending() { ("<", " DESC") } else { (">", "") };
+    if let Some(Cursor { key, id }) = after {
+        let key = match (order, key) {
+            (PatOrder::Name, Key::Text(name)) => Some(Given::Text(name.clone())),
+            (PatOrder::Name, _) | (_, Key::Text(_)) => None,
+            (PatOrder::UnusedLongest, Key::Micros(micros)) => Some(Given::Int(micros / MICROS_PER_DAY)),
+            (_, Key::Micros(micros)) => Some(Given::Int(*micros)),
+        };
+        match key {
+            Some(key) => {
+                let (key, id) = (conditions.value(key), conditions.value(Given::Id(*id)));
+                conditions.also(format!("({by}, p.pat_id) {behind} ({key}, {id})"));
+            }
+            None => conditions.also("FALSE".to_owned()),
         }
-        Some(_) => conditions.also("FALSE".to_owned()),
     }
     fit(&mut conditions, filter, now);
     let limit = conditions.value(Given::Int(with_one_more(limit)));
     let fits = conditions.take();
     let sql = format!(
         "SELECT {columns}, (SELECT u.email FROM users u WHERE u.user_id = p.user_id) \
-         FROM pats p WHERE {fits} ORDER BY p.created_at DESC, p.pat_id DESC LIMIT {limit}"
+         FROM pats p WHERE {fits} ORDER BY {by}{descending}, p.pat_id{descending} LIMIT {limit}"
     );
     (sql, conditions.into_values())
 }
@@ -224,15 +251,14 @@ pub(crate) fn fits_nothing(filter: &PatFilter) -> bool {
         Some(PatOwner::Email(prefix)) => Some(prefix),
         _ => None,
     };
-    [email, filter.name.as_ref()].into_iter().flatten().any(|text| text.contains('\0'))
+    [email, filter.name.as_ref(), filter.hint.as_ref()].into_iter().flatten().any(|text| text.contains('\0'))
 }
 
-pub(crate) fn pat_page(mut pats: Vec<(PatRecord, String)>, limit: u64) -> PatPage {
+pub(crate) fn pat_page(mut pats: Vec<(PatRecord, String)>, order: PatOrder, limit: u64) -> PatPage {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = pats.len() > limit;
     pats.truncate(limit);
     let last = pats.last().filter(|_| more);
-    let next =
-        last.map(|(pat, _)| Cursor { key: Key::Micros(pat.created_at.as_microsecond()), id: pat.pat_id });
+    let next = last.map(|(pat, _)| order.after(pat));
     PatPage { pats, next }
 }

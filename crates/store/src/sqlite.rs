@@ -135,6 +135,14 @@ fn set_user_disabled(
     Ok(Some(seq))
 }
 
+/// The tokens of an account that stand. SQLite, which knows nothing of how many there are, is kept from going through all that have not expired.
+pub(crate) fn active() -> String {
+    format!(
+        "SELECT {PAT} FROM pats p WHERE p.user_id = ?1 AND p.revoked_at IS NULL AND +p.expires_at > ?2 \
+         ORDER BY p.created_at DESC, p.pat_id DESC"
+    )
+}
+
 #[async_trait]
 impl Store for SqliteStore {
     async fn insert_user(&self, user: &UserRecord, audit: &AuditEntry) -> Result<(), StoreError> {
@@ -238,10 +246,7 @@ impl Store for SqliteStore {
     }
 
     async fn active_pats(&self, user_id: Uuid, now: Timestamp) -> Result<Vec<PatRecord>, StoreError> {
-        let sql = format!(
-            "SELECT {PAT} FROM pats p WHERE p.user_id = ?1 AND p.revoked_at IS NULL AND p.expires_at > ?2 \
-             ORDER BY p.created_at DESC, p.pat_id DESC"
-        );
+        let sql = active();
         self.threads
             .read(move |connection| {
                 let mut statement = connection.prepare_cached(&sql).or_store()?;

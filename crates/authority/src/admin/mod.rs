@@ -5,6 +5,7 @@
 
 mod cursor;
 mod invites;
+mod order;
 mod pats;
 mod people;
 mod store;
@@ -13,6 +14,7 @@ use trustrelay_token::{Principal, Scope};
 
 pub use cursor::{BadCursor, Cursor, Key};
 pub use invites::{INVITE_DAYS, Invited, MAX_INVITES};
+pub use order::{MICROS_PER_DAY, PatOrder, unused_day};
 pub use pats::{MAX_PATS_COUNTED, MAX_PATS_PAGE, PatsFound, PatsRevoked};
 pub use people::{PersonChange, Place};
 pub use store::{

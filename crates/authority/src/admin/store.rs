@@ -87,18 +87,21 @@ pub struct PatFilter {
     pub owner: Option<PatOwner>,
     /// The name begins with this, ASCII letters in either case.
     pub name: Option<String>,
+    /// The hint is this one: `...` and the last four characters.
+    pub hint: Option<String>,
     /// What has become of them.
     pub state: Option<PatState>,
-    /// They expire, or have expired, before this.
+    /// They expire, or have expired, before this. Without a state: and are not revoked.
     pub expires_before: Option<Timestamp>,
-    /// They were not used at this time or after it; one that never was counts from when it was made.
+    /// They were not used at this time or after it; one that never was counts from when it was made. Without a
+    /// state: and are not revoked.
     pub unused_since: Option<Timestamp>,
 }
 
 /// A page of tokens.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PatPage {
-    /// The tokens, newest first (by `created_at`, then id), each with its owner's address.
+    /// The tokens in the filter's order ([`PatFilter::order`]), each with its owner's address.
     pub pats: Vec<(PatRecord, String)>,
     /// Where the next page begins, if there is one.
     pub next: Option<Cursor>,

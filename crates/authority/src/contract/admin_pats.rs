@@ -64,7 +64,7 @@ pub async fn tokens_are_found_by_owner_and_by_how_the_name_begins(store: &dyn St
     for nobody in ["example.org", "ada_", "ada%", "\0", "\u{10ffff}"] {
         assert_eq!(found(store, email(nobody)).await, [""; 0], "{nobody:?}");
     }
-    assert_eq!(found(store, named("CI")).await, ["ci%", "ci_weekly", "CI nightly"]);
+    assert_eq!(found(store, named("CI")).await, ["CI nightly", "ci%", "ci_weekly"]);
     assert_eq!(found(store, named("ci_")).await, ["ci_weekly"]);
     assert_eq!(found(store, named("ci%")).await, ["ci%"]);
     assert_eq!(found(store, named("Żó")).await, ["Żółw"]);
@@ -90,16 +90,96 @@ pub async fn tokens_are_found_by_state_end_and_last_use(store: &dyn Store) {
     let any = PatFilter::default;
     let state = |state| PatFilter { state: Some(state), ..any() };
     assert_eq!(found(store, any()).await, ["long", "short", "expired", "revoked"]);
-    assert_eq!(found(store, state(PatState::Active)).await, ["long", "short"]);
+    assert_eq!(found(store, state(PatState::Active)).await, ["short", "long"]);
     assert_eq!(found(store, state(PatState::Expired)).await, ["expired"]);
     assert_eq!(found(store, state(PatState::Revoked)).await, ["revoked"]);
     let before = |micros| PatFilter { expires_before: Some(at(micros)), ..any() };
     assert_eq!(found(store, before(501)).await, ["expired"]);
-    assert_eq!(found(store, before(502)).await, ["short", "expired"]);
+    assert_eq!(found(store, before(502)).await, ["expired", "short"]);
     let since = |micros| PatFilter { unused_since: Some(at(micros)), ..state(PatState::Active) };
     assert_eq!(found(store, since(300)).await, ["short"]);
-    assert_eq!(found(store, since(301)).await, ["long", "short"]);
+    assert_eq!(found(store, since(301)).await, ["short", "long"]);
     assert_eq!(found(store, since(3)).await, [""; 0], "what never was used counts from when it was made");
+}
+
+/// Of those that stand or have expired, if nothing is said of their state: what was revoked can neither end nor be used.
+pub async fn when_tokens_end_or_were_used_is_asked_of_those_that_are_not_revoked(store: &dyn Store) {
+    let ada = added(store, "ada@example.org").await;
+    let new = |name: &str, end| PatRecord { name: name.into(), expires_at: at(end), ..pat(&ada) };
+    let revoked = insert(store, new("revoked", 100)).await;
+    insert(store, new("expired", 100)).await;
+    insert(store, new("stands", 900)).await;
+    store.revoke_pat(revoked.pat_id, at(5), &AUDIT).await.expect("asks");
+    let any = PatFilter::default;
+    let (before, since) = (Some(at(901)), Some(at(901)));
+    assert_eq!(found(store, PatFilter { expires_before: before, ..any() }).await, ["expired", "stands"]);
+    assert_eq!(found(store, PatFilter { unused_since: since, ..any() }).await.len(), 2);
+    for filter in [PatFilter { expires_before: before, ..any() }, PatFilter { unused_since: since, ..any() }]
+    {
+        let of_them = PatFilter { state: Some(PatState::Revoked), ..filter };
+        assert_eq!(found(store, of_them).await, ["revoked"]);
+    }
+}
+
+/// A hint is found whole.
+pub async fn tokens_are_found_by_their_hint(store: &dyn Store) {
+    let ada = added(store, "ada@example.org").await;
+    for (micros, hint) in [(1, "...AbCd"), (2, "...abcd"), (3, "...AbCd")] {
+        let name = format!("{micros} {hint}");
+        insert(store, PatRecord { name, hint: hint.into(), created_at: at(micros), ..pat(&ada) }).await;
+    }
+    let hint = |hint: &str| PatFilter { hint: Some(hint.to_owned()), ..PatFilter::default() };
+    assert_eq!(found(store, hint("...AbCd")).await, ["3 ...AbCd", "1 ...AbCd"]);
+    for none in ["...AbC", "AbCd", "...ABCD", "...", "\0"] {
+        assert_eq!(found(store, hint(none)).await, [""; 0], "{none:?}");
+    }
+    let of_another = PatFilter { name: Some("2".into()), ..hint("...AbCd") };
+    assert_eq!(found(store, of_another).await, [""; 0]);
+}
+
+/// Each order page by page, by one token a page: all once, and each where the list as a whole has it.
+pub async fn pages_in_every_order_leave_no_token_out(store: &dyn Store) {
+    let ada = added(store, "ada@example.org").await;
+    let day = 86_400_000_000;
+    // Twins in each of what a list goes by, so that the ids decide as well.
+    for n in [3, 1, 2, 3, 1, 2] {
+        let name = if n == 2 { "CI".to_owned() } else { format!("ci-{n}") };
+        let (created_at, expires_at) = (at(n * day), at((10 - n) * day));
+        let pat = insert(store, PatRecord { name, created_at, expires_at, ..pat(&ada) }).await;
+        if n == 1 {
+            let last_used_at = at(4 * day + 5);
+            let used = Usage { pat_id: pat.pat_id, last_used_at, address: None, user_agent: None, count: 1 };
+            store.record_usage(&[used]).await.expect("kept");
+        }
+    }
+    let any = PatFilter::default;
+    let (active, expired) = (Some(PatState::Active), Some(PatState::Expired));
+    for (now, filter) in [
+        (5 * day, any()),
+        (5 * day, PatFilter { name: Some("ci".into()), ..any() }),
+        (5 * day, PatFilter { state: active, ..any() }),
+        (20 * day, PatFilter { state: expired, ..any() }),
+        (5 * day, PatFilter { expires_before: Some(at(20 * day)), ..any() }),
+        (5 * day, PatFilter { unused_since: Some(at(20 * day)), ..any() }),
+        (5 * day, PatFilter { owner: Some(PatOwner::Id(ada.user_id)), name: Some("ci".into()), ..any() }),
+    ] {
+        let whole = store.search_pats(&filter, None, 100, at(now)).await.expect("asks");
+        assert_eq!((whole.pats.len(), whole.next), (6, None), "{filter:?}");
+        let keys = whole.pats.iter().map(|(pat, _)| (filter.order().key(pat), pat.pat_id));
+        let is_in_order =
+            if filter.order().is_descending() { keys.rev().is_sorted() } else { keys.is_sorted() };
+        assert!(is_in_order, "{filter:?}: {:?}", whole.pats);
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = store.search_pats(&filter, after.as_ref(), 1, at(now)).await.expect("asks");
+            found.extend(page.pats);
+            after = page.next;
+            if after.is_none() || found.len() > 6 {
+                break;
+            }
+        }
+        assert_eq!(found, whole.pats, "{filter:?}");
+    }
 }
 
 /// A count ends at its bound, whatever lies behind it.

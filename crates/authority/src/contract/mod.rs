@@ -114,6 +114,9 @@ macro_rules! store_contract {
                 tokens_are_found_by_owner_and_by_how_the_name_begins
                 tokens_are_found_by_state_end_and_last_use
                 tokens_are_counted_up_to_a_bound
+                when_tokens_end_or_were_used_is_asked_of_those_that_are_not_revoked
+                tokens_are_found_by_their_hint
+                pages_in_every_order_leave_no_token_out
             }
             audit {
                 each_change_is_told_once

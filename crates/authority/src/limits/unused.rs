@@ -24,8 +24,8 @@ const BATCH: u64 = 100;
 #[async_trait]
 pub trait UnusedStore: Send + Sync + 'static {
     /// Tokens that are neither revoked nor expired at `now` and are held to being used, whose days had gone by at `by`: since their last use, or, of those
-    /// that never were used, since they were made. A token that was made with them counts for them: as long as it is used, so are they. In the
-    /// order of their ids, at most `limit`.
+    /// that never were used, since they were made. A token that was made with them counts for them: as long as it is used, so are they. Those
+    /// first whose days went by first, to the day; at most `limit`.
     async fn unused_pats(
         &self,
         now: Timestamp,

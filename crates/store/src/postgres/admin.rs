@@ -258,7 +258,7 @@ async fn search_pats(
     let found = link.rows(&select, &given(&values)).await?;
     let found = found.iter().map(|row| Ok((rows::pat(row)?, get(row, PAT_COLUMNS)?)));
     let found = found.collect::<Result<_, Failure>>()?;
-    Ok(link.keep(pat_page(found, limit)))
+    Ok(link.keep(pat_page(found, filter.order(), limit)))
 }
 
 async fn count_pats(links: &Links, filter: &PatFilter, most: u64, now: Timestamp) -> Result<u64, Failure> {

@@ -13,12 +13,12 @@ async fn unused(links: &Links, now: Timestamp, by: Timestamp, limit: u64) -> Res
     let link = links.link().await?;
     let sql = format!(
         "SELECT {PAT} FROM pats p WHERE p.unused_days IS NOT NULL AND p.revoked_at IS NULL AND p.expires_at > $1 \
-         AND COALESCE(p.last_used_at, p.created_at) + p.unused_days * 86400000000 <= $2 \
+         AND p.unused_day <= $2::bigint / 86400000000 AND coalesce(p.last_used_at, p.created_at) + p.unused_days * 86400000000 <= $2 \
          AND NOT EXISTS (WITH RECURSIVE tree (pat_id, last_used_at) AS (\
            SELECT c.pat_id, c.last_used_at FROM pats c WHERE c.parent_id = p.pat_id \
            UNION SELECT c.pat_id, c.last_used_at FROM pats c JOIN tree t ON c.parent_id = t.pat_id) \
            SELECT 1 FROM tree WHERE tree.last_used_at + p.unused_days * 86400000000 > $2) \
-         ORDER BY p.pat_id LIMIT $3"
+         ORDER BY p.unused_day, p.pat_id LIMIT $3"
     );
     let select = link.prepare(&sql).await?;
     let found = link.rows(&select, &[&now.as_microsecond(), &by.as_microsecond(), &whole(limit)]).await?;

@@ -12,4 +12,5 @@ mod fence;
 mod kit;
 mod nodes;
 mod opening;
+mod searches;
 mod tls;

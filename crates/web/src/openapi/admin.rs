@@ -49,17 +49,26 @@ fn path_id(name: &str, description: &str) -> Value {
 }
 
 /// Which tokens: members of a query or of a body.
-fn pat_filter() -> [(&'static str, Value, &'static str); 5] {
+fn pat_filter() -> [(&'static str, Value, &'static str); 6] {
     let text = || json!({ "type": "string" });
     [
         ("owner", text(), "Whose: an account's id, or how the address begins"),
         ("name", text(), "How the name begins, ASCII letters in either case"),
+        (
+            "hint",
+            json!({ "type": "string", "pattern": "^((\\.\\.\\.)?[0-9A-Za-z]{4})?$" }),
+            "The last four characters, with `...` before them or without",
+        ),
         ("state", json!({ "enum": ["active", "expired", "revoked", ""] }), "What has become of them"),
-        ("expires_before", text(), "They expire, or have expired, before this time (RFC 3339) or day (UTC)"),
+        (
+            "expires_before",
+            text(),
+            "They expire, or have expired, before this time (RFC 3339) or day (UTC); revoked ones only with `state`",
+        ),
         (
             "unused_since",
             text(),
-            "They were not used from this time (RFC 3339) or day (UTC) on; one that never was counts from when it was made",
+            "They were not used from this time (RFC 3339) or day (UTC) on; one that never was counts from when it was made; revoked ones only with `state`",
         ),
     ]
 }
@@ -78,7 +87,7 @@ fn pat_paths() -> Value {
     let filter = pat_filter().into_iter().map(|(name, schema, says)| parameter(name, &schema, says));
     json!({
         "/api/admin/personal-access-tokens": { "get": with_query(operation(
-            "listAllTokens", "Everybody's tokens, newest first (an administrator's; a token needs the scopes `api:read` and `tokens`)", BOTH,
+            "listAllTokens", "Everybody's tokens, in the order of what is looked for: of an owner, a hint, nothing, or revoked ones the newest first; by name; those unused longest first; of active ones the soonest to end first, of expired ones the last (an administrator's; a token needs the scopes `api:read` and `tokens`)", BOTH,
             ("200", answer("A page of them", found())), &[ADMINISTRATORS],
         ), filter.chain(paging(100)).collect()) },
         "/api/admin/personal-access-tokens/revoke": { "post": with_body(operation(

@@ -23,7 +23,7 @@ pub(super) fn spare_the_last_administrator(data: &Data, user_id: Uuid) -> Result
     }
 }
 
-/// The tokens that a filter fits, newest first, each with its owner's address.
+/// The tokens that a filter fits, in its order, each with its owner's address.
 fn fitting(data: &Data, filter: &PatFilter, now: Timestamp) -> Vec<(PatRecord, String)> {
     let email = |pat: &PatRecord| {
         let owner = data.users.iter().find(|user| user.user_id == pat.user_id);
@@ -45,12 +45,18 @@ fn fitting(data: &Data, filter: &PatFilter, now: Timestamp) -> Vec<(PatRecord, S
                 .name
                 .as_ref()
                 .is_none_or(|prefix| pat.name.to_ascii_lowercase().starts_with(&prefix.to_ascii_lowercase()))
+            && filter.hint.as_ref().is_none_or(|hint| pat.hint == *hint)
             && filter.state.is_none_or(|wanted| state(pat) == wanted)
+            && !(filter.leaves_revoked_out() && pat.revoked_at.is_some())
             && filter.expires_before.is_none_or(|before| pat.expires_at < before)
             && filter.unused_since.is_none_or(|since| pat.last_used_at.unwrap_or(pat.created_at) < since)
     };
     let mut found: Vec<_> = data.pats.iter().filter(fits).map(|pat| (pat.clone(), email(pat))).collect();
-    found.sort_by_key(|(pat, _)| std::cmp::Reverse((pat.created_at, pat.pat_id)));
+    let order = filter.order();
+    found.sort_by_key(|(pat, _)| (order.key(pat), pat.pat_id));
+    if order.is_descending() {
+        found.reverse();
+    }
     found
 }
 
@@ -201,18 +207,23 @@ impl AdminStore for MemoryStore {
         limit: u64,
         now: Timestamp,
     ) -> Result<PatPage, StoreError> {
-        let place = |pat: &PatRecord| (pat.created_at.as_microsecond(), pat.pat_id);
+        let order = filter.order();
         let mut pats = fitting(&*self.data()?, filter, now);
         pats.retain(|(pat, _)| match after {
             None => true,
-            Some(Cursor { key: Key::Micros(micros), id }) => place(pat) < (*micros, *id),
-            Some(_) => false,
+            Some(after) if std::mem::discriminant(&after.key) != std::mem::discriminant(&order.key(pat)) => {
+                false
+            }
+            Some(after) => {
+                let (here, there) = ((order.key(pat), pat.pat_id), (after.key.clone(), after.id));
+                if order.is_descending() { here < there } else { here > there }
+            }
         });
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let more = pats.len() > limit;
         pats.truncate(limit);
         let last = pats.last().filter(|_| more);
-        let next = last.map(|(pat, _)| Cursor { key: Key::Micros(place(pat).0), id: pat.pat_id });
+        let next = last.map(|(pat, _)| order.after(pat));
         Ok(PatPage { pats, next })
     }
 

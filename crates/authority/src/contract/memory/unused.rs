@@ -1,9 +1,12 @@
 //! Which tokens of the store in memory are not used.
 
+use std::num::NonZeroU16;
+
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Data, MemoryStore};
+use crate::admin::unused_day;
 use crate::limits::UnusedStore;
 use crate::record::PatRecord;
 use crate::store::StoreError;
@@ -30,7 +33,11 @@ impl UnusedStore for MemoryStore {
         };
         let stands = |pat: &&PatRecord| pat.revoked_at.is_none() && pat.expires_at > now;
         let mut unused: Vec<_> = data.pats.iter().filter(stands).filter(is_unused).cloned().collect();
-        unused.sort_by_key(|pat| pat.pat_id);
+        let by_day = |pat: &PatRecord| {
+            let days = pat.limits.as_ref().and_then(|limits| limits.unused_days).map_or(0, NonZeroU16::get);
+            unused_day(pat.last_used_at.unwrap_or(pat.created_at)) + i64::from(days)
+        };
+        unused.sort_by_key(|pat| (by_day(pat), pat.pat_id));
         unused.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         Ok(unused)
     }

@@ -48,6 +48,7 @@ struct Found {
 pub(crate) struct Search {
     pub(crate) owner: String,
     pub(crate) name: String,
+    pub(crate) hint: String,
     pub(crate) state: String,
     pub(crate) expires_before: String,
     pub(crate) unused_since: String,
@@ -67,6 +68,7 @@ impl Search {
         Ok(PatFilter {
             owner,
             name: (!self.name.is_empty()).then(|| self.name.clone()),
+            hint: hint(&self.hint)?,
             state: match self.state.as_str() {
                 "" => None,
                 "active" => Some(PatState::Active),
@@ -87,6 +89,16 @@ impl Search {
 
 fn invalid(field: &'static str, message: &str) -> AuthorityError {
     AuthorityError::Invalid { field, message: format!("`{field}` {message}") }
+}
+
+/// A hint, or the four characters of one.
+fn hint(text: &str) -> Result<Option<String>, AuthorityError> {
+    let last = text.strip_prefix("...").unwrap_or(text);
+    match last.len() {
+        0 if text.is_empty() => Ok(None),
+        4 if last.bytes().all(|byte| byte.is_ascii_alphanumeric()) => Ok(Some(format!("...{last}"))),
+        _ => Err(invalid("hint", "is no hint; give a token's last four characters, such as `...AbCd`")),
+    }
 }
 
 fn time(field: &'static str, text: &str) -> Result<Option<Timestamp>, AuthorityError> {
@@ -142,6 +154,8 @@ pub(crate) struct Revocation {
     #[serde(default)]
     name: String,
     #[serde(default)]
+    hint: String,
+    #[serde(default)]
     state: String,
     #[serde(default)]
     expires_before: String,
@@ -162,8 +176,9 @@ pub(crate) async fn revoke_matching(
     Json(asked): Json<Revocation>,
 ) -> Result<Value<RevokedAll>, ApiError> {
     state.authority.is_administrator(&by)?;
-    let Revocation { owner, name, state: stands, expires_before, unused_since, expected } = asked;
-    let search = Search { owner, name, state: stands, expires_before, unused_since, ..Search::default() };
+    let Revocation { owner, name, hint, state: stands, expires_before, unused_since, expected } = asked;
+    let search =
+        Search { owner, name, hint, state: stands, expires_before, unused_since, ..Search::default() };
     let revoked = state.admin_revoke_matching(&by, &search.filter()?, expected).await?;
     let value = RevokedAll { revoked: revoked.revoked, sessions_terminated: revoked.sessions_terminated };
     Ok(Value { value })

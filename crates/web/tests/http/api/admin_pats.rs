@@ -69,6 +69,8 @@ async fn tokens_are_found_by_owner_name_state_end_and_use() {
         found["count"].as_u64().expect("a number")
     };
     let eves = format!("?owner={}", world.id_of(EVE).await);
+    let hint = format!("?hint={}", ada.record.hint);
+    let letters = hint.replace("...", "");
     for (query, fit) in [
         ("?owner=eve@&name=CI&state=revoked", 1),
         (eves.as_str(), 1),
@@ -77,11 +79,16 @@ async fn tokens_are_found_by_owner_name_state_end_and_use() {
         ("?state=active", 1),
         ("?state=expired", 0),
         ("?expires_before=2126-04-07T00:00:00Z", 0),
-        ("?expires_before=2226-04-07", 2),
-        ("?unused_since=2126-04-08", 1),
+        ("?expires_before=2226-04-07", 1),
+        ("?expires_before=2226-04-07&state=revoked", 1),
+        ("?unused_since=2126-04-08", 0),
+        ("?unused_since=2126-04-08&state=revoked", 1),
+        (hint.as_str(), 1),
+        (letters.as_str(), 1),
+        ("?hint=0000&state=revoked", 0),
         ("?unused_since=2126-04-08&state=active", 0),
         ("?unused_since=2126-04-09&state=active", 1),
-        ("?owner=&name=&state=&expires_before=&unused_since=&after=", 2),
+        ("?owner=&name=&state=&expires_before=&unused_since=&hint=&after=", 2),
     ] {
         assert_eq!(count(query).await, fit, "{query}");
     }
@@ -90,6 +97,9 @@ async fn tokens_are_found_by_owner_name_state_end_and_use() {
         "?limit=101",
         "?after=x",
         "?state=dead",
+        "?hint=...",
+        "?hint=AbC",
+        "?hint=...AbC%25",
         "?expires_before=soon",
         "?unused_since=1",
         "?onwer=eve",

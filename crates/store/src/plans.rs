@@ -1,0 +1,168 @@
+//! How SQLite goes about what is asked of large tables: by an index that has the order, so that nothing is read whole and nothing sorted.
+
+use jiff::Timestamp;
+use rusqlite::types::Value as Given;
+use rusqlite::{Connection, params_from_iter};
+use trustrelay_authority::{
+    AuditFilter, AuditLook, AuditPlace, Cursor, Key, PatFilter, PatOrder, PatOwner, PatState, UserFilter,
+};
+use uuid::Uuid;
+
+use crate::admin::given;
+use crate::audit_page::{Value, question};
+use crate::open::{SqliteOptions, connect, prepare};
+use crate::rows::{PAT, USER};
+use crate::{audit, notices, search, sqlite, unused};
+
+const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+struct Database {
+    connection: Connection,
+    _dir: tempfile::TempDir,
+}
+
+impl Database {
+    fn empty() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let options = SqliteOptions::default();
+        let path = prepare(dir.path(), &options).expect("opens");
+        Self { connection: connect(&path, &options).expect("opens"), _dir: dir }
+    }
+
+    /// The steps that SQLite takes.
+    fn plan(&self, sql: &str, values: Vec<Given>) -> Vec<String> {
+        let mut explain = self.connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect(sql);
+        let nulls = explain.parameter_count().saturating_sub(values.len());
+        let values = values.into_iter().chain(std::iter::repeat_n(Given::Null, nulls));
+        let steps = explain.query_map(params_from_iter(values), |row| row.get(3)).expect("explains");
+        steps.collect::<rusqlite::Result<_>>().expect("explains")
+    }
+
+    /// The same, of what must begin with a search in `index`, or, if it `may_begin_anywhere`, go through it from one end; all other steps search as well,
+    /// and none sorts.
+    fn goes_by(&self, index: &str, may_begin_anywhere: bool, sql: &str, values: Vec<Given>) {
+        let plan = self.plan(sql, values);
+        let first = plan.first().expect("a step");
+        assert!(first.ends_with(index) || first.contains(&format!("INDEX {index} ")), "{sql}\n{plan:#?}");
+        for (at, step) in plan.iter().enumerate() {
+            assert!(!step.contains("B-TREE"), "it sorts: {sql}\n{plan:#?}");
+            // What the statement has found so far is small.
+            let is_of_what_was_found = ["SCAN t", "SCAN tree", "SCAN sides"].contains(&step.as_str());
+            let reads_all = step.starts_with("SCAN") && !is_of_what_was_found;
+            assert!(!reads_all || (at == 0 && may_begin_anywhere), "it reads all: {sql}\n{plan:#?}");
+        }
+    }
+}
+
+fn given_all(values: Vec<search::Given>) -> Vec<Given> {
+    values.into_iter().map(given).collect()
+}
+
+#[test]
+fn a_page_of_everybody_s_tokens_comes_from_an_index_that_has_its_order() {
+    let database = Database::empty();
+    let all = PatFilter::default;
+    let state = |state| PatFilter { state: Some(state), ..all() };
+    let owner = PatFilter { owner: Some(PatOwner::Id(Uuid::nil())), ..all() };
+    let time = Some(NOW);
+    let (active, expired, revoked) = (PatState::Active, PatState::Expired, PatState::Revoked);
+    let everything = PatFilter {
+        name: Some("ci".into()),
+        hint: Some("...wxyz".into()),
+        expires_before: time,
+        unused_since: time,
+        ..state(active)
+    };
+    for (filter, index, goes_through_all) in [
+        (all(), "pats_by_age", true),
+        (owner.clone(), "pats_of_user", false),
+        (PatFilter { state: Some(active), ..owner.clone() }, "pats_of_user", false),
+        (PatFilter { owner: owner.owner.clone(), ..everything.clone() }, "pats_of_user", false),
+        (everything.clone(), "pats_by_hint", false),
+        (PatFilter { hint: Some("...wxyz".into()), ..all() }, "pats_by_hint", false),
+        (PatFilter { hint: None, ..everything }, "pats_by_name", false),
+        (PatFilter { name: Some("ci".into()), ..all() }, "pats_by_name", false),
+        (PatFilter { name: Some("ci".into()), ..state(revoked) }, "pats_by_name", false),
+        (state(active), "pats_by_expiry", false),
+        (state(expired), "pats_by_expiry", false),
+        (state(revoked), "pats_revoked", true),
+        (PatFilter { expires_before: time, ..all() }, "pats_by_expiry", false),
+        (PatFilter { expires_before: time, ..state(active) }, "pats_by_expiry", false),
+        (PatFilter { expires_before: time, ..state(revoked) }, "pats_revoked", true),
+        (PatFilter { unused_since: time, ..all() }, "pats_by_use", false),
+        (PatFilter { unused_since: time, ..state(active) }, "pats_by_use", false),
+        (PatFilter { unused_since: time, expires_before: time, ..state(expired) }, "pats_by_use", false),
+    ] {
+        let (sql, values) = search::pats('?', PAT, &filter, None, 50, NOW);
+        database.goes_by(index, goes_through_all, &sql, given_all(values));
+        let key = if filter.order() == PatOrder::Name { Key::Text("ci".into()) } else { Key::Micros(1) };
+        let cursor = Cursor { key, id: Uuid::nil() };
+        let (sql, values) = search::pats('?', PAT, &filter, Some(&cursor), 50, NOW);
+        database.goes_by(index, false, &sql, given_all(values.clone()));
+        // It goes on at the very row, also among many that are alike.
+        let plan = database.plan(&sql, given_all(values));
+        assert!(plan[0].contains(",pat_id)"), "{sql}\n{plan:#?}");
+        if filter != all() {
+            let (sql, values) = search::pats_counted('?', &filter, 10_001, NOW);
+            let plan = database.plan(&sql, given_all(values));
+            assert!(plan.iter().any(|step| step.contains(&format!("INDEX {index}"))), "{sql}\n{plan:#?}");
+        }
+    }
+}
+
+#[test]
+fn the_tokens_of_those_whose_address_begins_so_come_from_their_owners() {
+    let database = Database::empty();
+    let email = PatFilter { owner: Some(PatOwner::Email("ada".into())), ..PatFilter::default() };
+    for filter in [PatFilter { state: Some(PatState::Active), ..email.clone() }, email] {
+        for (sql, values) in
+            [search::pats('?', PAT, &filter, None, 50, NOW), search::pats_counted('?', &filter, 10_001, NOW)]
+        {
+            let plan = database.plan(&sql, given_all(values));
+            let goes_by = |step: &String| step.starts_with("SEARCH p USING") && step.contains("pats_of_user");
+            assert!(plan.iter().any(goes_by), "{plan:#?}");
+            assert!(!plan.iter().any(|step| step.starts_with("SCAN") && step != "SCAN found"), "{plan:#?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_asked_of_tokens_at_other_times_goes_by_an_index() {
+    let database = Database::empty();
+    let numbers = |n| vec![Given::Integer(1); n];
+    database.goes_by("pats_of_user", false, &sqlite::active(), numbers(2));
+    database.goes_by("pats_by_expiry", false, notices::ENDING, numbers(2));
+    database.goes_by("pats_by_expiry", false, &notices::untold(), numbers(5));
+    database.goes_by("pats_to_be_used", false, &unused::unused(), numbers(3));
+    let (sql, values) = search::users('?', USER, &UserFilter::default(), None, 50, NOW);
+    database.goes_by("users_by_age", true, &sql, given_all(values));
+}
+
+#[test]
+fn a_page_of_the_audit_log_comes_from_an_index_that_has_its_order() {
+    let database = Database::empty();
+    let none = AuditFilter::default;
+    let id = Some(Uuid::nil());
+    for (filter, index, goes_through_all) in [
+        (none(), "audit_by_time", true),
+        (AuditFilter { from: Some(NOW), to: Some(NOW), ..none() }, "audit_by_time", false),
+        (AuditFilter { user_id: id, ..none() }, "audit_by_user", false),
+        (AuditFilter { user_id: id, from: Some(NOW), ..none() }, "audit_by_user", false),
+        (AuditFilter { actor_id: id, ..none() }, "audit_by_actor_user", false),
+        (AuditFilter { action: Some("token.leaked".into()), ..none() }, "audit_by_action", false),
+        (AuditFilter { action: Some("refused".into()), ..none() }, "audit_by_subject", false),
+    ] {
+        for (after, oldest_first) in
+            [(None, false), (None, true), (Some(AuditPlace { at: NOW, seq: 7 }), false)]
+        {
+            let look = AuditLook { filter: filter.clone(), after, limit: 50, oldest_first };
+            let (sql, values) = question(&look, '?', audit::SUBJECT);
+            let values = values.into_iter().map(|value| match value {
+                Value::Number(number) => number.into(),
+                Value::Id(id) => id.as_bytes().to_vec().into(),
+                Value::Text(text) => text.into(),
+            });
+            database.goes_by(index, goes_through_all && after.is_none(), &sql, values.collect());
+        }
+    }
+}
