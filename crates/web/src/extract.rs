@@ -61,6 +61,11 @@ impl<T: DeserializeOwned> FromRequestParts<AppState> for Queried<T> {
     }
 }
 
+/// The query of a list that is whole: nothing may be asked, so that whoever asks for a part of it does not take the whole for that.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Whole {}
+
 /// The query of a page.
 pub(crate) struct Asked<T>(pub(crate) T);
 

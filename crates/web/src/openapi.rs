@@ -307,6 +307,9 @@ fn schemas() -> Value {
     listed["rotated_at"] = json!({
         "anyOf": [reference("Time"), { "type": "null" }], "description": "When it got the secret that it has now, if that is not its first"
     });
+    listed["revoked_at"] = json!({
+        "anyOf": [reference("Time"), { "type": "null" }], "description": "When it was revoked: from then on nothing accepts it"
+    });
     listed["pat_parent_id"] = json!({ "type": ["string", "null"], "format": "uuid", "description": "The token that it was made with" });
     let mut rotated = token.clone();
     rotated["rotated_at"] = reference("Time");
@@ -368,7 +371,7 @@ fn schemas() -> Value {
             "expires_at": { "anyOf": [reference("Time"), { "type": "null" }], "description": "Instead of expires_in_days" },
         })),
         "RotatedToken": object(&["pat_id", "pat_name", "pat_hint", "pat_scope", "created_at", "rotated_at", "expires_at", "old_secret", "pat_token"], rotated),
-        "Token": object(&["pat_id", "pat_name", "pat_hint", "pat_scope", "created_at", "expires_at", "last_used_at", "rotated_at", "pat_parent_id"], listed),
+        "Token": object(&["pat_id", "pat_name", "pat_hint", "pat_scope", "created_at", "expires_at", "last_used_at", "rotated_at", "revoked_at", "pat_parent_id"], listed),
         "CreatedToken": object(&["pat_id", "pat_name", "pat_hint", "pat_scope", "created_at", "expires_at", "pat_token"], created),
         "Nodes": object(&["log_head", "nodes"], json!({
             "log_head": { "type": "integer", "minimum": 0, "description": "The number of the latest entry of the log" },

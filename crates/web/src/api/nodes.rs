@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::credential::Caller;
 use crate::error::ApiError;
+use crate::extract::{Queried, Whole};
 use crate::json::Value;
 use crate::state::AppState;
 
@@ -30,6 +31,7 @@ struct Node {
 pub(crate) async fn handle(
     State(state): State<AppState>,
     Caller(by): Caller,
+    _: Queried<Whole>,
 ) -> Result<Value<Nodes>, ApiError> {
     let own = state.authority.node_id();
     let found = state.authority.nodes(&by).await?;

@@ -115,7 +115,6 @@ fn pat_paths() -> Value {
 /// A token as its owner sees it, and whose it is.
 fn owned_token(mut token: Value) -> Value {
     for (name, schema) in [
-        ("revoked_at", json!({ "anyOf": [reference("Time"), { "type": "null" }] })),
         ("user_id", json!({ "type": "string", "format": "uuid", "description": "Whose it is" })),
         ("email", json!({ "type": "string" })),
     ] {

@@ -292,6 +292,46 @@ async fn each_caller_is_answered_as_the_table_says() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Each route and each kind of credential apart: from an address of its own.
+#[tokio::test]
+async fn whoever_is_refused_what_is_for_administrators_is_in_the_audit_log_with_the_route() {
+    let world = World::new().await;
+    let mut expected = BTreeSet::new();
+    let rows = table().into_iter().filter(|(name, _)| name.contains("/admin"));
+    for (row, (name, statuses)) in rows.enumerate() {
+        let route = name.split_once(' ').expect("a method and a path").1;
+        let id = "0199c2c5-6a4e-7c3e-9a34-2f6d2a1f7e11";
+        let path = ["{pat_id}", "{user_id}", "{invite_id}", "{webhook_id}"]
+            .iter()
+            .fold(route.to_owned(), |path, segment| path.replace(segment, id));
+        for (caller, status) in CALLERS.iter().zip(statuses) {
+            let address = match *caller {
+                "eve" => format!("192.0.2.{row}"),
+                "eve's" => format!("198.51.100.{row}"),
+                _ => continue,
+            };
+            let call = Caller::of(&world, caller).await.sends(request(&world, &name, &path));
+            let answer = call.coming_from(&address).send().await;
+            assert_eq!(answer.status, status, "{name} {caller}: {answer}");
+            if status == 403 {
+                expected.insert((address, route.to_owned()));
+            }
+        }
+    }
+    assert!(expected.len() > 30, "{expected:?}");
+    world.authority.flush_refusals(true).await;
+    let eve = Some(world.id_of(EVE).await);
+    let told = world.audit().await.into_iter().filter(|entry| entry.action == "refused.admin");
+    let told: BTreeSet<_> = told
+        .map(|entry| {
+            assert_eq!(entry.user_id.map(|id| id.to_string()), eve, "it concerns her own account");
+            let address = entry.actor.address.expect("an address").to_string();
+            (address, entry.details["path"].clone())
+        })
+        .collect();
+    assert_eq!(told, expected);
+}
+
 #[tokio::test]
 async fn a_refusal_for_want_of_a_scope_names_it() {
     let world = World::new().await;

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::api::admin::id;
 use crate::credential::Caller;
 use crate::error::ApiError;
-use crate::extract::{Json, Segment};
+use crate::extract::{Json, Queried, Segment, Whole};
 use crate::json::Value;
 use crate::pages::developer::base;
 use crate::state::AppState;
@@ -76,6 +76,7 @@ pub(crate) async fn create(
 pub(crate) async fn list(
     State(state): State<AppState>,
     Caller(by): Caller,
+    _: Queried<Whole>,
 ) -> Result<Value<Vec<Invite>>, ApiError> {
     let open = state.authority.invites(&by).await?;
     Ok(Value { value: open.into_iter().map(Invite::from).collect() })

@@ -21,15 +21,14 @@ use crate::state::AppState;
 pub(crate) struct Owned {
     #[serde(flatten)]
     pat: Pat,
-    revoked_at: Option<Timestamp>,
     user_id: Uuid,
     email: String,
 }
 
 impl From<(PatRecord, String)> for Owned {
     fn from((record, email): (PatRecord, String)) -> Self {
-        let (user_id, revoked_at) = (record.user_id, record.revoked_at);
-        Self { pat: record.into(), revoked_at, user_id, email }
+        let user_id = record.user_id;
+        Self { pat: record.into(), user_id, email }
     }
 }
 

@@ -40,6 +40,7 @@ impl From<(UserRecord, u64)> for Person {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Asked {
     email: Option<String>,
     is_admin: Option<bool>,

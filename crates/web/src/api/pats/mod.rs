@@ -26,6 +26,7 @@ pub(crate) struct Pat {
     expires_at: Timestamp,
     last_used_at: Option<Timestamp>,
     rotated_at: Option<Timestamp>,
+    revoked_at: Option<Timestamp>,
     pat_parent_id: Option<Uuid>,
     #[serde(flatten)]
     limits: Shown,
@@ -42,6 +43,7 @@ impl From<PatRecord> for Pat {
             expires_at: record.expires_at,
             last_used_at: record.last_used_at,
             rotated_at: record.rotated_at,
+            revoked_at: record.revoked_at,
             pat_parent_id: record.parent_id,
             limits: record.limits.into(),
         }

@@ -6,12 +6,14 @@ use trustrelay_authority::{By, Whose};
 use crate::api::webhooks::Webhook;
 use crate::credential::Caller;
 use crate::error::ApiError;
+use crate::extract::{Queried, Whole};
 use crate::json::Value;
 use crate::state::AppState;
 
 pub(crate) async fn own(
     State(state): State<AppState>,
     Caller(by): Caller,
+    _: Queried<Whole>,
 ) -> Result<Value<Vec<Webhook>>, ApiError> {
     handle(&state, &by, Whose::Own).await
 }
@@ -19,6 +21,7 @@ pub(crate) async fn own(
 pub(crate) async fn everybody(
     State(state): State<AppState>,
     Caller(by): Caller,
+    _: Queried<Whole>,
 ) -> Result<Value<Vec<Webhook>>, ApiError> {
     handle(&state, &by, Whose::Everybody).await
 }

@@ -4,6 +4,7 @@ mod audit;
 mod auth;
 mod bodies;
 mod leaks;
+mod lists;
 mod nodes;
 mod notices;
 mod openapi;

@@ -4,7 +4,7 @@ use http::StatusCode;
 use uuid::Uuid;
 
 use super::TOKENS;
-use crate::support::{EVE, World, path_of};
+use crate::support::{DAY, EVE, World, path_of};
 
 #[tokio::test]
 async fn a_browser_sees_each_of_its_own() {
@@ -22,6 +22,7 @@ async fn a_browser_sees_each_of_its_own() {
         "pat_name": "ci-pipeline",
         "pat_parent_id": null,
         "pat_scope": "mcp:github api:read",
+        "revoked_at": null,
         "rotated_at": null
       }
     }
@@ -46,6 +47,7 @@ async fn a_token_always_sees_itself_by_its_id_or_as_self() {
         "pat_name": "ci-pipeline",
         "pat_parent_id": null,
         "pat_scope": "mcp",
+        "revoked_at": null,
         "rotated_at": null
       }
     }
@@ -73,6 +75,19 @@ async fn a_token_sees_others_of_its_account_only_with_the_scope_tokens() {
     }
     "#);
     assert_eq!(world.get(&path_of(&other)).bearer(&tokens).send().await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn of_a_revoked_token_it_is_said_when_that_was() {
+    let world = World::new().await;
+    let (session, token) = (world.browser().await, world.token("mcp").await);
+    let before = world.get(&path_of(&token)).session(&session).send().await.value();
+    assert_eq!(before["revoked_at"], serde_json::Value::Null);
+    let revoked = world.delete(&path_of(&token)).session(&session).send().await.value();
+    world.clock.advance(DAY);
+    let after = world.get(&path_of(&token)).session(&session).send().await.value();
+    assert_eq!((&after["revoked_at"], &after["pat_id"]), (&revoked["revoked_at"], &before["pat_id"]));
+    assert_eq!(after["revoked_at"], "2126-04-07T00:00:00Z");
 }
 
 #[tokio::test]

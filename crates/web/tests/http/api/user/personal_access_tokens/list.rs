@@ -88,6 +88,7 @@ async fn the_newest_is_first_and_a_token_is_unused_until_it_is_used() {
           "pat_name": "ci-pipeline",
           "pat_parent_id": null,
           "pat_scope": "mcp api",
+          "revoked_at": null,
           "rotated_at": null
         },
         {
@@ -99,6 +100,7 @@ async fn the_newest_is_first_and_a_token_is_unused_until_it_is_used() {
           "pat_name": "older",
           "pat_parent_id": null,
           "pat_scope": "mcp",
+          "revoked_at": null,
           "rotated_at": null
         }
       ]
