@@ -10,7 +10,8 @@ use futures_util::future::join_all;
 use support::{Fresh, Locked, pat, session, user};
 use trustrelay_authority::contract::AUDIT;
 use trustrelay_authority::{
-    DayCalls, Holder, KeptActivity, Lease, Renewal, Store, StoreError, TokenCalls, Usage,
+    AuditStore, DayCalls, Holder, KeptActivity, Lease, Renewal, RotationStore, Store, StoreError, TokenCalls,
+    Usage,
 };
 use trustrelay_store::{SqliteOptions, SqliteStore};
 use uuid::Uuid;
@@ -162,6 +163,37 @@ async fn on_a_full_disk_what_is_answered_is_done_and_what_is_refused_is_not() {
         roomy.insert_pat(pat, 100_000, &AUDIT).await.expect("there is room again");
     }
     holds(&roomy, kept.len() + refused.len()).await;
+}
+
+#[tokio::test]
+async fn a_revocation_that_does_not_fit_is_refused_and_the_token_stands() {
+    let store = Fresh::on_disk(small());
+    let ada = user("ada@example.org");
+    let at = ada.created_at;
+    store.insert_user(&ada, &AUDIT).await.expect("added");
+    let token = pat(&ada);
+    store.insert_pat(&token, 100_000, &AUDIT).await.expect("inserted");
+    // Until there is no page left for another token; a token needs a few at most.
+    while store.insert_pat(&pat(&ada), 100_000, &AUDIT).await.is_ok() {}
+    // The entry alone needs a hundred pages, and to revoke one token frees none.
+    let long = AUDIT.clone().with("reason", "x".repeat(100 * 4096));
+    let before = store.audit_after(0, 100_000).await.expect("reads");
+    for _ in 0..2 {
+        unavailable(store.revoke_pat(token.pat_id, at, &long).await);
+        assert_eq!(store.log_head().await.expect("reads"), 0, "no node is told");
+        assert_eq!(store.log_after(0).await.expect("reads"), []);
+        assert_eq!(store.audit_after(0, 100_000).await.expect("reads"), before);
+        let found = store.pat_by_digest(&token.digest).await.expect("reads").expect("there");
+        assert_eq!(found.pat, token, "it is not revoked, and nobody was told that it is");
+    }
+
+    let Fresh { store, dir } = store;
+    drop(store);
+    let roomy = SqliteStore::open(dir.path(), SqliteOptions::default()).expect("opens");
+    let outcome = roomy.revoke_pat(token.pat_id, at, &long).await.expect("there is room again");
+    let outcome = outcome.expect("there");
+    assert_eq!((outcome.seq, outcome.newly), (1, true));
+    assert_eq!(roomy.pat_by_id(token.pat_id).await.expect("reads").expect("there").revoked_at, Some(at));
 }
 
 #[tokio::test]
