@@ -164,6 +164,11 @@ pub fn routes() -> Vec<Route> {
         page("/settings/notices/{webhook_id}/remove")
             .get(pages::notices::ask_to_remove)
             .post(pages::notices::remove),
+        page("/admin/notices").get(pages::notices::show).post(pages::notices::add),
+        page("/admin/notices/{webhook_id}/test").post(pages::notices::test),
+        page("/admin/notices/{webhook_id}/remove")
+            .get(pages::notices::ask_to_remove)
+            .post(pages::notices::remove),
         page("/settings/audit").get(pages::audit::own),
         page("/admin/audit").get(pages::audit::all),
         page("/assets/{name}").get(assets::serve),

@@ -177,6 +177,16 @@ async fn every_page(folder: &Path) -> Result<()> {
         page.see("button.danger").await?;
         shoot("notices-remove").await?;
 
+        page.open(&server.at("/admin/notices")?).await?;
+        page.fill("[name=url]", "https://127.0.0.1:9/all").await?;
+        page.click("form.stack button").await?;
+        page.see("#webhook-secret").await?;
+        page.click(".places button").await?;
+        page.see(".sent").await?;
+        shoot("all-notices").await?;
+        page.open(&server.at("/admin/audit")?).await?;
+        shoot("all-audit").await?;
+
         page.open(&server.at("/settings/profile")?).await?;
         shoot("profile").await?;
         page.fill("[name=current_password]", "not the password").await?;

@@ -91,6 +91,7 @@ async fn every_page_that_a_link_leads_to_is_light_and_good_for_all_senses() -> R
     let api = Api::sign_in(&server).await?;
     // Nothing is sent there: the name has no address.
     api.post("/api/user/webhooks", &json!({ "url": "https://hooks.invalid/notices" })).await?;
+    api.post("/api/admin/webhooks", &json!({ "url": "https://hooks.invalid/all" })).await?;
     api.post("/api/admin/users", &json!({ "email": "eve@example.org" })).await?;
     browse(Look::default(), async |page| {
         sign_in(page, &server, PASSWORD).await?;
@@ -108,6 +109,8 @@ async fn every_page_that_a_link_leads_to_is_light_and_good_for_all_senses() -> R
             "/admin/tokens",
             "/admin/tokens/revoke",
             "/admin/tokens/{id}/revoke",
+            "/admin/notices",
+            "/admin/notices/{id}/remove",
             "/admin/audit",
         ] {
             assert!(kinds.contains(known), "no link leads to {known}, but to {kinds:?}");

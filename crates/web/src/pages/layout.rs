@@ -55,6 +55,7 @@ pub(crate) enum Tab {
     Audit,
     People,
     Tokens,
+    AllNotices,
     AllAudit,
 }
 
@@ -87,6 +88,7 @@ pub(crate) fn settings(title: &str, by: &By, tab: Tab, content: Markup) -> Marku
                             p { "Administration" }
                             (entry(Tab::People, "/admin/people", "People"))
                             (entry(Tab::Tokens, "/admin/tokens", "Tokens"))
+                            (entry(Tab::AllNotices, "/admin/notices", "Notices"))
                             (entry(Tab::AllAudit, "/admin/audit", "Audit log"))
                         }
                     }

@@ -1,7 +1,10 @@
-//! `/settings/notices`: where one is told, and what one was told.
+//! `/settings/notices`: where one is told, and what one was told; and `/admin/notices`, everybody's.
 
-use axum::extract::State;
+use std::convert::Infallible;
+
+use axum::extract::{FromRequestParts, State};
 use axum::response::{IntoResponse, Redirect, Response};
+use http::request::Parts;
 use jiff::Timestamp;
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -20,7 +23,6 @@ use crate::pages::time::day;
 use crate::pages::{Person, failed};
 use crate::state::AppState;
 
-const PATH: &str = "/settings/notices";
 /// Longest URL of the list, in characters.
 const MAX_SHOWN: usize = 120;
 /// Most notices of a page.
@@ -28,6 +30,57 @@ const NOTICES: u64 = 25;
 /// No notice is added to a page that has so many deliveries: with the eleven of the last one, at 2 KB each where every
 /// character is escaped, the log stays below 90 KB.
 const DELIVERIES: usize = 35;
+/// Where everybody's are shown the last one has twenty-one, since webhooks for all are among them.
+const DELIVERIES_OF_ALL: usize = 25;
+
+/// Whose notices a page is about: it says so by its address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Here(Whose);
+
+impl<S: Sync> FromRequestParts<S> for Here {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let is_for_all = parts.uri.path().starts_with(Self(Whose::Everybody).path());
+        Ok(Self(if is_for_all { Whose::Everybody } else { Whose::Own }))
+    }
+}
+
+impl Here {
+    fn path(self) -> &'static str {
+        match self.0 {
+            Whose::Own => "/settings/notices",
+            Whose::Everybody => "/admin/notices",
+        }
+    }
+
+    fn tab(self) -> Tab {
+        match self.0 {
+            Whose::Own => Tab::Notices,
+            Whose::Everybody => Tab::AllNotices,
+        }
+    }
+
+    fn title(self) -> (&'static str, &'static str) {
+        match self.0 {
+            Whose::Own => (
+                "Notices",
+                "You are told when a token expires soon, was revoked without you, or was found where others can read it.",
+            ),
+            Whose::Everybody => (
+                "Everybody’s notices",
+                "What the owners of tokens were told, and how it arrived. A webhook here is told all of it.",
+            ),
+        }
+    }
+
+    fn deliveries(self) -> usize {
+        match self.0 {
+            Whose::Own => DELIVERIES,
+            Whose::Everybody => DELIVERIES_OF_ALL,
+        }
+    }
+}
 
 #[derive(Default, Deserialize)]
 pub(crate) struct Came {
@@ -53,24 +106,28 @@ struct Said<'a> {
 
 pub(crate) async fn show(
     State(state): State<AppState>,
+    here: Here,
     Person(browser): Person,
     Asked(came): Asked<Came>,
 ) -> Response {
     let done = came.removed.is_some().then_some("The webhook is removed. Nothing is sent there any more.");
-    render(&state, &browser.by, came.after, Said { done, ..Said::default() }).await
+    render(&state, &browser.by, here, came.after, Said { done, ..Said::default() }).await
 }
 
 pub(crate) async fn add(
     State(state): State<AppState>,
+    here: Here,
     Person(browser): Person,
     Filled(form): Filled<Add>,
 ) -> Response {
-    match state.authority.add_webhook(&browser.by, Whose::Own, &form.url).await {
-        Ok(added) => render(&state, &browser.by, None, Said { added: Some(&added), ..Said::default() }).await,
+    match state.authority.add_webhook(&browser.by, here.0, &form.url).await {
+        Ok(added) => {
+            render(&state, &browser.by, here, None, Said { added: Some(&added), ..Said::default() }).await
+        }
         Err(error) => {
             let error = ApiError::from(error);
             let said = Said { refused: Some((&form.url, error.message())), ..Said::default() };
-            let page = render(&state, &browser.by, None, said).await;
+            let page = render(&state, &browser.by, here, None, said).await;
             error.with_body(page)
         }
     }
@@ -79,17 +136,18 @@ pub(crate) async fn add(
 /// Whether it arrived is what was asked, so that it did not is an answer and no failure.
 pub(crate) async fn test(
     State(state): State<AppState>,
+    here: Here,
     Person(browser): Person,
     OnPage(Segment(id)): OnPage<Segment>,
 ) -> Response {
-    match state.authority.test_webhook(&browser.by, Whose::Own, webhook_id(&id)).await {
+    match state.authority.test_webhook(&browser.by, here.0, webhook_id(&id)).await {
         Ok(tested) => {
             let undelivered = tested.error.map(|error| format!("The test did not arrive: {error}"));
             let said = match &undelivered {
                 None => Said { done: Some("The test has arrived."), ..Said::default() },
                 Some(why) => Said { undelivered: Some(why), ..Said::default() },
             };
-            render(&state, &browser.by, None, said).await
+            render(&state, &browser.by, here, None, said).await
         }
         Err(error @ AuthorityError::Throttled { .. }) => {
             let error = ApiError::from(error);
@@ -97,7 +155,7 @@ pub(crate) async fn test(
                 undelivered: Some("This webhook was tried just now; wait some seconds."),
                 ..Said::default()
             };
-            let page = render(&state, &browser.by, None, said).await;
+            let page = render(&state, &browser.by, here, None, said).await;
             error.with_body(page)
         }
         Err(error) => failed(error.into()),
@@ -106,23 +164,25 @@ pub(crate) async fn test(
 
 pub(crate) async fn ask_to_remove(
     State(state): State<AppState>,
+    here: Here,
     Person(browser): Person,
     OnPage(Segment(id)): OnPage<Segment>,
 ) -> Response {
     let webhook_id = webhook_id(&id);
-    let webhooks = match state.authority.webhooks(&browser.by, Whose::Own).await {
+    let webhooks = match state.authority.webhooks(&browser.by, here.0).await {
         Ok(webhooks) => webhooks,
         Err(error) => return failed(error.into()),
     };
     match webhooks.iter().find(|webhook| webhook.webhook_id == webhook_id) {
         Some(webhook) => {
-            layout::settings("Remove a webhook", &browser.by, Tab::Notices, question(webhook)).into_response()
+            layout::settings("Remove a webhook", &browser.by, here.tab(), question(here, webhook))
+                .into_response()
         }
         None => failed(AuthorityError::NotFound("webhook").into()),
     }
 }
 
-fn question(webhook: &WebhookRecord) -> Markup {
+fn question(here: Here, webhook: &WebhookRecord) -> Markup {
     html! {
         section.card {
             h1 { "Remove this webhook?" }
@@ -131,9 +191,9 @@ fn question(webhook: &WebhookRecord) -> Markup {
                 dt { "Webhook" } dd { code { (webhook.url) } }
                 dt { "Added" } dd { (day(webhook.created_at)) }
             }
-            form.row method="post" action={ (PATH) "/" (webhook.webhook_id) "/remove" } {
+            form.row method="post" action={ (here.path()) "/" (webhook.webhook_id) "/remove" } {
                 button.danger type="submit" { "Remove the webhook" }
-                a.button.quiet href=(PATH) { "Keep it" }
+                a.button.quiet href=(here.path()) { "Keep it" }
             }
         }
     }
@@ -141,53 +201,55 @@ fn question(webhook: &WebhookRecord) -> Markup {
 
 pub(crate) async fn remove(
     State(state): State<AppState>,
+    here: Here,
     Person(browser): Person,
     OnPage(Segment(id)): OnPage<Segment>,
 ) -> Response {
-    match state.authority.remove_webhook(&browser.by, Whose::Own, webhook_id(&id)).await {
-        Ok(()) => Redirect::to("/settings/notices?removed=1").into_response(),
+    match state.authority.remove_webhook(&browser.by, here.0, webhook_id(&id)).await {
+        Ok(()) => Redirect::to(&format!("{}?removed=1", here.path())).into_response(),
         Err(error) => failed(error.into()),
     }
 }
 
-async fn render(state: &AppState, by: &By, after: Option<Uuid>, said: Said<'_>) -> Response {
+async fn render(state: &AppState, by: &By, here: Here, after: Option<Uuid>, said: Said<'_>) -> Response {
     let found = async {
-        let webhooks = state.authority.webhooks(by, Whose::Own).await?;
-        Ok::<_, AuthorityError>((webhooks, state.authority.notices(by, Whose::Own, after, NOTICES).await?))
+        let webhooks = state.authority.webhooks(by, here.0).await?;
+        Ok::<_, AuthorityError>((webhooks, state.authority.notices(by, here.0, after, NOTICES).await?))
     };
     let (webhooks, mut told) = match found.await {
         Ok(found) => found,
         Err(error) => return failed(error.into()),
     };
     let is_full = told.len() as u64 == NOTICES;
-    let shown = fitting(&told);
+    let shown = fitting(here, &told);
     let has_more = is_full || shown < told.len();
     told.truncate(shown);
     let next = told.last().map(|last| last.notice.notice_id).filter(|_| has_more);
+    let (title, lead) = here.title();
     layout::settings(
-        "Notices",
+        title,
         by,
-        Tab::Notices,
+        here.tab(),
         html! {
             div.head { div {
-                h1 { "Notices" }
-                p.lead { "You are told when a token expires soon, was revoked without you, or was found where others can read it." }
+                h1 { (title) }
+                p.lead { (lead) }
             } }
             @if let Some(done) = said.done { p.done role="status" { (done) } }
             (layout::problem(said.undelivered))
-            @if let Some(added) = said.added { (fresh(added)) }
-            (places(by, state.authority.has_mail(), &webhooks, said.refused))
-            (log(&told, after, next))
+            @if let Some(added) = said.added { (fresh(here, added)) }
+            (places(here, by, state.authority.has_mail(), &webhooks, said.refused))
+            (log(here, &told, after, next))
         },
     )
     .into_response()
 }
 
 /// How many of the notices fit on a page.
-fn fitting(told: &[ToldNotice]) -> usize {
+fn fitting(here: Here, told: &[ToldNotice]) -> usize {
     let mut deliveries = 0;
     let fits = |one: &&ToldNotice| {
-        let fits = deliveries < DELIVERIES;
+        let fits = deliveries < here.deliveries();
         deliveries += one.deliveries.len();
         fits
     };
@@ -195,7 +257,7 @@ fn fitting(told: &[ToldNotice]) -> usize {
 }
 
 /// A webhook's signing secret, once.
-fn fresh(added: &AddedWebhook) -> Markup {
+fn fresh(here: Here, added: &AddedWebhook) -> Markup {
     html! {
         section.card.fresh aria-labelledby="fresh" {
             h2 #fresh { "The webhook is added" }
@@ -205,41 +267,52 @@ fn fresh(added: &AddedWebhook) -> Markup {
                 button.copy type="button" data-copy="webhook-secret" hidden { "Copy" }
             }
             p.faint { "Requests are signed as the Standard Webhooks specification says." }
-            p.end { a.button.quiet href=(PATH) { "Done, hide the secret" } }
+            p.end { a.button.quiet href=(here.path()) { "Done, hide the secret" } }
         }
     }
 }
 
-fn places(by: &By, has_mail: bool, webhooks: &[WebhookRecord], refused: Option<(&str, &str)>) -> Markup {
+fn places(
+    here: Here,
+    by: &By,
+    has_mail: bool,
+    webhooks: &[WebhookRecord],
+    refused: Option<(&str, &str)>,
+) -> Markup {
+    let is_own = here.0 == Whose::Own;
     let problem = refused.map(|(_, why)| why);
     html! {
         section.card aria-labelledby="places" {
             h2 #places { "Where they go" }
-            @if has_mail {
+            @if !has_mail {
+                p { "No mail is sent from here: this server is not set up for it. " @if webhooks.is_empty() {
+                    strong { @if is_own { "Without a webhook you are told nothing." } @else { "Who has no webhook is told nothing." } }
+                } }
+            } @else if is_own {
                 p { "By mail to " strong { (by.email) } "." }
             } @else {
-                p { "No mail is sent from here: this server is not set up for it. " @if webhooks.is_empty() { strong { "Without a webhook you are told nothing." } } }
+                p { "To the owner of the token: by mail, and to the webhooks that they have. And to these:" @if webhooks.is_empty() { " none yet." } }
             }
             @if !webhooks.is_empty() {
                 ul.places {
                     @for webhook in webhooks { li {
                         div { code { (clipped(&webhook.url)) } small { "Added " (day(webhook.created_at)) } }
-                        form.act method="post" action={ (PATH) "/" (webhook.webhook_id) "/test" } {
+                        form.act method="post" action={ (here.path()) "/" (webhook.webhook_id) "/test" } {
                             button.quiet type="submit" aria-label={ "Send a test to " (webhook.origin) } { "Send a test" }
-                            a.button.quiet href={ (PATH) "/" (webhook.webhook_id) "/remove" } aria-label={ "Remove " (webhook.origin) } { "Remove" }
+                            a.button.quiet href={ (here.path()) "/" (webhook.webhook_id) "/remove" } aria-label={ "Remove " (webhook.origin) } { "Remove" }
                         }
                     } }
                 }
             }
             (layout::problem(problem))
             @if webhooks.len() as u64 >= MAX_WEBHOOKS {
-                p.faint { "These are as many webhooks as an account may have. Remove one to add another." }
+                p.faint { "These are as many webhooks as " @if is_own { "an account may have" } @else { "there may be for all" } ". Remove one to add another." }
             } @else {
-                form.stack method="post" action=(PATH) aria-describedby=[problem.map(|_| "problem")] {
+                form.stack method="post" action=(here.path()) aria-describedby=[problem.map(|_| "problem")] {
                     label {
                         "Add a webhook"
                         input type="url" name="url" value=(refused.map_or("", |(url, _)| url)) required placeholder="https://example.org/hooks" autocomplete="off";
-                        small { "Each of your notices is sent there as signed JSON." }
+                        small { @if is_own { "Each of your notices" } @else { "Each notice of everybody’s" } " is sent there as signed JSON." }
                     }
                     button type="submit" { "Add the webhook" }
                 }
@@ -256,7 +329,7 @@ fn clipped(url: &str) -> String {
     }
 }
 
-fn log(told: &[ToldNotice], after: Option<Uuid>, next: Option<Uuid>) -> Markup {
+fn log(here: Here, told: &[ToldNotice], after: Option<Uuid>, next: Option<Uuid>) -> Markup {
     html! {
         h2 #log { "What was sent" }
         @if told.is_empty() {
@@ -266,7 +339,7 @@ fn log(told: &[ToldNotice], after: Option<Uuid>, next: Option<Uuid>) -> Markup {
                 thead { tr { th scope="col" { "When (UTC)" } th scope="col" { "What" } th scope="col" { "Where to, and how it went" } } }
                 tbody { @for one in told { tr {
                     td.when data-label="When" { (at(one.notice.created_at)) }
-                    td data-label="What" { span { (what(&one.notice)) } }
+                    td data-label="What" { span { (what(&one.notice)) @if here.0 == Whose::Everybody { " " span.faint { "of " (one.email) } } } }
                     td data-label="Where to" {
                         @if one.deliveries.is_empty() { span.faint { "Nowhere: there was no mail and no webhook" } }
                         @else { ul { @for delivery in &one.deliveries { li { (way(delivery)) } } } }
@@ -275,8 +348,8 @@ fn log(told: &[ToldNotice], after: Option<Uuid>, next: Option<Uuid>) -> Markup {
             }
         }
         nav.pages aria-label="Pages" {
-            @if after.is_some() { a.button.quiet href=(PATH) { "Newest" } }
-            @if let Some(next) = next { a.button.quiet rel="next" href={ (PATH) "?after=" (next) } { "Older" } }
+            @if after.is_some() { a.button.quiet href=(here.path()) { "Newest" } }
+            @if let Some(next) = next { a.button.quiet rel="next" href={ (here.path()) "?after=" (next) } { "Older" } }
         }
     }
 }
@@ -345,14 +418,22 @@ mod tests {
 
     #[test]
     fn a_page_of_the_longest_notices_stays_below_a_hundred_kibibytes() {
+        let (own, all) = (Here(Whose::Own), Here(Whose::Everybody));
         let longest = vec![told(11); 25];
-        let shown = fitting(&longest);
+        let shown = fitting(own, &longest);
         assert_eq!(shown, 4, "4 × 11 is the first number that is 35 or more");
-        let size = log(&longest[..shown], None, Some(Uuid::nil())).into_string().len();
+        let size = log(own, &longest[..shown], None, Some(Uuid::nil())).into_string().len();
         assert!((40_000..95_000).contains(&size), "{size}");
-        assert_eq!(fitting(&vec![told(0); 25]), 25, "what went nowhere is short");
-        assert_eq!(fitting(&[]), 0);
-        let size = log(&vec![told(1); 25], None, None).into_string().len();
+        // The most that a page for all can have: one short of full, and then the longest.
+        let longest = [vec![told(8); 3], vec![told(21); 5]].concat();
+        let shown = fitting(all, &longest);
+        assert_eq!(shown, 4, "3 × 8 is one less than 25");
+        assert_eq!(fitting(all, &vec![told(5); 6]), 5, "5 × 5 is full");
+        let size = log(all, &longest[..shown], None, Some(Uuid::nil())).into_string().len();
+        assert!((40_000..95_000).contains(&size), "{size}");
+        assert_eq!(fitting(own, &vec![told(0); 25]), 25, "what went nowhere is short");
+        assert_eq!(fitting(own, &[]), 0);
+        let size = log(own, &vec![told(1); 25], None, None).into_string().len();
         assert!(size < 95_000, "{size}");
     }
 

@@ -100,6 +100,11 @@ POST   /settings/notices                                  303   200   200   303 
 POST   /settings/notices/{webhook_id}/test                303   200   404   303   303   303   303   303   303   303   303
 GET    /settings/notices/{webhook_id}/remove              303   200   404   303   303   303   303   303   303   303   303
 POST   /settings/notices/{webhook_id}/remove              303   303   404   303   303   303   303   303   303   303   303
+GET    /admin/notices                                     303   200   403   303   303   303   303   303   303   303   303
+POST   /admin/notices                                     303   200   403   303   303   303   303   303   303   303   303
+POST   /admin/notices/{webhook_id}/test                   303   200   403   303   303   303   303   303   303   303   303
+GET    /admin/notices/{webhook_id}/remove                 303   200   403   303   303   303   303   303   303   303   303
+POST   /admin/notices/{webhook_id}/remove                 303   303   403   303   303   303   303   303   303   303   303
 GET    /settings/audit                                    303   200   200   303   303   303   303   303   303   303   303
 GET    /admin/audit                                       303   200   403   303   303   303   303   303   303   303   303
 GET    /assets/{name}                                     200   200   200   200   200   200   200   200   200   200   200
@@ -157,13 +162,14 @@ fn what_is_public_is_named_here() {
     let rows = table();
     let open = rows.iter().filter(|(_, statuses)| !refuses(statuses)).map(|(name, _)| name.as_str());
     // `/` and `/admin` only lead on, and what revokes or removes leads back to the list: all send strangers to sign in.
-    const LEADING_ON: [&str; 6] = [
+    const LEADING_ON: [&str; 7] = [
         "GET /",
         "GET /admin",
         "POST /admin/tokens/revoke",
         "POST /admin/tokens/{pat_id}/revoke",
         "POST /settings/developer/{pat_id}/revoke",
         "POST /settings/notices/{webhook_id}/remove",
+        "POST /admin/notices/{webhook_id}/remove",
     ];
     let open = open.filter(|name| !LEADING_ON.contains(name));
     assert_eq!(open.collect::<BTreeSet<_>>(), BTreeSet::from(PUBLIC));
@@ -226,7 +232,9 @@ fn request<'w>(world: &'w World, name: &str, path: &str) -> Call<'w> {
             call.form(&format!("current_password={PASSWORD}&new_password={PASSWORD}"))
         }
         ("POST", "/admin/tokens/revoke") => call.form("expected=0"),
-        ("POST", "/settings/notices") => call.form("url=https%3A%2F%2Fhooks.example.org%2Fnew"),
+        ("POST", "/settings/notices" | "/admin/notices") => {
+            call.form("url=https%3A%2F%2Fhooks.example.org%2Fnew")
+        }
         ("POST", "/settings/developer") => call.form("pat_name=n&scope=mcp"),
         ("POST", "/settings/developer/{pat_id}/rotate") => call.form("overlap=day"),
         ("POST", "/mcp" | "/api/mcp" | "/mcp/{name}" | "/api/mcp/{name}") => crate::mcp::initialize(call),
@@ -241,7 +249,11 @@ fn request<'w>(world: &'w World, name: &str, path: &str) -> Call<'w> {
 async fn webhook(world: &World, name: &str) -> String {
     let path = name.split_once(' ').expect("a method and a path").1;
     let Some((list, _)) = path.split_once("/{webhook_id}") else { return String::new() };
-    let list = if list.starts_with("/settings") { "/api/user/webhooks" } else { list };
+    let list = match list {
+        "/settings/notices" => "/api/user/webhooks",
+        "/admin/notices" => "/api/admin/webhooks",
+        list => list,
+    };
     let url = json!({ "url": "https://hooks.example.org/tokens" });
     let added = world.post(list).session(&world.browser().await).json(url).send().await;
     added.value()["webhook_id"].as_str().expect("an id").to_owned()

@@ -2,6 +2,7 @@
 //! is told by the end-to-end tests.
 
 mod admin;
+mod admin_notices;
 mod admin_tokens;
 mod audit;
 mod developer;
@@ -21,22 +22,25 @@ use http::StatusCode;
 use crate::support::{Setting, World};
 
 /// Every page that takes a form, and a form that it takes.
-const FORMS: [(&str, &str); 12] = [
+const FORMS: [(&str, &str); 15] = [
     ("/login", "email=a&password=b"),
     ("/setup", "token=x&email=a&password=b"),
     ("/settings/profile/password", "current_password=a&new_password=b"),
     ("/settings/developer", "pat_name=n&scope=mcp"),
     ("/settings/notices", "url=https%3A%2F%2Fhooks.example.org"),
+    ("/admin/notices", "url=https%3A%2F%2Fhooks.example.org"),
     ("/admin/tokens/revoke?owner=nobody", "expected=1"),
     ("/settings/profile/sign-out-everywhere", ""),
     ("/settings/developer/self/revoke", ""),
     ("/settings/notices/no-id/test", ""),
     ("/settings/notices/no-id/remove", ""),
     ("/admin/tokens/no-id/revoke", ""),
+    ("/admin/notices/no-id/test", ""),
+    ("/admin/notices/no-id/remove", ""),
     ("/logout", ""),
 ];
 /// The first so many have fields.
-const FIELDS: usize = 5;
+const FIELDS: usize = 7;
 
 #[tokio::test]
 async fn a_form_that_another_site_sends_is_refused_with_a_page() {
