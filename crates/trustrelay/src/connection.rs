@@ -18,9 +18,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulConnection;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::Sleep;
+use tokio::time::{Sleep, timeout};
 use tower::Service;
 
 /// How long the head of a request may take from its first byte to its last.
@@ -28,6 +28,8 @@ const HEAD_TIME: Duration = Duration::from_secs(30);
 /// Most bytes that are read before a head is whole, and of a body before somebody takes them: with all places taken by such heads,
 /// 16,384 times that, 1 GiB.
 const MAX_HEAD: usize = 64 << 10;
+/// What a connection of HTTP/2 begins with (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long a connection may be silent before its peer is asked whether it is there, and how often it is asked then: a quiet client is kept,
 /// a dead one is not.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -45,31 +47,66 @@ pub(crate) fn prepare(stream: &TcpStream) {
     }
 }
 
+/// A connection whose version is known: the first bytes have come. hyper-util would find the version out too, and hand those bytes on by
+/// themselves: hyper then takes them for a head that is not whole yet, and doubles its buffer, 8 KiB for as long as the connection lives.
+pub(crate) struct Begun<I> {
+    io: I,
+    /// What has come and was not handed on yet: no more than a preface.
+    first: Vec<u8>,
+    is_http2: bool,
+}
+
+impl<I: AsyncRead + Unpin> Begun<I> {
+    /// Waits for the first bytes for as long as it takes; nothing if the connection ends before.
+    pub(crate) async fn wait(mut io: I) -> io::Result<Option<Self>> {
+        let mut first = [0; PREFACE.len()];
+        let mut len = io.read(&mut first).await?;
+        if len == 0 {
+            return Ok(None);
+        }
+        let more = async {
+            while len < PREFACE.len() && PREFACE.starts_with(&first[..len]) {
+                match io.read(&mut first[len..]).await? {
+                    0 => break,
+                    read => len += read,
+                }
+            }
+            Ok(())
+        };
+        timeout(HEAD_TIME, more).await.unwrap_or_else(|_| Err(late_head()))?;
+        let first = first[..len].to_vec();
+        Ok(Some(Self { io, is_http2: first == PREFACE, first }))
+    }
+}
+
 /// Serves connections.
 pub(crate) struct Server {
-    builder: Builder<TokioExecutor>,
+    http1: Builder<TokioExecutor>,
+    http2: Builder<TokioExecutor>,
     router: Router,
 }
 
 impl Server {
     pub(crate) fn new(router: Router) -> Self {
-        let mut builder = Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(MAX_HEAD);
-        builder.http2().timer(TokioTimer::new()).max_concurrent_streams(256);
-        Self { builder, router }
+        let mut http1 = Builder::new(TokioExecutor::new()).http1_only();
+        http1.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(MAX_HEAD);
+        let mut http2 = Builder::new(TokioExecutor::new()).http2_only();
+        http2.http2().timer(TokioTimer::new()).max_concurrent_streams(256);
+        Self { http1, http2, router }
     }
 
     /// One connection, to its end.
     pub(crate) fn serve<I>(
         &self,
-        io: I,
+        begun: Begun<I>,
         peer: SocketAddr,
     ) -> impl GracefulConnection<Error: Into<Error>> + Send + use<I>
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let requests = Arc::<Requests>::default();
-        let io = Heads { io, requests: Arc::clone(&requests), is_first: true, is_http2: false, late: None };
+        let builder = if begun.is_http2 { &self.http2 } else { &self.http1 };
+        let io = Heads { begun, requests: Arc::clone(&requests), late: None };
         let router = self.router.clone();
         let service = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
             let answering = Answering::begin(&requests);
@@ -82,11 +119,11 @@ impl Server {
                 )
             }
         });
-        self.builder.serve_connection(TokioIo::new(io), service).into_owned()
+        builder.serve_connection(TokioIo::new(io), service).into_owned()
     }
 }
 
-type Error = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// How far the requests of a connection are.
 #[derive(Default)]
@@ -142,10 +179,8 @@ impl Body for Answer {
 /// Takes the time of each head. What comes while a request is answered is taken for its body: of a head that is sent ahead of
 /// its time, the time is not taken. Neither is it on HTTP/2, which has frames of its own between requests.
 struct Heads<I> {
-    io: I,
+    begun: Begun<I>,
     requests: Arc<Requests>,
-    is_first: bool,
-    is_http2: bool,
     /// Made when a head has to be waited for: most come whole.
     late: Option<Pin<Box<Sleep>>>,
 }
@@ -155,11 +190,7 @@ impl<I> Heads<I> {
         if bytes.is_empty() {
             return;
         }
-        if std::mem::take(&mut self.is_first) {
-            // RFC 9113 §3.4; a method of this name is not HTTP/1.1's.
-            self.is_http2 = bytes.starts_with(b"PRI");
-        }
-        if !self.is_http2
+        if !self.begun.is_http2
             && self.requests.answering.load(Ordering::Relaxed) == 0
             && !self.requests.begun.swap(true, Ordering::Relaxed)
         {
@@ -174,10 +205,12 @@ impl<I> Heads<I> {
             return Poll::Pending;
         }
         let late = self.late.get_or_insert_with(|| Box::pin(tokio::time::sleep(HEAD_TIME)));
-        late.as_mut()
-            .poll(cx)
-            .map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "a request's head took too long")))
+        late.as_mut().poll(cx).map(|()| Err(late_head()))
     }
+}
+
+fn late_head() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "a request's head took too long")
 }
 
 impl<I: AsyncRead + Unpin> AsyncRead for Heads<I> {
@@ -187,20 +220,27 @@ impl<I: AsyncRead + Unpin> AsyncRead for Heads<I> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        match Pin::new(&mut self.io).poll_read(cx, buffer) {
-            Poll::Ready(Ok(())) => {
+        let first = self.begun.first.len().min(buffer.remaining());
+        if first > 0 {
+            buffer.put_slice(&self.begun.first[..first]);
+            // Most often all, once, and its memory goes with it.
+            self.begun.first = self.begun.first.split_off(first);
+        }
+        // Together with what has come since. An end or an error is there the next time too.
+        match Pin::new(&mut self.begun.io).poll_read(cx, buffer) {
+            Poll::Ready(Err(error)) if first == 0 => Poll::Ready(Err(error)),
+            Poll::Pending if first == 0 => self.waits(cx),
+            _ => {
                 self.came(&buffer.filled()[before..]);
                 Poll::Ready(Ok(()))
             }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => self.waits(cx),
         }
     }
 }
 
 impl<I: AsyncWrite + Unpin> AsyncWrite for Heads<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        Pin::new(&mut self.begun.io).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -208,19 +248,19 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Heads<I> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+        Pin::new(&mut self.begun.io).poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        self.begun.io.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        Pin::new(&mut self.begun.io).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        Pin::new(&mut self.begun.io).poll_shutdown(cx)
     }
 }
 
@@ -261,8 +301,9 @@ mod tests {
             .route("/echo", post(|body: String| async { body }));
         let server = Server::new(router);
         tokio::spawn(async move {
-            let connection = server.serve(io, SocketAddr::from(([127, 0, 0, 1], 1)));
-            let _ = connection.await;
+            if let Ok(Some(begun)) = Begun::wait(io).await {
+                let _ = server.serve(begun, SocketAddr::from(([127, 0, 0, 1], 1))).await;
+            }
         });
         client
     }
@@ -366,6 +407,57 @@ mod tests {
         let fits = large.replace(&"x".repeat(MAX_HEAD / 2), "");
         client.write_all(fits.as_bytes()).await.unwrap();
         assert!(until(&mut client, "hello").await.starts_with("HTTP/1.1 200"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_preface_may_come_in_pieces_and_what_only_begins_like_one_is_a_request() {
+        let preface = [PREFACE, b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x06\0\0\0\0\0byte-own"].concat();
+        let mut client = connected();
+        for byte in &preface {
+            client.write_all(&[*byte]).await.unwrap();
+            sleep(HEAD_TIME / 100).await;
+        }
+        until(&mut client, "byte-own").await;
+        for method in ["P", "PR", "PRI", "PRINT"] {
+            let mut client = connected();
+            for part in [method, " / HTTP/1.1\r\nhost: h\r\n\r\n"] {
+                client.write_all(part.as_bytes()).await.unwrap();
+                sleep(HEAD_TIME / 2).await;
+            }
+            assert!(until(&mut client, "\r\n\r\n").await.starts_with("HTTP/1.1 405 "), "{method}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_could_become_a_preface_must_in_time() {
+        let mut client = connected();
+        sleep(DAY).await;
+        client.write_all(b"PRI * HT").await.unwrap();
+        let begun = Instant::now();
+        assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+        assert_eq!(begun.elapsed(), HEAD_TIME);
+    }
+
+    #[tokio::test]
+    async fn a_head_that_came_whole_is_handed_on_whole() {
+        let (mut client, io) = tokio::io::duplex(4096);
+        client.write_all(GET.as_bytes()).await.unwrap();
+        let begun = Begun::wait(io).await.unwrap().unwrap();
+        let mut heads = Heads { begun, requests: Arc::default(), late: None };
+        let mut buffer = [0; 1024];
+        let read = heads.read(&mut buffer).await.unwrap();
+        assert_eq!(std::str::from_utf8(&buffer[..read]), Ok(GET));
+        // Nor is anything lost where there is little room.
+        let (mut client, io) = tokio::io::duplex(4096);
+        client.write_all(GET.as_bytes()).await.unwrap();
+        drop(client);
+        let begun = Begun::wait(io).await.unwrap().unwrap();
+        let mut heads = Heads { begun, requests: Arc::default(), late: None };
+        let mut all = Vec::new();
+        while let read @ 1.. = heads.read(&mut buffer[..5]).await.unwrap() {
+            all.extend_from_slice(&buffer[..read]);
+        }
+        assert_eq!(std::str::from_utf8(&all), Ok(GET));
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,8 +9,9 @@ use futures_util::FutureExt;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
-use crate::connection::{Server, prepare};
+use crate::connection::{Begun, Server, prepare};
 
 /// How many connections are served at a time: at some 32 KiB each, 512 MiB.
 const MAX_CONNECTIONS: usize = 16_384;
@@ -33,7 +34,8 @@ pub(crate) async fn serve(
     stop: impl Future<Output = ()>,
     end_streams: impl Future<Output = ()>,
 ) {
-    let server = Server::new(router);
+    let server = Arc::new(Server::new(router));
+    let ending = CancellationToken::new();
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let graceful = GracefulShutdown::new();
     tokio::pin!(stop);
@@ -56,15 +58,27 @@ pub(crate) async fn serve(
             continue;
         };
         prepare(&stream);
-        let connection = graceful.watch(server.serve(stream, peer));
+        let (server, ending, watcher) = (Arc::clone(&server), ending.clone(), graceful.watcher());
         tokio::spawn(async move {
             let _place = place;
-            if let Err(error) = connection.await {
-                tracing::debug!(error = %error.into(), "a connection ended with an error");
+            let begun = tokio::select! {
+                biased;
+                begun = Begun::wait(stream) => begun,
+                // Who has asked for nothing loses nothing.
+                () = ending.cancelled() => return,
+            };
+            let served = match begun {
+                Ok(Some(begun)) => watcher.watch(server.serve(begun, peer)).await.map_err(Into::into),
+                Ok(None) => Ok(()),
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = served {
+                tracing::debug!(%error, "a connection ended with an error");
             }
         });
     }
     drop(listener);
+    ending.cancel();
     let drained = async {
         tokio::join!(graceful.shutdown(), end_streams);
     };

@@ -84,7 +84,7 @@ pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode>
         bail!("--node-url is for nodes that share a database; give it with --database-url, or leave it out");
     }
     let (traces, spans) = config.otlp_endpoint.as_ref().map(Traces::start).transpose()?.unzip();
-    logging::start(&config.log, spans)?;
+    let _writing = logging::start(&config.log, spans)?;
     // Signals that come while starting are kept.
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be handled")?;

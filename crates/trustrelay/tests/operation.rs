@@ -238,6 +238,12 @@ async fn an_open_stream_and_an_idle_connection_do_not_hold_the_end_up() {
         .await
         .expect("opens");
     assert_eq!(stream.status(), 200);
+    // Nor does who has said nothing, or not yet which version it speaks.
+    let address = server.base.strip_prefix("http://").expect("an address");
+    let _silent = TcpStream::connect(address).await.expect("connects");
+    let mut begun = TcpStream::connect(address).await.expect("connects");
+    begun.write_all(b"PRI *").await.expect("sent");
+    assert_eq!(api.whoami().await.0, 200);
     server.signal(Signal::INT);
     let ends = async { while let Ok(Some(_)) = stream.chunk().await {} };
     // Ten seconds are what a request that does not end may take.

@@ -26,17 +26,20 @@ impl Server {
         let (out, err) = (Lines::default(), Lines::default());
         let (listens, listening) = mpsc::channel();
         let (ends, ended) = mpsc::channel();
-        collect(running.0.stderr.take().expect("piped"), err.clone(), |_| {}, || {});
+        let end = |ends: &mpsc::Sender<()>| {
+            let ends = ends.clone();
+            move || {
+                let _ = ends.send(());
+            }
+        };
+        collect(running.0.stderr.take().expect("piped"), err.clone(), |_| {}, end(&ends));
         let line = move |line: &str| {
             if let Some(base) = line.strip_prefix("listening on ") {
                 // Whoever waited for it may have given up.
                 let _ = listens.send(base.to_owned());
             }
         };
-        let end = move || {
-            let _ = ends.send(());
-        };
-        collect(running.0.stdout.take().expect("piped"), out.clone(), line, end);
+        collect(running.0.stdout.take().expect("piped"), out.clone(), line, end(&ends));
         let base = listening
             .recv_timeout(PATIENCE)
             .unwrap_or_else(|_| panic!("the server does not listen: {:?}", err.lock().expect("whole")));
@@ -60,7 +63,9 @@ impl Server {
 
     /// Waits for its end; its exit code, unless a signal ended it, and all that it wrote.
     pub fn end(mut self) -> (Option<i32>, Vec<String>, Vec<String>) {
-        self.ended.recv_timeout(PATIENCE).expect("the server ends");
+        for _both_outputs in 0..2 {
+            self.ended.recv_timeout(PATIENCE).expect("the server ends");
+        }
         let code = self.running.0.wait().expect("ends").code();
         let lines = |lines: &Lines| lines.lock().expect("whole").clone();
         (code, lines(&self.out), lines(&self.err))
