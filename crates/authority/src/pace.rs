@@ -1,5 +1,5 @@
-//! How fast tokens that nobody knows are refused. Each costs a look into the store, so a flood of them would take from the others
-//! what those need: past a first few, refusals take turns.
+//! How fast tokens are refused that nobody knows, or that are dead and not in the index. Each costs a look into the store, so a flood
+//! of them would take from the others what those need: past a first few, refusals take turns.
 
 use std::time::Duration;
 

@@ -98,17 +98,13 @@ impl Authority {
             };
             self.numbers.judged_from_store(found.is_ok());
             let Some(found) = found? else {
-                let turn = self.pace.turn(self.clock.since_boot());
-                if !turn.is_zero() {
-                    tokio::time::sleep(turn).await;
-                }
-                return Err(Denied::Unknown);
+                return self.refuse_in_turn(Denied::Unknown).await;
             };
             let FoundPat { pat, owner, secret } = &*found;
             let now = self.clock.now();
             if let Err(denied) = judge(pat.revoked_at, owner.disabled_at.is_some(), pat.expires_at, now) {
                 self.note_refused_token(Actor::holder(pat, owner, address), &denied);
-                return Err(denied);
+                return self.refuse_in_turn(denied).await;
             }
             let by_another;
             let pat = match secret {
@@ -123,7 +119,7 @@ impl Authority {
                 Secret::Retired { digest, valid_until, hint } => {
                     if let Err(denied) = judge_secret(Some(*valid_until), now) {
                         self.note_retired_use(pat, digest, hint, address).await;
-                        return Err(denied);
+                        return self.refuse_in_turn(denied).await;
                     }
                     // Whoever has it is told when it ends, and not when the token does.
                     let expires_at = pat.expires_at.min(*valid_until);
@@ -138,6 +134,16 @@ impl Authority {
             }
         }
         Err(UNAVAILABLE)
+    }
+
+    /// Refuses a token that the store was asked for. It is not remembered, so its next use asks again: whoever has one that is unknown
+    /// or dead makes no more work with it than the pace allows.
+    async fn refuse_in_turn(&self, denied: Denied) -> Result<Arc<Principal>, Denied> {
+        let turn = self.pace.turn(self.clock.since_boot());
+        if !turn.is_zero() {
+            tokio::time::sleep(turn).await;
+        }
+        Err(denied)
     }
 
     /// Asks the store once for all that wait for the same token in the same epoch.

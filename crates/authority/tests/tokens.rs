@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use support::{EMAIL, World, config, new, until};
+use support::{EMAIL, PASSWORD, World, config, new, until};
+use tokio::time::Instant;
 use trustrelay_authority::*;
 use trustrelay_token::{Denied, Token, Verification, Verifier};
 use uuid::Uuid;
@@ -117,6 +118,60 @@ async fn without_a_lease_every_token_is_asked_for_and_without_a_store_refused() 
     assert!(matches!(world.verify(&issued.token).await, Err(Denied::Revoked(_))));
     world.store.broken.store(true, Ordering::SeqCst);
     assert!(matches!(world.verify(&issued.token).await, Err(Denied::Unavailable { .. })));
+}
+
+/// Each use of a dead token that the index does not have asks the store, and the one that has it may use it as often as they like.
+#[tokio::test(start_paused = true)]
+async fn whoever_floods_with_a_dead_token_takes_turns_and_nobody_else_waits() {
+    const AT_ONCE: usize = 201;
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let world = World::with(AuthorityConfig { lease: Duration::from_secs(60), ..config() }).await;
+    world.add("eve@example.org").await;
+    let browser = world.browser().await;
+    let (eve, _) = world.authority.login("eve@example.org", PASSWORD.into(), None).await.expect("signs in");
+    let eve = world.authority.authenticate_session(eve.expose()).await.expect("asks").expect("stands");
+    let of_eve = world.authority.issue(&By::new(Arc::new(eve), None), new("mcp")).await.expect("issued");
+    world.authority.set_disabled("eve@example.org", true).await.expect("disabled");
+    let short = NewPat { expiry: Expiry::Days(1), ..new("mcp") };
+    let expired = world.authority.issue(&browser, short).await.expect("issued");
+    let (revoked, retired) = (world.token("mcp").await, world.token("mcp").await);
+    world.authority.revoke(&browser, PatRef::Id(revoked.record.pat_id)).await.expect("revoked");
+    let (id, overlap) = (PatRef::Id(retired.record.pat_id), Overlap::For(Duration::ZERO));
+    let at_once = Rotate { overlap, expiry: Expiry::Default, idempotency_key: None };
+    let rotated = world.authority.rotate(&browser, id, at_once).await.expect("rotated");
+    let (warm, cold) = (world.token("mcp").await, world.token("mcp").await);
+    world.verify(&warm.token).await.expect("good");
+    world.clock.advance(DAY);
+    world.authority.start().await.expect("the lease is taken again");
+
+    let lookups = || world.store.lookups.load(Ordering::SeqCst);
+    let mut told = Vec::new();
+    for token in [&of_eve.token, &expired.token, &revoked.token, &retired.token] {
+        // What the flood before took is given back.
+        world.clock.advance(Duration::from_secs(5));
+        let (began, asked) = (Instant::now(), lookups());
+        for _ in 0..AT_ONCE {
+            world.verify(token).await.expect_err("dead");
+        }
+        assert_eq!(lookups() - asked, AT_ONCE, "it is not remembered");
+        assert_eq!(began.elapsed(), Duration::ZERO, "a few are refused at once");
+        told.push(world.verify(token).await.expect_err("dead"));
+        let first = began.elapsed();
+        assert!(first >= Duration::from_millis(1), "then they take turns");
+        world.verify(token).await.expect_err("dead");
+        assert!(began.elapsed() - first > first, "each later than the one before");
+
+        let (began, asked) = (Instant::now(), lookups());
+        assert!(matches!(world.authority.verify(warm.token.clone()), Verification::Ready(Ok(_))));
+        assert_eq!(lookups(), asked);
+        world.verify(&rotated.token).await.expect("the secret that took the other's place");
+        world.verify(&cold.token).await.expect("good, and not in the index at first");
+        assert_eq!(began.elapsed(), Duration::ZERO, "whoever has a good token does not wait");
+    }
+    assert!(matches!(
+        &*told,
+        [Denied::OwnerDisabled, Denied::Expired(_), Denied::Revoked(_), Denied::Retired(_)]
+    ));
 }
 
 #[tokio::test]
