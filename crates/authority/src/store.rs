@@ -27,7 +27,7 @@ pub const OTHER_TOOL: &str = "(other)";
 pub const REVOKE_BATCH: usize = 1000;
 
 /// Why a store could not do as asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
     /// The e-mail address has an account already.

@@ -17,9 +17,9 @@ const MAX_GROUP: usize = 500;
 /// Most changes, and most reads a thread, that wait; past that, callers wait to be let in.
 const QUEUE: usize = 1024;
 
-/// A change: done within a transaction (or told why there is none); what it returns is called when the commit is known to be
-/// good or not.
-type Change = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Answer + Send>;
+/// A change: done within a transaction (or told why there is none); the answer that it returns is called when the commit is known to
+/// be good or not. Beside it, what went wrong.
+type Change = Box<dyn FnOnce(Result<&Connection, StoreError>) -> (Answer, Option<StoreError>) + Send>;
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 type Read = Box<dyn FnOnce(&Connection) + Send>;
 
@@ -92,9 +92,11 @@ impl Threads {
         let (sender, answer) = oneshot::channel();
         let work: Change = Box::new(move |connection| {
             let outcome = connection.and_then(|connection| in_savepoint(connection, change));
-            Box::new(move |committed| {
+            let wrong = outcome.as_ref().err().cloned();
+            let answer: Answer = Box::new(move |committed| {
                 let _ = sender.send(committed.and(outcome));
-            })
+            });
+            (answer, wrong)
         });
         self.changes.as_ref().ok_or_else(gone)?.send(work).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
@@ -132,6 +134,10 @@ fn in_savepoint<T>(
 ) -> Result<T, StoreError> {
     connection.execute_batch("SAVEPOINT one").map_err(|error| failed(&error))?;
     let outcome = change(connection);
+    if connection.is_autocommit() {
+        // SQLite gave the whole transaction up, and the savepoint with it: what it said then is why.
+        return outcome.and_then(|_| Err(lost()));
+    }
     let end = if outcome.is_ok() { "RELEASE one" } else { "ROLLBACK TO one; RELEASE one" };
     connection.execute_batch(end).map_err(|error| failed(&error))?;
     outcome
@@ -154,7 +160,7 @@ fn write_all(mut connection: Connection, mut waiting: mpsc::Receiver<Change>, co
             Err(error) => tracing::warn!(%error, changes = answers.len(), "changes could not be written"),
         }
         for answer in answers {
-            answer(committed.as_ref().map(|_| ()).map_err(failed));
+            answer(committed.clone());
         }
     }
 }
@@ -164,21 +170,30 @@ fn commit(
     connection: &mut Connection,
     group: Vec<Change>,
     answers: &mut Vec<Answer>,
-) -> Result<(), rusqlite::Error> {
+) -> Result<(), StoreError> {
     let transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
         Ok(transaction) => transaction,
         Err(error) => {
-            answers.extend(group.into_iter().map(|change| change(Err(failed(&error)))));
+            let error = failed(&error);
+            answers.extend(group.into_iter().map(|change| change(Err(error.clone())).0));
             return Err(error);
         }
     };
+    // On a full disk, and the like, SQLite may give the whole transaction up. What comes after must not be done on its own then: the
+    // group fails, for the reason that the first of them had.
+    let mut given_up = None;
     for change in group {
-        // On a full disk, and the like, SQLite may give the whole transaction up. What comes after must not be done on its own
-        // then; the commit fails, and with it the group.
-        let within = if transaction.is_autocommit() { Err(lost()) } else { Ok(&*transaction) };
-        answers.push(change(within));
+        let within = given_up.clone().map_or(Ok(&*transaction), Err);
+        let (answer, wrong) = change(within);
+        answers.push(answer);
+        if given_up.is_none() && transaction.is_autocommit() {
+            given_up = Some(wrong.unwrap_or_else(lost));
+        }
     }
-    transaction.commit()
+    match given_up {
+        Some(cause) => Err(cause),
+        None => transaction.commit().map_err(|error| failed(&error)),
+    }
 }
 
 #[cfg(test)]
@@ -252,14 +267,16 @@ mod tests {
                 threads.write(|connection| begin(connection, "before")),
                 // As SQLite does by itself when the disk is full.
                 threads.write(|connection| {
-                    connection.execute_batch("ROLLBACK").map_err(|error| failed(&error))
+                    connection.execute_batch("ROLLBACK").map_err(|error| failed(&error))?;
+                    Err::<(), _>(StoreError::Unavailable("the disk is full".into()))
                 }),
                 threads.write(|connection| begin(connection, "after")),
             )
         };
         let (before, lost, after) = in_one_commit(&threads, others).await;
         for answer in [before, lost, after] {
-            assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
+            let Err(StoreError::Unavailable(why)) = answer else { panic!("{answer:?}") };
+            assert_eq!(why, "the disk is full", "each is told why, not what came of it");
         }
         assert_eq!(keys(&threads).await, ["first"], "what was refused is not done");
         threads.write(|connection| begin(connection, "again")).await.expect("the next one is not affected");
