@@ -15,6 +15,7 @@ use url::Url;
 
 use crate::cdp::Cdp;
 use crate::process::{Process, free_port};
+use crate::server::Server;
 use crate::{PATIENCE, tools, until};
 
 /// How the browser is set up.
@@ -117,6 +118,14 @@ impl Page {
         Ok(self.client.current_url().await?)
     }
 
+    /// Fills in the sign-in form and sends it; what comes of it is for the story to see.
+    pub async fn sign_in(&self, server: &Server, email: &str, password: &str) -> Result<()> {
+        self.open(&server.at("/login")?).await?;
+        self.fill("[name=email]", email).await?;
+        self.fill("[name=password]", password).await?;
+        self.click("main button").await
+    }
+
     /// The first element that a CSS selector finds, waited for.
     pub async fn see(&self, css: &str) -> Result<Element> {
         let found = self.client.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await;
@@ -136,6 +145,12 @@ impl Page {
     /// The text of the whole page, as it is seen.
     pub async fn all_text(&self) -> Result<String> {
         self.text("body").await
+    }
+
+    /// All that came for the page, also what is not seen.
+    pub async fn html(&self) -> Result<String> {
+        let html = self.script("return document.documentElement.outerHTML").await?;
+        html.as_str().map(str::to_owned).context("no text")
     }
 
     /// Waits until an element's text contains something.

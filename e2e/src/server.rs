@@ -157,10 +157,21 @@ impl Server {
         Ok(request.send().await?.text().await?.contains("\"result\""))
     }
 
-    /// Makes a token by command, which does it for any account; answers the token.
+    /// What the API answers to a token, as a status.
+    pub async fn status(&self, token: &str) -> Result<u16> {
+        let answer = reqwest::Client::new().get(self.at("/api/user")?).bearer_auth(token).send().await?;
+        Ok(answer.status().as_u16())
+    }
+
+    /// Makes a token of [`EMAIL`]'s; answers the token.
     pub async fn token(&self, name: &str, scope: &str, expires_in: &str) -> Result<String> {
+        self.token_of(EMAIL, name, scope, expires_in).await
+    }
+
+    /// Makes a token by command, which does it for any account; answers the token.
+    pub async fn token_of(&self, email: &str, name: &str, scope: &str, expires_in: &str) -> Result<String> {
         let arguments =
-            ["token", "create", "--user", EMAIL, "--name", name, "--scope", scope, "--expires-in"];
+            ["token", "create", "--user", email, "--name", name, "--scope", scope, "--expires-in"];
         Ok(self.run(&[&arguments[..], &[expires_in]].concat()).await?.trim().to_owned())
     }
 }

@@ -49,13 +49,6 @@ async fn look(page: &Page, name: &str) -> Result<()> {
     Ok(())
 }
 
-async fn sign_in(page: &Page, server: &Server, password: &str) -> Result<()> {
-    page.open(&server.at("/login")?).await?;
-    page.fill("[name=email]", EMAIL).await?;
-    page.fill("[name=password]", password).await?;
-    page.click("main button").await
-}
-
 /// A path with its ids taken out: one token's page stands for those of all.
 fn kind(path: &str) -> String {
     let is_id = |part: &str| part.len() == 36 && part.matches('-').count() == 4;
@@ -94,7 +87,7 @@ async fn every_page_that_a_link_leads_to_is_light_and_good_for_all_senses() -> R
     api.post("/api/admin/webhooks", &json!({ "url": "https://hooks.invalid/all" })).await?;
     api.post("/api/admin/users", &json!({ "email": "eve@example.org" })).await?;
     browse(Look::default(), async |page| {
-        sign_in(page, &server, PASSWORD).await?;
+        page.sign_in(&server, EMAIL, PASSWORD).await?;
         page.see(".tokens").await?;
         let kinds = by_every_link(page, &server).await?;
         for known in [
@@ -124,10 +117,10 @@ async fn every_page_that_a_link_leads_to_is_light_and_good_for_all_senses() -> R
 async fn every_page_that_a_form_answers_with_is_light_and_good_for_all_senses() -> Result<()> {
     let server = Server::start(&[]).await?;
     browse(Look::default(), async |page| {
-        sign_in(page, &server, "not the password").await?;
+        page.sign_in(&server, EMAIL, "not the password").await?;
         page.see("[role=alert]").await?;
         look(page, "sign in, refused").await?;
-        sign_in(page, &server, PASSWORD).await?;
+        page.sign_in(&server, EMAIL, PASSWORD).await?;
         page.see(".empty").await?;
         look(page, "no tokens yet").await?;
 

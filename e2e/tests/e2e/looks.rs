@@ -37,10 +37,7 @@ return faint;
 
 /// Goes by all pages with something to show, and looks at each.
 async fn visit(page: &Page, server: &Server, look: impl AsyncFn(&str) -> Result<()>) -> Result<()> {
-    page.open(&server.at("/login")?).await?;
-    page.fill("[name=email]", EMAIL).await?;
-    page.fill("[name=password]", "not the password").await?;
-    page.click("main button").await?;
+    page.sign_in(server, EMAIL, "not the password").await?;
     page.see("[role=alert]").await?;
     look("sign in, refused").await?;
     page.fill("[name=password]", PASSWORD).await?;

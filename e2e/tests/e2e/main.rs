@@ -10,4 +10,6 @@ mod looks;
 mod notices;
 mod openapi;
 mod pages;
+mod people;
+mod rotation;
 mod snippets;

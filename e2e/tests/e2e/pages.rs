@@ -1,7 +1,7 @@
 //! The pages, as a person uses them, in a real Chromium.
 
 use anyhow::{Context, Result};
-use trustrelay_e2e::browser::{Look, Page, browse};
+use trustrelay_e2e::browser::{Look, browse};
 use trustrelay_e2e::server::{EMAIL, PASSWORD, Server};
 use trustrelay_e2e::until;
 
@@ -10,19 +10,6 @@ const ENTER: &str = "\u{E007}";
 const SPACE: &str = " ";
 const CONTROL: &str = "\u{E009}";
 const NULL: &str = "\u{E000}";
-
-async fn sign_in(page: &Page, server: &Server, password: &str) -> Result<()> {
-    page.open(&server.at("/login")?).await?;
-    page.fill("[name=email]", EMAIL).await?;
-    page.fill("[name=password]", password).await?;
-    page.click("main button").await
-}
-
-/// What the API says to a token.
-async fn status(server: &Server, token: &str) -> Result<u16> {
-    let answer = reqwest::Client::new().get(server.at("/api/user")?).bearer_auth(token).send().await?;
-    Ok(answer.status().as_u16())
-}
 
 #[tokio::test]
 async fn the_first_account_is_made_by_the_one_time_link_and_the_link_works_once() -> Result<()> {
@@ -69,7 +56,7 @@ async fn a_wrong_password_is_told_and_the_right_one_leads_back_to_where_one_was_
 async fn a_token_is_made_copied_shown_once_used_and_revoked() -> Result<()> {
     let server = Server::start(&[]).await?;
     browse(Look::default(), async |page| {
-        sign_in(page, &server, PASSWORD).await?;
+        page.sign_in(&server, EMAIL, PASSWORD).await?;
         page.see(".empty").await?;
         page.allow_clipboard(&server.base, true).await?;
 
@@ -103,13 +90,11 @@ async fn a_token_is_made_copied_shown_once_used_and_revoked() -> Result<()> {
         // Loaded again, the page shows the token no more, and makes no second one.
         page.reload().await?;
         page.see(".tokens").await?;
-        assert!(
-            !page.script("return document.documentElement.outerHTML").await?.to_string().contains(&token)
-        );
+        assert!(!page.html().await?.contains(&token));
         assert_eq!(page.count(".tokens tbody tr").await?, 1);
 
         // It is used, and the list tells.
-        assert_eq!(status(&server, &token).await?, 200);
+        assert_eq!(server.status(&token).await?, 200);
         until("the use to be listed", || async {
             page.reload().await.ok()?;
             page.text("td[data-label='Last used']").await.ok().filter(|text| text.contains("just now"))
@@ -126,12 +111,12 @@ async fn a_token_is_made_copied_shown_once_used_and_revoked() -> Result<()> {
         }
         page.click("main a.quiet").await?;
         page.see(".tokens").await?;
-        assert_eq!(status(&server, &token).await?, 200, "who keeps it keeps it");
+        assert_eq!(server.status(&token).await?, 200, "who keeps it keeps it");
         page.click(".tokens .act a").await?;
         page.click("button.danger").await?;
         page.wait_for_text("[role=status]", "The token is revoked").await?;
         page.see(".empty").await?;
-        assert_eq!(status(&server, &token).await?, 401);
+        assert_eq!(server.status(&token).await?, 401);
 
         // The server has logged what happened, and not the secret.
         let log = server.log()?;
@@ -145,7 +130,7 @@ async fn a_token_is_made_copied_shown_once_used_and_revoked() -> Result<()> {
 async fn without_access_to_the_clipboard_the_token_is_selected_for_the_keyboard() -> Result<()> {
     let server = Server::start(&[]).await?;
     browse(Look::default(), async |page| {
-        sign_in(page, &server, PASSWORD).await?;
+        page.sign_in(&server, EMAIL, PASSWORD).await?;
         page.see(".empty").await?;
         page.allow_clipboard(&server.base, false).await?;
         page.fill("[name=pat_name]", "my-agent").await?;
@@ -164,7 +149,7 @@ async fn a_form_that_is_refused_says_why_first_and_keeps_what_was_filled_in() ->
     let server = Server::start(&[]).await?;
     server.token("an-earlier-one", "mcp", "1d").await?;
     browse(Look::default(), async |page| {
-        sign_in(page, &server, PASSWORD).await?;
+        page.sign_in(&server, EMAIL, PASSWORD).await?;
         page.fill("[name=pat_name]", "<b>bold</b>").await?;
         page.fill("[name=scope_more]", "launch-rockets").await?;
         page.click("main form button").await?;
@@ -205,7 +190,7 @@ async fn the_whole_way_goes_by_keyboard_alone() -> Result<()> {
         page.tab_to("button.danger").await?;
         page.keys(ENTER).await?;
         page.wait_for_text("[role=status]", "The token is revoked").await?;
-        assert_eq!(status(&server, &token).await?, 401);
+        assert_eq!(server.status(&token).await?, 401);
         Ok(())
     })
     .await
@@ -215,11 +200,11 @@ async fn the_whole_way_goes_by_keyboard_alone() -> Result<()> {
 async fn the_whole_way_goes_without_scripts() -> Result<()> {
     let server = Server::start(&[]).await?;
     browse(Look { scripts: false, ..Look::default() }, async |page| {
-        sign_in(page, &server, PASSWORD).await?;
+        page.sign_in(&server, EMAIL, PASSWORD).await?;
         page.fill("[name=pat_name]", "no-scripts").await?;
         page.click("main form button").await?;
         let token = page.text("#new-token").await?;
-        assert_eq!(status(&server, &token).await?, 200);
+        assert_eq!(server.status(&token).await?, 200);
         // What only a script can do is not offered; what the style sheet can do works.
         assert!(!page.see("[data-copy='new-token']").await?.is_displayed().await?);
         page.click("label[for='client-6']").await?;
@@ -227,7 +212,7 @@ async fn the_whole_way_goes_without_scripts() -> Result<()> {
         page.click("a[aria-label='Revoke no-scripts']").await?;
         page.click("button.danger").await?;
         page.wait_for_text("[role=status]", "The token is revoked").await?;
-        assert_eq!(status(&server, &token).await?, 401);
+        assert_eq!(server.status(&token).await?, 401);
         Ok(())
     })
     .await
@@ -240,9 +225,9 @@ async fn a_changed_password_and_signing_out_everywhere_end_the_other_browser() -
     let token = server.token("stays", "api", "1d").await?;
     browse(Look::default(), async |here| {
         browse(Look::default(), async |there| {
-            sign_in(here, &server, PASSWORD).await?;
+            here.sign_in(&server, EMAIL, PASSWORD).await?;
             here.see(".tokens").await?;
-            sign_in(there, &server, PASSWORD).await?;
+            there.sign_in(&server, EMAIL, PASSWORD).await?;
             there.see(".tokens").await?;
 
             here.open(&server.at("/settings/profile")?).await?;
@@ -255,9 +240,9 @@ async fn a_changed_password_and_signing_out_everywhere_end_the_other_browser() -
             there.reload().await?;
             there.wait_for_text("h1", "Sign in").await?;
 
-            sign_in(there, &server, PASSWORD).await?;
+            there.sign_in(&server, EMAIL, PASSWORD).await?;
             there.see("[role=alert]").await?;
-            sign_in(there, &server, NEW).await?;
+            there.sign_in(&server, EMAIL, NEW).await?;
             there.see(".tokens").await?;
             here.click("form[action$=everywhere] button").await?;
             here.wait_for_text("[role=status]", "Signed out of 1 other browser").await?;
@@ -265,7 +250,7 @@ async fn a_changed_password_and_signing_out_everywhere_end_the_other_browser() -
             there.wait_for_text("h1", "Sign in").await?;
             here.reload().await?;
             here.wait_for_text("h1", "Profile").await?;
-            assert_eq!(status(&server, &token).await?, 200, "tokens are not touched");
+            assert_eq!(server.status(&token).await?, 200, "tokens are not touched");
             Ok(())
         })
         .await
