@@ -22,6 +22,7 @@ use crate::notices::{Courier, Dispatch, keep_notices};
 use crate::numbers::Numbers;
 use crate::pace::Pace;
 use crate::password::Passwords;
+use crate::policy;
 use crate::refusals::RefusalLog;
 use crate::rotate::RetiredUses;
 use crate::secret::{RotationKey, ServerSecret, SessionKey, WebhookKey};
@@ -125,6 +126,7 @@ pub struct Authority {
     pub(crate) rotations_forgotten: Mutex<Option<Duration>>,
     pub(crate) throttle: Throttle,
     pub(crate) rates: Rates,
+    pub(crate) policy: policy::Held,
     pub(crate) stop_sweep: Arc<Notify>,
     pub(crate) revocations: Turns,
     pub(crate) reports: Turns,
@@ -183,6 +185,7 @@ impl Authority {
             rotations_forgotten: Mutex::default(),
             throttle: Throttle::default(),
             rates: Rates::default(),
+            policy: policy::Held::default(),
             stop_sweep: Arc::default(),
             revocations: Turns::new(REVOCATIONS_A_MINUTE),
             reports: Turns::new(REPORTS_A_MINUTE),

@@ -18,6 +18,14 @@ pub enum AuthorityError {
         /// What was wrong and what to do.
         message: String,
     },
+    /// The policy does not allow it.
+    #[error("{message}")]
+    Policy {
+        /// The field's name, as the REST API has it.
+        field: &'static str,
+        /// What it does not allow, and what it does.
+        message: String,
+    },
     /// Not there, or not the caller's.
     #[error("there is no such {0}")]
     NotFound(&'static str),
@@ -39,6 +47,16 @@ pub enum AuthorityError {
     /// It is there already.
     #[error("{0}")]
     Conflict(String),
+    /// The policy would end tokens that were not used, more than whoever asks knows of.
+    #[error(
+        "with `unused_days` {days} the policy ends {tokens} tokens that were not used for so long, and they do not come back; if that is meant, give their number as `ends_tokens`"
+    )]
+    TooManyEnd {
+        /// After how many days without a use.
+        days: u16,
+        /// How many it ends; [`MAX_PATS_COUNTED`](crate::MAX_PATS_COUNTED) stands for that many and more.
+        tokens: u64,
+    },
     /// E-mail address or password is wrong, or the account is disabled.
     #[error("the e-mail address or the password is wrong")]
     WrongCredentials,

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::authority::Authority;
 use crate::error::AuthorityError;
+use crate::policy::PolicyRecord;
 use crate::record::{Change, LogEntry, UserRecord};
 use crate::store::{Lease, Renewal, Store, StoreError};
 use crate::wait::Silent;
@@ -41,6 +42,12 @@ pub(crate) struct Fence {
     /// Told whenever the lease was renewed or entries were applied.
     pub(crate) changed: Arc<Notify>,
     pub(crate) stop: Arc<Notify>,
+}
+
+/// What entries have changed, as the store has it: not before they were made.
+struct News {
+    users: Vec<UserRecord>,
+    policy: Option<PolicyRecord>,
 }
 
 #[derive(Default)]
@@ -108,6 +115,8 @@ impl Authority {
     /// brought up to date entry by entry.
     async fn begin(&self) -> Result<(), StoreError> {
         let head = self.store.log_head().await?;
+        // After the head: it has what any entry up to there has made of it.
+        self.policy.take(self.store.policy().await?);
         if self.index.begins_empty() {
             self.fence.applied.store(head, Ordering::SeqCst);
             self.numbers.applied(head);
@@ -147,13 +156,12 @@ impl Authority {
             if entries.is_empty() {
                 return Ok(());
             }
-            let users = self.changed_users(&entries).await?;
-            self.apply(&entries, &users)?;
+            let news = self.news(&entries).await?;
+            self.apply(&entries, news)?;
         }
     }
 
-    /// The accounts that entries change, as the store has them: not before their entries.
-    async fn changed_users(&self, entries: &[LogEntry]) -> Result<Vec<UserRecord>, StoreError> {
+    async fn news(&self, entries: &[LogEntry]) -> Result<News, StoreError> {
         let mut users: Vec<UserRecord> = Vec::new();
         for entry in entries {
             if let Change::AdminChanged(user_id) | Change::UpstreamsChanged(user_id) = entry.change
@@ -162,7 +170,9 @@ impl Authority {
                 users.extend(self.store.user_by_id(user_id).await?);
             }
         }
-        Ok(users)
+        let is_policy = entries.iter().any(|entry| entry.change == Change::PolicyChanged);
+        let policy = if is_policy { Some(self.store.policy().await?) } else { None };
+        Ok(News { users, policy })
     }
 
     async fn renew_alone(&self, renewing: &mut Renewing) -> Result<(), StoreError> {
@@ -189,22 +199,24 @@ impl Authority {
                     return Ok(());
                 }
                 Renewal::Behind(entries) => {
-                    let users = self.changed_users(&entries).await?;
-                    self.apply(&entries, &users)?;
+                    let news = self.news(&entries).await?;
+                    self.apply(&entries, news)?;
                 }
             }
         }
     }
 
     /// Applies entries, each once and in order. An error if none of them is the next one: the log has a gap.
-    fn apply(&self, entries: &[LogEntry], users: &[UserRecord]) -> Result<(), StoreError> {
+    fn apply(&self, entries: &[LogEntry], news: News) -> Result<(), StoreError> {
         let mut cuts = self.fence.applying.lock();
+        // Before its entry counts as applied.
+        news.policy.into_iter().for_each(|policy| self.policy.take(policy));
         let before = self.fence.applied();
         for entry in entries {
             if entry.seq != self.fence.applied() + 1 {
                 continue;
             }
-            self.index.apply(entry, users);
+            self.index.apply(entry, &news.users);
             let cut = match &entry.change {
                 Change::PatsRevoked(pats) => {
                     pats.iter().map(|pat| self.cut.get().map_or(0, |cut| cut.cut_token(pat.pat_id))).sum()
@@ -212,7 +224,10 @@ impl Authority {
                 Change::UserDisabled(user_id) => self.cut.get().map_or(0, |cut| cut.cut_user(*user_id)),
                 Change::UpstreamsChanged(user_id) => self.cut.get().map_or(0, |cut| cut.cut_user(*user_id)),
                 // Sessions belong to the token, which stays.
-                Change::SecretsRetired(_) | Change::UserEnabled(_) | Change::AdminChanged(_) => 0,
+                Change::SecretsRetired(_)
+                | Change::UserEnabled(_)
+                | Change::AdminChanged(_)
+                | Change::PolicyChanged => 0,
             };
             cuts.insert(entry.seq, cut);
             if cut > 0 {

@@ -185,6 +185,8 @@ impl Index {
                     self.each(*user_id, |account| grant(account, user));
                 }
             }
+            // No token's: it is held beside the index.
+            Change::PolicyChanged => {}
         }
     }
 

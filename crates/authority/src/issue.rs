@@ -8,6 +8,7 @@ use crate::audit::{Actor, AuditEntry, By};
 use crate::authority::Authority;
 use crate::error::AuthorityError;
 use crate::limits;
+use crate::policy::Policy;
 use crate::record::{PatRecord, UserRecord};
 
 /// How long a token lives if nothing is said.
@@ -22,12 +23,12 @@ pub const MAX_TOKENS_PER_USER: u64 = 1000;
 /// When a new token expires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Expiry {
-    /// After [`DEFAULT_DAYS`] days, or with its parent if that is sooner.
+    /// After the policy's days, or [`DEFAULT_DAYS`], or with its parent if that is sooner.
     #[default]
     Default,
-    /// After so many days, 1 to [`MAX_DAYS`].
+    /// After so many days, 1 to [`MAX_DAYS`] or as many as the policy allows.
     Days(i64),
-    /// At this time: in the future, within [`MAX_DAYS`] days.
+    /// At this time: in the future, within as many days.
     At(Timestamp),
 }
 
@@ -135,10 +136,13 @@ impl Authority {
         {
             return Err(AuthorityError::InsufficientScope { scope: beyond.to_string() });
         }
+        // From the store, which knows a policy that was answered a moment ago on any node, whether this one holds its lease or not.
+        let policy = self.standing_policy().await?;
+        policy.check(&scopes)?;
         let now = self.clock.now();
         let limits = limits::checked(new.limits, parent.as_ref().and_then(|parent| parent.limits))?;
         let latest = parent.as_ref().map(|parent| parent.expires_at);
-        let expires_at = expiry(new.expiry, now, latest)?;
+        let expires_at = expiry(new.expiry, now, latest, &policy)?;
         let token = Token::generate().map_err(|error| AuthorityError::Internal(error.to_string()))?;
         let Some(key) = self.keys.first() else {
             return Err(AuthorityError::Internal("no server secret".into()));
@@ -196,25 +200,41 @@ pub(crate) fn expiry(
     asked: Expiry,
     now: Timestamp,
     latest: Option<Timestamp>,
+    policy: &Policy,
 ) -> Result<Timestamp, AuthorityError> {
     let after = |days: i64| {
         now.checked_add(SignedDuration::from_hours(24 * days))
             .map_err(|error| AuthorityError::Internal(error.to_string()))
     };
-    let furthest = after(MAX_DAYS)?;
+    let most = policy.longest();
+    let furthest = after(most)?;
+    // Who asks for more is told who has decided so.
+    let beyond = |field: &'static str, message: String| match policy.max_days {
+        None => invalid(field, message),
+        Some(_) => AuthorityError::Policy {
+            field,
+            message: format!("{message}: the policy of this TrustRelay allows no longer life"),
+        },
+    };
     // As a store keeps it, so that the answer which shows the token says what later ones say.
     let asked = match asked {
         Expiry::At(at) => Expiry::At(Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)),
         other => other,
     };
     let expires_at = match asked {
-        Expiry::Default => return Ok(latest.map_or(furthest, |latest| latest.min(furthest))),
-        Expiry::Days(days @ 1..=MAX_DAYS) => after(days)?,
+        Expiry::Default => {
+            let usual = after(policy.usual())?;
+            return Ok(latest.map_or(usual, |latest| latest.min(usual)));
+        }
+        Expiry::Days(days) if (1..=most).contains(&days) => after(days)?,
         Expiry::Days(days) => {
-            return Err(invalid(
-                "expires_in_days",
-                format!("`expires_in_days` is {days}; it must be a whole number from 1 to {MAX_DAYS}"),
-            ));
+            let message = format!("`expires_in_days` is {days}; it must be a whole number from 1 to {most}");
+            let is_beyond = days > most;
+            return Err(if is_beyond {
+                beyond("expires_in_days", message)
+            } else {
+                invalid("expires_in_days", message)
+            });
         }
         Expiry::At(at) if at <= now => {
             return Err(invalid(
@@ -223,10 +243,9 @@ pub(crate) fn expiry(
             ));
         }
         Expiry::At(at) if at > furthest => {
-            return Err(invalid(
-                "expires_at",
-                format!("`expires_at` {at} is more than {MAX_DAYS} days away; the latest is {furthest}"),
-            ));
+            let message =
+                format!("`expires_at` {at} is more than {most} days away; the latest is {furthest}");
+            return Err(beyond("expires_at", message));
         }
         Expiry::At(at) => at,
     };

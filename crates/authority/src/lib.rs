@@ -28,6 +28,7 @@ mod notices;
 mod numbers;
 mod pace;
 mod password;
+mod policy;
 mod record;
 mod refusals;
 mod revoke;
@@ -70,6 +71,9 @@ pub use notices::{
     DeliveryState, Expiring, MAX_NOTICES_LISTED, MAX_WEBHOOKS, NewNotice, Nobody, Notice, NoticeFacts,
     NoticeKind, NoticeStore, Outcome, Outgoing, Target, TestedWebhook, To, ToldNotice, Undelivered,
     WebhookRecord, WebhookSecret, Whose, is_due_soon, once_for_end,
+};
+pub use policy::{
+    AskedPolicy, MAX_POLICY_NETWORKS, Policy, PolicyChange, PolicyRecord, PolicyState, PolicyStore,
 };
 pub use record::{
     Call, Change, DayCalls, KeptActivity, LogEntry, PatRecord, RetiredSecret, RevokedPat, SessionRecord,

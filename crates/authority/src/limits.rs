@@ -48,6 +48,12 @@ pub enum OffLimits {
         /// From where; `None` if that cannot be told. The networks are not named: who has stolen the token would know where to go.
         from: Option<IpAddr>,
     },
+    /// It comes from elsewhere than the policy lets tokens be used from.
+    #[error("tokens of this TrustRelay may not be used from {}: its policy allows certain networks alone; use it from one of them, or ask an administrator", here(*.from))]
+    Policy {
+        /// From where; `None` if that cannot be told. The networks are not named, as with a token's own.
+        from: Option<IpAddr>,
+    },
     /// It is one too many.
     #[error("this token may make {} requests a minute; the next one in {} s", .allowance.per_minute, seconds(&.allowance.more_in))]
     Rate {
@@ -60,7 +66,7 @@ impl OffLimits {
     /// What is left, if the refusal is by the rate: nothing, and when there is more.
     pub fn allowance(&self) -> Option<&Allowance> {
         match self {
-            Self::Network { .. } => None,
+            Self::Network { .. } | Self::Policy { .. } => None,
             Self::Rate { allowance } => Some(allowance),
         }
     }
@@ -120,7 +126,7 @@ impl AskedLimits {
     }
 }
 
-fn whole<T>(
+pub(crate) fn whole<T>(
     field: &'static str,
     asked: Option<i64>,
     most: i64,
@@ -137,7 +143,7 @@ fn whole<T>(
 }
 
 impl Authority {
-    /// Holds a request to the limits of the token that it is made with, and notes a refusal in the audit log. `is_from_there`: whether the caller's
+    /// Holds a request to the limits of the token that it is made with and to the policy's networks, and notes a refusal in the audit log. `is_from_there`: whether the caller's
     /// address is the client's own; else nothing is known of it. What is left is counted on this node.
     ///
     /// # Errors
@@ -150,15 +156,15 @@ impl Authority {
         is_from_there: bool,
     ) -> Result<Option<Allowance>, OffLimits> {
         match &by.limits {
-            None => Ok(None),
-            Some(limits) => self.hold_to(limits, by, address, is_from_there),
+            None if !self.policy.has_networks() => Ok(None),
+            limits => self.hold_to(limits.as_deref(), by, address, is_from_there),
         }
     }
 
     #[cold]
     fn hold_to(
         &self,
-        limits: &Limits,
+        limits: Option<&Limits>,
         by: &Arc<Principal>,
         address: Option<IpAddr>,
         is_from_there: bool,
@@ -166,20 +172,29 @@ impl Authority {
         let judged = self.judge_limits(limits, by, address.filter(|_| is_from_there));
         if let Err(off) = &judged {
             let action = match off {
-                OffLimits::Network { .. } => "refused.network",
+                OffLimits::Network { .. } | OffLimits::Policy { .. } => "refused.network",
                 OffLimits::Rate { .. } => "refused.rate",
             };
-            self.note_refusal_to(&By::new(by.clone(), address), action, &[]);
+            let why: &[(&'static str, &str)] = match off {
+                OffLimits::Policy { .. } => &[("reason", "policy")],
+                _ => &[],
+            };
+            self.note_refusal_to(&By::new(by.clone(), address), action, why);
         }
         judged
     }
 
     fn judge_limits(
         &self,
-        limits: &Limits,
+        limits: Option<&Limits>,
         by: &Principal,
         from: Option<IpAddr>,
     ) -> Result<Option<Allowance>, OffLimits> {
+        // A browser is not held to it: an administrator could lock everybody out, and nobody could undo it.
+        if by.pat_id().is_some() && !self.policy.allows_from(from) {
+            return Err(OffLimits::Policy { from });
+        }
+        let Some(limits) = limits else { return Ok(None) };
         if !limits.allow_from(from) {
             return Err(OffLimits::Network { from });
         }

@@ -199,6 +199,8 @@ pub enum Change {
     UpstreamsChanged(Uuid),
     /// An account administers from now on, or no longer.
     AdminChanged(Uuid),
+    /// The policy is another one.
+    PolicyChanged,
 }
 
 /// An entry of the log: numbered from 1 without gaps, in commit order.

@@ -18,6 +18,7 @@ use crate::authority::Authority;
 use crate::error::AuthorityError;
 use crate::issue::{Expiry, expiry, invalid};
 use crate::notices::{NoticeFacts, NoticeKind};
+use crate::policy::Policy;
 use crate::record::PatRecord;
 use crate::revoke::PatRef;
 use crate::rotation::{PastRotation, Repeatable, RotateOutcome, Rotation};
@@ -298,7 +299,7 @@ impl Authority {
         done.await.map_err(|error| AuthorityError::Internal(error.to_string()))?
     }
 
-    /// As long a life again as the token had, or what is asked for. One that was made with another does not outlive it, and one that rotates itself gets no
+    /// As long a life again as the token had, or what is asked for; no longer than the policy allows. One that was made with another does not outlive it, and one that rotates itself gets no
     /// longer life than its owner has given it.
     async fn next_expiry(
         &self,
@@ -311,6 +312,7 @@ impl Authority {
         let again = now
             .checked_add(pat.expires_at.duration_since(begun))
             .map_err(|error| AuthorityError::Internal(error.to_string()))?;
+        let policy = self.standing_policy().await?;
         let mut latest = by_itself.then_some(again);
         if let Some(parent) = pat.parent_id {
             let parent =
@@ -318,8 +320,12 @@ impl Authority {
             latest = Some(latest.map_or(parent.expires_at, |latest| latest.min(parent.expires_at)));
         }
         match asked {
-            Expiry::Default => Ok(expiry(Expiry::Default, now, latest)?.min(again)),
-            asked => expiry(asked, now, latest),
+            // As long as it had; what the policy has as the usual life is for new ones.
+            Expiry::Default => {
+                let policy = Policy { default_days: policy.max_days, ..policy };
+                Ok(expiry(Expiry::Default, now, latest, &policy)?.min(again))
+            }
+            asked => expiry(asked, now, latest, &policy),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::admin::AdminStore;
 use crate::audit::{AuditEntry, AuditStore};
 use crate::limits::UnusedStore;
 use crate::notices::NoticeStore;
+use crate::policy::PolicyStore;
 use crate::record::{KeptActivity, LogEntry, PatRecord, SessionRecord, TokenCalls, Usage, UserRecord};
 use crate::rotation::RotationStore;
 
@@ -127,7 +128,7 @@ pub struct RevokeOutcome {
 /// that [`StoreError::Unavailable`] may leave a change done whose answer was lost. Times have microseconds. What takes an
 /// [`AuditEntry`] appends it to the audit log in the same transaction, if it changes anything.
 #[async_trait]
-pub trait Store: AdminStore + AuditStore + NoticeStore + RotationStore + UnusedStore {
+pub trait Store: AdminStore + AuditStore + NoticeStore + PolicyStore + RotationStore + UnusedStore {
     /// Adds an account. [`StoreError::EmailTaken`] if the address (compared as given) is in use.
     async fn insert_user(&self, user: &UserRecord, audit: &AuditEntry) -> Result<(), StoreError>;
     /// Adds an account if there is none at all; `false` if there is one.

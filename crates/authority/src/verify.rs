@@ -100,6 +100,10 @@ impl Authority {
             let Some(found) = found? else {
                 return self.refuse_in_turn(Denied::Unknown).await;
             };
+            if !trusted {
+                // Nor is it known which policy the token is held to at the door.
+                self.read_policy().await?;
+            }
             let FoundPat { pat, owner, secret } = &*found;
             let now = self.clock.now();
             if let Err(denied) = judge(pat.revoked_at, owner.disabled_at.is_some(), pat.expires_at, now) {
@@ -174,6 +178,20 @@ impl Authority {
             }
         };
         flight.await.unwrap_or(Err(UNAVAILABLE))
+    }
+
+    /// So that this node's policy is no older than this question.
+    async fn read_policy(&self) -> Result<(), Denied> {
+        match self.store.policy().await {
+            Ok(policy) => {
+                self.policy.take(policy);
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a token could not be verified: the store does not answer");
+                Err(UNAVAILABLE)
+            }
+        }
     }
 
     async fn look_up(&self, digests: &[TokenDigest]) -> Found {

@@ -19,6 +19,7 @@ mod open;
 mod pats;
 #[cfg(test)]
 mod plans;
+mod policy;
 mod postgres;
 mod rotation;
 mod rows;

@@ -47,6 +47,7 @@ pub(crate) fn log_after(connection: &Connection, seq: u64) -> Result<Vec<LogEntr
             "disabled" => Change::UserDisabled(rows::id(row, 3).or_store()?),
             "upstreams" => Change::UpstreamsChanged(rows::id(row, 3).or_store()?),
             "admin" => Change::AdminChanged(rows::id(row, 3).or_store()?),
+            "policy" => Change::PolicyChanged,
             "enabled" => Change::UserEnabled(rows::id(row, 3).or_store()?),
             other => {
                 return Err(StoreError::Corrupt(format!("log entry {seq} is of the unknown kind `{other}`")));

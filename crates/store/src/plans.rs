@@ -9,10 +9,11 @@ use trustrelay_authority::{
 use uuid::Uuid;
 
 use crate::admin::given;
-use crate::audit_page::{Value, question};
+use crate::audit_page::{self, Value};
 use crate::open::{SqliteOptions, connect, prepare};
 use crate::rows::{PAT, USER};
-use crate::{audit, notices, search, sqlite, unused};
+use crate::unused::{Days, question};
+use crate::{audit, notices, search, sqlite};
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -133,7 +134,8 @@ fn what_is_asked_of_tokens_at_other_times_goes_by_an_index() {
     database.goes_by("pats_of_user", false, &sqlite::active(), numbers(2));
     database.goes_by("pats_by_expiry", false, notices::ENDING, numbers(2));
     database.goes_by("pats_by_expiry", false, &notices::untold(), numbers(5));
-    database.goes_by("pats_to_be_used", false, &unused::unused(), numbers(3));
+    database.goes_by("pats_to_be_used", false, &question('?', PAT, Days::Own), numbers(3));
+    database.goes_by("pats_by_use", false, &question('?', PAT, Days::OfAll), numbers(4));
     let (sql, values) = search::users('?', USER, &UserFilter::default(), None, 50, NOW);
     database.goes_by("users_by_age", true, &sql, given_all(values));
 }
@@ -156,7 +158,7 @@ fn a_page_of_the_audit_log_comes_from_an_index_that_has_its_order() {
             [(None, false), (None, true), (Some(AuditPlace { at: NOW, seq: 7 }), false)]
         {
             let look = AuditLook { filter: filter.clone(), after, limit: 50, oldest_first };
-            let (sql, values) = question(&look, '?', audit::SUBJECT);
+            let (sql, values) = audit_page::question(&look, '?', audit::SUBJECT);
             let values = values.into_iter().map(|value| match value {
                 Value::Number(number) => number.into(),
                 Value::Id(id) => id.as_bytes().to_vec().into(),

@@ -12,7 +12,8 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 use trustrelay_authority::contract::AUDIT;
 use trustrelay_authority::{
-    Claim, NewNotice, Notice, NoticeFacts, NoticeKind, NoticeStore, Outcome, Store, UserRecord, WebhookRecord,
+    AskedPolicy, Change, Claim, NewNotice, Notice, NoticeFacts, NoticeKind, NoticeStore, Outcome, Policy,
+    PolicyStore, Store, UserRecord, WebhookRecord,
 };
 use trustrelay_store::{Archive, Archived, SqliteOptions, SqliteStore};
 use trustrelay_token::KeyId;
@@ -126,4 +127,30 @@ async fn what_an_account_may_use_moves_with_it() {
     assert_eq!(postgres.list_users().await.expect("asks"), users);
     moved(&*postgres, &back).await;
     assert_eq!(back.list_users().await.expect("asks"), users);
+}
+
+#[tokio::test]
+async fn a_policy_moves_with_the_entry_that_made_it_and_none_is_no_line() {
+    let (_dir, from) = sqlite();
+    let (_other, back) = sqlite();
+    let postgres = Fresh::open().await;
+    let nothing = moved(&from, &*postgres).await;
+    assert!(!nothing.contains("{\"policy\":"), "{nothing}");
+    let asked = AskedPolicy {
+        max_days: Some(90),
+        default_days: None,
+        allowed_scopes: vec!["mcp".into(), "api:read".into()],
+        unused_days: Some(45),
+        networks: vec!["10.0.0.0/8".into(), "2001:db8::/32".into()],
+    };
+    let policy = asked.read().expect("a policy");
+    assert_eq!(from.set_policy(&policy, 0, at(1), &AUDIT).await.expect("asks"), Some(1));
+    let decided = from.policy().await.expect("asks");
+    let there = moved(&from, &*postgres).await;
+    assert_eq!(postgres.policy().await.expect("asks"), decided);
+    assert_eq!(moved(&*postgres, &back).await, there, "byte for byte");
+    assert_eq!(back.policy().await.expect("asks"), decided);
+    // It goes on from there.
+    assert_eq!(back.set_policy(&Policy::default(), 1, at(2), &AUDIT).await.expect("asks"), Some(2));
+    assert_eq!(back.log_after(1).await.expect("asks")[0].change, Change::PolicyChanged);
 }

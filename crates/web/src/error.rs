@@ -115,6 +115,9 @@ impl From<AuthorityError> for ApiError {
         let message = error.to_string();
         match error {
             AuthorityError::Invalid { .. } => Self::bad_request(message),
+            AuthorityError::Policy { .. } => {
+                Self::new(StatusCode::FORBIDDEN, "not_allowed_by_policy", message)
+            }
             AuthorityError::NotFound(_) => Self::new(StatusCode::NOT_FOUND, "not_found", message),
             AuthorityError::InsufficientScope { scope } => Refusal::InsufficientScope(scope).into(),
             AuthorityError::NotAdministrator => {
@@ -125,7 +128,9 @@ impl From<AuthorityError> for ApiError {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", message)
             }
             AuthorityError::SessionOnly(_) => Self::new(StatusCode::FORBIDDEN, "session_required", message),
-            AuthorityError::Conflict(_) => Self::new(StatusCode::CONFLICT, "conflict", message),
+            AuthorityError::Conflict(_) | AuthorityError::TooManyEnd { .. } => {
+                Self::new(StatusCode::CONFLICT, "conflict", message)
+            }
             AuthorityError::WrongCredentials => {
                 Self::new(StatusCode::UNAUTHORIZED, "wrong_credentials", message)
             }

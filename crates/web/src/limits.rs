@@ -78,7 +78,9 @@ impl From<OffLimits> for ApiError {
     fn from(off: OffLimits) -> Self {
         let message = off.to_string();
         match off {
-            OffLimits::Network { .. } => Self::new(StatusCode::FORBIDDEN, "network_not_allowed", message),
+            OffLimits::Network { .. } | OffLimits::Policy { .. } => {
+                Self::new(StatusCode::FORBIDDEN, "network_not_allowed", message)
+            }
             OffLimits::Rate { allowance } => Self::rate_limited(message, allowance.seconds()),
         }
     }

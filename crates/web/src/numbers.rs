@@ -162,7 +162,7 @@ impl Numbers {
 
     pub(crate) fn off_limits(&self, off: &OffLimits) {
         let counter = match off {
-            OffLimits::Network { .. } => &self.off_network,
+            OffLimits::Network { .. } | OffLimits::Policy { .. } => &self.off_network,
             OffLimits::Rate { .. } => &self.over_rate,
         };
         counter.increment(1);

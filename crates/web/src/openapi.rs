@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 mod audit;
 mod leaks;
 mod notices;
+mod policy;
 
 use self::notices::{
     ADMIN_READ, ADMIN_SESSION_ONLY, READ, SESSION_ONLY, added_webhook, listed_notices, listed_webhooks,
@@ -110,6 +111,10 @@ const FORBIDDEN: (&str, &str) = (
     "403",
     "The token lacks a scope (WWW-Authenticate names it), or may not be used from this address, or a browser was sent here by another site",
 );
+const FORBIDDEN_OR_AGAINST_POLICY: (&str, &str) = (
+    "403",
+    "The token lacks a scope (WWW-Authenticate names it), or may not be used from this address, or the policy does not allow the scopes or the life (not_allowed_by_policy), or a browser was sent here by another site",
+);
 const FORBIDDEN_TOKEN: (&str, &str) = ("403", "The token lacks a scope (WWW-Authenticate names it)");
 const ADMIN: (&str, &str) =
     ("403", "The token lacks the scope `api:read`, or the account is no administrator's");
@@ -153,7 +158,7 @@ fn paths() -> Value {
             "post": with_body(operation(
                 "createToken", "Make a token: its secret is in this answer and nowhere else (a token needs the scope `tokens`)", BOTH,
                 ("201", value("The token, with its secret", reference("CreatedToken"))),
-                &[BODY[0], FORBIDDEN, ("404", "The account is not active"), ("409", "The account has too many tokens"), BODY[1], BODY[2], BODY[3]],
+                &[BODY[0], FORBIDDEN_OR_AGAINST_POLICY, ("404", "The account is not active"), ("409", "The account has too many tokens"), BODY[1], BODY[2], BODY[3]],
             ), "CreateToken"),
         },
         "/api/user/personal-access-tokens/{pat_id}/activity": {
@@ -228,7 +233,7 @@ fn rotate() -> Value {
             ("200", value("The token, with its new secret", reference("RotatedToken"))),
             &[
                 BODY[0],
-                FORBIDDEN,
+                FORBIDDEN_OR_AGAINST_POLICY,
                 ("404", "No such token, another's, or not made with the token that asks"),
                 ("409", "The token has ended, or was rotated at the same time"),
                 BODY[1],
@@ -401,7 +406,7 @@ fn schemas() -> Value {
 /// The document: OpenAPI 3.1 of the REST API.
 pub fn document() -> Value {
     let own = schemas();
-    let of_administrators = admin::schemas(&own["Token"]);
+    let of_administrators = with(admin::schemas(&own["Token"]), policy::schemas());
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -413,7 +418,7 @@ pub fn document() -> Value {
                 both with the schema Error. Every answer carries x-request-id.",
         },
         "servers": [{ "url": "/" }],
-        "paths": with(paths(), admin::paths()),
+        "paths": with(paths(), with(admin::paths(), policy::paths())),
         "components": {
             "schemas": with(own, of_administrators),
             "headers": {

@@ -70,6 +70,12 @@ impl Route {
         self
     }
 
+    fn put<T: 'static>(mut self, handler: impl Handler<T, AppState>) -> Self {
+        self.methods.push(Method::PUT);
+        self.handlers = self.handlers.put(handler);
+        self
+    }
+
     fn delete<T: 'static>(mut self, handler: impl Handler<T, AppState>) -> Self {
         self.methods.push(Method::DELETE);
         self.handlers = self.handlers.delete(handler);
@@ -123,6 +129,7 @@ pub fn routes() -> Vec<Route> {
         rest("/api/admin/personal-access-tokens").get(admin::pats::list),
         rest("/api/admin/personal-access-tokens/revoke").post(admin::pats::revoke_matching),
         rest("/api/admin/personal-access-tokens/{pat_id}").get(admin::pats::get).delete(admin::pats::revoke),
+        rest("/api/admin/policy").get(admin::policy::get).put(admin::policy::put),
         rest("/api/admin/nodes").get(nodes::handle),
         rest("/api/admin/notices").get(notices::everybody),
         rest("/api/admin/webhooks").get(webhooks::list::everybody).post(webhooks::add::everybody),
@@ -152,6 +159,7 @@ pub fn routes() -> Vec<Route> {
             .get(pages::admin::revoke::show)
             .post(pages::admin::revoke::submit),
         page("/admin/invites/{invite_id}/withdraw").post(pages::admin::people::withdraw),
+        page("/admin/policy").get(pages::admin::policy::show).post(pages::admin::policy::change),
         page("/settings/profile").get(profile::show),
         page("/settings/profile/password").post(profile::change_password),
         page("/settings/profile/sign-out-everywhere").post(profile::sign_out_everywhere),

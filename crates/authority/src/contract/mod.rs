@@ -24,6 +24,7 @@ mod memory;
 pub mod model;
 mod nodes;
 pub mod notices;
+pub mod policy;
 pub mod rotation;
 pub mod secrets;
 pub mod sessions;
@@ -82,6 +83,7 @@ macro_rules! store_contract {
                 a_token_is_unused_when_its_days_have_gone_by_since_it_was_used_or_made
                 what_is_not_held_to_being_used_is_never_unused
                 as_long_as_a_child_is_used_so_is_its_parent
+                a_policy_s_days_hold_for_every_token_and_never_lengthen_its_own
             }
             activity {
                 calls_read_back_newest_first
@@ -108,6 +110,11 @@ macro_rules! store_contract {
                 of_many_administrators_who_go_at_once_one_stays
                 people_are_listed_page_by_page
                 people_are_found_by_address_role_and_state
+            }
+            policy {
+                a_policy_is_changed_by_entries_of_the_log
+                a_policy_that_was_changed_since_is_not_replaced
+                of_many_who_change_a_policy_at_once_one_does
             }
             admin_pats {
                 everybody_s_tokens_are_listed_page_by_page
@@ -236,6 +243,7 @@ mod tests {
             include_str!("activity.rs"),
             include_str!("admin.rs"),
             include_str!("admin_pats.rs"),
+            include_str!("policy.rs"),
             include_str!("audit.rs"),
             include_str!("audit_log.rs"),
             include_str!("tokens.rs"),

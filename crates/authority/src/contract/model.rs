@@ -71,7 +71,7 @@ enum Call {
     PatByDigest(TokenDigest),
     PatById(Uuid),
     ActivePats(Uuid, Timestamp),
-    UnusedPats(Timestamp, Timestamp),
+    UnusedPats(Timestamp, Timestamp, Option<NonZeroU16>),
     RevokePat(Uuid, Timestamp),
     RecordUsage(Vec<Usage>),
     RecordCalls(Vec<TokenCalls>),
@@ -124,7 +124,7 @@ async fn ask(store: &dyn Store, call: Call) -> Result<Answer, StoreError> {
         }
         Call::InsertPat(pat, limit) => store.insert_pat(&pat, limit, &AUDIT).await.map(|()| Answer::Done)?,
         Call::PatByDigest(digest) => Answer::PatOf(store.pat_by_digest(&digest).await?.map(Box::new)),
-        Call::UnusedPats(now, by) => Answer::Pats(store.unused_pats(now, by, 1000).await?),
+        Call::UnusedPats(now, by, of_all) => Answer::Pats(store.unused_pats(now, by, of_all, 1000).await?),
         Call::PatById(id) => Answer::Pat(store.pat_by_id(id).await?),
         Call::ActivePats(id, now) => Answer::Pats(store.active_pats(id, now).await?),
         Call::RevokePat(id, now) => Answer::Revoked(store.revoke_pat(id, now, &AUDIT).await?),
@@ -376,7 +376,8 @@ impl Known {
             27 => Call::RecordCalls((0..self.random.below(3)).map(|_| self.calls()).collect()),
             28 if self.random.chance(30) => {
                 // Days are longer than a sequence: what was made or used before its middle is unused.
-                Call::UnusedPats(self.near(), self.near() + SignedDuration::from_hours(24))
+                let of_all = u16::try_from(self.random.below(3)).expect("small").try_into().ok();
+                Call::UnusedPats(self.near(), self.near() + SignedDuration::from_hours(24), of_all)
             }
             28 => Call::Activity(self.pat(), self.day()),
             29 if self.random.chance(30) => Call::ForgetCalls(self.day()),

@@ -32,7 +32,12 @@ async fn used(store: &dyn Store, pat: &PatRecord, micros: i64) {
 }
 
 async fn unused(store: &dyn Store, by: i64) -> Vec<Uuid> {
-    let pats = store.unused_pats(at(by), at(by), 100).await.expect("asks");
+    unused_of_all(store, by, 0).await
+}
+
+/// The same, under a policy of so many days; 0: of none.
+async fn unused_of_all(store: &dyn Store, by: i64, days: u16) -> Vec<Uuid> {
+    let pats = store.unused_pats(at(by), at(by), days.try_into().ok(), 100).await.expect("asks");
     pats.into_iter().map(|pat| pat.pat_id).collect()
 }
 
@@ -64,7 +69,7 @@ pub async fn a_token_is_unused_when_its_days_have_gone_by_since_it_was_used_or_m
     assert_eq!(unused(store, 3 * DAY).await, [never]);
     assert_eq!(unused(store, 4 * DAY - 1).await, [never]);
     assert_eq!(unused(store, 4 * DAY).await, [never, once.pat_id], "whose days went by first comes first");
-    assert_eq!(store.unused_pats(at(4 * DAY), at(4 * DAY), 1).await.expect("asks").len(), 1);
+    assert_eq!(store.unused_pats(at(4 * DAY), at(4 * DAY), None, 1).await.expect("asks").len(), 1);
     used(store, &once, 4 * DAY).await;
     assert_eq!(unused(store, 4 * DAY).await, [never]);
 }
@@ -95,4 +100,27 @@ pub async fn as_long_as_a_child_is_used_so_is_its_parent(store: &dyn Store) {
     used(store, &parent, 8 * DAY).await;
     let found = unused(store, 8 * DAY).await;
     assert!(found.len() == 3 && !found.contains(&parent.pat_id));
+}
+
+/// Of the token's own days and those of all the fewer count, for those that are used through others too.
+pub async fn a_policy_s_days_hold_for_every_token_and_never_lengthen_its_own(store: &dyn Store) {
+    let ada = added(store, "ada@example.org").await;
+    let free = insert(store, PatRecord { limits: None, ..to_be_used(&ada, 3) }).await;
+    let short = insert(store, to_be_used(&ada, 2)).await;
+    let long = insert(store, to_be_used(&ada, 50)).await;
+    let below = insert(store, child(&free)).await;
+    used(store, &below, DAY).await;
+    assert_eq!(unused_of_all(store, 2 * DAY - 1, 5).await, Vec::<Uuid>::new());
+    assert_eq!(unused_of_all(store, 2 * DAY, 5).await, [short.pat_id], "its own days are fewer");
+    let both = [short.pat_id, long.pat_id];
+    assert_eq!(
+        unused_of_all(store, 5 * DAY, 5).await,
+        both,
+        "one that never was used counts from when it was made"
+    );
+    assert_eq!(unused_of_all(store, 6 * DAY - 1, 5).await, both, "the other one is used through its child");
+    assert_eq!(unused_of_all(store, 6 * DAY, 5).await.len(), 4);
+    assert_eq!(unused(store, 6 * DAY).await, [short.pat_id], "without a policy its own days alone");
+    let one = store.unused_pats(at(6 * DAY), at(6 * DAY), 5.try_into().ok(), 1).await.expect("asks");
+    assert_eq!(one, [stored(store, &short).await], "whose days went by first comes first");
 }

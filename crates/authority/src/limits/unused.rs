@@ -24,12 +24,13 @@ const BATCH: u64 = 100;
 #[async_trait]
 pub trait UnusedStore: Send + Sync + 'static {
     /// Tokens that are neither revoked nor expired at `now` and are held to being used, whose days had gone by at `by`: since their last use, or, of those
-    /// that never were used, since they were made. A token that was made with them counts for them: as long as it is used, so are they. Those
-    /// first whose days went by first, to the day; at most `limit`.
+    /// that never were used, since they were made. A token's days are its own or, if they are fewer, those `of_all`. A token that was made with
+    /// them counts for them: as long as it is used, so are they. Those first whose days went by first, to the day; at most `limit`.
     async fn unused_pats(
         &self,
         now: Timestamp,
         by: Timestamp,
+        of_all: Option<NonZeroU16>,
         limit: u64,
     ) -> Result<Vec<PatRecord>, StoreError>;
 }
@@ -43,11 +44,13 @@ impl Authority {
         // What this node has noted counts, whatever the slack.
         self.flush_usage().await;
         loop {
-            let unused = self.store.unused_pats(now, by, BATCH).await?;
+            // Each time anew: what was decided meanwhile holds.
+            let of_all = self.store.policy().await?.policy.unused_days;
+            let unused = self.store.unused_pats(now, by, of_all, BATCH).await?;
             for pat in &unused {
                 self.revoke_as(Actor::SYSTEM, "token.unused", pat).await?;
-                let unused_days =
-                    pat.limits.as_ref().and_then(|limits| limits.unused_days).map(NonZeroU16::get);
+                let own = pat.limits.as_ref().and_then(|limits| limits.unused_days);
+                let unused_days = own.into_iter().chain(of_all).min().map(NonZeroU16::get);
                 let facts = NoticeFacts { unused_days, ..NoticeFacts::default() };
                 // Several nodes may end it at the same time.
                 let once = format!("{}:{}", NoticeKind::UnusedEnded.name(), pat.pat_id.simple());

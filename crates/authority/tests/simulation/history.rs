@@ -79,6 +79,25 @@ pub struct Switched {
     pub answered: Option<Moment>,
 }
 
+/// Tokens may be used from anywhere by the policy from now on, or from nowhere that the clients are.
+#[derive(Debug, Clone)]
+pub struct Decided {
+    pub is_open: bool,
+    pub began: Moment,
+    pub answered: Option<Moment>,
+}
+
+/// Somebody stood at the door with a token that was good.
+#[derive(Debug, Clone)]
+#[expect(dead_code, reason = "the node is for whoever reads what was wrong")]
+pub struct LetIn {
+    pub node: usize,
+    pub began: Moment,
+    pub ended: Moment,
+    /// Whether the policy let them in.
+    pub is_in: bool,
+}
+
 /// Something of a stream that was handed on.
 #[derive(Debug, Clone)]
 #[expect(dead_code, reason = "the node is for whoever reads what was wrong")]
@@ -105,6 +124,8 @@ pub struct Events {
     pub revoked: Vec<Revoked>,
     pub rotated: Vec<Rotated>,
     pub switched: Vec<Switched>,
+    pub decided: Vec<Decided>,
+    pub let_in: Vec<LetIn>,
     pub cuts: Vec<Cut>,
     pub handed_on: Vec<HandedOn>,
     /// How often something had to wait, and was of a revoked token when the lease was held again.
@@ -170,6 +191,9 @@ impl Events {
             Some(format!("{verified:?}: {why}"))
         }));
         wrong.extend(self.revoked.iter().filter_map(|revoked| self.miscounted(revoked)));
+        wrong.extend(self.let_in.iter().filter(|at_the_door| !self.may_be_let_in(at_the_door)).map(
+            |at_the_door| format!("{at_the_door:?}: by no policy that held then, of {:?}", self.decided),
+        ));
         wrong.extend(self.handed_on.iter().filter_map(|handed| {
             let revoked = self.answered(handed.token, handed.at)?;
             Some(format!("{handed:?} after {revoked:?}"))
@@ -222,6 +246,20 @@ impl Events {
             || of_owner[last.map_or(0, |last| last + 1)..]
                 .iter()
                 .any(|switched| switched.disabled && switched.began < verified.ended)
+    }
+
+    /// Whether some policy that may have held meanwhile explains it: the last that was answered before, or one that was asked for since
+    /// and began before the end. One that was never answered may have come to hold at any time.
+    fn may_be_let_in(&self, at_the_door: &LetIn) -> bool {
+        let last = self
+            .decided
+            .iter()
+            .rposition(|one| one.answered.is_some_and(|answered| answered < at_the_door.began));
+        let held = last.map_or(true, |last| self.decided[last].is_open);
+        held == at_the_door.is_in
+            || self.decided[last.map_or(0, |last| last + 1)..]
+                .iter()
+                .any(|one| one.is_open == at_the_door.is_in && one.began < at_the_door.ended)
     }
 
     fn miscounted(&self, revoked: &Revoked) -> Option<String> {

@@ -45,6 +45,7 @@ fn every_schedule_keeps_the_promises(half: u64) {
     let (mut accepted, mut refused, mut revoked) = (0, 0, 0);
     let (mut handed_on, mut late, mut held_back) = (0, 0, 0);
     let (mut rotated, mut retired) = (0, 0);
+    let (mut let_in, mut kept_out) = (0, 0);
     for seed in seeds(half) {
         let (wrong, events) = schedule(seed);
         assert!(wrong.is_empty(), "SEED={seed}: {} wrong:\n{}", wrong.len(), wrong.join("\n"));
@@ -52,6 +53,8 @@ fn every_schedule_keeps_the_promises(half: u64) {
         refused += events.verified.iter().filter(|v| v.verdict == Verdict::Revoked).count();
         retired += events.verified.iter().filter(|v| v.verdict == Verdict::Retired).count();
         rotated += events.rotated.iter().filter(|rotated| rotated.replaced.is_some()).count();
+        let_in += events.let_in.iter().filter(|at_the_door| at_the_door.is_in).count();
+        kept_out += events.let_in.iter().filter(|at_the_door| !at_the_door.is_in).count();
         handed_on += events.handed_on.len();
         late += events.handed_on.iter().filter(|handed| handed.waited).count();
         held_back += events.held_back;
@@ -65,6 +68,7 @@ fn every_schedule_keeps_the_promises(half: u64) {
             "{accepted} {refused} {revoked}"
         );
         assert!(rotated > enough / 3 && retired > enough, "{rotated} {retired}");
+        assert!(let_in > 9 * enough && kept_out > enough / 2, "{let_in} {kept_out}");
         assert!(
             handed_on > enough && late > enough / 20 && held_back > enough / 100,
             "{handed_on} {late} {held_back}"

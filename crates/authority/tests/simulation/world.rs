@@ -1,15 +1,17 @@
 //! Three nodes, a command and a database, and what clients and operators do to them.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use trustrelay_authority::contract::AUDIT;
 use trustrelay_authority::*;
-use trustrelay_token::{Principal, Token, Verifier};
+use trustrelay_token::{Account, Principal, Token, Verifier};
 use uuid::Uuid;
 
 use crate::dice::Dice;
@@ -18,6 +20,8 @@ use crate::node::{DRIFT, DriftingClock, LEASE, Node, open};
 use crate::wire::{Database, Weather};
 
 const NODES: usize = 3;
+/// Where all clients are.
+const CLIENTS: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
 const USERS: [&str; 2] = ["ada@example.org", "bob@example.org"];
 /// How many things clients and operators do in one schedule.
 const STEPS: usize = 150;
@@ -38,6 +42,7 @@ pub struct World {
     user_ids: Vec<Uuid>,
     /// One change of an account's state at a time: else nobody could say which came last.
     rotating: Mutex<BTreeSet<Uuid>>,
+    deciding: tokio::sync::Mutex<()>,
     switching: [tokio::sync::Mutex<()>; USERS.len()],
     restarting: [tokio::sync::Mutex<()>; NODES],
     running: Mutex<Vec<(Node, JoinHandle<()>)>>,
@@ -84,6 +89,7 @@ impl World {
             user_ids,
             switching: Default::default(),
             rotating: Mutex::default(),
+            deciding: tokio::sync::Mutex::default(),
             restarting: Default::default(),
             running: Mutex::default(),
         });
@@ -151,11 +157,11 @@ impl World {
                 let token = self.dice.below(self.tokens.lock().len());
                 Box::pin(async move { me.revoke(&node, token).await })
             }
-            77..80 => {
+            77..81 => {
                 let token = self.dice.below(self.tokens.lock().len());
                 Box::pin(async move { me.rotate(&node, token).await })
             }
-            80..86 => {
+            81..86 => {
                 let user = self.dice.below(USERS.len());
                 Box::pin(async move { me.issue(&node, user).await })
             }
@@ -171,7 +177,8 @@ impl World {
             92..94 => return node.wire.pause(LEASE / 4 + self.dice.millis(1000)),
             94..96 => return node.wire.cut_off(LEASE / 4 + self.dice.millis(1000)),
             96 => return self.database.store.set_clock(MINUTE * (self.dice.below(61) as i64 - 30)),
-            97 if is_node => {
+            97 => Box::pin(async move { me.decide(&node).await }),
+            98 if is_node => {
                 asked = self.command.clone();
                 Box::pin(async move { me.restart(&node).await })
             }
@@ -188,6 +195,11 @@ impl World {
         let verdict = Verdict::of(&result);
         let verified = history::Verified { token, node: node.number, began, ended, verdict };
         self.history.0.lock().verified.push(verified);
+        if let Ok(principal) = &result {
+            let is_in = node.authority.hold_to_limits(principal, Some(CLIENTS), true).is_ok();
+            let ended = self.history.moment();
+            self.history.0.lock().let_in.push(history::LetIn { node: node.number, began, ended, is_in });
+        }
         if let Ok(principal) = result
             && self.dice.percent(50)
         {
@@ -343,6 +355,29 @@ impl World {
         if node.authority.set_disabled(USERS[user], disabled).await.is_ok() {
             let answered = self.history.moment();
             self.history.0.lock().switched[at].answered = Some(answered);
+        }
+    }
+
+    /// The policy opens or shuts the networks that the clients are in. One change at a time, as with accounts.
+    async fn decide(&self, node: &Node) {
+        let Ok(_alone) = self.deciding.try_lock() else { return };
+        let is_open = self.dice.percent(50);
+        let elsewhere = "10.0.0.0/8".parse().expect("a network");
+        let networks = if is_open { Vec::new() } else { vec![elsewhere] };
+        let account = Account { user_id: self.user_ids[0], ..Account::default() };
+        account.role.set_admin(true);
+        let by = By::new(Arc::new(Principal::with_session(Arc::new(account), Timestamp::MAX)), None);
+        let began = self.history.moment();
+        let at = {
+            let mut events = self.history.0.lock();
+            events.decided.push(history::Decided { is_open, began, answered: None });
+            events.decided.len() - 1
+        };
+        let policy = Policy { networks, ..Policy::default() };
+        if node.authority.change_policy(&by, PolicyChange { policy, ..PolicyChange::default() }).await.is_ok()
+        {
+            let answered = self.history.moment();
+            self.history.0.lock().decided[at].answered = Some(answered);
         }
     }
 

@@ -1,11 +1,12 @@
 //! All that a store keeps for good, as a file: JSON Lines that any store reads. A header that names the format's version, a line for each
 //! thing, and an end that says how many lines there were, so that a file which was cut short is noticed.
 //!
-//! It holds accounts with their password hashes, tokens as digests, the log, notices with where they go, and the audit log with its chain and its
+//! It holds accounts with their password hashes, tokens as digests, the log, the policy, notices with where they go, and the audit log with its chain and its
 //! seals. It holds no browser sessions, which end with a move, and no nodes.
 
 mod audit;
 mod notices;
+mod policy;
 mod postgres;
 mod rotation;
 mod sqlite;
@@ -36,6 +37,7 @@ pub struct Archive {
     rotated: Vec<rotation::Rotated>,
     retired: Vec<rotation::Retired>,
     named: Vec<rotation::Named>,
+    policy: Option<policy::Decided>,
     audit_cut: Option<Mark>,
     audit: Vec<Audited>,
     seals: Vec<Seal>,
@@ -125,6 +127,7 @@ enum Line {
     Rotated(rotation::Rotated),
     RetiredSecret(rotation::Retired),
     LogSecret(rotation::Named),
+    Policy(policy::Decided),
     AuditCut(Mark),
     Audit(Audited),
     AuditSeal(Seal),
@@ -263,6 +266,7 @@ impl Archive {
             .chain(calls)
             .chain(notices)
             .chain(self.rotation_lines())
+            .chain(self.policy_line())
             .chain(audit)
         {
             line(out, &one)?;
@@ -304,6 +308,7 @@ impl Archive {
                 Line::Rotated(rotated) => archive.rotated.push(rotated),
                 Line::RetiredSecret(secret) => archive.retired.push(secret),
                 Line::LogSecret(secret) => archive.named.push(secret),
+                Line::Policy(decided) => archive.policy = Some(decided),
                 Line::AuditCut(cut) => archive.audit_cut = Some(cut),
                 Line::Audit(entry) => archive.audit.push(entry),
                 Line::AuditSeal(seal) => archive.seals.push(seal),

@@ -119,6 +119,7 @@ async fn export(links: &Links) -> Result<Archive, Failure> {
     .await?;
     notices::from_postgres(&link, &mut archive).await?;
     super::rotation::from_postgres(&link, &mut archive).await?;
+    super::policy::from_postgres(&link, &mut archive).await?;
     super::audit::from_postgres(&link, &mut archive).await?;
     link.batch("COMMIT").await?;
     Ok(link.keep(archive))
@@ -255,6 +256,7 @@ async fn import(links: &Links, archive: &Archive) -> Result<Result<(), NotImport
     }
     notices::into_postgres(&link, archive).await?;
     super::rotation::into_postgres(&link, archive).await?;
+    super::policy::into_postgres(&link, archive).await?;
     super::audit::into_postgres(&link, archive).await?;
     link.batch(
         "UPDATE log_head SET seq = (SELECT COALESCE(MAX(seq), 0) FROM log); NOTIFY trustrelay_log; COMMIT",

@@ -121,6 +121,7 @@ fn export(connection: &Connection) -> Result<Archive, StoreError> {
     })?;
     notices::from_sqlite(&transaction, &mut archive)?;
     super::rotation::from_sqlite(&transaction, &mut archive)?;
+    super::policy::from_sqlite(&transaction, &mut archive)?;
     super::audit::from_sqlite(&transaction, &mut archive)?;
     Ok(archive)
 }
@@ -251,6 +252,7 @@ fn import(connection: &Connection, archive: &Archive) -> Result<Result<(), NotIm
     }
     notices::into_sqlite(connection, archive)?;
     super::rotation::into_sqlite(connection, archive)?;
+    super::policy::into_sqlite(connection, archive)?;
     super::audit::into_sqlite(connection, archive)?;
     Ok(Ok(()))
 }

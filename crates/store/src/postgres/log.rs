@@ -69,6 +69,7 @@ pub(super) fn entries(rows: &[Row]) -> Result<Vec<LogEntry>, Failure> {
                 "disabled" => Change::UserDisabled(get(row, 3)?),
                 "upstreams" => Change::UpstreamsChanged(get(row, 3)?),
                 "admin" => Change::AdminChanged(get(row, 3)?),
+                "policy" => Change::PolicyChanged,
                 "enabled" => Change::UserEnabled(get(row, 3)?),
                 other => return Err(corrupt(format!("log entry {seq} is of the unknown kind `{other}`"))),
             };

@@ -14,6 +14,7 @@ mod log;
 mod migrate;
 mod notices;
 mod pats;
+mod policy;
 mod rotation;
 mod rows;
 mod sessions;

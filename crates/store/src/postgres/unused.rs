@@ -1,5 +1,7 @@
 //! Which tokens are not used.
 
+use std::num::NonZeroU16;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use trustrelay_authority::{PatRecord, StoreError, UnusedStore};
@@ -8,21 +10,25 @@ use super::PostgresStore;
 use super::errors::Failure;
 use super::link::Links;
 use super::rows::{self, PAT, whole};
+use crate::unused::{Days, first, question};
 
-async fn unused(links: &Links, now: Timestamp, by: Timestamp, limit: u64) -> Result<Vec<PatRecord>, Failure> {
+async fn unused(
+    links: &Links,
+    now: Timestamp,
+    by: Timestamp,
+    of_all: Option<NonZeroU16>,
+    limit: u64,
+) -> Result<Vec<PatRecord>, Failure> {
     let link = links.link().await?;
-    let sql = format!(
-        "SELECT {PAT} FROM pats p WHERE p.unused_days IS NOT NULL AND p.revoked_at IS NULL AND p.expires_at > $1 \
-         AND p.unused_day <= $2::bigint / 86400000000 AND coalesce(p.last_used_at, p.created_at) + p.unused_days * 86400000000 <= $2 \
-         AND NOT EXISTS (WITH RECURSIVE tree (pat_id, last_used_at) AS (\
-           SELECT c.pat_id, c.last_used_at FROM pats c WHERE c.parent_id = p.pat_id \
-           UNION SELECT c.pat_id, c.last_used_at FROM pats c JOIN tree t ON c.parent_id = t.pat_id) \
-           SELECT 1 FROM tree WHERE tree.last_used_at + p.unused_days * 86400000000 > $2) \
-         ORDER BY p.unused_day, p.pat_id LIMIT $3"
-    );
-    let select = link.prepare(&sql).await?;
-    let found = link.rows(&select, &[&now.as_microsecond(), &by.as_microsecond(), &whole(limit)]).await?;
-    link.keep(found.iter().map(rows::pat).collect())
+    let (now, by, rows) = (now.as_microsecond(), by.as_microsecond(), whole(limit));
+    let select = link.prepare(&question('$', PAT, Days::Own)).await?;
+    let own = link.rows(&select, &[&now, &by, &rows]).await?;
+    let own: Result<Vec<_>, Failure> = own.iter().map(rows::pat).collect();
+    let Some(days) = of_all else { return link.keep(own) };
+    let select = link.prepare(&question('$', PAT, Days::OfAll)).await?;
+    let all = link.rows(&select, &[&now, &by, &rows, &i64::from(days.get())]).await?;
+    let all: Result<Vec<_>, Failure> = link.keep(all.iter().map(rows::pat).collect());
+    Ok(first(own?, all?, days, limit))
 }
 
 #[async_trait]
@@ -31,8 +37,9 @@ impl UnusedStore for PostgresStore {
         &self,
         now: Timestamp,
         by: Timestamp,
+        of_all: Option<NonZeroU16>,
         limit: u64,
     ) -> Result<Vec<PatRecord>, StoreError> {
-        self.links().run(|| unused(self.links(), now, by, limit)).await
+        self.links().run(|| unused(self.links(), now, by, of_all, limit)).await
     }
 }

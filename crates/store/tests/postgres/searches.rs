@@ -1,6 +1,7 @@
 //! Searches among many tokens: pages come from indexes, read little more than they show, and writing uses down does not touch those.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 
 use jiff::Timestamp;
 use tokio_postgres::Client;
@@ -130,12 +131,19 @@ async fn what_is_swept_and_counted_among_many_tokens_goes_by_an_index() {
     });
     let untold = untold.await;
     assert_eq!(untold.keys().collect::<Vec<_>>(), ["pats_by_expiry"], "{untold:?}");
-    let unused = reads(&fresh, &client, async |store: &dyn Store| {
-        assert_eq!(store.unused_pats(day(208), day(208), 50).await.expect("asks").len(), 50);
-    });
-    let unused = unused.await;
-    let read = unused.get("pats_to_be_used").copied().unwrap_or_default();
-    assert!((50..=200).contains(&read), "{unused:?}");
+    for (of_all, indexes) in [(0, &["pats_to_be_used"][..]), (30, &["pats_by_use", "pats_to_be_used"])] {
+        let unused = reads(&fresh, &client, async |store: &dyn Store| {
+            let of_all = NonZeroU16::new(of_all);
+            let unused = store.unused_pats(day(208), day(208), of_all, 50).await.expect("asks");
+            assert_eq!(unused.len(), 50);
+        });
+        let unused = unused.await;
+        for index in ["pats_by_use", "pats_to_be_used"] {
+            let read = unused.get(index).copied().unwrap_or_default();
+            let most = if indexes.contains(&index) { 50..=400 } else { 0..=0 };
+            assert!(most.contains(&read), "{index}, {of_all}: {unused:?}");
+        }
+    }
 }
 
 #[tokio::test]

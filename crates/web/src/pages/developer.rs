@@ -6,7 +6,7 @@ use http::request::Parts;
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 use serde::Deserialize;
-use trustrelay_authority::{By, DUE_SOON_DAYS, Expiry, Issued, NewPat, PatRecord, is_due_soon};
+use trustrelay_authority::{By, DUE_SOON_DAYS, Expiry, Issued, NewPat, PatRecord, Policy, is_due_soon};
 use trustrelay_token::ScopeSet;
 
 use crate::credential::host_of;
@@ -14,6 +14,7 @@ use crate::error::ApiError;
 use crate::extract;
 use crate::pages::layout::{self, Tab};
 use crate::pages::limits;
+use crate::pages::policy;
 use crate::pages::snippets::snippets;
 use crate::pages::time::{ago, day, days_left};
 use crate::pages::{Person, failed};
@@ -22,12 +23,11 @@ use crate::state::AppState;
 /// From how many days before its expiry a token that is due soon is marked as urgent.
 const VERY_SOON: i64 = 7;
 
-const MCP_SCOPES: [(&str, &str); 2] =
+pub(super) const MCP_SCOPES: [(&str, &str); 2] =
     [("mcp", "Use every tool that I may use"), ("mcp:read", "Use the tools that only read")];
-const API_SCOPES: [(&str, &str); 3] =
+pub(super) const API_SCOPES: [(&str, &str); 3] =
     [("api:read", "Read as me"), ("api", "Read and change as me"), ("tokens", "Manage my tokens")];
-const LIVES: [(i64, &str); 5] =
-    [(7, "7 days"), (30, "30 days"), (90, "90 days"), (180, "180 days"), (365, "365 days")];
+const LIVES: [i64; 5] = [7, 30, 90, 180, 365];
 
 /// What the form was filled in with.
 #[derive(Default)]
@@ -124,6 +124,10 @@ async fn render(
         Ok(pats) => pats,
         Err(error) => return failed(error.into()),
     };
+    let policy = match state.authority.standing_policy().await {
+        Ok(policy) => policy,
+        Err(error) => return failed(error.into()),
+    };
     let upstreams: Vec<String> = state.relay.upstreams().into_iter().map(|upstream| upstream.name).collect();
     let now = state.authority.clock().now();
     let due = soonest_first(&mut pats, now);
@@ -141,11 +145,11 @@ async fn render(
             }
             @if let Some(done) = done { p.done role="status" { (done) } }
             // What was refused is seen before a long list.
-            @if problem.is_some() { (form(filled, &upstreams, problem, now)) }
+            @if problem.is_some() { (form(filled, &upstreams, &policy, problem, now)) }
             @if let Some(panel) = panel { (panel) }
             (banner(&pats[..due]))
             (list(&pats, now))
-            @if problem.is_none() { (form(filled, &upstreams, problem, now)) }
+            @if problem.is_none() { (form(filled, &upstreams, &policy, problem, now)) }
             (advice())
         },
     )
@@ -255,10 +259,26 @@ pub(crate) fn chips(scopes: &ScopeSet) -> Markup {
     html! { span.chips { @for scope in scopes.iter() { span.chip { (scope) } } } }
 }
 
-fn form(filled: &Filled, upstreams: &[String], problem: Option<&str>, now: Timestamp) -> Markup {
+/// How long a token may live, of what is offered.
+fn lives(policy: &Policy) -> Vec<i64> {
+    let mut lives: Vec<_> = LIVES.into_iter().filter(|days| *days <= policy.longest()).collect();
+    lives.extend([policy.usual(), policy.longest()]);
+    lives.sort_unstable();
+    lives.dedup();
+    lives
+}
+
+fn form(
+    filled: &Filled,
+    upstreams: &[String],
+    policy: &Policy,
+    problem: Option<&str>,
+    now: Timestamp,
+) -> Markup {
     let choice = |scope: &str, text: Markup| {
         let checked = filled.scopes.iter().any(|held| held == scope);
-        html! { label.choice { input type="checkbox" name="scope" value=(scope) checked[checked]; span { (text) " " code { (scope) } } } }
+        // What the policy does not allow is not offered.
+        html! { @if policy::allows(policy, scope) { label.choice { input type="checkbox" name="scope" value=(scope) checked[checked]; span { (text) " " code { (scope) } } } } }
     };
     let until = |days: i64| {
         now.checked_add(SignedDuration::from_hours(24 * days)).unwrap_or(now).strftime("%-d %b %Y")
@@ -277,14 +297,16 @@ fn form(filled: &Filled, upstreams: &[String], problem: Option<&str>, now: Times
                     label {
                         "Expires after"
                         select name="expires_in_days" {
-                            @for (days, text) in LIVES {
-                                option value=(days) selected[filled.days.unwrap_or(365) == days] { (text) ", on " (until(days)) }
+                            @for days in lives(policy) {
+                                option value=(days) selected[filled.days.unwrap_or(policy.usual()) == days] { (days) @if days == 1 { " day" } @else { " days" } ", on " (until(days)) }
                             }
                         }
+                        @if let Some(days) = policy.max_days { small { "At most " (days) @if days.get() == 1 { " day" } @else { " days" } ", by the policy here." } }
                     }
                 }
                 fieldset aria-describedby="least" {
                     legend { "What it may do" }
+                    (policy::scopes_note(policy))
                     small #least { "Tick only what it needs, and give each thing that connects a token of its own." }
                     div.pair {
                         div.group role="group" aria-labelledby="mcp-tools" {
@@ -306,6 +328,7 @@ fn form(filled: &Filled, upstreams: &[String], problem: Option<&str>, now: Times
                     }
                 }
                 (limits::fields(&filled.limits))
+                (policy::at_once(policy))
                 button type="submit" { "Create the token" }
             }
         }
@@ -394,11 +417,48 @@ mod tests {
         ]);
         assert_eq!(filled.scope(), "api mcp:github mcp:x/y");
         let now = "2026-04-07T00:00:00Z".parse().expect("a time");
-        let page = form(&filled, &["github".into()], Some("no"), now).into_string();
+        let page = form(&filled, &["github".into()], &Policy::default(), Some("no"), now).into_string();
         assert!(!page.contains("<b>"));
         assert!(page.contains("value=\"api\" checked") && page.contains("value=\"mcp:github\" checked"));
         assert!(
             page.contains("value=\"30\" selected>30 days, on 7 May 2026<") && page.contains("role=\"alert\"")
         );
+    }
+
+    #[test]
+    fn a_form_offers_what_the_policy_allows_and_says_who_decided() {
+        let asked = trustrelay_authority::AskedPolicy {
+            max_days: Some(60),
+            default_days: Some(14),
+            allowed_scopes: vec!["mcp:github".into(), "api:read".into()],
+            unused_days: Some(45),
+            networks: vec!["10.0.0.0/8".into()],
+        };
+        let policy = asked.read().expect("a policy");
+        assert_eq!(lives(&policy), [7, 14, 30, 60]);
+        assert_eq!(lives(&Policy::default()), LIVES);
+        let now = "2026-04-07T00:00:00Z".parse().expect("a time");
+        let filled = Filled { scopes: vec!["mcp".into()], ..Filled::default() };
+        let upstreams = ["github".to_owned(), "wiki".to_owned()];
+        let page = form(&filled, &upstreams, &policy, None, now).into_string();
+        assert!(page.contains("value=\"14\" selected>14 days") && page.contains("At most 60 days"), "{page}");
+        for (scope, is_offered) in [
+            ("mcp", false),
+            ("mcp:read", false),
+            ("mcp:github", true),
+            ("mcp:wiki", false),
+            ("api:read", true),
+            ("api", false),
+            ("tokens", false),
+        ] {
+            assert_eq!(
+                page.contains(&format!("name=\"scope\" value=\"{scope}\"")),
+                is_offered,
+                "{scope}: {page}"
+            );
+        }
+        assert!(page.contains("unused for 45 days") && page.contains("10.0.0.0/8"), "{page}");
+        let free = form(&filled, &upstreams, &Policy::default(), None, now).into_string();
+        assert!(free.contains("value=\"mcp\" checked") && !free.contains("policy"), "{free}");
     }
 }

@@ -56,6 +56,7 @@ pub(crate) enum Tab {
     People,
     Tokens,
     AllNotices,
+    Policy,
     AllAudit,
 }
 
@@ -89,6 +90,7 @@ pub(crate) fn settings(title: &str, by: &By, tab: Tab, content: Markup) -> Marku
                             (entry(Tab::People, "/admin/people", "People"))
                             (entry(Tab::Tokens, "/admin/tokens", "Tokens"))
                             (entry(Tab::AllNotices, "/admin/notices", "Notices"))
+                            (entry(Tab::Policy, "/admin/policy", "Policy"))
                             (entry(Tab::AllAudit, "/admin/audit", "Audit log"))
                         }
                     }
@@ -105,12 +107,17 @@ pub(crate) fn problem(message: Option<&str>) -> Markup {
 }
 
 /// The fields of the API, as the pages' forms call them.
-const FIELDS: [(&str, &str); 10] = [
+const FIELDS: [(&str, &str); 15] = [
     // The message names the webhook's URL itself.
     ("`url`: ", ""),
     ("`pat_name`", "the name"),
     ("`pat_scope`", "the scopes"),
     ("`expires_in_days`", "the number of days"),
+    ("`max_days`", "the longest life"),
+    ("`default_days`", "the usual life"),
+    ("`allowed_scopes`", "the scopes"),
+    ("`allowed_networks`", "the networks"),
+    ("`unused_days`", "the number of unused days"),
     ("`email`", "the e-mail address"),
     ("`password`", "the password"),
     ("`state`", "the state"),

@@ -26,12 +26,8 @@ impl Filled {
 
     /// What is asked for. What is no number is refused as 0 is.
     pub(super) fn read(&self) -> Result<Limits, AuthorityError> {
-        let number = |text: &str| {
-            Some(text.trim()).filter(|text| !text.is_empty()).map(|text| text.parse().unwrap_or(0))
-        };
-        let networks = self.networks.split([' ', ',', '\n', '\r', '\t']).filter(|text| !text.is_empty());
         let asked = AskedLimits {
-            networks: networks.map(str::to_owned).collect(),
+            networks: words(&self.networks),
             requests_per_minute: number(&self.requests),
             unused_days: number(&self.days),
         };
@@ -41,6 +37,16 @@ impl Filled {
     fn is_empty(&self) -> bool {
         [&self.networks, &self.requests, &self.days].iter().all(|text| text.trim().is_empty())
     }
+}
+
+/// A number, if there is something. What is none is refused as 0 is.
+pub(super) fn number(text: &str) -> Option<i64> {
+    Some(text.trim()).filter(|text| !text.is_empty()).map(|text| text.parse().unwrap_or(0))
+}
+
+/// Words, parted by anything that people use.
+pub(super) fn words(text: &str) -> Vec<String> {
+    text.split([' ', ',', '\n', '\r', '\t']).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
 /// The fields: folded away until somebody wants them.

@@ -7,13 +7,14 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use maud::{Markup, html};
 use serde::Deserialize;
-use trustrelay_authority::{Expiry, Overlap, PatRecord, Rotate, Rotated};
+use trustrelay_authority::{Expiry, Overlap, PatRecord, Policy, Rotate, Rotated};
 
 use crate::api::pats::pat_ref;
 use crate::error::ApiError;
 use crate::extract::{Filled, OnPage, Segment};
 use crate::pages::developer::chips;
 use crate::pages::layout::{self, Tab};
+use crate::pages::policy;
 use crate::pages::time::{ago, day};
 use crate::pages::{Person, failed};
 use crate::state::AppState;
@@ -33,13 +34,13 @@ pub(crate) async fn show(
     Person(browser): Person,
     OnPage(Segment(id)): OnPage<Segment>,
 ) -> Response {
-    let found = match pat_ref(&id) {
-        Ok(which) => state.authority.get(&browser.by, which).await.map_err(ApiError::from),
-        Err(error) => Err(error),
+    let found = async {
+        let pat = state.authority.get(&browser.by, pat_ref(&id)?).await?;
+        Ok::<_, ApiError>((pat, state.authority.standing_policy().await?))
     };
-    match found {
-        Ok(pat) => {
-            let question = question(&pat, state.authority.clock().now(), None);
+    match found.await {
+        Ok((pat, policy)) => {
+            let question = question(&pat, &policy, state.authority.clock().now(), None);
             layout::settings("Rotate a token", &browser.by, Tab::Developer, question).into_response()
         }
         Err(error) => failed(error),
@@ -79,7 +80,7 @@ pub(crate) async fn submit(
     }
 }
 
-fn question(pat: &PatRecord, now: Timestamp, problem: Option<&str>) -> Markup {
+fn question(pat: &PatRecord, policy: &Policy, now: Timestamp, problem: Option<&str>) -> Markup {
     html! {
         p.back { a href={ "/settings/developer/" (pat.pat_id) } { "Back to the token" } }
         section.card {
@@ -101,6 +102,7 @@ fn question(pat: &PatRecord, now: Timestamp, problem: Option<&str>) -> Markup {
                         }
                     }
                 }
+                (policy::life_note(policy))
                 p.faint { "If you think that somebody else has it: not at all." }
                 div.row {
                     button type="submit" { "Rotate the token" }

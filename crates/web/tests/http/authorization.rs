@@ -49,6 +49,8 @@ GET    /api/admin/personal-access-tokens                  401   200   403   403 
 POST   /api/admin/personal-access-tokens/revoke           401   200   403   403   403   403   403   403   403   200   403
 GET    /api/admin/personal-access-tokens/{pat_id}         401   200   403   403   403   403   403   403   403   200   403
 DELETE /api/admin/personal-access-tokens/{pat_id}         401   200   403   403   403   403   403   403   403   200   403
+GET    /api/admin/policy                                  401   200   403   403   403   403   200   200   403   200   403
+PUT    /api/admin/policy                                  401   200   403   403   403   403   403   200   403   200   403
 GET    /api/admin/nodes                                   401   200   403   403   403   403   200   200   403   200   403
 GET    /api/openapi.json                                  200   200   200   200   200   200   200   200   200   200   200
 GET    /healthz                                           200   200   200   200   200   200   200   200   200   200   200
@@ -85,6 +87,8 @@ POST   /admin/tokens/revoke                               303   303   403   303 
 GET    /admin/tokens/{pat_id}/revoke                      303   200   403   303   303   303   303   303   303   303   303
 POST   /admin/tokens/{pat_id}/revoke                      303   303   403   303   303   303   303   303   303   303   303
 POST   /admin/invites/{invite_id}/withdraw                303   404   403   303   303   303   303   303   303   303   303
+GET    /admin/policy                                      303   200   403   303   303   303   303   303   303   303   303
+POST   /admin/policy                                      303   200   403   303   303   303   303   303   303   303   303
 GET    /settings/profile                                  303   200   200   303   303   303   303   303   303   303   303
 POST   /settings/profile/password                         303   200   200   303   303   303   303   303   303   303   303
 POST   /settings/profile/sign-out-everywhere              303   200   200   303   303   303   303   303   303   303   303
@@ -225,6 +229,10 @@ fn request<'w>(world: &'w World, name: &str, path: &str) -> Call<'w> {
             call.json(json!({ "owner": "nobody@", "expected": 0 }))
         }
         ("PATCH", "/api/admin/users/{user_id}") => call.json(json!({ "is_admin": false })),
+        ("PUT", "/api/admin/policy") => call.json(json!({
+            "max_days": null, "default_days": null, "allowed_scopes": [], "unused_days": null, "allowed_networks": [],
+        })),
+        ("POST", "/admin/policy") => call.form("max_days="),
         ("POST", "/admin/people") => call.form(&format!("email={}%40example.net", uuid::Uuid::now_v7())),
         ("POST", "/admin/people/{user_id}") => call.form("change=demote"),
         ("POST", "/setup") => call.form("token=x&email=a@b&password=correct+horse+battery"),
@@ -376,6 +384,7 @@ async fn a_refusal_for_want_of_a_scope_names_it() {
                     (name, _) if name.starts_with("GET") => "api:read",
                     _ => "api",
                 },
+                path if path.contains("/admin/policy") && name.starts_with("PUT") => "api",
                 // Whatever its scopes, a token changes no webhooks.
                 path if path.contains("/webhooks")
                     && !name.starts_with("GET")

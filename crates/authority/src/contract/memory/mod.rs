@@ -5,6 +5,7 @@ mod admin;
 mod audit;
 mod calls;
 mod notices;
+mod policy;
 mod rotation;
 mod unused;
 
@@ -26,6 +27,7 @@ use super::gate::Gate;
 use super::nodes::{Node, StoreClock};
 use crate::admin::InviteRecord;
 use crate::audit::AuditEntry;
+use crate::policy::PolicyRecord;
 use crate::record::{
     Call, Change, DayCalls, KeptActivity, LogEntry, PatRecord, RevokedPat, SessionRecord, TokenCalls, Usage,
     UserRecord,
@@ -55,6 +57,7 @@ struct Data {
     retired: Vec<Retired>,
     rotations: HashMap<Uuid, PastRotation>,
     invites: Vec<InviteRecord>,
+    policy: PolicyRecord,
     notices: notices::Notices,
 }
 

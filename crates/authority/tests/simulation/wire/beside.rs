@@ -1,5 +1,7 @@
 //! What is beside the story: it goes the same way, and mostly straight through.
 
+use std::num::NonZeroU16;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use trustrelay_authority::*;
@@ -175,8 +177,26 @@ impl UnusedStore for Wire {
         &self,
         now: Timestamp,
         by: Timestamp,
+        of_all: Option<NonZeroU16>,
         limit: u64,
     ) -> Result<Vec<PatRecord>, StoreError> {
-        self.carry(self.store().unused_pats(now, by, limit)).await
+        self.carry(self.store().unused_pats(now, by, of_all, limit)).await
+    }
+}
+
+#[async_trait]
+impl PolicyStore for Wire {
+    async fn policy(&self) -> Result<PolicyRecord, StoreError> {
+        self.carry(self.store().policy()).await
+    }
+
+    async fn set_policy(
+        &self,
+        policy: &Policy,
+        replaces: u64,
+        now: Timestamp,
+        audit: &AuditEntry,
+    ) -> Result<Option<u64>, StoreError> {
+        self.change(self.store().set_policy(policy, replaces, now, audit)).await
     }
 }

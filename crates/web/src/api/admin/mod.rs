@@ -3,6 +3,7 @@
 pub(crate) mod invites;
 pub(crate) mod pats;
 pub(crate) mod people;
+pub(crate) mod policy;
 
 use serde::Deserialize;
 use trustrelay_authority::Place;

@@ -8,5 +8,6 @@ mod lists;
 mod nodes;
 mod notices;
 mod openapi;
+mod policy;
 mod revoke;
 mod user;

@@ -8,6 +8,7 @@ mod audit;
 mod developer;
 mod login;
 mod notices;
+mod policy;
 mod profile;
 mod setup;
 mod token;

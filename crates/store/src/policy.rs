@@ -1,0 +1,59 @@
+//! The policy: one row, and the log entry that made it what it is as its version.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+use trustrelay_authority::{AuditEntry, Policy, PolicyRecord, PolicyStore, StoreError};
+
+use crate::audit;
+use crate::errors::OrStoreError;
+use crate::log::append;
+use crate::sqlite::SqliteStore;
+
+/// The row as it is read.
+pub(crate) fn record(seq: u64, entry: &str) -> Result<PolicyRecord, StoreError> {
+    let policy = Policy::from_json(entry).map_err(StoreError::Corrupt)?;
+    Ok(PolicyRecord { seq, policy })
+}
+
+fn set_policy(
+    connection: &Connection,
+    policy: &Policy,
+    replaces: u64,
+    now: Timestamp,
+    audit: &AuditEntry,
+) -> Result<Option<u64>, StoreError> {
+    let sql = "UPDATE policy SET version = (SELECT COALESCE(MAX(seq), 0) + 1 FROM log), entry = ?1 WHERE version = ?2";
+    if connection.execute(sql, params![policy.to_json(), replaces]).or_store()? == 0 {
+        return Ok(None);
+    }
+    let seq = append(connection, now, "policy", None)?;
+    audit::append(connection, audit)?;
+    Ok(Some(seq))
+}
+
+#[async_trait]
+impl PolicyStore for SqliteStore {
+    async fn policy(&self) -> Result<PolicyRecord, StoreError> {
+        self.threads()
+            .read(|connection| {
+                let mut statement =
+                    connection.prepare_cached("SELECT version, entry FROM policy").or_store()?;
+                let (seq, entry): (u64, String) =
+                    statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).or_store()?;
+                record(seq, &entry)
+            })
+            .await
+    }
+
+    async fn set_policy(
+        &self,
+        policy: &Policy,
+        replaces: u64,
+        now: Timestamp,
+        audit: &AuditEntry,
+    ) -> Result<Option<u64>, StoreError> {
+        let (policy, audit) = (policy.clone(), audit.clone());
+        self.threads().write(move |connection| set_policy(connection, &policy, replaces, now, &audit)).await
+    }
+}

@@ -1,0 +1,69 @@
+//! The policy: one row, locked before the log's head and the audit log's.
+
+use async_trait::async_trait;
+use futures_util::future::{try_join, try_join4};
+use jiff::Timestamp;
+use trustrelay_authority::{AuditEntry, Policy, PolicyRecord, PolicyStore, StoreError};
+use uuid::Uuid;
+
+use super::audit::Entry;
+use super::errors::Failure;
+use super::link::Links;
+use super::log;
+use super::rows::{corrupt, get, number, whole};
+use super::store::PostgresStore;
+use crate::policy::record;
+
+async fn policy(links: &Links) -> Result<PolicyRecord, Failure> {
+    let link = links.link().await?;
+    let select = link.prepare("SELECT version, entry FROM policy").await?;
+    let row = link.row(&select, &[]).await?.ok_or_else(|| corrupt("there is no policy"))?;
+    Ok(link.keep(record(number(&row, 0)?, get(&row, 1)?))?)
+}
+
+async fn set_policy(
+    links: &Links,
+    policy: &Policy,
+    replaces: u64,
+    now: Timestamp,
+    audit: &AuditEntry,
+) -> Result<Option<u64>, Failure> {
+    let entry = Entry::of(audit)?;
+    let link = links.link().await?;
+    let append_audit = Entry::statement(&link).await?;
+    let append = log::append(&link).await?;
+    // Who waited for the row sees it as it is then.
+    let lock = link.prepare("SELECT 1 FROM policy WHERE version = $1 FOR UPDATE").await?;
+    let update = link.prepare("UPDATE policy SET version = (SELECT seq FROM log_head), entry = $1").await?;
+    let ((), found) = try_join(link.batch("BEGIN"), link.row(&lock, &[&whole(replaces)])).await?;
+    if found.is_none() {
+        return link.undo(None).await;
+    }
+    // All at once: the log's head is not held while this node thinks.
+    let (seq, _, (), ()) = try_join4(
+        link.row(&append, &[&now.as_microsecond(), &"policy", &None::<Uuid>]),
+        link.count(&update, &[&policy.to_json()]),
+        entry.append(&link, &append_audit),
+        link.batch(log::TELL_AND_COMMIT),
+    )
+    .await?;
+    let seq = log::numbered(seq)?;
+    Ok(link.keep(Some(seq)))
+}
+
+#[async_trait]
+impl PolicyStore for PostgresStore {
+    async fn policy(&self) -> Result<PolicyRecord, StoreError> {
+        self.links().run(|| policy(self.links())).await
+    }
+
+    async fn set_policy(
+        &self,
+        policy: &Policy,
+        replaces: u64,
+        now: Timestamp,
+        audit: &AuditEntry,
+    ) -> Result<Option<u64>, StoreError> {
+        self.links().run(|| set_policy(self.links(), policy, replaces, now, audit)).await
+    }
+}

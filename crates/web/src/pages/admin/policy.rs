@@ -1,0 +1,336 @@
+//! `/admin/policy`: what all tokens are held to.
+
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use maud::{Markup, html};
+use trustrelay_authority::{
+    AskedPolicy, AuthorityError, By, MAX_DAYS, MAX_UNUSED_DAYS, Policy, PolicyChange, PolicyState,
+};
+use trustrelay_token::ScopeSet;
+
+use crate::credential::From;
+use crate::error::ApiError;
+use crate::extract::Filled;
+use crate::pages::developer::{API_SCOPES, MCP_SCOPES};
+use crate::pages::layout::{self, Tab};
+use crate::pages::limits::{number, words};
+use crate::pages::{Person, failed};
+use crate::state::AppState;
+
+/// The form, as it was filled in.
+#[derive(Default)]
+struct Form {
+    max_days: String,
+    default_days: String,
+    scopes: Vec<String>,
+    more: String,
+    unused_days: String,
+    networks: String,
+    version: Option<u64>,
+    ends: Option<u64>,
+}
+
+impl Form {
+    fn of(pairs: Vec<(String, String)>) -> Self {
+        let mut form = Self::default();
+        for (field, value) in pairs {
+            match field.as_str() {
+                "max_days" => form.max_days = value,
+                "default_days" => form.default_days = value,
+                "scope" => form.scopes.push(value),
+                "scope_more" => form.more = value,
+                "unused_days" => form.unused_days = value,
+                "allowed_networks" => form.networks = value,
+                // What is no version was never one.
+                "version" => form.version = Some(value.parse().unwrap_or(u64::MAX)),
+                "ends_tokens" => form.ends = value.parse().ok(),
+                _ => {}
+            }
+        }
+        form
+    }
+
+    fn showing(PolicyState { record, .. }: &PolicyState, offered: &[String]) -> Self {
+        let policy = &record.policy;
+        let days = |days: Option<NonZeroU16>| days.map(|days| days.to_string()).unwrap_or_default();
+        let scopes = policy.allowed_scopes.iter().flat_map(ScopeSet::iter).map(ToString::to_string);
+        let (scopes, more): (Vec<_>, Vec<_>) = scopes.partition(|scope| offered.contains(scope));
+        let networks: Vec<_> = policy.networks.iter().map(ToString::to_string).collect();
+        Self {
+            max_days: days(policy.max_days),
+            default_days: days(policy.default_days),
+            scopes,
+            more: more.join(" "),
+            unused_days: days(policy.unused_days),
+            networks: networks.join(" "),
+            version: Some(record.seq),
+            ends: None,
+        }
+    }
+
+    fn read(&self) -> Result<PolicyChange, AuthorityError> {
+        let scopes = self.scopes.iter().cloned().chain(words(&self.more));
+        let asked = AskedPolicy {
+            max_days: number(&self.max_days),
+            default_days: number(&self.default_days),
+            allowed_scopes: scopes.collect(),
+            unused_days: number(&self.unused_days),
+            networks: words(&self.networks),
+        };
+        Ok(PolicyChange { policy: asked.read()?, replaces: self.version, ends: self.ends })
+    }
+}
+
+/// What stands over the form.
+enum Over {
+    Nothing,
+    Done,
+    Problem(String),
+    /// So many tokens end with it, which somebody has to say that they want.
+    Confirm(u64),
+}
+
+pub(crate) async fn show(
+    State(state): State<AppState>,
+    Person(browser): Person,
+    From(address): From,
+) -> Response {
+    match state.authority.policy(&browser.by).await {
+        Ok(policy) => {
+            let form = Form::showing(&policy, &offered(&state));
+            page(&state, &browser.by, address, &policy, &form, &Over::Nothing).into_response()
+        }
+        Err(error) => failed(error.into()),
+    }
+}
+
+pub(crate) async fn change(
+    State(state): State<AppState>,
+    Person(browser): Person,
+    From(address): From,
+    Filled(pairs): Filled<Vec<(String, String)>>,
+) -> Response {
+    let by = &browser.by;
+    if let Err(error) = state.authority.may_change_policy(by) {
+        return failed(error.into());
+    }
+    let mut form = Form::of(pairs);
+    let changed = match form.read() {
+        Ok(change) => state.authority.change_policy(by, change).await,
+        Err(error) => Err(error),
+    };
+    let error = match changed {
+        Ok(policy) => {
+            let form = Form::showing(&policy, &offered(&state));
+            return page(&state, by, address, &policy, &form, &Over::Done).into_response();
+        }
+        Err(error) => error,
+    };
+    let policy = match state.authority.policy(by).await {
+        Ok(policy) => policy,
+        Err(error) => return failed(error.into()),
+    };
+    if let AuthorityError::TooManyEnd { tokens, .. } = error {
+        form.ends = None;
+        let page = page(&state, by, address, &policy, &form, &Over::Confirm(tokens));
+        return ApiError::from(error).with_body(page);
+    }
+    // Who has not seen what somebody else decided meanwhile sees that, and begins from there.
+    if matches!(error, AuthorityError::Conflict(_)) {
+        form = Form::showing(&policy, &offered(&state));
+    }
+    let error = ApiError::from(error);
+    let page = page(&state, by, address, &policy, &form, &Over::Problem(error.message().to_owned()));
+    error.with_body(page)
+}
+
+/// The scopes that have a box of their own.
+fn offered(state: &AppState) -> Vec<String> {
+    let fixed = MCP_SCOPES.iter().chain(&API_SCOPES).map(|(scope, _)| (*scope).to_owned());
+    let upstreams = state.relay.upstreams().into_iter().map(|upstream| format!("mcp:{}", upstream.name));
+    fixed.chain(["rotate".to_owned()]).chain(upstreams).collect()
+}
+
+fn page(
+    state: &AppState,
+    by: &By,
+    address: Option<IpAddr>,
+    policy: &PolicyState,
+    form: &Form,
+    over: &Over,
+) -> Markup {
+    layout::settings(
+        "Policy",
+        by,
+        Tab::Policy,
+        html! {
+            h1 { "Policy" }
+            p.lead { "What everybody’s tokens are held to. What is left empty is not limited." }
+            @match over {
+                Over::Nothing => {}
+                Over::Done => { p.done role="status" { "The policy is changed, and holds on every node." } }
+                Over::Problem(message) => { (layout::problem(Some(message))) }
+                Over::Confirm(_) => {}
+            }
+            (standing(policy, address))
+            (fields(form, &offered(state), over))
+        },
+    )
+}
+
+fn plural(count: u64) -> &'static str {
+    if count == 1 { "token" } else { "tokens" }
+}
+
+/// What the policy does just now.
+fn standing(PolicyState { record, unused }: &PolicyState, address: Option<IpAddr>) -> Markup {
+    let Policy { unused_days, networks, .. } = &record.policy;
+    let is_outside = address.is_none_or(|address| !networks.iter().any(|net| net.contains(address)));
+    html! {
+        @if let Some(days) = unused_days {
+            p.faint {
+                @if *unused == 0 { "No active token has been unused for " (days) " days." }
+                @else if *unused > 10_000 { "More than 10,000 active tokens have been unused for " (days) " days, and end soon." }
+                @else { (unused) " active " (plural(*unused)) " unused for " (days) @if days.get() == 1 { " day" } @else { " days" } ", which end soon." }
+            }
+        }
+        @if !networks.is_empty() && is_outside {
+            p.due {
+                "You are outside the networks of the policy"
+                @if let Some(address) = address { " (you come from " (address) ")" }
+                ". Tokens that are used from where you are, are refused. This page works from everywhere."
+            }
+        }
+    }
+}
+
+fn fields(form: &Form, offered: &[String], over: &Over) -> Markup {
+    let problem = matches!(over, Over::Problem(_)).then_some("problem");
+    html! {
+        section.card aria-labelledby="rules" {
+            h2 #rules { "Rules" }
+            form.stack method="post" action="/admin/policy" aria-describedby=[problem] {
+                @if let Some(version) = form.version { input type="hidden" name="version" value=(version); }
+                @if let Over::Confirm(tokens) = over { (confirm(*tokens, &form.unused_days)) }
+                fieldset {
+                    legend { "New tokens" }
+                    div.pair {
+                        label {
+                            "Longest life"
+                            input type="number" name="max_days" value=(form.max_days) min="1" max=(MAX_DAYS) inputmode="numeric" placeholder=(MAX_DAYS);
+                            small { "Days from when a token is made or rotated. Tokens that there are keep their expiry." }
+                        }
+                        label {
+                            "Usual life"
+                            input type="number" name="default_days" value=(form.default_days) min="1" max=(MAX_DAYS) inputmode="numeric";
+                            small { "Days if nothing is said; no more than the longest." }
+                        }
+                    }
+                }
+                fieldset aria-describedby="scopes-note" {
+                    legend { "Scopes of new tokens" }
+                    small #scopes-note { "With none of them all are allowed. A scope brings what it covers: " code { "mcp" } " every tool, " code { "api" } " reading as well." }
+                    div.pair {
+                        div.group role="group" aria-labelledby="scope-boxes" {
+                            p #scope-boxes { "Allow only" }
+                            @for scope in offered {
+                                label.choice {
+                                    input type="checkbox" name="scope" value=(scope) checked[form.scopes.contains(scope)];
+                                    span { code { (scope) } }
+                                }
+                            }
+                        }
+                        label {
+                            "More scopes"
+                            input type="text" name="scope_more" value=(form.more) placeholder="mcp:github/search" autocomplete="off" spellcheck="false";
+                            small { "Separated by spaces." }
+                        }
+                    }
+                }
+                fieldset {
+                    legend { "All tokens, at once" }
+                    div.pair {
+                        label {
+                            "End if unused for"
+                            input type="number" name="unused_days" value=(form.unused_days) min="1" max=(MAX_UNUSED_DAYS) inputmode="numeric";
+                            small { "Days without a request; a token that never was used counts from when it was made. Ended tokens do not come back." }
+                        }
+                        label {
+                            "May be used from"
+                            input type="text" name="allowed_networks" value=(form.networks) placeholder="10.0.0.0/8 2001:db8::/32" autocomplete="off" spellcheck="false";
+                            small { "Separated by spaces. From elsewhere every token is refused; browsers are not." }
+                        }
+                    }
+                }
+                button type="submit" { "Change the policy" }
+            }
+        }
+    }
+}
+
+fn confirm(tokens: u64, days: &str) -> Markup {
+    html! {
+        div.problem role="alert" {
+            p {
+                @if tokens > 10_000 { "More than 10,000 tokens have" } @else if tokens == 1 { "1 token has" } @else { (tokens) " tokens have" }
+                " not been used for " (days) " days. With this policy they end, and do not come back. Nothing is changed yet."
+            }
+            label.choice {
+                input type="checkbox" name="ends_tokens" value=(tokens) required;
+                span { "End " @if tokens == 1 { "it" } @else { "them" } }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(pairs: &[(&str, &str)]) -> Form {
+        Form::of(pairs.iter().map(|(field, value)| ((*field).to_owned(), (*value).to_owned())).collect())
+    }
+
+    #[test]
+    fn an_empty_form_decides_nothing() {
+        let change = pairs(&[("max_days", ""), ("unused_days", " "), ("scope_more", ""), ("version", "0")]);
+        let change = change.read().expect("reads");
+        assert_eq!((change.policy, change.replaces, change.ends), (Policy::default(), Some(0), None));
+    }
+
+    #[test]
+    fn a_policy_comes_back_as_the_form_that_makes_it() {
+        let filled = pairs(&[
+            ("max_days", "90"),
+            ("default_days", "30"),
+            ("scope", "api:read"),
+            ("scope_more", "mcp:github/search"),
+            ("unused_days", "45"),
+            ("allowed_networks", "10.0.0.0/8, 2001:db8::/32"),
+            ("version", "7"),
+        ]);
+        let change = filled.read().expect("reads");
+        let record = trustrelay_authority::PolicyRecord { seq: 7, policy: change.policy.clone() };
+        let shown = Form::showing(&PolicyState { record, unused: 0 }, &["api:read".to_owned()]);
+        assert_eq!((&shown.scopes, &*shown.more), (&vec!["api:read".to_owned()], "mcp:github/search"));
+        assert_eq!(shown.read().expect("reads").policy, change.policy);
+    }
+
+    #[test]
+    fn what_is_wrong_comes_back_to_be_corrected_and_stays_text() {
+        let wrong = pairs(&[("max_days", "many"), ("allowed_networks", "\"><b>"), ("version", "x")]);
+        assert!(wrong.read().is_err());
+        let page = fields(&wrong, &[], &Over::Problem("no".into())).into_string();
+        assert!(!page.contains("<b>") && page.contains("value=\"many\""), "{page}");
+    }
+
+    #[test]
+    fn what_ends_tokens_says_how_many_and_asks() {
+        let page = fields(&pairs(&[("unused_days", "9")]), &[], &Over::Confirm(12)).into_string();
+        assert!(page.contains("12 tokens have not been used for 9 days"), "{page}");
+        assert!(page.contains("name=\"ends_tokens\" value=\"12\" required"), "{page}");
+    }
+}
