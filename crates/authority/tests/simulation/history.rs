@@ -255,7 +255,7 @@ impl Events {
             .decided
             .iter()
             .rposition(|one| one.answered.is_some_and(|answered| answered < at_the_door.began));
-        let held = last.map_or(true, |last| self.decided[last].is_open);
+        let held = last.is_none_or(|last| self.decided[last].is_open);
         held == at_the_door.is_in
             || self.decided[last.map_or(0, |last| last + 1)..]
                 .iter()
