@@ -4,7 +4,8 @@
 
 mod support;
 
-use serde_json::Value;
+use reqwest::Method;
+use serde_json::{Value, json};
 use support::{EMAIL, PASSWORD, Place};
 
 #[test]
@@ -167,6 +168,35 @@ async fn what_is_done_over_rest_is_seen_by_the_commands() {
     assert!(list().contains(&made.id));
     server.api(&root.token).revoke(&made.id).await.expect("revoked");
     assert!(!list().contains(&made.id) && list().contains(&root.id));
+}
+
+#[tokio::test]
+async fn a_token_that_the_policy_does_not_allow_is_refused_to_the_operator_as_well() {
+    let place = Place::with_account();
+    let add = ["user", "add", "root@example.org", "--password-stdin", "--admin"];
+    place.run(&add).stdin(PASSWORD).done().good();
+    let create = |user: &str, scope: &str, expires: &str| {
+        let args =
+            ["token", "create", "--user", user, "--name", "n", "--scope", scope, "--expires-in", expires];
+        place.run(&args).done()
+    };
+    let root = create("root@example.org", "api", "1d").good();
+    let server = place.serve(&[]);
+    let policy = json!({
+        "max_days": 90, "default_days": 30, "allowed_scopes": ["mcp"], "unused_days": null, "allowed_networks": [],
+    });
+    let put = server.api(root.trim_end()).request(Method::PUT, "/api/admin/policy").json(&policy);
+    assert_eq!(put.send().await.expect("answers").status(), 200);
+
+    let says = create(EMAIL, "mcp", "91d").refused();
+    assert!(says.contains("policy") && says.contains("90 days"), "{says}");
+    let says = create(EMAIL, "mcp api", "90d").refused();
+    assert!(says.contains("policy") && says.contains("`api`"), "{says}");
+    create(EMAIL, "mcp:github", "90d").good();
+    // Without a server it holds as well.
+    drop(server);
+    assert!(create(EMAIL, "mcp", "91d").refused().contains("policy"));
+    create(EMAIL, "mcp", "90d").good();
 }
 
 #[test]
