@@ -184,6 +184,24 @@ async fn every_page(folder: &Path) -> Result<()> {
         page.click(".places button").await?;
         page.see(".sent").await?;
         shoot("all-notices").await?;
+        page.open(&server.at("/admin/policy")?).await?;
+        shoot("policy").await?;
+        page.fill("[name=max_days]", "30").await?;
+        page.fill("[name=default_days]", "60").await?;
+        page.click("main form button").await?;
+        page.see(".problem").await?;
+        shoot("policy-error").await?;
+        page.fill("[name=default_days]", "20").await?;
+        page.fill("[name=unused_days]", "45").await?;
+        page.click("[name=scope][value=mcp]").await?;
+        page.fill("[name=scope_more]", "mcp:github/search").await?;
+        page.fill("[name=allowed_networks]", "10.0.0.0/8 2001:db8::/32").await?;
+        page.click("main form button").await?;
+        page.see(".done").await?;
+        shoot("policy-changed").await?;
+        page.open(&server.at("/settings/developer")?).await?;
+        shoot("developer-policy").await?;
+
         page.open(&server.at("/admin/audit")?).await?;
         shoot("all-audit").await?;
 

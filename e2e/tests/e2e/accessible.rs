@@ -104,6 +104,7 @@ async fn every_page_that_a_link_leads_to_is_light_and_good_for_all_senses() -> R
             "/admin/tokens/{id}/revoke",
             "/admin/notices",
             "/admin/notices/{id}/remove",
+            "/admin/policy",
             "/admin/audit",
         ] {
             assert!(kinds.contains(known), "no link leads to {known}, but to {kinds:?}");
@@ -144,6 +145,20 @@ async fn every_page_that_a_form_answers_with_is_light_and_good_for_all_senses() 
         page.click("form[action='/admin/people'].stack button").await?;
         page.see("#invite-link").await?;
         look(page, "an invitation").await?;
+
+        page.open(&server.at("/admin/policy")?).await?;
+        page.fill("[name=max_days]", "30").await?;
+        page.fill("[name=default_days]", "60").await?;
+        page.click("main form button").await?;
+        page.see("[role=alert]").await?;
+        look(page, "a policy, refused").await?;
+        page.fill("[name=default_days]", "20").await?;
+        page.fill("[name=allowed_networks]", "10.0.0.0/8").await?;
+        page.click("main form button").await?;
+        page.see("[role=status]").await?;
+        look(page, "a policy").await?;
+        page.open(&server.at("/settings/developer")?).await?;
+        look(page, "a token's form under a policy").await?;
 
         page.open(&server.at("/nowhere")?).await?;
         look(page, "nothing here").await
