@@ -19,9 +19,9 @@ use uuid::Uuid;
 
 use crate::authority::Authority;
 use crate::error::AuthorityError;
-use crate::record::{Call, DayCalls, PatRecord, TokenCalls};
+use crate::record::{Call, DayCalls, NetworkUse, PatRecord, TokenCalls};
 use crate::revoke::PatRef;
-use crate::store::{LATEST_CALLS, OTHER_TOOL};
+use crate::store::{KEPT_NETWORKS, LATEST_CALLS, OTHER_TOOL};
 
 /// How many days are shown, today among them.
 pub const ACTIVITY_DAYS: i32 = 30;
@@ -81,6 +81,8 @@ pub struct Activity {
     pub address: Option<IpAddr>,
     /// What the client called itself then.
     pub user_agent: Option<String>,
+    /// The networks that it was used from in these days, the latest used first: at most [`KEPT_NETWORKS`].
+    pub networks: Vec<NetworkUse>,
     /// The first day (UTC) that is told of: [`ACTIVITY_DAYS`] with today.
     pub since: Date,
     /// Today (UTC).
@@ -252,9 +254,17 @@ impl Authority {
         let _no_flush = self.calls.flushing.read().await;
         let origin = self.latest_origin(pat.pat_id);
         let mut kept = self.store.activity(pat.pat_id, since).await?;
-        if let Some((address, user_agent)) = origin {
-            kept.address = address.or(kept.address);
-            kept.user_agent = user_agent.or(kept.user_agent);
+        if let Some(recent) = origin {
+            kept.address = recent.address.or(kept.address);
+            kept.user_agent = recent.user_agent.or(kept.user_agent);
+            for used in recent.networks {
+                match kept.networks.iter_mut().find(|known| known.network == used.network) {
+                    Some(known) => *known = known.and(&used),
+                    None => kept.networks.push(used),
+                }
+            }
+            kept.networks.sort_by_key(|used| std::cmp::Reverse(used.last_used_at));
+            kept.networks.truncate(KEPT_NETWORKS);
         }
         if let Some(pending) = self.calls.waiting.lock().tokens.get(&pat.pat_id) {
             kept.days.extend(pending.days().filter(|calls| calls.day >= since));
@@ -268,6 +278,7 @@ impl Authority {
             pat,
             address: kept.address,
             user_agent: kept.user_agent,
+            networks: kept.networks,
             since,
             today,
             days: by_tool(kept.days),

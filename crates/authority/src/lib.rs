@@ -76,8 +76,8 @@ pub use policy::{
     AskedPolicy, MAX_POLICY_NETWORKS, Policy, PolicyChange, PolicyRecord, PolicyState, PolicyStore,
 };
 pub use record::{
-    Call, Change, DayCalls, KeptActivity, LogEntry, PatRecord, RetiredSecret, RevokedPat, SessionRecord,
-    TokenCalls, Usage, UserRecord,
+    Call, Change, DayCalls, KeptActivity, LogEntry, NetworkUse, PatRecord, RetiredSecret, RevokedPat,
+    SessionRecord, TokenCalls, Usage, UserRecord, networks_of,
 };
 pub use revoke::{PatRef, Revoked};
 pub use rotate::{DEFAULT_OVERLAP, MAX_OVERLAP, MIN_OWN_OVERLAP, Overlap, REPEATABLE_FOR, Rotate, Rotated};
@@ -87,6 +87,6 @@ pub use rotation::{
 pub use secret::{BadSecret, ServerSecret};
 pub use sessions::SessionSecret;
 pub use store::{
-    Holder, LATEST_CALLS, Lease, NodeRecord, OTHER_TOOL, REVOKE_BATCH, Renewal, RevokeOutcome, Store,
-    StoreError, TOOLS_A_DAY,
+    Holder, KEPT_NETWORKS, LATEST_CALLS, Lease, NETWORK_STEP, NodeRecord, OTHER_TOOL, REVOKE_BATCH, Renewal,
+    RevokeOutcome, Store, StoreError, TOOLS_A_DAY,
 };

@@ -1,13 +1,14 @@
 //! What a store keeps. No record holds a secret: only digests and hints.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
-use trustrelay_token::{KeyId, Limits, ScopeSet, TokenDigest};
+use trustrelay_token::{KeyId, Limits, Network, ScopeSet, TokenDigest};
 use uuid::Uuid;
 
 /// A personal access token, as it is kept.
@@ -98,6 +99,42 @@ pub struct Usage {
     pub user_agent: Option<String>,
     /// How many uses.
     pub count: u64,
+    /// The networks that they came from.
+    pub networks: Vec<NetworkUse>,
+}
+
+/// A network that a token was used from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NetworkUse {
+    /// The network around the client's address.
+    pub network: Network,
+    /// The first use from there that is known.
+    pub first_used_at: Timestamp,
+    /// The latest.
+    pub last_used_at: Timestamp,
+}
+
+impl NetworkUse {
+    /// With what else is known of uses from the same network.
+    pub fn and(self, other: &Self) -> Self {
+        Self {
+            first_used_at: self.first_used_at.min(other.first_used_at),
+            last_used_at: self.last_used_at.max(other.last_used_at),
+            ..self
+        }
+    }
+}
+
+/// The networks of some uses, each of a token once.
+pub fn networks_of<'a>(notes: impl IntoIterator<Item = &'a Usage>) -> BTreeMap<(Uuid, Network), NetworkUse> {
+    let mut networks: BTreeMap<_, NetworkUse> = BTreeMap::new();
+    for note in notes {
+        for used in &note.networks {
+            let sum = networks.entry((note.pat_id, used.network)).or_insert(*used);
+            *sum = sum.and(used);
+        }
+    }
+    networks
 }
 
 /// One call that a token made, as it is remembered: never its arguments or its result.
@@ -158,6 +195,8 @@ pub struct KeptActivity {
     pub address: Option<IpAddr>,
     /// What the client called itself then.
     pub user_agent: Option<String>,
+    /// The networks that it was used from, the latest used first, then by their text.
+    pub networks: Vec<NetworkUse>,
     /// The calls by day, newest day first, then by upstream, tool and outcome (as bytes).
     pub days: Vec<DayCalls>,
     /// The latest calls, newest first; of the same time, what was written down later comes first.

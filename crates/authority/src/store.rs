@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::admin::AdminStore;
@@ -20,6 +20,10 @@ pub const LATEST_CALLS: usize = 100;
 /// How many tools of one token have a place of their own on one day; the others share [`OTHER_TOOL`], since clients choose the
 /// names. With ten outcomes, 35 days and some 100 bytes a row that is at most 2.2 MB a token; a usual one has a few KB.
 pub const TOOLS_A_DAY: usize = 64;
+/// How many networks of a token are kept.
+pub const KEPT_NETWORKS: usize = 50;
+/// How much later a use from a network has to be for its time to be written down: a busy token costs one change a minute.
+pub const NETWORK_STEP: SignedDuration = SignedDuration::from_mins(1);
 /// What stands for the tools beyond [`TOOLS_A_DAY`].
 pub const OTHER_TOOL: &str = "(other)";
 
@@ -187,8 +191,9 @@ pub trait Store: AdminStore + AuditStore + NoticeStore + PolicyStore + RotationS
     ) -> Result<Option<RevokeOutcome>, StoreError> {
         Ok(self.revoke_pats(&[(pat_id, audit.clone())], at).await?.pop().flatten())
     }
-    /// Adds up uses; `last_used_at` never goes back, and an address or a user agent that is not known leaves the last that was.
-    /// Unknown tokens are passed over.
+    /// Adds up uses; `last_used_at` never goes back, and an address or a user agent that is not known leaves the last that was. Of each
+    /// network the first and the last use are kept, the last when it is [`NETWORK_STEP`] later than what is kept (all uses of one call taken together); of a token's
+    /// networks the [`KEPT_NETWORKS`] latest used stay, and of those of one time the first by their text. Unknown tokens are passed over.
     async fn record_usage(&self, notes: &[Usage]) -> Result<(), StoreError>;
 
     /// Writes down what tokens have called. What comes in `days` is added to what is kept for the same token, day, upstream, tool and
@@ -197,10 +202,11 @@ pub trait Store: AdminStore + AuditStore + NoticeStore + PolicyStore + RotationS
     /// put to the token's calls, of which the [`LATEST_CALLS`] newest stay: by time, and of the same time those that came later.
     /// Unknown tokens are passed over.
     async fn record_calls(&self, notes: &[TokenCalls]) -> Result<(), StoreError>;
-    /// What is known of a token's use: by day from `since` on, and the latest calls from the beginning of `since` (UTC) on. Nothing, of a
+    /// What is known of a token's use: by day from `since` on, and the latest calls and the networks used from the beginning of `since` (UTC) on. Nothing, of a
     /// token that is not known.
     async fn activity(&self, pat_id: Uuid, since: Date) -> Result<KeptActivity, StoreError>;
-    /// Forgets calls from before `before` (UTC), at most `limit` sums and `limit` single ones, whichever; how many that were.
+    /// Forgets calls from before `before` (UTC) and networks that were not used since, at most `limit` sums, `limit` single calls and `limit`
+    /// networks, whichever; how many that were.
     async fn forget_calls(&self, before: Date, limit: u64) -> Result<u64, StoreError>;
 
     /// Adds a browser session. [`StoreError::UserGone`] if its account is not there or disabled.

@@ -7,11 +7,12 @@ use hashbrown::HashMap;
 use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
-use trustrelay_token::Principal;
+use trustrelay_token::{Network, Principal};
 use uuid::Uuid;
 
 use crate::authority::Authority;
-use crate::record::{PatRecord, Usage};
+use crate::record::{NetworkUse, PatRecord, Usage};
+use crate::store::KEPT_NETWORKS;
 
 /// How many tokens' uses wait at most: at some 150 bytes each, 15 MB. Past that the oldest knowledge stays as it is.
 const MAX_WAITING: usize = 100_000;
@@ -52,9 +53,30 @@ impl UsageLog {
         for shard in &self.waiting {
             let mut waiting = shard.0.lock();
             flushed.extend(waiting.values().map(|note| (note.pat_id, note.last_used_at)));
-            taken.extend(std::mem::take(&mut *waiting).into_values());
+            taken.extend(std::mem::take(&mut *waiting).into_values().map(|mut note| {
+                note.close();
+                note
+            }));
         }
         taken
+    }
+}
+
+impl Usage {
+    /// Puts the latest use to the networks: noted once for all uses from one address in a row.
+    fn close(&mut self) {
+        if let Some(address) = self.address {
+            let (network, at) = (Network::around(address), self.last_used_at);
+            self.add(NetworkUse { network, first_used_at: at, last_used_at: at });
+        }
+    }
+
+    fn add(&mut self, used: NetworkUse) {
+        if let Some(known) = self.networks.iter_mut().find(|known| known.network == used.network) {
+            *known = known.and(&used);
+        } else if self.networks.len() < KEPT_NETWORKS {
+            self.networks.push(used);
+        }
     }
 }
 
@@ -67,15 +89,21 @@ impl Authority {
         let now = self.clock.now();
         let mut waiting = self.usage.waiting(pat_id);
         if let Some(note) = waiting.get_mut(&pat_id) {
+            if note.address != address {
+                note.close();
+                note.address = address;
+            }
             note.last_used_at = now;
             note.count += 1;
-            note.address = address;
             if note.user_agent.as_deref() != user_agent {
                 note.user_agent = user_agent.map(clipped);
             }
         } else if waiting.len() < MAX_WAITING / SHARDS {
             let user_agent = user_agent.map(clipped);
-            waiting.insert(pat_id, Usage { pat_id, last_used_at: now, address, user_agent, count: 1 });
+            waiting.insert(
+                pat_id,
+                Usage { pat_id, last_used_at: now, address, user_agent, count: 1, networks: Vec::new() },
+            );
         }
     }
 
@@ -88,10 +116,12 @@ impl Authority {
         pat
     }
 
-    /// Where a token was last used from, and by what, as far as that has not reached the store yet.
-    pub(crate) fn latest_origin(&self, pat_id: Uuid) -> Option<(Option<IpAddr>, Option<String>)> {
-        let waiting = self.usage.waiting(pat_id);
-        waiting.get(&pat_id).map(|note| (note.address, note.user_agent.clone()))
+    /// Where a token was used from, and by what, as far as that has not reached the store yet.
+    pub(crate) fn latest_origin(&self, pat_id: Uuid) -> Option<Usage> {
+        let mut waiting = self.usage.waiting(pat_id);
+        let note = waiting.get_mut(&pat_id)?;
+        note.close();
+        Some(note.clone())
     }
 
     /// Writes down what waits. What the store does not take waits on.
@@ -102,9 +132,13 @@ impl Authority {
                 tracing::warn!(%error, tokens = batch.len(), "uses could not be written down; they are kept for later");
                 for note in batch {
                     let mut again = self.usage.waiting(note.pat_id);
-                    let newer =
-                        again.entry(note.pat_id).or_insert_with(|| Usage { count: 0, ..note.clone() });
+                    let newer = again.entry(note.pat_id).or_insert_with(|| Usage {
+                        count: 0,
+                        networks: Vec::new(),
+                        ..note.clone()
+                    });
                     newer.count += note.count;
+                    note.networks.iter().for_each(|network| newer.add(*network));
                 }
             }
         }

@@ -7,6 +7,7 @@ mod support;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use support::{EMAIL, PASSWORD, World, config, until};
 use trustrelay_authority::*;
 use uuid::Uuid;
@@ -160,6 +161,43 @@ async fn where_a_token_was_last_used_from_is_seen_before_and_after_it_is_written
         assert_eq!(seen.pat.last_used_at, Some(world.clock.now()));
         world.authority.flush_usage().await;
     }
+}
+
+#[tokio::test]
+async fn no_network_that_a_token_is_used_from_hides_behind_a_busier_one() {
+    let world = World::new().await;
+    let issued = world.token("mcp").await;
+    let pat_id = issued.record.pat_id;
+    let principal = world.verify(&issued.token).await.expect("good");
+    let begun = world.clock.now();
+    let uses = |address: &str| {
+        world.authority.note_use(&principal, Some(address.parse().expect("an address")), Some("agent/1"));
+        world.clock.advance(Duration::from_secs(60));
+    };
+    for address in ["192.0.2.7", "192.0.2.8", "2001:db8:1:2::3", "192.0.2.7"] {
+        uses(address);
+    }
+    // Where that is not known is no network.
+    world.authority.note_use(&principal, None, None);
+    let minutes = |minutes: i64| begun + SignedDuration::from_mins(minutes);
+    for _ in 0..2 {
+        let seen = activity(&world, pat_id).await.networks;
+        let seen: Vec<_> = seen
+            .iter()
+            .map(|used| (used.network.to_string(), used.first_used_at, used.last_used_at))
+            .collect();
+        let expected = [
+            ("192.0.2.0/24".to_owned(), minutes(0), minutes(3)),
+            ("2001:db8:1::/48".to_owned(), minutes(2), minutes(2)),
+        ];
+        assert_eq!(seen, expected);
+        world.authority.flush_usage().await;
+    }
+    // What came since is put to what was written down.
+    uses("2001:db8:1:2::4");
+    let seen = activity(&world, pat_id).await.networks;
+    assert_eq!(seen[0].network.to_string(), "2001:db8:1::/48");
+    assert_eq!((seen[0].first_used_at, seen[0].last_used_at), (minutes(2), minutes(4)));
 }
 
 #[tokio::test]

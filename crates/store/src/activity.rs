@@ -12,7 +12,7 @@ use trustrelay_authority::{
 use uuid::Uuid;
 
 use crate::errors::OrStoreError;
-use crate::rows;
+use crate::{networks, rows};
 
 pub(crate) fn record_calls(connection: &Connection, notes: &[TokenCalls]) -> Result<(), StoreError> {
     for note in notes {
@@ -144,7 +144,8 @@ pub(crate) fn activity(
         .or_store()?;
     let latest = statement.query_map(params![pat_id.as_bytes(), beginning(since)?], call).or_store()?;
     let latest = latest.collect::<rusqlite::Result<_>>().or_store()?;
-    Ok(KeptActivity { address, user_agent, days, latest })
+    let networks = networks::since(connection, pat_id, beginning(since)?)?;
+    Ok(KeptActivity { address, user_agent, networks, days, latest })
 }
 
 pub(crate) fn forget_calls(connection: &Connection, before: Date, limit: u64) -> Result<u64, StoreError> {
@@ -163,7 +164,8 @@ pub(crate) fn forget_calls(connection: &Connection, before: Date, limit: u64) ->
             params![beginning(before)?, limit],
         )
         .or_store()?;
-    Ok((sums + single) as u64)
+    let networks = networks::forget(connection, beginning(before)?, limit)?;
+    Ok((sums + single + networks) as u64)
 }
 
 fn micros(duration: Duration) -> i64 {

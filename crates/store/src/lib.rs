@@ -14,6 +14,7 @@ mod errors;
 mod leases;
 mod limits;
 mod log;
+mod networks;
 mod notices;
 mod open;
 mod pats;

@@ -2,13 +2,14 @@
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
-use trustrelay_authority::{AuditEntry, PatRecord, RevokeOutcome, StoreError, Usage};
+use trustrelay_authority::{AuditEntry, PatRecord, RevokeOutcome, StoreError, Usage, networks_of};
 use uuid::Uuid;
 
 use crate::audit;
 use crate::errors::OrStoreError;
 use crate::limits::Kept;
 use crate::log::{append, head};
+use crate::networks;
 use crate::sqlite::is_enabled;
 
 pub(crate) fn insert_pat(
@@ -166,5 +167,5 @@ pub(crate) fn record_usage(connection: &Connection, notes: &[Usage]) -> Result<(
             ])
             .or_store()?;
     }
-    Ok(())
+    networks::record(connection, &networks_of(notes))
 }

@@ -52,7 +52,14 @@ async fn while_another_holds_the_file_every_change_is_refused_and_nothing_is_don
         name: String::new(),
         cuts: Vec::new(),
     };
-    let use_of = Usage { pat_id: pat.pat_id, last_used_at: at, address: None, user_agent: None, count: 1 };
+    let use_of = Usage {
+        pat_id: pat.pat_id,
+        last_used_at: at,
+        address: None,
+        user_agent: None,
+        count: 1,
+        networks: Vec::new(),
+    };
     let called = TokenCalls {
         pat_id: pat.pat_id,
         days: vec![DayCalls {

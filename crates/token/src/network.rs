@@ -52,6 +52,13 @@ impl Network {
         self.0.prefix_len()
     }
 
+    /// The network around an address that usually has one holder: a /24 of IPv4, a /48 of IPv6 (RFC 6177 §2).
+    pub fn around(address: IpAddr) -> Self {
+        let alone = IpNet::from(address.to_canonical());
+        let bits = if alone.addr().is_ipv4() { 24 } else { 48 };
+        Self(IpNet::new(alone.addr(), bits).map_or(alone, |network| network.trunc()))
+    }
+
     /// Whether all of the other network is in it.
     pub fn covers(&self, other: &Self) -> bool {
         self.0.contains(&other.0)
@@ -235,6 +242,17 @@ mod tests {
             if let Ok(network) = text.parse::<Network>() {
                 prop_assert_eq!(network.to_string().parse(), Ok(network));
             }
+        }
+    }
+
+    #[test]
+    fn an_address_has_a_network_around_it_however_it_is_written() {
+        for (address, around) in [
+            ("192.0.2.7", "192.0.2.0/24"),
+            ("::ffff:192.0.2.255", "192.0.2.0/24"),
+            ("2001:db8:1:2::7", "2001:db8:1::/48"),
+        ] {
+            assert_eq!(Network::around(address.parse().unwrap()).to_string(), around);
         }
     }
 }

@@ -278,7 +278,7 @@ fn activity() -> Value {
     call["outcome"] = json!({ "type": "string" });
     let day = json!({ "type": "string", "format": "date", "description": "UTC" });
     object(
-        &["pat_id", "since", "days", "latest"],
+        &["pat_id", "since", "days", "latest", "networks"],
         json!({
             "pat_id": { "type": "string", "format": "uuid" },
             "since": &day,
@@ -288,6 +288,15 @@ fn activity() -> Value {
             })) },
             "latest": { "type": "array", "maxItems": 100, "description": "Newest first", "items":
                 object(&["at", "upstream", "tool", "outcome", "duration_us", "bytes_in", "bytes_out"], call) },
+            "networks": {
+                "type": "array", "maxItems": 50,
+                "description": "The networks that it was used from in these days, on the API too, the latest used first",
+                "items": object(&["network", "first_used_at", "last_used_at"], json!({
+                    "network": { "type": "string", "description": "A /24 of IPv4 or a /48 of IPv6" },
+                    "first_used_at": reference("Time"),
+                    "last_used_at": reference("Time"),
+                })),
+            },
         }),
     )
 }

@@ -8,8 +8,8 @@ use jiff::civil::{Date, date};
 use uuid::Uuid;
 
 use super::kit::{added, at, issued};
-use crate::record::{Call, DayCalls, KeptActivity, PatRecord, TokenCalls, Usage};
-use crate::store::{LATEST_CALLS, OTHER_TOOL, Store, TOOLS_A_DAY};
+use crate::record::{Call, DayCalls, KeptActivity, NetworkUse, PatRecord, TokenCalls, Usage};
+use crate::store::{KEPT_NETWORKS, LATEST_CALLS, NETWORK_STEP, OTHER_TOOL, Store, TOOLS_A_DAY};
 
 /// The day on which the stories begin.
 const TODAY: Date = date(2026, 4, 7);
@@ -241,10 +241,95 @@ pub async fn where_a_token_was_last_used_from_is_kept_until_it_is_known_better(s
             address: address.map(parsed),
             user_agent: user_agent.map(str::to_owned),
             count: 1,
+            networks: Vec::new(),
         };
         store.record_usage(&[used]).await.expect("recorded");
         let kept = kept(store, &pat).await;
         assert_eq!((kept.address, kept.user_agent.as_deref()), (expected.0.map(parsed), expected.1));
     }
     assert_eq!(kept(store, &other).await, KeptActivity::default());
+}
+
+fn from(pat: &PatRecord, networks: &[NetworkUse]) -> Usage {
+    Usage {
+        pat_id: pat.pat_id,
+        last_used_at: at(1),
+        address: None,
+        user_agent: None,
+        count: 1,
+        networks: networks.to_vec(),
+    }
+}
+
+fn used(network: &str, first: Timestamp, last: Timestamp) -> NetworkUse {
+    NetworkUse { network: network.parse().expect("a network"), first_used_at: first, last_used_at: last }
+}
+
+/// The first use of each, and the latest to the minute.
+pub async fn networks_are_kept_with_their_first_and_last_use(store: &dyn Store) {
+    const OFFICE: &str = "192.0.2.0/24";
+    const ELSEWHERE: &str = "2001:db8:7::/48";
+    let ada = added(store, "ada@example.org").await;
+    let (pat, other) = (issued(store, &ada).await, issued(store, &ada).await);
+    let noon: Timestamp = "2026-04-07T12:00:00Z".parse().expect("a time");
+    let step = |steps: i32| noon + NETWORK_STEP * steps;
+    let short = step(1) - jiff::SignedDuration::from_micros(1);
+    for (notes, expected) in [
+        (vec![used(OFFICE, noon, noon)], vec![used(OFFICE, noon, noon)]),
+        // Too soon to be worth a change; late enough; and what comes late tells of an earlier first use.
+        (vec![used(OFFICE, short, short)], vec![used(OFFICE, noon, noon)]),
+        (vec![used(OFFICE, noon, step(1))], vec![used(OFFICE, noon, step(1))]),
+        (vec![used(OFFICE, step(-9), step(-5))], vec![used(OFFICE, step(-9), step(1))]),
+        // Twice in one note, beside another; those of one time by their text.
+        (
+            vec![
+                used(ELSEWHERE, step(2), step(2)),
+                used(OFFICE, step(2), step(2)),
+                used(ELSEWHERE, step(1), step(4)),
+            ],
+            vec![used(ELSEWHERE, step(1), step(4)), used(OFFICE, step(-9), step(2))],
+        ),
+        (
+            vec![used(OFFICE, step(4), step(4))],
+            vec![used(OFFICE, step(-9), step(4)), used(ELSEWHERE, step(1), step(4))],
+        ),
+    ] {
+        store.record_usage(&[from(&pat, &notes)]).await.expect("recorded");
+        assert_eq!(kept(store, &pat).await.networks, expected);
+    }
+    assert_eq!(kept(store, &other).await.networks, []);
+    let gone = PatRecord { pat_id: Uuid::now_v7(), ..pat.clone() };
+    store.record_usage(&[from(&gone, &[used(OFFICE, noon, noon)])]).await.expect("passed over");
+    assert_eq!(kept(store, &gone).await.networks, []);
+}
+
+/// Who goes around the world does not fill the disk.
+pub async fn of_a_tokens_networks_the_latest_used_stay(store: &dyn Store) {
+    let ada = added(store, "ada@example.org").await;
+    let (pat, other) = (issued(store, &ada).await, issued(store, &ada).await);
+    let noon: Timestamp = "2026-04-07T12:00:00Z".parse().expect("a time");
+    let nth = |n: usize| used(&format!("10.0.{n}.0/24"), noon, noon + NETWORK_STEP * n as i32);
+    store.record_usage(&[from(&other, &[nth(0)])]).await.expect("recorded");
+    let many: Vec<_> = (0..KEPT_NETWORKS + 5).map(nth).collect();
+    for half in [&many[..KEPT_NETWORKS], &many[KEPT_NETWORKS..]] {
+        store.record_usage(&[from(&pat, half)]).await.expect("recorded");
+    }
+    let expected: Vec<_> = (5..KEPT_NETWORKS + 5).rev().map(nth).collect();
+    assert_eq!(kept(store, &pat).await.networks, expected);
+    assert_eq!(kept(store, &other).await.networks, [nth(0)], "another's stay");
+}
+
+/// A network that was not used for long is forgotten, as calls are.
+pub async fn networks_that_were_not_used_since_are_forgotten(store: &dyn Store) {
+    let ada = added(store, "ada@example.org").await;
+    let (pat, other) = (issued(store, &ada).await, issued(store, &ada).await);
+    let midnight: Timestamp = "2026-04-07T00:00:00Z".parse().expect("a time");
+    let before = midnight - jiff::SignedDuration::from_micros(1);
+    let (old, new) = (used("10.1.0.0/24", before, before), used("10.2.0.0/24", before, midnight));
+    store.record_usage(&[from(&pat, &[old, new]), from(&other, &[old])]).await.expect("recorded");
+    assert_eq!(store.activity(pat.pat_id, TODAY).await.expect("asks").networks, [new]);
+    assert_eq!(store.forget_calls(TODAY, 1).await.expect("forgets"), 1, "no more than asked for");
+    assert_eq!(store.forget_calls(TODAY, 9).await.expect("forgets"), 1);
+    assert_eq!(store.forget_calls(TODAY, 9).await.expect("forgets"), 0);
+    assert_eq!((kept(store, &pat).await.networks, kept(store, &other).await.networks), (vec![new], vec![]));
 }

@@ -84,8 +84,14 @@ pub async fn tokens_are_found_by_state_end_and_last_use(store: &dyn Store) {
         pats.push(insert(store, PatRecord { name, created_at, expires_at, ..pat(&ada) }).await);
     }
     store.revoke_pat(pats[0].pat_id, at(5), &AUDIT).await.expect("asks");
-    let used =
-        Usage { pat_id: pats[3].pat_id, last_used_at: at(300), address: None, user_agent: None, count: 1 };
+    let used = Usage {
+        pat_id: pats[3].pat_id,
+        last_used_at: at(300),
+        address: None,
+        user_agent: None,
+        count: 1,
+        networks: Vec::new(),
+    };
     store.record_usage(&[used]).await.expect("kept");
     let any = PatFilter::default;
     let state = |state| PatFilter { state: Some(state), ..any() };
@@ -148,7 +154,14 @@ pub async fn pages_in_every_order_leave_no_token_out(store: &dyn Store) {
         let pat = insert(store, PatRecord { name, created_at, expires_at, ..pat(&ada) }).await;
         if n == 1 {
             let last_used_at = at(4 * day + 5);
-            let used = Usage { pat_id: pat.pat_id, last_used_at, address: None, user_agent: None, count: 1 };
+            let used = Usage {
+                pat_id: pat.pat_id,
+                last_used_at,
+                address: None,
+                user_agent: None,
+                count: 1,
+                networks: Vec::new(),
+            };
             store.record_usage(&[used]).await.expect("kept");
         }
     }

@@ -95,6 +95,9 @@ macro_rules! store_contract {
                 calls_of_unknown_tokens_are_passed_over
                 notes_that_come_at_once_are_all_counted
                 where_a_token_was_last_used_from_is_kept_until_it_is_known_better
+                networks_are_kept_with_their_first_and_last_use
+                of_a_tokens_networks_the_latest_used_stay
+                networks_that_were_not_used_since_are_forgotten
             }
             admin {
                 an_invitation_reads_back_until_it_expires

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use jiff::civil::{Date, date};
 use jiff::{SignedDuration, Timestamp};
-use trustrelay_token::{KeyId, Limits, TokenDigest};
+use trustrelay_token::{KeyId, Limits, Network, TokenDigest};
 use uuid::Uuid;
 
 use super::kit::AUDIT;
 use super::kit::at;
 use super::memory::MemoryStore;
 use crate::record::{
-    self, Change, DayCalls, KeptActivity, PatRecord, SessionRecord, TokenCalls, Usage, UserRecord,
+    self, Change, DayCalls, KeptActivity, NetworkUse, PatRecord, SessionRecord, TokenCalls, Usage, UserRecord,
 };
 use crate::rotation::FoundPat;
 use crate::store::{Holder, Lease, Renewal, RevokeOutcome, Store, StoreError};
@@ -208,6 +208,14 @@ impl Known {
         at(self.now + i64::try_from(self.random.below(21)).expect("small") - 10)
     }
 
+    /// Few of them, at times that are worth writing down and that are not.
+    fn network(&mut self) -> NetworkUse {
+        let first_used_at = self.near();
+        let last_used_at = first_used_at + SignedDuration::from_secs([0, 59, 60, 61][self.random.below(4)]);
+        let network = Network::around([192, 0, self.random.bytes::<1>()[0] % 4, 1].into());
+        NetworkUse { network, first_used_at, last_used_at }
+    }
+
     fn new_user(&mut self) -> UserRecord {
         let index = self.random.below(FEW);
         UserRecord {
@@ -325,6 +333,7 @@ impl Known {
                 let notes = (0..self.random.below(4)).map(|_| Usage {
                     pat_id: self.pat(),
                     last_used_at: self.near(),
+                    networks: (0..self.random.below(3)).map(|_| self.network()).collect(),
                     address: self.random.chance(50).then(|| [192, 0, 2, self.random.bytes::<1>()[0]].into()),
                     user_agent: self.random.chance(50).then(|| "agent/1".to_owned()),
                     count: 1,

@@ -10,7 +10,14 @@ use crate::rotation::{FoundPat, Secret};
 use crate::store::{RevokeOutcome, Store, StoreError};
 
 fn used(pat_id: Uuid, micros: i64) -> Usage {
-    Usage { pat_id, last_used_at: at(micros), address: None, user_agent: None, count: 1 }
+    Usage {
+        pat_id,
+        last_used_at: at(micros),
+        address: None,
+        user_agent: None,
+        count: 1,
+        networks: Vec::new(),
+    }
 }
 
 async fn active(store: &dyn Store, pat: &PatRecord, micros: i64) -> Vec<Uuid> {

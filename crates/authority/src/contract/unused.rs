@@ -26,8 +26,14 @@ fn to_be_used(owner: &UserRecord, days: u16) -> PatRecord {
 }
 
 async fn used(store: &dyn Store, pat: &PatRecord, micros: i64) {
-    let note =
-        Usage { pat_id: pat.pat_id, last_used_at: at(micros), address: None, user_agent: None, count: 1 };
+    let note = Usage {
+        pat_id: pat.pat_id,
+        last_used_at: at(micros),
+        address: None,
+        user_agent: None,
+        count: 1,
+        networks: Vec::new(),
+    };
     store.record_usage(&[note]).await.expect("noted");
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use futures_util::future::{try_join3, try_join4};
+use futures_util::future::{try_join3, try_join4, try_join5};
 use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 use tokio_postgres::Row;
@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::errors::Failure;
 use super::link::{Link, Links};
+use super::networks::network;
 use super::rows::{corrupt, get, number, time, whole};
 
 pub(super) async fn record(links: &Links, notes: &[TokenCalls]) -> Result<(), Failure> {
@@ -213,10 +214,17 @@ pub(super) async fn read(links: &Links, pat_id: Uuid, since: Date) -> Result<Kep
              WHERE pat_id = $1 AND at >= $2 ORDER BY at DESC, call_id DESC",
         )
         .await?;
-    let (origin, days, latest) = try_join3(
+    let networks = link
+        .prepare(
+            "SELECT network, first_used_at, last_used_at FROM pat_networks WHERE pat_id = $1 AND last_used_at >= $2 \
+             ORDER BY last_used_at DESC, network",
+        )
+        .await?;
+    let (origin, days, latest, networks) = try_join4(
         link.row(&origin, &[&pat_id]),
         link.rows(&days, &[&pat_id, &since.to_string()]),
         link.rows(&latest, &[&pat_id, &beginning(since)?]),
+        link.rows(&networks, &[&pat_id, &beginning(since)?]),
     )
     .await?;
     let mut kept = link.keep(KeptActivity::default());
@@ -229,6 +237,7 @@ pub(super) async fn read(links: &Links, pat_id: Uuid, since: Date) -> Result<Kep
     }
     kept.days = days.iter().map(day_calls).collect::<Result<_, _>>()?;
     kept.latest = latest.iter().map(call).collect::<Result<_, _>>()?;
+    kept.networks = networks.iter().map(network).collect::<Result<_, _>>()?;
     Ok(kept)
 }
 
@@ -247,15 +256,22 @@ pub(super) async fn forget(links: &Links, before: Date, limit: u64) -> Result<u6
              (SELECT call_id FROM latest_calls WHERE at < $1 ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED)",
         )
         .await?;
+    let networks = link
+        .prepare(
+            "DELETE FROM pat_networks WHERE (pat_id, network) IN (SELECT pat_id, network FROM pat_networks WHERE last_used_at < $1 \
+             ORDER BY last_used_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
+        )
+        .await?;
     let limit = whole(limit);
-    let ((), sums, single, ()) = try_join4(
+    let ((), sums, single, networks, ()) = try_join5(
         link.batch("BEGIN"),
         link.count(&sums, &[&before.to_string(), &limit]),
         link.count(&single, &[&beginning(before)?, &limit]),
+        link.count(&networks, &[&beginning(before)?, &limit]),
         link.batch("COMMIT"),
     )
     .await?;
-    Ok(link.keep(sums + single))
+    Ok(link.keep(sums + single + networks))
 }
 
 fn micros(duration: Duration) -> i64 {

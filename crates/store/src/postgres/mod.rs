@@ -12,6 +12,7 @@ mod link;
 mod listen;
 mod log;
 mod migrate;
+mod networks;
 mod notices;
 mod pats;
 mod policy;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use futures_util::future::{try_join, try_join_all, try_join3, try_join4, try_join5};
+use futures_util::future::{try_join, try_join_all, try_join3, try_join5};
 use jiff::Timestamp;
 use trustrelay_authority::{AuditEntry, PatRecord, RevokeOutcome, StoreError, Usage};
 use uuid::Uuid;
@@ -12,6 +12,7 @@ use super::audit::Entry;
 use super::errors::Failure;
 use super::link::Links;
 use super::log;
+use super::networks::Networks;
 use super::rows::{self, PAT, corrupt, get, number, optional_time, whole};
 use crate::limits::Kept;
 
@@ -231,10 +232,12 @@ pub(super) async fn record_usage(links: &Links, notes: &[Usage]) -> Result<(), F
              WHERE p.pat_id = n.pat_id",
         )
         .await?;
-    let _ = try_join4(
+    let networks = Networks::prepare(&link, notes).await?;
+    let _ = try_join5(
         link.batch("BEGIN"),
         link.rows(&lock, &[&ids]),
         link.count(&update, &[&ids, &counts, &times, &addresses, &agents]),
+        networks.write(&link),
         link.batch("COMMIT"),
     )
     .await?;

@@ -215,6 +215,7 @@ async fn uses_and_revocations_of_the_same_tokens_get_along() {
         address: None,
         user_agent: None,
         count: 1,
+        networks: Vec::new(),
     };
     let notes: Vec<_> = pats.iter().rev().map(note).collect();
     let (first, last) = (fresh.client().await, fresh.client().await);

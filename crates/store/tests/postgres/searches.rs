@@ -156,7 +156,14 @@ async fn a_use_is_written_down_where_the_row_is() {
         let store = fresh.again().await;
         for second in times {
             let last_used_at = Timestamp::from_second(second).expect("in range");
-            let used = Usage { pat_id: pat.pat_id, last_used_at, address: None, user_agent: None, count: 1 };
+            let used = Usage {
+                pat_id: pat.pat_id,
+                last_used_at,
+                address: None,
+                user_agent: None,
+                count: 1,
+                networks: Vec::new(),
+            };
             store.record_usage(&[used]).await.expect("kept");
         }
     };

@@ -12,6 +12,8 @@ use crate::pages::amounts::{bytes, count, counted, took};
 use crate::pages::chart::chart;
 use crate::pages::time::ago;
 
+/// How many errors are shown.
+const MAX_ERRORS: usize = 10;
 /// How many tools are shown; the least called others are told as one.
 const MAX_TOOLS: usize = 50;
 
@@ -109,9 +111,46 @@ pub(crate) fn sections(activity: &Activity, now: Timestamp) -> Markup {
             h2 #tools { "Tools" }
             (tools(&totals))
         }
+        (errors(&activity.latest, now))
         section.card aria-labelledby="latest" {
             h2 #latest { "Latest calls" }
             (latest(&activity.latest, now))
+        }
+    }
+}
+
+/// Of the latest calls, those that did not end well: what somebody who looks into a fault looks for.
+fn errors(calls: &[Call], now: Timestamp) -> Markup {
+    let failed: Vec<_> = calls.iter().filter(|call| call.outcome != "ok").take(MAX_ERRORS).cloned().collect();
+    html! {
+        @if !failed.is_empty() {
+            section.card aria-labelledby="errors" {
+                h2 #errors { "Last errors" }
+                p.faint { "Of the latest " (counted(calls.len() as u64, "call")) ". What a call asked for and was answered is never kept." }
+                (latest(&failed, now))
+            }
+        }
+    }
+}
+
+/// Where it was used from: a network that nobody knows is the first sign of a leak.
+pub(crate) fn networks(activity: &Activity, now: Timestamp) -> Markup {
+    html! {
+        @if !activity.networks.is_empty() {
+            section.card aria-labelledby="networks" {
+                h2 #networks { "Networks" }
+                p.faint { "Where it was used from in the last 30 days, on the API and through MCP. If you do not know one of them, rotate the token." }
+                table.data {
+                    thead { tr {
+                        th scope="col" { "Network" } th scope="col" { "First used" } th scope="col" { "Last used" }
+                    } }
+                    tbody { @for used in &activity.networks { tr {
+                        th scope="row" { code { (used.network) } }
+                        td.when data-label="First used" { (ago(Some(used.first_used_at), now)) }
+                        td.when data-label="Last used" { (ago(Some(used.last_used_at), now)) }
+                    } } }
+                }
+            }
         }
     }
 }
@@ -193,7 +232,16 @@ pub(crate) mod tests {
             limits: None,
         };
         let (since, today) = (date(2026, 3, 9), date(2026, 4, 7));
-        Activity { pat, address: None, user_agent: None, since, today, days, latest: Vec::new() }
+        Activity {
+            pat,
+            address: None,
+            user_agent: None,
+            networks: Vec::new(),
+            since,
+            today,
+            days,
+            latest: Vec::new(),
+        }
     }
 
     pub(crate) fn tool(day: Date, tool: &str, outcomes: &[(&'static str, u64)]) -> ToolDay {
@@ -230,6 +278,38 @@ pub(crate) mod tests {
             page.contains(">10 ms<") && page.contains(">30 ms<"),
             "60 ms of six calls, and 30 of one: {page}"
         );
+    }
+
+    #[test]
+    fn what_failed_last_is_told_apart_and_where_it_was_used_from() {
+        let today = date(2026, 4, 7);
+        let mut shown = activity(vec![tool(today, "search", &[("ok", 1)])]);
+        let now = shown.pat.created_at;
+        let call = |tool: String, outcome: &'static str| Call {
+            at: now,
+            upstream: "github".into(),
+            tool,
+            outcome: outcome.into(),
+            duration: Duration::from_millis(1),
+            bytes_in: 1,
+            bytes_out: 1,
+        };
+        shown.latest = vec![call("good".into(), "ok")];
+        let page = sections(&shown, now).into_string();
+        assert!(!page.contains("Last errors"), "{page}");
+        assert!(networks(&shown, now).into_string().is_empty());
+        shown.latest.extend((0..MAX_ERRORS + 2).map(|n| call(format!("bad-{n}-"), "upstream_down")));
+        let page = sections(&shown, now).into_string();
+        let (_, errors) = page.split_once("Last errors").expect("told");
+        let (errors, _) = errors.split_once("Latest calls").expect("after them");
+        assert!(errors.contains("bad-0-") && errors.contains("bad-9-"), "{errors}");
+        assert!(!errors.contains("bad-10-") && !errors.contains("good"), "{errors}");
+        shown.networks = vec![trustrelay_authority::NetworkUse {
+            network: "2001:db8::/48".parse().expect("a network"),
+            first_used_at: now,
+            last_used_at: now,
+        }];
+        assert!(networks(&shown, now).into_string().contains("<code>2001:db8::/48</code>"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use trustrelay_authority::Activity;
 use crate::api::pats::pat_ref;
 use crate::error::ApiError;
 use crate::extract::{OnPage, Segment};
-use crate::pages::activity::sections;
+use crate::pages::activity::{networks, sections};
 use crate::pages::developer::{badge, chips};
 use crate::pages::layout::{self, Tab};
 use crate::pages::limits;
@@ -83,6 +83,7 @@ fn page(activity: &Activity, now: Timestamp) -> Markup {
                 }
             }
         }
+        (networks(activity, now))
         (sections(activity, now))
     }
 }

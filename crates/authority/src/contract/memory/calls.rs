@@ -1,14 +1,15 @@
 //! What tokens have called, in the store in memory.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use trustrelay_token::Network;
 use uuid::Uuid;
 
-use crate::record::{Call, DayCalls};
-use crate::store::{OTHER_TOOL, TOOLS_A_DAY};
+use crate::record::{Call, DayCalls, NetworkUse};
+use crate::store::{KEPT_NETWORKS, NETWORK_STEP, OTHER_TOOL, TOOLS_A_DAY};
 
 pub(super) fn day_of(at: Timestamp) -> Date {
     TimeZone::UTC.to_datetime(at).date()
@@ -45,4 +46,45 @@ pub(super) fn add_up(days: &mut Vec<(Uuid, DayCalls)>, pat_id: Uuid, mut more: D
         }
         None => days.push((pat_id, more)),
     }
+}
+
+pub(super) fn latest_first(networks: &[(Uuid, NetworkUse)], pat_id: Uuid) -> Vec<NetworkUse> {
+    let mut networks: Vec<_> = of(networks, pat_id).copied().collect();
+    networks.sort_by_key(|used| (std::cmp::Reverse(used.last_used_at), used.network.to_string()));
+    networks
+}
+
+pub(super) fn use_networks(
+    kept: &mut Vec<(Uuid, NetworkUse)>,
+    uses: BTreeMap<(Uuid, Network), NetworkUse>,
+    is_known: impl Fn(Uuid) -> bool,
+) {
+    for ((pat_id, network), used) in uses.into_iter().filter(|((pat_id, _), _)| is_known(*pat_id)) {
+        match kept.iter_mut().find(|(of, known)| *of == pat_id && known.network == network) {
+            None => kept.push((pat_id, used)),
+            Some((_, known)) => {
+                let step = used.last_used_at.duration_since(known.last_used_at);
+                if step >= NETWORK_STEP || used.first_used_at < known.first_used_at {
+                    *known = known.and(&used);
+                }
+            }
+        }
+    }
+    let tokens: HashSet<Uuid> = kept.iter().map(|(pat_id, _)| *pat_id).collect();
+    for pat_id in tokens {
+        let stay = latest_first(kept, pat_id);
+        kept.retain(|(of, _)| *of != pat_id);
+        kept.extend(stay.into_iter().take(KEPT_NETWORKS).map(|used| (pat_id, used)));
+    }
+}
+
+pub(super) fn forget_networks(networks: &mut Vec<(Uuid, NetworkUse)>, before: Date, limit: u64) -> u64 {
+    let mut forgotten = 0;
+    networks.retain(|(_, used)| {
+        !(day_of(used.last_used_at) < before && forgotten < limit && {
+            forgotten += 1;
+            true
+        })
+    });
+    forgotten
 }

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use self::admin::spare_the_last_administrator;
 use self::audit::append;
-use self::calls::{add_up, day_of, newest_first, of};
+use self::calls::{add_up, day_of, forget_networks, latest_first, newest_first, of, use_networks};
 use self::rotation::Retired;
 use super::gate::Gate;
 use super::nodes::{Node, StoreClock};
@@ -29,8 +29,8 @@ use crate::admin::InviteRecord;
 use crate::audit::AuditEntry;
 use crate::policy::PolicyRecord;
 use crate::record::{
-    Call, Change, DayCalls, KeptActivity, LogEntry, PatRecord, RevokedPat, SessionRecord, TokenCalls, Usage,
-    UserRecord,
+    Call, Change, DayCalls, KeptActivity, LogEntry, NetworkUse, PatRecord, RevokedPat, SessionRecord,
+    TokenCalls, Usage, UserRecord, networks_of,
 };
 use crate::rotation::PastRotation;
 use crate::store::{Holder, LATEST_CALLS, Lease, NodeRecord, Renewal, RevokeOutcome, Store, StoreError};
@@ -42,6 +42,7 @@ struct Data {
     pats: Vec<PatRecord>,
     revoked_seq: HashMap<Uuid, u64>,
     origins: HashMap<Uuid, (Option<IpAddr>, Option<String>)>,
+    networks: Vec<(Uuid, NetworkUse)>,
     /// In no order.
     days: Vec<(Uuid, DayCalls)>,
     /// In the order in which they were written down.
@@ -306,6 +307,8 @@ impl Store for MemoryStore {
                 *user_agent = note.user_agent.clone().or(user_agent.take());
             }
         }
+        let known = |pat_id| data.pats.iter().any(|pat| pat.pat_id == pat_id);
+        use_networks(&mut data.networks, networks_of(notes), known);
         Ok(())
     }
 
@@ -337,12 +340,15 @@ impl Store for MemoryStore {
         });
         let mut latest = newest_first(&data.calls, pat_id);
         latest.retain(|call| day_of(call.at) >= since);
-        Ok(KeptActivity { address, user_agent, days, latest })
+        let mut networks = latest_first(&data.networks, pat_id);
+        networks.retain(|used| day_of(used.last_used_at) >= since);
+        Ok(KeptActivity { address, user_agent, networks, days, latest })
     }
 
     async fn forget_calls(&self, before: Date, limit: u64) -> Result<u64, StoreError> {
         let mut data = self.data()?;
         let (mut sums, mut single) = (0, 0);
+        let networks = forget_networks(&mut data.networks, before, limit);
         data.days.retain(|(_, calls)| {
             !(calls.day < before && sums < limit && {
                 sums += 1;
@@ -355,7 +361,7 @@ impl Store for MemoryStore {
                 true
             })
         });
-        Ok(sums + single)
+        Ok(sums + single + networks)
     }
 
     async fn insert_session(&self, session: &SessionRecord, audit: &AuditEntry) -> Result<(), StoreError> {

@@ -8,7 +8,7 @@ use axum::extract::State;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::Serialize;
-use trustrelay_authority::{Call, ToolDay};
+use trustrelay_authority::{Call, NetworkUse, ToolDay};
 use uuid::Uuid;
 
 use crate::api::pats::pat_ref;
@@ -24,6 +24,14 @@ pub(crate) struct Activity {
     since: Date,
     days: Vec<Day>,
     latest: Vec<Single>,
+    networks: Vec<Used>,
+}
+
+#[derive(Serialize)]
+struct Used {
+    network: String,
+    first_used_at: Timestamp,
+    last_used_at: Timestamp,
 }
 
 #[derive(Serialize)]
@@ -65,6 +73,7 @@ pub(crate) async fn handle(
             since: activity.since,
             days: by_day(activity.days),
             latest: activity.latest.into_iter().map(Single::from).collect(),
+            networks: activity.networks.into_iter().map(Used::from).collect(),
         },
     })
 }
@@ -90,6 +99,13 @@ impl From<ToolDay> for Tool {
     fn from(tool: ToolDay) -> Self {
         let ToolDay { upstream, tool, outcomes, duration, bytes_in, bytes_out, day: _ } = tool;
         Self { upstream, tool, outcomes, duration_us: micros(duration), bytes_in, bytes_out }
+    }
+}
+
+impl From<NetworkUse> for Used {
+    fn from(used: NetworkUse) -> Self {
+        let NetworkUse { network, first_used_at, last_used_at } = used;
+        Self { network: network.to_string(), first_used_at, last_used_at }
     }
 }
 

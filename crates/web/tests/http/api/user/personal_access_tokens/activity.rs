@@ -124,6 +124,7 @@ async fn a_browser_sees_what_its_token_called_by_day_and_tool_and_one_by_one() {
             "upstream": "github"
           }
         ],
+        "networks": [],
         "pat_id": "[id]",
         "since": "2126-03-10"
       }
@@ -146,6 +147,13 @@ async fn a_token_always_sees_its_own_by_its_id_or_as_self() {
       "value": {
         "days": [],
         "latest": [],
+        "networks": [
+          {
+            "first_used_at": "2126-04-07T00:00:00Z",
+            "last_used_at": "2126-04-07T00:00:00Z",
+            "network": "192.0.2.0/24"
+          }
+        ],
         "pat_id": "[id]",
         "since": "2126-03-09"
       }
