@@ -5,6 +5,8 @@ use parking_lot::Mutex;
 use trustrelay_token::Denied;
 use uuid::Uuid;
 
+use crate::powers::{Granted, Power};
+
 /// A place in the one order of all events.
 pub type Moment = u64;
 
@@ -50,6 +52,8 @@ pub struct Verified {
     pub began: Moment,
     pub ended: Moment,
     pub verdict: Verdict,
+    /// If it was accepted: what its account had then.
+    pub powers: Vec<Power>,
 }
 
 #[derive(Debug, Clone)]
@@ -124,6 +128,7 @@ pub struct Events {
     pub revoked: Vec<Revoked>,
     pub rotated: Vec<Rotated>,
     pub switched: Vec<Switched>,
+    pub granted: Vec<Granted>,
     pub decided: Vec<Decided>,
     pub let_in: Vec<LetIn>,
     pub cuts: Vec<Cut>,
@@ -190,6 +195,7 @@ impl Events {
             };
             Some(format!("{verified:?}: {why}"))
         }));
+        wrong.extend(self.misgranted());
         wrong.extend(self.revoked.iter().filter_map(|revoked| self.miscounted(revoked)));
         wrong.extend(self.let_in.iter().filter(|at_the_door| !self.may_be_let_in(at_the_door)).map(
             |at_the_door| format!("{at_the_door:?}: by no policy that held then, of {:?}", self.decided),

@@ -10,6 +10,7 @@
 mod dice;
 mod history;
 mod node;
+mod powers;
 mod wire;
 mod world;
 
@@ -45,6 +46,7 @@ fn every_schedule_keeps_the_promises(half: u64) {
     let (mut accepted, mut refused, mut revoked) = (0, 0, 0);
     let (mut handed_on, mut late, mut held_back) = (0, 0, 0);
     let (mut rotated, mut retired) = (0, 0);
+    let (mut taken, mut without) = (0, 0);
     let (mut let_in, mut kept_out) = (0, 0);
     for seed in seeds(half) {
         let (wrong, events) = schedule(seed);
@@ -55,6 +57,9 @@ fn every_schedule_keeps_the_promises(half: u64) {
         rotated += events.rotated.iter().filter(|rotated| rotated.replaced.is_some()).count();
         let_in += events.let_in.iter().filter(|at_the_door| at_the_door.is_in).count();
         kept_out += events.let_in.iter().filter(|at_the_door| !at_the_door.is_in).count();
+        taken += events.granted.iter().filter(|one| !one.has && one.answered.is_some()).count();
+        let plain = |v: &&history::Verified| v.verdict == Verdict::Accepted && v.powers.is_empty();
+        without += events.verified.iter().filter(plain).count();
         handed_on += events.handed_on.len();
         late += events.handed_on.iter().filter(|handed| handed.waited).count();
         held_back += events.held_back;
@@ -68,6 +73,7 @@ fn every_schedule_keeps_the_promises(half: u64) {
             "{accepted} {refused} {revoked}"
         );
         assert!(rotated > enough / 3 && retired > enough, "{rotated} {retired}");
+        assert!(taken > enough / 10 && without > enough / 4, "{taken} {without}");
         assert!(let_in > 9 * enough && kept_out > enough / 2, "{let_in} {kept_out}");
         assert!(
             handed_on > enough && late > enough / 20 && held_back > enough / 100,
@@ -90,7 +96,7 @@ fn every_odd_schedule_keeps_the_promises() {
 fn a_seed_tells_the_same_again() {
     let told = |seed| {
         let (_, events) = schedule(seed);
-        (events.now, format!("{:?}{:?}", events.verified, events.switched))
+        (events.now, format!("{:?}{:?}{:?}", events.verified, events.switched, events.granted))
     };
     assert_eq!(told(7), told(7));
     assert_ne!(told(7), told(8));

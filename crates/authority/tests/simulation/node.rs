@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::dice::Dice;
 use crate::history::{self, History};
+use crate::powers::Power;
 use crate::wire::Wire;
 
 /// How long a lease is.
@@ -82,6 +83,13 @@ impl Streams {
     /// Whether a token has an open stream here.
     pub fn has(&self, pat_id: Uuid) -> bool {
         self.open.lock().values().any(|stream| stream.pat_id == pat_id && stream.asked)
+    }
+
+    /// Whether somebody of an account who has something holds a stream open here.
+    pub fn has_power(&self, user_id: Uuid, power: Power) -> bool {
+        let open = self.open.lock();
+        let mut principals = open.values().map(|stream| &stream.principal);
+        principals.any(|principal| principal.user_id == user_id && power.is_had_by(principal))
     }
 
     /// Whose one of the open streams is.

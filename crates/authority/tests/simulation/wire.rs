@@ -290,6 +290,10 @@ impl Store for Wire {
         self.carry(self.store().pat_by_id(pat_id)).await
     }
 
+    async fn user_by_id(&self, user_id: Uuid) -> Result<Option<UserRecord>, StoreError> {
+        self.carry(self.store().user_by_id(user_id)).await
+    }
+
     async fn user_by_email(&self, email: &str) -> Result<Option<UserRecord>, StoreError> {
         self.carry(self.store().user_by_email(email)).await
     }
@@ -310,10 +314,6 @@ impl Store for Wire {
 
     async fn insert_first_user(&self, user: &UserRecord, audit: &AuditEntry) -> Result<bool, StoreError> {
         self.store().insert_first_user(user, audit).await
-    }
-
-    async fn user_by_id(&self, user_id: Uuid) -> Result<Option<UserRecord>, StoreError> {
-        self.store().user_by_id(user_id).await
     }
 
     async fn list_users(&self) -> Result<Vec<UserRecord>, StoreError> {

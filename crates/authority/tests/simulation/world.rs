@@ -17,12 +17,14 @@ use uuid::Uuid;
 use crate::dice::Dice;
 use crate::history::{self, History, Moment, TokenNumber, Verdict};
 use crate::node::{DRIFT, DriftingClock, LEASE, Node, open};
+use crate::powers::Power;
 use crate::wire::{Database, Weather};
 
 const NODES: usize = 3;
 /// Where all clients are.
 const CLIENTS: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
 const USERS: [&str; 2] = ["ada@example.org", "bob@example.org"];
+pub const ROOT: &str = "root@example.org";
 /// How many things clients and operators do in one schedule.
 const STEPS: usize = 150;
 /// In microseconds. The database's clock is set ahead and back by many of them.
@@ -36,14 +38,15 @@ pub struct World {
     dice: Arc<Dice>,
     secret: ServerSecret,
     began: Instant,
-    nodes: Mutex<Vec<Node>>,
+    pub nodes: Mutex<Vec<Node>>,
     command: Node,
     tokens: Mutex<Vec<Token>>,
-    user_ids: Vec<Uuid>,
+    pub user_ids: Vec<Uuid>,
     /// One change of an account's state at a time: else nobody could say which came last.
     rotating: Mutex<BTreeSet<Uuid>>,
     deciding: tokio::sync::Mutex<()>,
     switching: [tokio::sync::Mutex<()>; USERS.len()],
+    pub granting: [tokio::sync::Mutex<()>; USERS.len()],
     restarting: [tokio::sync::Mutex<()>; NODES],
     running: Mutex<Vec<(Node, JoinHandle<()>)>>,
 }
@@ -64,12 +67,13 @@ impl World {
         let clock = DriftingClock { began, thousandths: 1000 };
         let command = open(NODES, database.connect(), &secret, clock, &history).await;
         let mut user_ids = Vec::new();
-        for (number, email) in USERS.into_iter().enumerate() {
+        // One more, who always administers, so that nobody is the last.
+        for (number, email) in USERS.into_iter().chain([ROOT]).enumerate() {
             let user = UserRecord {
                 user_id: Uuid::from_u128(number as u128 + 1),
                 email: email.into(),
                 password_hash: String::new(),
-                is_admin: false,
+                is_admin: email == ROOT,
                 created_at: command.authority.clock().now(),
                 disabled_at: None,
                 upstreams: None,
@@ -88,6 +92,7 @@ impl World {
             tokens: Mutex::default(),
             user_ids,
             switching: Default::default(),
+            granting: Default::default(),
             rotating: Mutex::default(),
             deciding: tokio::sync::Mutex::default(),
             restarting: Default::default(),
@@ -182,6 +187,11 @@ impl World {
                 asked = self.command.clone();
                 Box::pin(async move { me.restart(&node).await })
             }
+            99 => {
+                let (user, power) = (self.dice.below(USERS.len()), Power::ALL[self.dice.below(2)]);
+                let has = self.dice.percent(50);
+                Box::pin(async move { me.grant(&node, user, power, has).await })
+            }
             _ => return,
         };
         self.running.lock().push((asked, tokio::spawn(work)));
@@ -193,7 +203,8 @@ impl World {
         let result = node.authority.verify(secret).wait().await;
         let ended = self.history.moment();
         let verdict = Verdict::of(&result);
-        let verified = history::Verified { token, node: node.number, began, ended, verdict };
+        let powers = Power::of(result.as_deref().ok());
+        let verified = history::Verified { token, node: node.number, began, ended, verdict, powers };
         self.history.0.lock().verified.push(verified);
         if let Ok(principal) = &result {
             let is_in = node.authority.hold_to_limits(principal, Some(CLIENTS), true).is_ok();
@@ -419,7 +430,8 @@ impl World {
         for (number, token) in tokens.iter().enumerate() {
             let pat = self.database.store.pat_by_id(token.pat_id).await.expect("asks").expect("there");
             let owner = self.database.store.user_by_id(self.user_ids[token.user]).await.expect("asks");
-            let stands = pat.revoked_at.is_none() && owner.expect("there").disabled_at.is_none();
+            let owner = owner.expect("there");
+            let stands = pat.revoked_at.is_none() && owner.disabled_at.is_none();
             let replaced = self.history.0.lock().may_be_replaced(number, Moment::MAX);
             // Whether a rotation was made whose answer was lost, the secret alone can tell.
             let is_good = stands && !replaced;
@@ -429,6 +441,15 @@ impl World {
                 let unsure = stands && replaced && !self.history.0.lock().is_replaced(number, Moment::MAX);
                 if result.is_ok() != is_good && !unsure {
                     wrong.push(format!("in the end, token {number} at node {}: {result:?}", node.number));
+                }
+                let granted = (owner.is_admin, owner.upstreams.is_none());
+                if let Ok(had) = &result
+                    && (had.is_admin(), Power::Wiki.is_had_by(had)) != granted
+                {
+                    wrong.push(format!(
+                        "in the end, the powers of user {} at node {}",
+                        token.user, node.number
+                    ));
                 }
                 if !stands && node.streams.has(token.pat_id) {
                     wrong.push(format!(
