@@ -86,8 +86,8 @@ impl Authority {
     }
 
     /// Revokes all tokens that a filter fits, and all that were made with them; their owners are told. Only if they are as many as are
-    /// expected, and at most [`REVOKE_BATCH`]: else nothing is done. Active ones, if the filter says nothing of it. A token needs `api`
-    /// and `tokens`.
+    /// expected, and at most [`REVOKE_BATCH`], and the filter is not an open one: else nothing is done. Active ones, if the filter says nothing
+    /// of it. A token needs `api` and `tokens`.
     pub async fn admin_revoke_matching(
         &self,
         by: &By,
@@ -100,6 +100,13 @@ impl Authority {
                 field: "state",
                 message: "`state` is `revoked`, and what is revoked stays so; give `active` or `expired`"
                     .into(),
+            });
+        }
+        // An empty filter is a slip far more often than it is meant.
+        if filter.is_open() {
+            return Err(AuthorityError::Invalid {
+                field: "filter",
+                message: "nothing says which tokens, so these would be everybody's; give an `owner`, a `name`, a `hint`, `expires_before` or `unused_since`".into(),
             });
         }
         if expected > REVOKE_BATCH as u64 {

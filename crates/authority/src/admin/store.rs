@@ -98,6 +98,20 @@ pub struct PatFilter {
     pub unused_since: Option<Timestamp>,
 }
 
+impl PatFilter {
+    /// Whether it fits everybody's tokens, or all of a state.
+    pub fn is_open(&self) -> bool {
+        let says_owner = match &self.owner {
+            None => false,
+            Some(PatOwner::Id(_)) => true,
+            Some(PatOwner::Email(start)) => !start.trim().is_empty(),
+        };
+        let says = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.trim().is_empty());
+        let says_when = self.expires_before.is_some() || self.unused_since.is_some();
+        !(says_owner || says(&self.name) || says(&self.hint) || says_when)
+    }
+}
+
 /// A page of tokens.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PatPage {

@@ -91,7 +91,7 @@ fn pat_paths() -> Value {
             ("200", answer("A page of them", found())), &[ADMINISTRATORS],
         ), filter.chain(paging(100)).collect()) },
         "/api/admin/personal-access-tokens/revoke": { "post": with_body(operation(
-            "revokeMatchingTokens", "Revoke all tokens that a filter fits, at most 1000, if they are as many as expected (an administrator's; a token needs the scopes `api` and `tokens`)", BOTH,
+            "revokeMatchingTokens", "Revoke all tokens that a filter fits, at most 1000, if they are as many as expected and the filter says more than a state (an administrator's; a token needs the scopes `api` and `tokens`)", BOTH,
             ("200", value("Revoked everywhere; their owners are told", object(&["revoked", "sessions_terminated"], json!({
                 "revoked": { "type": "integer", "minimum": 0, "description": "How many this has revoked, not counting what was made with them" },
                 "sessions_terminated": { "type": "integer", "minimum": 0 },
@@ -133,7 +133,12 @@ fn revoke_matching() -> Value {
         properties[name] = schema;
     }
     properties["state"] = json!({ "enum": ["active", "expired", ""], "description": "active if left out" });
-    object(&["expected"], properties)
+    let mut body = object(&["expected"], properties);
+    // One of them at least says something: an empty filter would fit everybody's.
+    let narrow = ["owner", "name", "hint", "expires_before", "unused_since"];
+    let says = |name: &str| json!({ "required": [name], "properties": { name: { "pattern": "\\S" } } });
+    body["anyOf"] = narrow.map(says).into();
+    body
 }
 
 pub(super) fn paths() -> Value {

@@ -76,11 +76,11 @@ pub(crate) async fn submit(
 /// What the search says, of an administrator, if it says something.
 fn narrowed(state: &AppState, by: &By, search: &Looked) -> Result<PatFilter, ApiError> {
     state.authority.is_administrator(by)?;
-    if search.is_open() {
-        let message = "nothing says which tokens, so these would be everybody's; look for an owner, a name or a day first";
+    let filter = search.filter()?;
+    if filter.is_open() {
+        let message = "nothing says which tokens, so these would be everybody's; look for an owner, a name, a hint or a day first";
         return Err(ApiError::bad_request(message.to_owned()));
     }
-    let filter = search.filter()?;
     if filter.state == Some(PatState::Revoked) {
         return Err(ApiError::bad_request(
             "what is revoked stays so; look for active or expired tokens".to_owned(),
@@ -166,7 +166,7 @@ fn asking(question: &Question, search: &Looked, problem: Option<&str>) -> Markup
     }
 }
 
-/// The newest of them by name.
+/// The first of them by name, in the list's order.
 fn named(found: &PatsFound) -> Markup {
     let more = found.count.saturating_sub(found.page.pats.len() as u64);
     html! {

@@ -5,7 +5,9 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use maud::{Markup, html};
 use serde::Deserialize;
-use trustrelay_authority::{AuthorityError, MAX_PATS_COUNTED, PatFilter, PatRecord, PatsFound, Place};
+use trustrelay_authority::{
+    AuthorityError, MAX_PATS_COUNTED, PatFilter, PatOrder, PatRecord, PatsFound, Place,
+};
 use trustrelay_token::ScopeSet;
 use url::form_urlencoded;
 use uuid::Uuid;
@@ -26,6 +28,8 @@ const ROWS: u64 = 25;
 /// How many of a token's scopes a row shows, and how many characters of each.
 const SCOPES: usize = 4;
 const SCOPE_CHARS: usize = 48;
+/// As a row shows it: three dots and four characters.
+const HINT_CHARS: usize = 7;
 /// How many pages back the way is kept, at 35 bytes each. Who is further on begins anew.
 const MAX_BACK: usize = 40;
 
@@ -39,6 +43,7 @@ const STATES: [(&str, &str); 4] =
 pub(crate) struct Looked {
     owner: String,
     name: String,
+    hint: String,
     state: String,
     expires_before: String,
     unused_since: String,
@@ -64,6 +69,7 @@ impl Looked {
         let search = Search {
             owner: self.owner.clone(),
             name: self.name.clone(),
+            hint: self.hint.trim().to_owned(),
             state: state.to_owned(),
             expires_before: self.expires_before.clone(),
             unused_since: self.unused_since.clone(),
@@ -80,11 +86,20 @@ impl Looked {
         if self.state.is_empty() { "active" } else { &self.state }
     }
 
-    /// Whether it fits everybody's tokens, or all of a state.
-    pub(super) fn is_open(&self) -> bool {
-        [&self.owner, &self.name, &self.expires_before, &self.unused_since]
-            .iter()
-            .all(|text| text.trim().is_empty())
+    /// Whether it fits everybody's tokens, or all of a state: then it leads to no revocation of all that fit.
+    fn is_open(&self) -> bool {
+        self.filter().is_ok_and(|filter| filter.is_open())
+    }
+
+    /// In which order the list is, if there is more than one way to be.
+    fn order(&self) -> Option<&'static str> {
+        Some(match self.filter().ok()?.order() {
+            PatOrder::Newest => "the newest first",
+            PatOrder::Name => "by name",
+            PatOrder::EndsSoonest => "the soonest to end first",
+            PatOrder::EndedLast => "the latest to end first",
+            PatOrder::UnusedLongest => "the longest unused first",
+        })
     }
 
     /// A page that this search leads to, with more in its query.
@@ -93,6 +108,7 @@ impl Looked {
         let fields = [
             ("owner", &*self.owner),
             ("name", &self.name),
+            ("hint", &self.hint),
             ("state", &self.state),
             ("expires_before", &self.expires_before),
             ("unused_since", &self.unused_since),
@@ -213,6 +229,8 @@ fn filters(search: &Looked, owner: Option<&str>) -> Markup {
                 label { "Owner begins with" input type="search" name="owner" value=(search.owner) placeholder="ada@example.org" autocomplete="off"; }
             }
             label { "Name begins with" input type="search" name="name" value=(search.name) placeholder="ci-" autocomplete="off"; }
+            // No longer than a hint: a whole token that is pasted here does not come into an address.
+            label { "Secret ends with" input type="search" name="hint" value=(search.hint) placeholder="...AbCd" maxlength=(HINT_CHARS) autocomplete="off" spellcheck="false"; }
             label {
                 "State"
                 select name="state" {
@@ -246,7 +264,10 @@ fn list(found: &PatsFound, search: &Looked, now: Timestamp) -> Markup {
     let title = called.map_or_else(|| "Tokens".to_owned(), |(_, called)| format!("{called} tokens"));
     html! {
         div.head {
-            h2 #tokens { (title) " " span.count { (number(found.count)) } }
+            div {
+                h2 #tokens { (title) " " span.count { (number(found.count)) } }
+                @if let Some(order) = search.order() && found.count > 1 { p.faint.order { "In order: " (order) "." } }
+            }
             @if search.state() != "revoked" && !search.is_open() {
                 a.button.quiet href=(search.link("/admin/tokens/revoke", &[])) { "Revoke all that fit…" }
             }
@@ -367,6 +388,7 @@ mod tests {
         assert!(Looked { owner: " ".into(), state: "expired".into(), ..Looked::default() }.is_open());
         for narrow in [
             Looked { name: "c".into(), ..Looked::default() },
+            Looked { hint: "AbCd".into(), ..Looked::default() },
             Looked::of(Uuid::nil()),
             Looked { unused_since: "2026-04-07".into(), ..Looked::default() },
         ] {

@@ -189,3 +189,37 @@ async fn more_than_a_thousand_at_once_or_what_cannot_be_meant_is_refused() {
     }
     assert!(stands(&world, &token).await);
 }
+
+#[tokio::test]
+async fn everybody_s_are_not_revoked_at_once_also_if_their_number_is_right() {
+    let world = World::new().await;
+    let session = world.browser().await;
+    let tokens = [world.token("mcp").await, world.token_of(EVE, "mcp").await];
+    insta::assert_snapshot!(revoke(&world, &session, json!({ "expected": 2 })).await, @r#"
+    400 Bad Request
+    {
+      "error": {
+        "code": "invalid_request",
+        "message": "nothing says which tokens, so these would be everybody's; give an `owner`, a `name`, a `hint`, `expires_before` or `unused_since`"
+      }
+    }
+    "#);
+    for open in [
+        json!({ "expected": 2, "state": "active" }),
+        json!({ "expected": 2, "owner": "", "name": "", "hint": "", "expires_before": "", "unused_since": "" }),
+        json!({ "expected": 2, "owner": " " }),
+        json!({ "expected": 0, "state": "expired" }),
+    ] {
+        let answer = revoke(&world, &session, open.clone()).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{open}: {answer}");
+    }
+    assert!(stands(&world, &tokens[0]).await && stands(&world, &tokens[1]).await);
+    for (narrow, token) in [
+        (json!({ "expected": 1, "hint": tokens[0].record.hint }), &tokens[0]),
+        (json!({ "expected": 1, "expires_before": "2226-04-07" }), &tokens[1]),
+    ] {
+        let done = revoke(&world, &session, narrow.clone()).await.value();
+        assert_eq!(done["revoked"], json!(1), "{narrow}");
+        assert!(!stands(&world, token).await, "{narrow}");
+    }
+}

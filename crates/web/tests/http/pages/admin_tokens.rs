@@ -56,6 +56,8 @@ async fn tokens_are_found_with_their_owners_and_what_has_become_of_them() {
         ("owner=eve%40&state=any", vec!["old-ci", "laptop"]),
         ("name=OLD&state=revoked", vec!["old-ci"]),
         ("state=expired", vec![]),
+        (&format!("hint={}", over.record.hint), vec![]),
+        (&format!("hint=+{}+&state=any", over.record.hint.replace("...", "")), vec!["old-ci"]),
         ("expires_before=2126-04-08", vec![]),
         ("unused_since=2126-04-08&name=l", vec!["laptop"]),
         (&format!("owner={}", world.id_of(EVE).await), vec!["laptop"]),
@@ -64,7 +66,19 @@ async fn tokens_are_found_with_their_owners_and_what_has_become_of_them() {
         assert_eq!(names(&shown), found, "{query}");
         assert_eq!(shown.text.contains("No token fits"), found.is_empty(), "{query}");
     }
-    for wrong in ["onwer=eve", "state=dead", "expires_before=soon", "after=x"] {
+    named(&world, EVE, "laptop-2").await;
+    for (query, order) in [
+        ("", "the soonest to end first"),
+        ("state=any", "the newest first"),
+        ("name=l&state=any", "by name"),
+        ("unused_since=2126-04-08", "the longest unused first"),
+    ] {
+        let shown = page(&world, &session, &format!("/admin/tokens?{query}")).await;
+        assert!(shown.text.contains(&format!("In order: {order}.")), "{query}: {shown}");
+    }
+    let one = page(&world, &session, "/admin/tokens?state=revoked").await;
+    assert!(!one.text.contains("In order"), "one token has no order: {one}");
+    for wrong in ["onwer=eve", "state=dead", "hint=...", "expires_before=soon", "after=x"] {
         let refused = world.get(&format!("/admin/tokens?{wrong}")).session(&session).send().await;
         assert_eq!((refused.status, refused.kind()), (StatusCode::BAD_REQUEST, "text/html"), "{wrong}");
     }
