@@ -321,9 +321,11 @@ fn form(
                                 small { "Separated by spaces; " code { "mcp:NAME/TOOL" } " opens a single tool." }
                             }
                         }
-                        div.group role="group" aria-labelledby="rest-api" {
-                            p #rest-api { "REST API" }
-                            @for (scope, text) in API_SCOPES { (choice(scope, html! { (text) })) }
+                        @if API_SCOPES.iter().any(|(scope, _)| policy::allows(policy, scope)) {
+                            div.group role="group" aria-labelledby="rest-api" {
+                                p #rest-api { "REST API" }
+                                @for (scope, text) in API_SCOPES { (choice(scope, html! { (text) })) }
+                            }
                         }
                     }
                 }

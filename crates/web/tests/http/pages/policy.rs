@@ -75,6 +75,8 @@ async fn the_pages_of_tokens_offer_what_the_policy_allows() {
     let world = World::new().await;
     let (session, eve) = (world.browser().await, world.browser_of(EVE).await);
     let token = world.token_of(EVE, "mcp").await;
+    let page = world.get("/settings/developer").session(&eve).send().await.text;
+    assert!(page.contains("REST API</p>"), "{page}");
     let form = "version=0&max_days=60&default_days=14&scope=mcp%3Agithub&unused_days=45";
     assert_eq!(world.post(PATH).session(&session).form(form).send().await.status, StatusCode::OK);
     let page = world.get("/settings/developer").session(&eve).send().await.text;
@@ -83,6 +85,7 @@ async fn the_pages_of_tokens_offer_what_the_policy_allows() {
         page.contains("name=\"scope\" value=\"mcp:github\"")
             && !page.contains("name=\"scope\" value=\"mcp\"")
     );
+    assert!(!page.contains("REST API</p>"), "of what is not offered there is no heading: {page}");
     // Who asks for more all the same is told why not.
     let form = "pat_name=n&scope=api&expires_in_days=14";
     let refused = world.post("/settings/developer").session(&eve).form(form).send().await;
