@@ -63,7 +63,7 @@ impl UsageLog {
 }
 
 impl Usage {
-    /// Puts the latest use to the networks: noted once for all uses from one address in a row.
+    /// Puts the latest use to the networks: done for the first and the last of all uses from one address in a row.
     fn close(&mut self) {
         if let Some(address) = self.address {
             let (network, at) = (Network::around(address), self.last_used_at);
@@ -91,7 +91,8 @@ impl Authority {
         if let Some(note) = waiting.get_mut(&pat_id) {
             if note.address != address {
                 note.close();
-                note.address = address;
+                (note.address, note.last_used_at) = (address, now);
+                note.close();
             }
             note.last_used_at = now;
             note.count += 1;
@@ -100,10 +101,10 @@ impl Authority {
             }
         } else if waiting.len() < MAX_WAITING / SHARDS {
             let user_agent = user_agent.map(clipped);
-            waiting.insert(
-                pat_id,
-                Usage { pat_id, last_used_at: now, address, user_agent, count: 1, networks: Vec::new() },
-            );
+            let (last_used_at, networks) = (now, Vec::new());
+            let mut note = Usage { pat_id, last_used_at, address, user_agent, count: 1, networks };
+            note.close();
+            waiting.insert(pat_id, note);
         }
     }
 

@@ -70,5 +70,12 @@ async fn what_an_agent_called_is_shown_without_its_arguments_and_outlives_a_rest
     assert_eq!(code, Some(0));
     assert!(!log.concat().contains(ARGUMENT));
     let again = place.serve(&[]);
-    assert_eq!(activity(&again.api(&token.token)).await, seen);
+    let (mut before, mut after) = (seen, activity(&again.api(&token.token)).await);
+    let (known, still) = (before["networks"].take(), after["networks"].take());
+    assert_eq!(after, before);
+    // Who asks uses the token: only when it was used first stays.
+    assert_eq!(known[0]["network"], "127.0.0.0/24");
+    for member in ["network", "first_used_at"] {
+        assert_eq!(still[0][member], known[0][member], "{known} {still}");
+    }
 }
