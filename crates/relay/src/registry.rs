@@ -204,8 +204,16 @@ impl Registry {
     }
 
     pub(crate) fn open(&self) -> Cut {
+        self.open_where(|_| true)
+    }
+
+    pub(crate) fn open_of(&self, user_id: Uuid) -> Cut {
+        self.open_where(|held| held.user_id == user_id)
+    }
+
+    fn open_where(&self, which: impl Fn(&Held) -> bool) -> Cut {
         let mut open = Cut::default();
-        for held in self.tokens.lock().values() {
+        for held in self.tokens.lock().values().filter(|held| which(held)) {
             for one in held.entries.values() {
                 open.count(one.kind);
             }

@@ -157,6 +157,11 @@ impl Relay {
         self.0.registry.open()
     }
 
+    /// What the tokens of a user hold open.
+    pub fn open_of(&self, user_id: Uuid) -> Cut {
+        self.0.registry.open_of(user_id)
+    }
+
     /// Ends the streams, lets the calls in flight end, and closes the upstream sessions; takes a bounded time.
     pub async fn shutdown(&self) {
         self.0.registry.end_streams();
