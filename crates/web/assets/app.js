@@ -1,7 +1,5 @@
-// The pages work without this. It shows the copy buttons and makes them copy, and keeps a reload from sending a form again.
+// The pages work without this. It shows the copy buttons and makes them copy.
 "use strict";
-// The page that shows something new once answers a form: loaded again, it is the list, and makes no second one.
-if (document.querySelector(".fresh")) history.replaceState(null, "", location.href);
 for (const button of document.querySelectorAll("button[data-copy]")) {
   const source = document.getElementById(button.dataset.copy);
   if (!source) continue;

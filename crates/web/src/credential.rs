@@ -114,13 +114,18 @@ fn the_session(headers: &HeaderMap) -> Result<String, ApiError> {
 
 /// The session cookies of a request: one, as a rule.
 pub(crate) fn session_cookies(headers: &HeaderMap) -> Vec<String> {
+    cookies(headers, SESSION_COOKIE)
+}
+
+/// The cookies of a name.
+pub(crate) fn cookies(headers: &HeaderMap, name: &str) -> Vec<String> {
     headers
         .get_all(COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| Cookie::split_parse(value.to_owned()))
         .filter_map(Result::ok)
-        .filter(|cookie| cookie.name() == SESSION_COOKIE)
+        .filter(|cookie| cookie.name() == name)
         .map(|cookie| cookie.value().to_owned())
         .collect()
 }

@@ -151,6 +151,12 @@ pub fn routes() -> Vec<Route> {
         page("/admin").get(pages::admin::home),
         page("/admin/people").get(pages::admin::people::show).post(pages::admin::people::invite),
         page("/admin/people/{user_id}").get(pages::admin::person::show).post(pages::admin::person::change),
+        page("/admin/people/{user_id}/disable")
+            .get(pages::admin::power::show)
+            .post(pages::admin::power::submit),
+        page("/admin/people/{user_id}/demote")
+            .get(pages::admin::power::show)
+            .post(pages::admin::power::submit),
         page("/admin/tokens").get(pages::admin::tokens::show),
         page("/admin/tokens/revoke")
             .get(pages::admin::revoke_all::show)

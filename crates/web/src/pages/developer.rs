@@ -5,8 +5,8 @@ use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
-use serde::Deserialize;
-use trustrelay_authority::{By, DUE_SOON_DAYS, Expiry, Issued, NewPat, PatRecord, Policy, is_due_soon};
+use serde::{Deserialize, Serialize};
+use trustrelay_authority::{By, DUE_SOON_DAYS, Expiry, NewPat, PatRecord, Policy, is_due_soon};
 use trustrelay_token::ScopeSet;
 
 use crate::credential::host_of;
@@ -14,12 +14,14 @@ use crate::error::ApiError;
 use crate::extract;
 use crate::pages::layout::{self, Tab};
 use crate::pages::limits;
+use crate::pages::once::{self, Once};
 use crate::pages::policy;
 use crate::pages::snippets::snippets;
 use crate::pages::time::{ago, day, days_left};
 use crate::pages::{Person, failed};
 use crate::state::AppState;
 
+const PATH: &str = "/settings/developer";
 /// From how many days before its expiry a token that is due soon is marked as urgent.
 const VERY_SOON: i64 = 7;
 
@@ -65,20 +67,30 @@ pub(crate) struct Came {
     revoked: Option<String>,
 }
 
+/// A token that was made a moment ago.
+#[derive(Serialize, Deserialize)]
+struct Made {
+    name: String,
+    token: String,
+}
+
 pub(crate) async fn show(
     State(state): State<AppState>,
     Person(browser): Person,
+    parts: Parts,
     extract::Asked(came): extract::Asked<Came>,
+    once: Once,
 ) -> Response {
     let filled = Filled { scopes: vec!["mcp".into()], ..Filled::default() };
     let done = came.revoked.is_some().then_some("The token is revoked. Nothing accepts it any more.");
-    render(&state, &browser.by, &filled, None, None, done).await
+    let made = once.open(&state, &browser, PATH).map(|made| new_token(&made, &base(&state, &parts)));
+    let page = render(&state, &browser.by, &filled, None, made, done).await;
+    once.over(&state, PATH, page)
 }
 
 pub(crate) async fn create(
     State(state): State<AppState>,
     Person(browser): Person,
-    parts: Parts,
     extract::Filled(pairs): extract::Filled<Vec<(String, String)>>,
 ) -> Response {
     let filled = Filled::of(pairs);
@@ -92,9 +104,8 @@ pub(crate) async fn create(
     };
     match issued {
         Ok(issued) => {
-            let panel = new_token(&issued, &base(&state, &parts));
-            let fresh = Filled { scopes: vec!["mcp".into()], ..Filled::default() };
-            render(&state, &browser.by, &fresh, None, Some(panel), None).await
+            let token = issued.token.expose().to_owned();
+            once::lead_to(&state, &browser, PATH, Made { name: issued.record.name, token })
         }
         Err(error) => {
             let error = ApiError::from(error);
@@ -156,12 +167,11 @@ async fn render(
     .into_response()
 }
 
-fn new_token(issued: &Issued, base: &str) -> Markup {
-    let token = issued.token.expose();
+fn new_token(Made { name, token }: &Made, base: &str) -> Markup {
     let snippets = snippets(base, token);
     html! {
         section.card.fresh aria-labelledby="fresh" {
-            h2 #fresh { "“" (issued.record.name) "” is ready" }
+            h2 #fresh { "“" (name) "” is ready" }
             p role="status" { strong { "Copy the token now. " } "It is shown this once and cannot be retrieved." }
             div.secret {
                 code data-testid="new-token" #new-token { (token) }
@@ -280,6 +290,9 @@ fn form(
         // What the policy does not allow is not offered.
         html! { @if policy::allows(policy, scope) { label.choice { input type="checkbox" name="scope" value=(scope) checked[checked]; span { (text) " " code { (scope) } } } } }
     };
+    let lives = lives(policy);
+    // What is not offered any more is not taken for the first that is.
+    let chosen = filled.days.filter(|days| lives.contains(days)).unwrap_or_else(|| policy.usual());
     let until = |days: i64| {
         now.checked_add(SignedDuration::from_hours(24 * days)).unwrap_or(now).strftime("%-d %b %Y")
     };
@@ -297,8 +310,8 @@ fn form(
                     label {
                         "Expires after"
                         select name="expires_in_days" {
-                            @for days in lives(policy) {
-                                option value=(days) selected[filled.days.unwrap_or(policy.usual()) == days] { (days) @if days == 1 { " day" } @else { " days" } ", on " (until(days)) }
+                            @for &days in &lives {
+                                option value=(days) selected[days == chosen] { (days) @if days == 1 { " day" } @else { " days" } ", on " (until(days)) }
                             }
                         }
                         @if let Some(days) = policy.max_days { small { "At most " (days) @if days.get() == 1 { " day" } @else { " days" } ", by the policy here." } }
@@ -460,6 +473,9 @@ mod tests {
             );
         }
         assert!(page.contains("unused for 45 days") && page.contains("10.0.0.0/8"), "{page}");
+        let longer = Filled { days: Some(365), ..Filled::default() };
+        let page = form(&longer, &upstreams, &policy, Some("no"), now).into_string();
+        assert!(page.contains("value=\"14\" selected"), "who chose more is offered the usual life: {page}");
         let free = form(&filled, &upstreams, &Policy::default(), None, now).into_string();
         assert!(free.contains("value=\"mcp\" checked") && !free.contains("policy"), "{free}");
     }

@@ -13,6 +13,7 @@ mod limits;
 pub(crate) mod login;
 mod notice_words;
 pub(crate) mod notices;
+mod once;
 mod policy;
 pub(crate) mod profile;
 pub(crate) mod revoke;

@@ -7,10 +7,9 @@ use axum::response::{IntoResponse, Redirect, Response};
 use http::request::Parts;
 use jiff::Timestamp;
 use maud::{Markup, html};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use trustrelay_authority::{
-    AddedWebhook, AuthorityError, By, DeliveryRecord, DeliveryState, MAX_WEBHOOKS, ToldNotice, WebhookRecord,
-    Whose,
+    AuthorityError, By, DeliveryRecord, DeliveryState, MAX_WEBHOOKS, ToldNotice, WebhookRecord, Whose,
 };
 use uuid::Uuid;
 
@@ -19,6 +18,7 @@ use crate::error::ApiError;
 use crate::extract::{Asked, Filled, OnPage, Segment};
 use crate::pages::layout::{self, Tab};
 use crate::pages::notice_words::what;
+use crate::pages::once::{self, Once};
 use crate::pages::time::day;
 use crate::pages::{Person, failed};
 use crate::state::AppState;
@@ -93,6 +93,12 @@ pub(crate) struct Add {
     url: String,
 }
 
+/// A webhook that was added a moment ago: its signing secret.
+#[derive(Serialize, Deserialize)]
+struct Added {
+    secret: String,
+}
+
 /// What a page says beside what there is.
 #[derive(Default)]
 struct Said<'a> {
@@ -101,7 +107,7 @@ struct Said<'a> {
     undelivered: Option<&'a str>,
     /// What went wrong with the form, and with what it was filled in.
     refused: Option<(&'a str, &'a str)>,
-    added: Option<&'a AddedWebhook>,
+    added: Option<Added>,
 }
 
 pub(crate) async fn show(
@@ -109,9 +115,12 @@ pub(crate) async fn show(
     here: Here,
     Person(browser): Person,
     Asked(came): Asked<Came>,
+    once: Once,
 ) -> Response {
     let done = came.removed.is_some().then_some("The webhook is removed. Nothing is sent there any more.");
-    render(&state, &browser.by, here, came.after, Said { done, ..Said::default() }).await
+    let added = once.open(&state, &browser, here.path());
+    let page = render(&state, &browser.by, here, came.after, Said { done, added, ..Said::default() }).await;
+    once.over(&state, here.path(), page)
 }
 
 pub(crate) async fn add(
@@ -122,7 +131,8 @@ pub(crate) async fn add(
 ) -> Response {
     match state.authority.add_webhook(&browser.by, here.0, &form.url).await {
         Ok(added) => {
-            render(&state, &browser.by, here, None, Said { added: Some(&added), ..Said::default() }).await
+            let secret = added.secret.expose().to_string();
+            once::lead_to(&state, &browser, here.path(), Added { secret })
         }
         Err(error) => {
             let error = ApiError::from(error);
@@ -237,7 +247,7 @@ async fn render(state: &AppState, by: &By, here: Here, after: Option<Uuid>, said
             } }
             @if let Some(done) = said.done { p.done role="status" { (done) } }
             (layout::problem(said.undelivered))
-            @if let Some(added) = said.added { (fresh(here, added)) }
+            @if let Some(added) = &said.added { (fresh(here, added)) }
             (places(here, by, state.authority.has_mail(), &webhooks, said.refused))
             (log(here, &told, after, next))
         },
@@ -257,13 +267,13 @@ fn fitting(here: Here, told: &[ToldNotice]) -> usize {
 }
 
 /// A webhook's signing secret, once.
-fn fresh(here: Here, added: &AddedWebhook) -> Markup {
+fn fresh(here: Here, Added { secret }: &Added) -> Markup {
     html! {
         section.card.fresh aria-labelledby="fresh" {
             h2 #fresh { "The webhook is added" }
             p role="status" { strong { "Copy the signing secret now. " } "It is shown this once: whoever receives the notices checks with it that they come from here." }
             div.secret {
-                code data-testid="webhook-secret" #webhook-secret { (*added.secret.expose()) }
+                code data-testid="webhook-secret" #webhook-secret { (secret) }
                 button.copy type="button" data-copy="webhook-secret" hidden { "Copy" }
             }
             p.faint { "Requests are signed as the Standard Webhooks specification says." }

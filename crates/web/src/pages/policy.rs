@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 use trustrelay_authority::Policy;
-use trustrelay_token::Scope;
+use trustrelay_token::{Scope, ScopeSet};
 
 use crate::pages::developer::chips;
 
@@ -12,11 +12,17 @@ pub(super) fn allows(policy: &Policy, scope: &str) -> bool {
     allowed.is_none_or(|allowed| scope.parse::<Scope>().is_ok_and(|scope| allowed.allows(&scope)))
 }
 
+/// Whether another scope of the set covers this one, so that it allows nothing more.
+pub(super) fn is_covered(scopes: &ScopeSet, scope: &Scope) -> bool {
+    scopes.iter().any(|other| other != scope && other.covers(scope))
+}
+
 /// Which scopes there are to choose from, if not all.
 pub(super) fn scopes_note(policy: &Policy) -> Markup {
     html! {
         @if let Some(allowed) = &policy.allowed_scopes {
-            p.faint { "The policy here allows no more than " (chips(allowed)) " for new tokens." }
+            @let widest = allowed.iter().filter(|scope| !is_covered(allowed, scope)).cloned().collect();
+            p.faint { "The policy here allows no more than " (chips(&widest)) " for new tokens." }
         }
     }
 }
@@ -25,13 +31,13 @@ pub(super) fn scopes_note(policy: &Policy) -> Markup {
 pub(super) fn at_once(policy: &Policy) -> Markup {
     let Policy { unused_days, networks, .. } = policy;
     html! {
-        @if let Some(days) = unused_days {
-            p.faint { "By the policy here a token ends when it was unused for " (days) @if days.get() == 1 { " day." } @else { " days." } }
-        }
-        @if !networks.is_empty() {
+        @if unused_days.is_some() || !networks.is_empty() {
             p.faint {
-                "By the policy here tokens may be used only from "
-                span.chips { @for network in networks { code.chip { (network.to_string()) } } } "."
+                "By the policy here every token"
+                @if let Some(days) = unused_days { " ends when it was unused for " (days) @if days.get() == 1 { " day" } @else { " days" } }
+                @if unused_days.is_some() && !networks.is_empty() { ", and" }
+                @if !networks.is_empty() { " may be used only from " span.chips { @for network in networks { code.chip { (network.to_string()) } } } }
+                "."
             }
         }
     }
@@ -43,5 +49,40 @@ pub(super) fn life_note(policy: &Policy) -> Markup {
         @if let Some(days) = policy.max_days {
             p.faint { "The token gets as long a life again as it had; by the policy here at most " (days) @if days.get() == 1 { " day." } @else { " days." } }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trustrelay_authority::AskedPolicy;
+
+    use super::*;
+
+    fn policy(unused_days: Option<i64>, networks: &[&str], scopes: &[&str]) -> Policy {
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        let asked = AskedPolicy {
+            unused_days,
+            networks: texts(networks),
+            allowed_scopes: texts(scopes),
+            ..AskedPolicy::default()
+        };
+        asked.read().expect("a policy")
+    }
+
+    #[test]
+    fn what_holds_for_every_token_is_one_sentence() {
+        let says = |days, networks: &[&str]| at_once(&policy(days, networks, &[])).into_string();
+        assert_eq!(says(None, &[]), "");
+        assert!(says(Some(1), &[]).contains("every token ends when it was unused for 1 day."));
+        assert!(says(None, &["10.0.0.0/8"]).contains("every token may be used only from <span"));
+        let both = says(Some(45), &["10.0.0.0/8"]);
+        assert!(both.contains("for 45 days, and may be used only from") && both.matches("<p").count() == 1);
+    }
+
+    #[test]
+    fn of_the_scopes_those_are_told_that_no_other_one_covers() {
+        let note = scopes_note(&policy(None, &[], &["mcp", "mcp:github/search", "api:read"])).into_string();
+        assert!(note.contains(">mcp<") && note.contains(">api:read<"), "{note}");
+        assert!(!note.contains("github"), "{note}");
     }
 }

@@ -1,13 +1,14 @@
 //! `/settings/profile`: the password, and signing out everywhere.
 
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use serde::Deserialize;
 use trustrelay_authority::{By, MIN_PASSWORD_CHARS};
 
 use crate::error::ApiError;
-use crate::extract::Filled;
+use crate::extract::{Asked, Filled};
+use crate::pages::amounts::counted;
 use crate::pages::layout::{self, Tab};
 use crate::pages::{Person, failed};
 use crate::state::AppState;
@@ -45,8 +46,24 @@ fn page(by: &By, problem: Option<&str>, done: Option<&str>) -> Markup {
     )
 }
 
-pub(crate) async fn show(Person(browser): Person) -> Markup {
-    page(&browser.by, None, None)
+/// What was done a moment ago.
+#[derive(Deserialize)]
+pub(crate) struct Came {
+    changed: Option<String>,
+    /// So many other browsers were signed out.
+    ended: Option<u64>,
+}
+
+pub(crate) async fn show(Person(browser): Person, Asked(came): Asked<Came>) -> Markup {
+    let done = match came {
+        Came { changed: Some(_), .. } => Some("The password is changed.".to_owned()),
+        Came { ended: Some(0), .. } => Some("No other browser was signed in.".to_owned()),
+        Came { ended: Some(ended), .. } => {
+            Some(format!("Signed out of {}.", counted(ended, "other browser")))
+        }
+        Came { .. } => None,
+    };
+    page(&browser.by, None, done.as_deref())
 }
 
 #[derive(Deserialize)]
@@ -65,7 +82,7 @@ pub(crate) async fn change_password(
         .change_password(&browser.by, &browser.cookie, form.current_password, form.new_password)
         .await;
     match changed {
-        Ok(()) => page(&browser.by, None, Some("The password is changed.")).into_response(),
+        Ok(()) => Redirect::to("/settings/profile?changed=1").into_response(),
         Err(error) => {
             let error = ApiError::from(error);
             let page = page(&browser.by, Some(error.message()), None);
@@ -76,14 +93,7 @@ pub(crate) async fn change_password(
 
 pub(crate) async fn sign_out_everywhere(State(state): State<AppState>, Person(browser): Person) -> Response {
     match state.authority.sign_out_everywhere(&browser.by, Some(&browser.cookie)).await {
-        Ok(ended) => {
-            let done = match ended {
-                0 => "No other browser was signed in.".to_owned(),
-                1 => "Signed out of 1 other browser.".to_owned(),
-                _ => format!("Signed out of {ended} other browsers."),
-            };
-            page(&browser.by, None, Some(&done)).into_response()
-        }
+        Ok(ended) => Redirect::to(&format!("/settings/profile?ended={ended}")).into_response(),
         Err(error) => failed(error.into()),
     }
 }

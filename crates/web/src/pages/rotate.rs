@@ -1,4 +1,4 @@
-//! `/settings/developer/{pat_id}/rotate`: says what will happen, then shows the new secret, once.
+//! `/settings/developer/{pat_id}/rotate`: says what will happen, then rotates; the token's page shows the new secret, once.
 
 use std::time::Duration;
 
@@ -6,17 +6,19 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use maud::{Markup, html};
-use serde::Deserialize;
-use trustrelay_authority::{Expiry, Overlap, PatRecord, Policy, Rotate, Rotated};
+use serde::{Deserialize, Serialize};
+use trustrelay_authority::{By, Expiry, Overlap, PatRecord, Policy, Rotate};
+use uuid::Uuid;
 
 use crate::api::pats::pat_ref;
 use crate::error::ApiError;
 use crate::extract::{Filled, OnPage, Segment};
 use crate::pages::developer::chips;
 use crate::pages::layout::{self, Tab};
+use crate::pages::once;
 use crate::pages::policy;
 use crate::pages::time::{ago, day};
-use crate::pages::{Person, failed};
+use crate::pages::{Person, failed, token};
 use crate::state::AppState;
 
 const HOUR: u64 = 3600;
@@ -34,22 +36,40 @@ pub(crate) async fn show(
     Person(browser): Person,
     OnPage(Segment(id)): OnPage<Segment>,
 ) -> Response {
+    ask(&state, &browser.by, &id, None).await
+}
+
+async fn ask(state: &AppState, by: &By, id: &str, refused: Option<ApiError>) -> Response {
     let found = async {
-        let pat = state.authority.get(&browser.by, pat_ref(&id)?).await?;
+        let pat = state.authority.get(by, pat_ref(id)?).await?;
         Ok::<_, ApiError>((pat, state.authority.standing_policy().await?))
     };
-    match found.await {
-        Ok((pat, policy)) => {
-            let question = question(&pat, &policy, state.authority.clock().now(), None);
-            layout::settings("Rotate a token", &browser.by, Tab::Developer, question).into_response()
-        }
-        Err(error) => failed(error),
+    let (pat, policy) = match found.await {
+        Ok(found) => found,
+        Err(error) => return failed(error),
+    };
+    let problem = refused.as_ref().map(ApiError::message);
+    let question = question(&pat, &policy, state.authority.clock().now(), problem);
+    let page = layout::settings("Rotate a token", by, Tab::Developer, question);
+    match refused {
+        Some(error) => error.with_body(page),
+        None => page.into_response(),
     }
 }
 
 #[derive(Deserialize)]
 pub(crate) struct Choice {
     overlap: String,
+    /// Of the page that asked: the form, sent twice, rotates once.
+    idempotency_key: Option<String>,
+}
+
+/// A secret that a token got a moment ago.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Turned {
+    token: String,
+    old_valid_until: Timestamp,
+    until_first_use: bool,
 }
 
 pub(crate) async fn submit(
@@ -58,24 +78,28 @@ pub(crate) async fn submit(
     OnPage(Segment(id)): OnPage<Segment>,
     Filled(choice): Filled<Choice>,
 ) -> Response {
-    let asked = OVERLAPS.iter().find(|(name, ..)| *name == choice.overlap);
-    let Some((.., overlap)) = asked else {
-        return failed(ApiError::bad_request("choose how long the old secret is kept"));
+    let rotated = async {
+        let which = pat_ref(&id)?;
+        let asked = OVERLAPS.iter().find(|(name, ..)| *name == choice.overlap);
+        let (.., overlap) = asked.ok_or_else(|| {
+            ApiError::bad_request(
+                "the form does not say how long the old secret is kept; choose one of these",
+            )
+        })?;
+        let asked =
+            Rotate { overlap: *overlap, expiry: Expiry::Default, idempotency_key: choice.idempotency_key };
+        Ok::<_, ApiError>(state.authority.rotate(&browser.by, which, asked).await?)
     };
-    let asked = Rotate { overlap: *overlap, expiry: Expiry::Default, idempotency_key: None };
-    let rotated = match pat_ref(&id) {
-        Ok(which) => state.authority.rotate(&browser.by, which, asked).await.map_err(ApiError::from),
-        Err(error) => Err(error),
-    };
-    match rotated {
+    match rotated.await {
         Ok(rotated) => {
-            let mut answer =
-                layout::settings("Rotated", &browser.by, Tab::Developer, fresh(&rotated)).into_response();
-            answer
-                .headers_mut()
-                .insert(http::header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
-            answer
+            let turned = Turned {
+                token: rotated.token.expose().to_owned(),
+                old_valid_until: rotated.old_valid_until,
+                until_first_use: rotated.until_first_use,
+            };
+            once::lead_to(&state, &browser, &token::path(rotated.record.pat_id), turned)
         }
+        Err(error) if error.status().is_client_error() => ask(&state, &browser.by, &id, Some(error)).await,
         Err(error) => failed(error),
     }
 }
@@ -92,7 +116,8 @@ fn question(pat: &PatRecord, policy: &Policy, now: Timestamp, problem: Option<&s
                 dt { "Scopes" } dd { (chips(&pat.scopes)) }
                 dt { "Last used" } dd { (ago(pat.last_used_at, now)) }
             }
-            form method="post" action={ "/settings/developer/" (pat.pat_id) "/rotate" } {
+            form method="post" action={ "/settings/developer/" (pat.pat_id) "/rotate" } aria-describedby=[problem.map(|_| "problem")] {
+                input type="hidden" name="idempotency_key" value=(Uuid::now_v7());
                 fieldset.choices {
                     legend { "How long does the old secret work?" }
                     @for (at, (name, text, _)) in OVERLAPS.iter().enumerate() {
@@ -113,24 +138,24 @@ fn question(pat: &PatRecord, policy: &Policy, now: Timestamp, problem: Option<&s
     }
 }
 
-fn fresh(rotated: &Rotated) -> Markup {
-    let pat = &rotated.record;
+/// The new secret, on the token's page.
+pub(super) fn fresh(turned: &Turned, pat: &PatRecord) -> Markup {
     html! {
         section.card.fresh aria-labelledby="fresh" {
-            h1 #fresh { "“" (pat.name) "” has a new secret" }
+            h2 #fresh { "“" (pat.name) "” has a new secret" }
             p role="status" { strong { "Copy the token now. " } "It is shown this once and cannot be retrieved." }
             div.secret {
-                code data-testid="new-token" #new-token { (rotated.token.expose()) }
+                code data-testid="new-token" #new-token { (turned.token) }
                 button.copy type="button" data-copy="new-token" hidden { "Copy" }
             }
             p {
                 "The old secret works "
-                @if rotated.until_first_use { "until this one is used for the first time." }
-                @else if Some(rotated.old_valid_until) <= pat.rotated_at { "no more." }
-                @else { "until " strong { (day(rotated.old_valid_until)) } "." }
+                @if turned.until_first_use { "until this one is used for the first time." }
+                @else if Some(turned.old_valid_until) <= pat.rotated_at { "no more." }
+                @else { "until " strong { (day(turned.old_valid_until)) } "." }
                 " The token expires " (day(pat.expires_at)) "."
             }
-            p.end { a.button.quiet href={ "/settings/developer/" (pat.pat_id) } { "Done, hide the token" } }
+            p.end { a.button.quiet href=(token::path(pat.pat_id)) { "Done, hide the token" } }
         }
     }
 }

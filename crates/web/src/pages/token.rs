@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use maud::{Markup, html};
 use trustrelay_authority::Activity;
+use uuid::Uuid;
 
 use crate::api::pats::pat_ref;
 use crate::error::ApiError;
@@ -13,14 +14,22 @@ use crate::pages::activity::{networks, sections};
 use crate::pages::developer::{badge, chips};
 use crate::pages::layout::{self, Tab};
 use crate::pages::limits;
+use crate::pages::once::Once;
+use crate::pages::rotate;
 use crate::pages::time::{ago, day};
 use crate::pages::{Person, failed};
 use crate::state::AppState;
+
+/// Where a token's page is.
+pub(super) fn path(pat_id: Uuid) -> String {
+    format!("/settings/developer/{pat_id}")
+}
 
 pub(crate) async fn show(
     State(state): State<AppState>,
     Person(browser): Person,
     OnPage(Segment(id)): OnPage<Segment>,
+    once: Once,
 ) -> Response {
     let found = match pat_ref(&id) {
         Ok(which) => state.authority.activity(&browser.by, which).await.map_err(ApiError::from),
@@ -28,15 +37,19 @@ pub(crate) async fn show(
     };
     match found {
         Ok(activity) => {
-            let page = page(&activity, state.authority.clock().now());
+            let path = path(activity.pat.pat_id);
+            let turned =
+                once.open(&state, &browser, &path).map(|turned| rotate::fresh(&turned, &activity.pat));
+            let page = page(&activity, turned, state.authority.clock().now());
             let title = format!("{} · Developer", activity.pat.name);
-            layout::settings(&title, &browser.by, Tab::Developer, page).into_response()
+            let page = layout::settings(&title, &browser.by, Tab::Developer, page).into_response();
+            once.over(&state, &path, page)
         }
         Err(error) => failed(error),
     }
 }
 
-fn page(activity: &Activity, now: Timestamp) -> Markup {
+fn page(activity: &Activity, fresh: Option<Markup>, now: Timestamp) -> Markup {
     let pat = &activity.pat;
     let is_over = pat.revoked_at.is_some() || pat.expires_at <= now;
     html! {
@@ -53,6 +66,7 @@ fn page(activity: &Activity, now: Timestamp) -> Markup {
                 }
             }
         }
+        @if let Some(fresh) = fresh { (fresh) }
         section.card aria-label="Details" {
             dl.details {
                 dt { "Scopes" } dd { (chips(&pat.scopes)) }
@@ -99,11 +113,11 @@ mod tests {
     fn a_token_that_is_over_is_marked_and_can_not_be_revoked_again() {
         let mut shown = activity(Vec::new());
         let now = shown.pat.created_at;
-        assert!(page(&shown, now).into_string().contains("/revoke\""));
-        let expired = page(&shown, shown.pat.expires_at).into_string();
+        assert!(page(&shown, None, now).into_string().contains("/revoke\""));
+        let expired = page(&shown, None, shown.pat.expires_at).into_string();
         assert!(expired.contains(">expired<") && !expired.contains("/revoke\""), "{expired}");
         shown.pat.revoked_at = Some(now);
-        let revoked = page(&shown, now.checked_add(2000.hours()).expect("in range")).into_string();
+        let revoked = page(&shown, None, now.checked_add(2000.hours()).expect("in range")).into_string();
         assert!(revoked.contains("refused everywhere") && !revoked.contains("/revoke\""), "{revoked}");
         assert!(!revoked.contains(">expired<"), "one reason is enough: {revoked}");
     }
@@ -112,12 +126,12 @@ mod tests {
     fn where_it_was_used_from_is_shown_once_it_was_and_what_a_client_says_of_itself_stays_text() {
         let mut shown = activity(Vec::new());
         let now = shown.pat.created_at;
-        assert!(!page(&shown, now).into_string().contains("<dt>From</dt>"));
+        assert!(!page(&shown, None, now).into_string().contains("<dt>From</dt>"));
         shown.pat.last_used_at = Some(now);
-        assert!(page(&shown, now).into_string().contains("unknown"));
+        assert!(page(&shown, None, now).into_string().contains("unknown"));
         shown.address = Some("2001:db8::7".parse().expect("an address"));
         shown.user_agent = Some("<img src=x>".into());
-        let page = page(&shown, now).into_string();
+        let page = page(&shown, None, now).into_string();
         assert!(page.contains("<code>2001:db8::7</code>") && page.contains("&lt;img src=x&gt;"), "{page}");
         assert!(!page.contains("<img") && !page.contains("<b>agent"), "{page}");
     }

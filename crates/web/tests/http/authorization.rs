@@ -6,7 +6,10 @@ use http::Method;
 use serde_json::json;
 use trustrelay_authority::Issued;
 
-use crate::support::{ADA, Call, EVE, PASSWORD, World};
+use crate::support::{ADA, Call, EVE, PASSWORD, Setting, World};
+
+/// Calls nothing: the account that the rows of `{user_id}` are about.
+const BOB: &str = "bob@example.org";
 
 /// `{pat_id}` is a token of Ada's that none of the callers came with. `ada` and `eve` are browsers, the scopes are tokens of
 /// Ada's that hold it alone, `all` one that holds them all, `eve's` the same of Eve's.
@@ -78,9 +81,13 @@ GET    /invite                                            404   404   404   404 
 POST   /invite                                            404   404   404   404   404   404   404   404   404   404   404
 GET    /admin                                             303   303   403   303   303   303   303   303   303   303   303
 GET    /admin/people                                      303   200   403   303   303   303   303   303   303   303   303
-POST   /admin/people                                      303   200   403   303   303   303   303   303   303   303   303
+POST   /admin/people                                      303   303   403   303   303   303   303   303   303   303   303
 GET    /admin/people/{user_id}                            303   200   403   303   303   303   303   303   303   303   303
-POST   /admin/people/{user_id}                            303   200   403   303   303   303   303   303   303   303   303
+POST   /admin/people/{user_id}                            303   303   403   303   303   303   303   303   303   303   303
+GET    /admin/people/{user_id}/disable                    303   200   403   303   303   303   303   303   303   303   303
+POST   /admin/people/{user_id}/disable                    303   303   403   303   303   303   303   303   303   303   303
+GET    /admin/people/{user_id}/demote                     303   303   403   303   303   303   303   303   303   303   303
+POST   /admin/people/{user_id}/demote                     303   303   403   303   303   303   303   303   303   303   303
 GET    /admin/tokens                                      303   200   403   303   303   303   303   303   303   303   303
 GET    /admin/tokens/revoke                               303   200   403   303   303   303   303   303   303   303   303
 POST   /admin/tokens/revoke                               303   303   403   303   303   303   303   303   303   303   303
@@ -88,24 +95,24 @@ GET    /admin/tokens/{pat_id}/revoke                      303   200   403   303 
 POST   /admin/tokens/{pat_id}/revoke                      303   303   403   303   303   303   303   303   303   303   303
 POST   /admin/invites/{invite_id}/withdraw                303   404   403   303   303   303   303   303   303   303   303
 GET    /admin/policy                                      303   200   403   303   303   303   303   303   303   303   303
-POST   /admin/policy                                      303   200   403   303   303   303   303   303   303   303   303
+POST   /admin/policy                                      303   303   403   303   303   303   303   303   303   303   303
 GET    /settings/profile                                  303   200   200   303   303   303   303   303   303   303   303
-POST   /settings/profile/password                         303   200   200   303   303   303   303   303   303   303   303
-POST   /settings/profile/sign-out-everywhere              303   200   200   303   303   303   303   303   303   303   303
+POST   /settings/profile/password                         303   303   303   303   303   303   303   303   303   303   303
+POST   /settings/profile/sign-out-everywhere              303   303   303   303   303   303   303   303   303   303   303
 GET    /settings/developer                                303   200   200   303   303   303   303   303   303   303   303
-POST   /settings/developer                                303   200   200   303   303   303   303   303   303   303   303
+POST   /settings/developer                                303   303   303   303   303   303   303   303   303   303   303
 GET    /settings/developer/{pat_id}                       303   200   404   303   303   303   303   303   303   303   303
 GET    /settings/developer/{pat_id}/rotate                303   200   404   303   303   303   303   303   303   303   303
-POST   /settings/developer/{pat_id}/rotate                303   200   404   303   303   303   303   303   303   303   303
+POST   /settings/developer/{pat_id}/rotate                303   303   404   303   303   303   303   303   303   303   303
 GET    /settings/developer/{pat_id}/revoke                303   200   404   303   303   303   303   303   303   303   303
 POST   /settings/developer/{pat_id}/revoke                303   303   404   303   303   303   303   303   303   303   303
 GET    /settings/notices                                  303   200   200   303   303   303   303   303   303   303   303
-POST   /settings/notices                                  303   200   200   303   303   303   303   303   303   303   303
+POST   /settings/notices                                  303   303   303   303   303   303   303   303   303   303   303
 POST   /settings/notices/{webhook_id}/test                303   200   404   303   303   303   303   303   303   303   303
 GET    /settings/notices/{webhook_id}/remove              303   200   404   303   303   303   303   303   303   303   303
 POST   /settings/notices/{webhook_id}/remove              303   303   404   303   303   303   303   303   303   303   303
 GET    /admin/notices                                     303   200   403   303   303   303   303   303   303   303   303
-POST   /admin/notices                                     303   200   403   303   303   303   303   303   303   303   303
+POST   /admin/notices                                     303   303   403   303   303   303   303   303   303   303   303
 POST   /admin/notices/{webhook_id}/test                   303   200   403   303   303   303   303   303   303   303   303
 GET    /admin/notices/{webhook_id}/remove                 303   200   403   303   303   303   303   303   303   303   303
 POST   /admin/notices/{webhook_id}/remove                 303   303   403   303   303   303   303   303   303   303   303
@@ -165,14 +172,27 @@ fn what_is_public_is_named_here() {
     let refuses = |statuses: &[u16]| statuses[0] == 401 || (statuses[0] == 303 && statuses[1] != 303);
     let rows = table();
     let open = rows.iter().filter(|(_, statuses)| !refuses(statuses)).map(|(name, _)| name.as_str());
-    // `/` and `/admin` only lead on, and what revokes or removes leads back to the list: all send strangers to sign in.
-    const LEADING_ON: [&str; 7] = [
+    // `/` and `/admin` only lead on, a person has no role to take, and forms lead to the page that shows what they did: all send strangers to
+    // sign in, which `judged` looks at.
+    const LEADING_ON: [&str; 19] = [
         "GET /",
         "GET /admin",
+        "GET /admin/people/{user_id}/demote",
+        "POST /admin/people",
+        "POST /admin/people/{user_id}",
+        "POST /admin/people/{user_id}/disable",
+        "POST /admin/people/{user_id}/demote",
+        "POST /admin/policy",
+        "POST /settings/profile/password",
+        "POST /settings/profile/sign-out-everywhere",
+        "POST /settings/developer",
+        "POST /settings/developer/{pat_id}/rotate",
+        "POST /settings/notices",
         "POST /admin/tokens/revoke",
         "POST /admin/tokens/{pat_id}/revoke",
         "POST /settings/developer/{pat_id}/revoke",
         "POST /settings/notices/{webhook_id}/remove",
+        "POST /admin/notices",
         "POST /admin/notices/{webhook_id}/remove",
     ];
     let open = open.filter(|name| !LEADING_ON.contains(name));
@@ -234,7 +254,7 @@ fn request<'w>(world: &'w World, name: &str, path: &str) -> Call<'w> {
         })),
         ("POST", "/admin/policy") => call.form("max_days="),
         ("POST", "/admin/people") => call.form(&format!("email={}%40example.net", uuid::Uuid::now_v7())),
-        ("POST", "/admin/people/{user_id}") => call.form("change=demote"),
+        ("POST", "/admin/people/{user_id}") => call.form("change=all-upstreams"),
         ("POST", "/setup") => call.form("token=x&email=a@b&password=correct+horse+battery"),
         ("POST", "/settings/profile/password") => {
             call.form(&format!("current_password={PASSWORD}&new_password={PASSWORD}"))
@@ -277,7 +297,7 @@ async fn judged(world: &World, name: &str, webhook: &str, caller: &str, expected
     // Everybody's are refused: the page wants to know which.
     let path = path.replace("/admin/tokens/revoke", "/admin/tokens/revoke?owner=nobody%40");
     let path = path
-        .replace("{user_id}", &world.id_of(EVE).await)
+        .replace("{user_id}", &world.id_of(BOB).await)
         .replace("{invite_id}", &subject.record.pat_id.to_string());
     let call = Caller::of(world, caller).await.sends(request(world, name, &path));
     // The callers sign in at the same time: more from one address than may try at once.
@@ -285,6 +305,10 @@ async fn judged(world: &World, name: &str, webhook: &str, caller: &str, expected
     let answer = call.coming_from(&format!("192.0.2.{at}")).send().await;
     if answer.status != expected {
         return Some(format!("{name} {caller}: {} instead of {expected}", answer.status));
+    }
+    let is_sent_to_sign_in = answer.header("location").starts_with("/login");
+    if caller == "none" && expected == 303 && !PUBLIC.contains(&name) && !is_sent_to_sign_in {
+        return Some(format!("{name} {caller}: led to {}", answer.header("location")));
     }
     let stands = world.get("/api/user").bearer(&subject).send().await.status == 200;
     let is_revoked =
@@ -297,12 +321,13 @@ async fn judged(world: &World, name: &str, webhook: &str, caller: &str, expected
 
 #[tokio::test]
 async fn each_caller_is_answered_as_the_table_says() {
-    let mut world = World::new().await;
+    let three = async || World::with(Setting { accounts: &[ADA, EVE, BOB], ..Setting::default() }).await;
+    let mut world = three().await;
     let mut wrong = Vec::new();
     for (row, (name, statuses)) in table().into_iter().enumerate() {
         // Each cell makes two tokens, and an account has a thousand at most.
         if row % 20 == 19 {
-            world = World::new().await;
+            world = three().await;
         }
         let webhook = webhook(&world, &name).await;
         let cells = CALLERS.iter().zip(statuses);

@@ -169,7 +169,7 @@ async fn the_page_makes_a_token_with_limits_and_shows_them() {
     let session = world.browser().await;
     let form = "pat_name=held&scope=mcp&allowed_networks=10.0.0.0%2F8+192.0.2.7&requests_per_minute=60&expires_if_unused_days=30";
     let made = world.post("/settings/developer").session(&session).form(form).send().await;
-    assert_eq!(made.status, StatusCode::OK);
+    assert_eq!(made.status, StatusCode::SEE_OTHER, "{made}");
     let listed = world.get(TOKENS).session(&session).send().await.value();
     assert_eq!(listed[0]["allowed_networks"], json!(["10.0.0.0/8", "192.0.2.7/32"]));
     let id = listed[0]["pat_id"].as_str().expect("an id");

@@ -117,7 +117,7 @@ async fn what_happened_is_counted() {
     trustrelay_http_requests_total{route="/mcp",status="200"} 1
     trustrelay_http_requests_total{route="/mcp/{name}",status="401"} 1
     trustrelay_http_requests_total{route="/metrics",status="200"} 3
-    trustrelay_http_requests_total{route="/settings/developer",status="200"} 1
+    trustrelay_http_requests_total{route="/settings/developer",status="303"} 1
     "#);
     insta::assert_snapshot!(lines(&world, "trustrelay_lease_held").await, @"trustrelay_lease_held 1");
 }

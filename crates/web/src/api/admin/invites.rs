@@ -6,7 +6,7 @@ use http::StatusCode;
 use http::request::Parts;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use trustrelay_authority::{InviteRecord, Invited};
+use trustrelay_authority::InviteRecord;
 use uuid::Uuid;
 
 use crate::api::admin::id;
@@ -57,8 +57,8 @@ pub(crate) struct Asked {
 }
 
 /// The link that an invitation is accepted by.
-pub(crate) fn link(base: &str, invited: &Invited) -> String {
-    format!("{base}/invite?token={}", &*invited.secret)
+pub(crate) fn link(base: &str, secret: &str) -> String {
+    format!("{base}/invite?token={secret}")
 }
 
 pub(crate) async fn create(
@@ -68,7 +68,7 @@ pub(crate) async fn create(
     Json(asked): Json<Asked>,
 ) -> Result<Response, ApiError> {
     let invited = state.authority.invite(&by, &asked.email, asked.is_admin).await?;
-    let invite_url = link(&base(&state, &parts), &invited);
+    let invite_url = link(&base(&state, &parts), &invited.secret);
     let new = New { invite: invited.record.into(), invite_url };
     Ok((StatusCode::CREATED, Value { value: new }).into_response())
 }

@@ -4,6 +4,7 @@ pub(crate) mod accept;
 pub(crate) mod people;
 pub(crate) mod person;
 pub(crate) mod policy;
+pub(crate) mod power;
 pub(crate) mod revoke;
 pub(crate) mod revoke_all;
 pub(crate) mod tokens;

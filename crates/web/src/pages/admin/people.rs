@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use http::request::Parts;
 use maud::{Markup, html};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use trustrelay_authority::{AuthorityError, By, INVITE_DAYS, InviteRecord, Place, UserFilter, UserPage};
 use url::form_urlencoded;
 
@@ -15,10 +15,12 @@ use crate::error::ApiError;
 use crate::extract::{Asked, Filled, OnPage, Segment};
 use crate::pages::developer::base;
 use crate::pages::layout::{self, Tab};
+use crate::pages::once::{self, Once};
 use crate::pages::time::day;
 use crate::pages::{Person, failed};
 use crate::state::AppState;
 
+const PATH: &str = "/admin/people";
 /// How many people a page shows.
 const ROWS: u64 = 50;
 
@@ -36,34 +38,46 @@ pub(crate) struct Invitation {
     is_admin: Option<String>,
 }
 
+/// An invitation that was made a moment ago.
+#[derive(Serialize, Deserialize)]
+struct Fresh {
+    email: String,
+    secret: String,
+}
+
 pub(crate) async fn show(
     State(state): State<AppState>,
     Person(browser): Person,
+    parts: Parts,
     Asked(search): Asked<Search>,
+    once: Once,
 ) -> Response {
-    let done = search
-        .withdrawn
-        .is_some()
-        .then(|| html! { p.done role="status" { "The invitation is taken back." } });
-    render(&state, &browser.by, &search, done, None).await
+    let invited = once.open(&state, &browser, PATH);
+    let done = match invited {
+        Some(Fresh { email, secret }) => Some(fresh(&email, &link(&base(&state, &parts), &secret))),
+        None if search.withdrawn.is_some() => {
+            Some(html! { p.done role="status" { "The invitation is taken back." } })
+        }
+        None => None,
+    };
+    let page = render(&state, &browser.by, &search, done, None).await;
+    once.over(&state, PATH, page)
 }
 
 pub(crate) async fn invite(
     State(state): State<AppState>,
     Person(browser): Person,
-    parts: Parts,
     Filled(form): Filled<Invitation>,
 ) -> Response {
-    let search = Search::default();
     match state.authority.invite(&browser.by, &form.email, form.is_admin.is_some()).await {
         Ok(invited) => {
-            let link = link(&base(&state, &parts), &invited);
-            let fresh = fresh(&invited.record.email, &link);
-            render(&state, &browser.by, &search, Some(fresh), None).await
+            let secret = invited.secret.as_str().to_owned();
+            once::lead_to(&state, &browser, PATH, Fresh { email: invited.record.email, secret })
         }
         Err(error) => {
             let error = ApiError::from(error);
-            let page = render(&state, &browser.by, &search, None, Some((&form.email, error.message()))).await;
+            let problem = Some((&*form.email, error.message()));
+            let page = render(&state, &browser.by, &Search::default(), None, problem).await;
             error.with_body(page)
         }
     }
@@ -96,6 +110,7 @@ fn fresh(email: &str, link: &str) -> Markup {
                 button.copy type="button" data-copy="invite-link" hidden { "Copy" }
             }
             p.faint { "Whoever opens it sets the password, and is that person here. TrustRelay sends no mail with it." }
+            p.end { a.button.quiet href=(PATH) { "Done, hide the link" } }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `/admin/people/{user_id}`: one account, and what becomes of it.
 
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use serde::Deserialize;
 use trustrelay_authority::{AuthorityError, By, PersonChange, UserRecord};
@@ -18,9 +18,36 @@ use crate::pages::{Person, failed};
 use crate::state::AppState;
 
 #[derive(Default, Deserialize)]
-pub(crate) struct Nothing {}
+pub(crate) struct Came {
+    /// What was done a moment ago.
+    done: Option<String>,
+}
 
-fn known(state: &AppState, by: &By, user_id: &str) -> Result<Uuid, ApiError> {
+/// What was done, as long as it is so: a link may say anything.
+fn says(done: &str, user: &UserRecord) -> Option<&'static str> {
+    let (is_so, says) = match done {
+        "disable" => {
+            (user.disabled_at.is_some(), "The account is disabled. Nothing accepts its tokens any more.")
+        }
+        "enable" => (user.disabled_at.is_none(), "The account is enabled; its tokens work again."),
+        "promote" => (user.is_admin, "The account administers this TrustRelay now."),
+        "demote" => (!user.is_admin, "The account administers no longer."),
+        "all-upstreams" => (user.upstreams.is_none(), "The account may use every upstream."),
+        "upstreams" => {
+            (user.upstreams.is_some(), "The account may use the upstreams that are ticked, and no others.")
+        }
+        _ => return None,
+    };
+    is_so.then_some(says)
+}
+
+/// Where a person's page is.
+pub(super) fn path(user_id: Uuid) -> String {
+    format!("/admin/people/{user_id}")
+}
+
+/// Which account is meant, of an administrator.
+pub(super) fn known(state: &AppState, by: &By, user_id: &str) -> Result<Uuid, ApiError> {
     state.authority.is_administrator(by)?;
     id(user_id, "account")
 }
@@ -29,16 +56,16 @@ pub(crate) async fn show(
     State(state): State<AppState>,
     Person(browser): Person,
     OnPage(Segment(user_id)): OnPage<Segment>,
-    Asked(Nothing {}): Asked<Nothing>,
+    Asked(came): Asked<Came>,
 ) -> Response {
     match known(&state, &browser.by, &user_id) {
-        Ok(user_id) => render(&state, &browser.by, user_id, None, None).await,
+        Ok(user_id) => render(&state, &browser.by, user_id, None, came.done.as_deref()).await,
         Err(error) => failed(error),
     }
 }
 
-/// What a form asks for: `change`, and the names of upstreams where it is about them.
-fn asked(pairs: Vec<(String, String)>) -> Result<(PersonChange, &'static str), AuthorityError> {
+/// What a form asks for: `change`, and the names of upstreams where it is about them. What takes power away has a page that asks.
+fn asked(pairs: Vec<(String, String)>) -> Result<(PersonChange, String), AuthorityError> {
     let mut change = String::new();
     let mut upstreams = Vec::new();
     for (field, value) in pairs {
@@ -48,24 +75,18 @@ fn asked(pairs: Vec<(String, String)>) -> Result<(PersonChange, &'static str), A
             _ => {}
         }
     }
-    Ok(match change.as_str() {
-        "disable" => {
-            (PersonChange::Disabled(true), "The account is disabled. Nothing accepts its tokens any more.")
-        }
-        "enable" => (PersonChange::Disabled(false), "The account is enabled; its tokens work again."),
-        "promote" => (PersonChange::Admin(true), "The account administers this TrustRelay now."),
-        "demote" => (PersonChange::Admin(false), "The account administers no longer."),
-        "all-upstreams" => (PersonChange::Upstreams(None), "The account may use every upstream."),
-        "upstreams" => (
-            PersonChange::Upstreams(Some(upstreams)),
-            "The account may use the upstreams that are ticked, and no others.",
-        ),
+    let asked = match change.as_str() {
+        "enable" => PersonChange::Disabled(false),
+        "promote" => PersonChange::Admin(true),
+        "all-upstreams" => PersonChange::Upstreams(None),
+        "upstreams" => PersonChange::Upstreams(Some(upstreams)),
         _ => {
             let message =
                 "the form does not say what to change; go back and use one of its buttons".to_owned();
             return Err(AuthorityError::Invalid { field: "change", message });
         }
-    })
+    };
+    Ok((asked, change))
 }
 
 pub(crate) async fn change(
@@ -84,7 +105,7 @@ pub(crate) async fn change(
         Ok::<_, AuthorityError>(done)
     };
     match changed.await {
-        Ok(done) => render(&state, &browser.by, user_id, None, Some(done)).await,
+        Ok(done) => Redirect::to(&format!("{}?done={done}", path(user_id))).into_response(),
         Err(error @ AuthorityError::NotFound(_)) => failed(error.into()),
         Err(error) => {
             let error = ApiError::from(error);
@@ -103,7 +124,6 @@ async fn render(
 ) -> Response {
     let (user, tokens) = match state.authority.person(by, user_id).await {
         Ok(person) => person,
-        // Whoever has just taken the role from themselves may not look any more.
         Err(error) => return failed(error.into()),
     };
     let of = Looked::of(user_id);
@@ -116,7 +136,7 @@ async fn render(
             p.back { a href="/admin/people" { "All people" } }
             h1 { (user.email) }
             p.lead { @if user.user_id == by.user_id { span.badge { "you" } " " } (badges(&user)) }
-            @if let Some(done) = done { p.done role="status" { (done) } }
+            @if let Some(done) = done.and_then(|done| says(done, &user)) { p.done role="status" { (done) } }
             (layout::problem(problem))
             section.card aria-labelledby="account" {
                 h2 #account { "Account" }
@@ -127,17 +147,17 @@ async fn render(
                 }
                 div.row {
                     @if user.disabled_at.is_some() {
-                        (button(&user, "enable", "Enable the account", false))
+                        (button(&user, "enable", "Enable the account"))
                     } @else {
-                        (button(&user, "disable", "Disable the account", true))
+                        a.button.quiet.danger href={ (path(user_id)) "/disable" } { "Disable the account…" }
                     }
                     @if user.is_admin {
-                        (button(&user, "demote", "Take the administrator’s role away", true))
+                        a.button.quiet.danger href={ (path(user_id)) "/demote" } { "Take the administrator’s role away…" }
                     } @else {
-                        (button(&user, "promote", "Make an administrator", false))
+                        (button(&user, "promote", "Make an administrator"))
                     }
                     @if tokens > 0 {
-                        a.button.quiet.danger href=(of.link("/admin/tokens/revoke", &[])) { "Revoke " @if tokens == 1 { "the token" } @else { "all " (tokens) " tokens" } }
+                        a.button.quiet.danger href=(of.link("/admin/tokens/revoke", &[])) { "Revoke " @if tokens == 1 { "the token…" } @else { "all " (tokens) " tokens…" } }
                     }
                 }
                 p.faint { "A disabled account cannot sign in, and all its tokens are refused as soon as this is answered. Enabling it brings them back; what is revoked stays so." }
@@ -148,11 +168,11 @@ async fn render(
     .into_response()
 }
 
-fn button(user: &UserRecord, change: &str, text: &str, is_danger: bool) -> Markup {
+fn button(user: &UserRecord, change: &str, text: &str) -> Markup {
     html! {
-        form method="post" action={ "/admin/people/" (user.user_id) } {
+        form method="post" action=(path(user.user_id)) {
             input type="hidden" name="change" value=(change);
-            button.quiet.danger[is_danger] type="submit" { (text) }
+            button.quiet type="submit" { (text) }
         }
     }
 }
@@ -171,7 +191,7 @@ fn which(user: &UserRecord, upstreams: &[String]) -> Markup {
                     Some(_) => "The account may use those that are ticked. To its tokens the others are not there.",
                 }
             }
-            form.stack method="post" action={ "/admin/people/" (user.user_id) } {
+            form.stack method="post" action=(path(user.user_id)) {
                 @if all.is_empty() { p.faint { "There are no upstreams." } }
                 @for name in all {
                     label.choice {

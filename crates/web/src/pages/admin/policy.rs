@@ -4,8 +4,9 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
+use serde::Deserialize;
 use trustrelay_authority::{
     AskedPolicy, AuthorityError, By, MAX_DAYS, MAX_UNUSED_DAYS, Policy, PolicyChange, PolicyState,
 };
@@ -13,10 +14,11 @@ use trustrelay_token::ScopeSet;
 
 use crate::credential::From;
 use crate::error::ApiError;
-use crate::extract::Filled;
+use crate::extract::{Asked, Filled};
 use crate::pages::developer::{API_SCOPES, MCP_SCOPES};
 use crate::pages::layout::{self, Tab};
 use crate::pages::limits::{number, words};
+use crate::pages::policy::is_covered;
 use crate::pages::{Person, failed};
 use crate::state::AppState;
 
@@ -93,15 +95,24 @@ enum Over {
     Confirm(u64),
 }
 
+#[derive(Deserialize)]
+pub(crate) struct Came {
+    /// The version that was decided a moment ago.
+    changed: Option<u64>,
+}
+
 pub(crate) async fn show(
     State(state): State<AppState>,
     Person(browser): Person,
     From(address): From,
+    Asked(came): Asked<Came>,
 ) -> Response {
     match state.authority.policy(&browser.by).await {
         Ok(policy) => {
             let form = Form::showing(&policy, &offered(&state));
-            page(&state, &browser.by, address, &policy, &form, &Over::Nothing).into_response()
+            let is_done = came.changed == Some(policy.record.seq);
+            let over = if is_done { Over::Done } else { Over::Nothing };
+            page(&state, &browser.by, address, &policy, &form, &over).into_response()
         }
         Err(error) => failed(error.into()),
     }
@@ -123,9 +134,9 @@ pub(crate) async fn change(
         Err(error) => Err(error),
     };
     let error = match changed {
+        // Loaded again, the page does not decide again what was decided.
         Ok(policy) => {
-            let form = Form::showing(&policy, &offered(&state));
-            return page(&state, by, address, &policy, &form, &Over::Done).into_response();
+            return Redirect::to(&format!("/admin/policy?changed={}", policy.record.seq)).into_response();
         }
         Err(error) => error,
     };
@@ -246,7 +257,7 @@ fn fields(form: &Form, offered: &[String], over: &Over) -> Markup {
                         label {
                             "More scopes"
                             input type="text" name="scope_more" value=(form.more) placeholder="mcp:github/search" autocomplete="off" spellcheck="false";
-                            small { "Separated by spaces." }
+                            small { "Separated by spaces." (spare(form)) }
                         }
                     }
                 }
@@ -268,6 +279,17 @@ fn fields(form: &Form, offered: &[String], over: &Over) -> Markup {
                 button type="submit" { "Change the policy" }
             }
         }
+    }
+}
+
+/// The scopes that another one covers, if there are any: they allow nothing more.
+fn spare(form: &Form) -> Markup {
+    let scopes = form.scopes.iter().cloned().chain(words(&form.more)).collect::<Vec<_>>().join(" ");
+    let scopes: ScopeSet = scopes.parse().unwrap_or_default();
+    let spare: Vec<_> = scopes.iter().filter(|scope| is_covered(&scopes, scope)).collect();
+    html! {
+        @for (at, scope) in spare.iter().enumerate() { @if at > 0 { ", " } @else { " " } code { (scope) } }
+        @if !spare.is_empty() { @if spare.len() == 1 { " is" } @else { " are" } " covered by another one, and so allowed anyway." }
     }
 }
 
@@ -317,6 +339,18 @@ mod tests {
         let shown = Form::showing(&PolicyState { record, unused: 0 }, &["api:read".to_owned()]);
         assert_eq!((&shown.scopes, &*shown.more), (&vec!["api:read".to_owned()], "mcp:github/search"));
         assert_eq!(shown.read().expect("reads").policy, change.policy);
+    }
+
+    #[test]
+    fn a_scope_that_another_one_covers_is_pointed_out() {
+        let says =
+            |scope: &str, more: &str| spare(&pairs(&[("scope", scope), ("scope_more", more)])).into_string();
+        let one = says("mcp", "mcp:github/search api:read");
+        assert_eq!(one, " <code>mcp:github/search</code> is covered by another one, and so allowed anyway.");
+        assert!(says("mcp", "mcp:a mcp:b").contains("<code>mcp:a</code>, <code>mcp:b</code> are covered"));
+        for apart in ["mcp:github", "tokens", "launch-rockets", ""] {
+            assert_eq!(says("api:read", apart), "", "{apart}");
+        }
     }
 
     #[test]

@@ -7,7 +7,9 @@ use crate::support::{ADA, Answer, EVE, World};
 const PATH: &str = "/admin/notices";
 
 async fn add(world: &World, session: &str, host: &str) -> Answer {
-    world.post(PATH).session(session).form(&format!("url=https%3A%2F%2F{host}%2Fall")).send().await
+    let form = format!("url=https%3A%2F%2F{host}%2Fall");
+    let added = world.post(PATH).session(session).form(&form).send().await;
+    world.follow(session, &added).await
 }
 
 /// The path of the first webhook of a page.

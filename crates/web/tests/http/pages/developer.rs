@@ -1,8 +1,10 @@
 //! `/settings/developer`
 
+use std::time::Duration;
+
 use http::StatusCode;
 
-use crate::support::{DAY, EVE, World};
+use crate::support::{DAY, EVE, Setting, World};
 
 /// What looks like a token in a page.
 fn tokens_in(text: &str) -> Vec<&str> {
@@ -11,19 +13,26 @@ fn tokens_in(text: &str) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_new_token_is_on_the_page_that_answers_and_on_no_other() {
+async fn a_new_token_is_on_the_page_that_the_form_leads_to_and_on_no_other() {
     let world = World::new().await;
     let session = world.browser().await;
     let form = "pat_name=my-agent&scope=mcp&scope=api%3Aread&expires_in_days=30";
-    let answer = world.post("/settings/developer").session(&session).form(form).send().await;
+    let made = world.post("/settings/developer").session(&session).form(form).send().await;
+    assert_eq!(made.header("location"), "/settings/developer");
+    let answer = world.follow(&session, &made).await;
     assert_eq!(answer.status, StatusCode::OK);
     let token = tokens_in(&answer.text)[0];
     world.keep_secret(token);
     let who = world.get("/api/user").authorization(&format!("Bearer {token}")).send().await;
     assert_eq!(who.value()["credential"]["pat_scope"], "mcp api:read");
     assert_eq!(who.value()["credential"]["expires_at"], "2126-05-07T00:00:00Z");
+    // The browser forgets it with that page, and asks without it from then on.
+    let gone = answer.header("set-cookie");
+    assert!(gone.starts_with("once=;") && gone.contains("Max-Age=0"), "{gone}");
+    assert!(gone.contains("Path=/settings/developer"), "{gone}");
     let again = world.get("/settings/developer").session(&session).send().await;
     assert!(again.text.contains("my-agent") && tokens_in(&again.text).is_empty());
+    assert_eq!(again.header("set-cookie"), "");
 }
 
 #[tokio::test]
@@ -54,11 +63,14 @@ async fn the_snippets_name_the_host_that_was_asked() {
     let world = World::new().await;
     let session = world.browser().await;
     let call = world.post("/settings/developer").host("relay.example:8080").session(&session);
-    let answer = call.form("pat_name=n&scope=mcp").send().await;
-    assert!(answer.text.contains("http://relay.example:8080/mcp"));
-    let call = world.post("/settings/developer").host("\"><script>alert(1)</script>").session(&session);
-    let answer = call.form("pat_name=n&scope=mcp").send().await;
-    assert!(!answer.text.contains("<script>alert"));
+    let made = call.form("pat_name=n&scope=mcp").send().await;
+    let (once, _) = made.header("set-cookie").split_once(';').expect("a cookie");
+    for (host, shown) in [("relay.example:8080", true), ("\"><script>alert(1)</script>", false)] {
+        let page = world.get("/settings/developer").host(host).session(&session).header("cookie", once);
+        let page = page.send().await;
+        assert!(page.text.contains("id=\"new-token\"") && !page.text.contains("<script>alert"));
+        assert_eq!(page.text.contains("http://relay.example:8080/mcp"), shown);
+    }
 }
 
 #[tokio::test]
@@ -104,4 +116,34 @@ async fn what_is_due_soon_comes_first_and_is_counted_above_the_list() {
     world.clock.advance(DAY * 26);
     let page = world.get("/settings/developer").session(&world.browser().await).send().await;
     assert!(!page.text.contains("within 30 days"), "what has ended is not due: {page}");
+}
+
+#[tokio::test]
+async fn what_a_form_has_made_is_handed_to_nobody_else() {
+    let world = World::with(Setting { secure_cookies: true, ..Setting::default() }).await;
+    let session = world.browser().await;
+    let form = "pat_name=my-agent&scope=mcp";
+    let made = world.post("/settings/developer").session(&session).form(form).send().await;
+    let cookie = made.header("set-cookie").to_owned();
+    for attribute in ["HttpOnly", "SameSite=Strict", "Secure", "Path=/settings/developer", "Max-Age=60"] {
+        assert!(cookie.contains(attribute), "{attribute} in {cookie}");
+    }
+    let page = world.follow(&session, &made).await;
+    let token = tokens_in(&page.text)[0];
+    assert!(!cookie.contains(token), "on its way it is sealed");
+    world.keep_secret(token);
+    let (once, _) = cookie.split_once(';').expect("attributes");
+    // Another session of the same person, another person, another page, another time: nothing is shown, and nothing fails.
+    let (other, eve) = (world.browser().await, world.browser_of(EVE).await);
+    for (path, session) in
+        [("/settings/developer", &other), ("/settings/developer", &eve), ("/settings/notices", &session)]
+    {
+        let page = world.get(path).session(session).header("cookie", once).send().await;
+        assert_eq!(page.status, StatusCode::OK, "{path}");
+        assert!(!page.text.contains("class=\"card fresh\""), "{path}: {page}");
+        assert!(page.header("set-cookie").contains("Max-Age=0"), "what does not open goes, too");
+    }
+    world.clock.advance(Duration::from_secs(61));
+    let late = world.get("/settings/developer").session(&session).header("cookie", once).send().await;
+    assert!(late.status == StatusCode::OK && !late.text.contains("class=\"card fresh\""), "{late}");
 }

@@ -10,6 +10,7 @@ mod login;
 mod notices;
 mod policy;
 mod profile;
+mod rotate;
 mod setup;
 mod token;
 
@@ -23,7 +24,7 @@ use http::StatusCode;
 use crate::support::{Setting, World};
 
 /// Every page that takes a form, and a form that it takes.
-const FORMS: [(&str, &str); 15] = [
+const FORMS: [(&str, &str); 20] = [
     ("/login", "email=a&password=b"),
     ("/setup", "token=x&email=a&password=b"),
     ("/settings/profile/password", "current_password=a&new_password=b"),
@@ -31,6 +32,9 @@ const FORMS: [(&str, &str); 15] = [
     ("/settings/notices", "url=https%3A%2F%2Fhooks.example.org"),
     ("/admin/notices", "url=https%3A%2F%2Fhooks.example.org"),
     ("/admin/tokens/revoke?owner=nobody", "expected=1"),
+    ("/admin/people", "email=a%40example.org"),
+    ("/settings/developer/self/rotate", "overlap=day&idempotency_key=k"),
+    ("/admin/policy", "max_days=30"),
     ("/settings/profile/sign-out-everywhere", ""),
     ("/settings/developer/self/revoke", ""),
     ("/settings/notices/no-id/test", ""),
@@ -38,10 +42,12 @@ const FORMS: [(&str, &str); 15] = [
     ("/admin/tokens/no-id/revoke", ""),
     ("/admin/notices/no-id/test", ""),
     ("/admin/notices/no-id/remove", ""),
+    ("/admin/people/no-id/disable", ""),
+    ("/admin/people/no-id/demote", ""),
     ("/logout", ""),
 ];
 /// The first so many have fields.
-const FIELDS: usize = 7;
+const FIELDS: usize = 10;
 
 #[tokio::test]
 async fn a_form_that_another_site_sends_is_refused_with_a_page() {
@@ -82,7 +88,7 @@ async fn a_form_that_is_wrong_is_refused_with_a_page() {
         for answer in [json, file, too_large] {
             assert_eq!(answer.kind(), "text/html", "{path}");
         }
-        if *path != "/settings/developer" {
+        if !["/settings/developer", "/admin/policy"].contains(path) {
             let twice = world.post(path).session(&session).form(&format!("{form}&{form}")).send().await;
             let none = world.post(path).session(&session).form("").send().await;
             for answer in [twice, none] {

@@ -8,7 +8,8 @@ const PATH: &str = "/settings/notices";
 
 async fn add(world: &World, session: &str, url: &str) -> Answer {
     let url: String = url::form_urlencoded::byte_serialize(url.as_bytes()).collect();
-    world.post(PATH).session(session).form(&format!("url={url}")).send().await
+    let added = world.post(PATH).session(session).form(&format!("url={url}")).send().await;
+    if added.status.is_redirection() { world.follow(session, &added).await } else { added }
 }
 
 /// The signing secret on a page.
@@ -25,7 +26,7 @@ fn first_webhook(page: &Answer) -> String {
 }
 
 #[tokio::test]
-async fn a_webhook_s_secret_is_on_the_page_that_answers_and_on_no_other() {
+async fn a_webhook_s_secret_is_on_the_page_that_the_form_leads_to_and_on_no_other() {
     let world = World::new().await;
     let session = world.browser().await;
     let empty = world.get(PATH).session(&session).send().await;

@@ -17,7 +17,7 @@ async fn a_policy_is_decided_by_a_form_that_comes_back_as_it_is_now() {
     let form = "version=0&max_days=90&default_days=30&scope=api%3Aread&scope=mcp%3Agithub&scope_more=mcp%3Awiki%2Fsearch\
                 &allowed_networks=10.0.0.0%2F8+2001%3Adb8%3A%3A%2F32";
     let changed = world.post(PATH).session(&session).form(form).send().await;
-    assert_eq!(changed.status, StatusCode::OK);
+    let changed = world.follow(&session, &changed).await;
     for holds in [
         "role=\"status\"",
         "name=\"max_days\" value=\"90\"",
@@ -30,6 +30,10 @@ async fn a_policy_is_decided_by_a_form_that_comes_back_as_it_is_now() {
     }
     let kept = world.get("/api/admin/policy").session(&session).send().await.value();
     assert_eq!(kept["allowed_scopes"], json!(["mcp:github", "mcp:wiki/search", "api:read"]));
+
+    // Loaded again later the page does not say of another's policy that it was decided just now.
+    let stale = format!("{PATH}?changed={}", kept["version"].as_u64().expect("a number") - 1);
+    assert!(!world.get(&stale).session(&session).send().await.text.contains("role=\"status\""));
 
     // Somebody who has not seen it begins from what holds by now.
     let stale = world.post(PATH).session(&session).form("version=0&max_days=1").send().await;
@@ -66,7 +70,7 @@ async fn a_form_that_ends_tokens_asks_first_and_says_how_many() {
         assert!(asks.text.contains(holds), "{holds} in {asks}");
     }
     let done = world.post(PATH).session(&session).form("version=0&unused_days=5&ends_tokens=1").send().await;
-    assert_eq!(done.status, StatusCode::OK, "{done}");
+    let done = world.follow(&session, &done).await;
     assert!(done.text.contains("1 active token unused for 5 days"), "{done}");
 }
 
@@ -78,7 +82,7 @@ async fn the_pages_of_tokens_offer_what_the_policy_allows() {
     let page = world.get("/settings/developer").session(&eve).send().await.text;
     assert!(page.contains("REST API</p>"), "{page}");
     let form = "version=0&max_days=60&default_days=14&scope=mcp%3Agithub&unused_days=45";
-    assert_eq!(world.post(PATH).session(&session).form(form).send().await.status, StatusCode::OK);
+    world.follow(&session, &world.post(PATH).session(&session).form(form).send().await).await;
     let page = world.get("/settings/developer").session(&eve).send().await.text;
     assert!(page.contains("value=\"14\" selected") && page.contains("At most 60 days"), "{page}");
     assert!(

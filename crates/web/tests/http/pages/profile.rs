@@ -10,7 +10,8 @@ async fn changing_the_password_signs_the_other_browsers_out() {
     let (session, other) = (world.browser().await, world.browser().await);
     let form = "current_password=correct+horse+battery&new_password=battery+horse+correct";
     let answer = world.post("/settings/profile/password").session(&session).form(form).send().await;
-    assert_eq!(answer.status, StatusCode::OK, "{answer}");
+    let page = world.follow(&session, &answer).await;
+    assert!(page.text.contains("The password is changed."), "{page}");
     assert_eq!(world.get("/api/user").session(&session).send().await.status, StatusCode::OK);
     assert_eq!(world.get("/api/user").session(&other).send().await.status, StatusCode::UNAUTHORIZED);
     world.authority.login(ADA, "battery horse correct".into(), None).await.expect("the new one is good");
@@ -35,7 +36,8 @@ async fn signing_out_everywhere_leaves_this_browser_and_the_tokens() {
     let world = World::new().await;
     let (session, other, token) = (world.browser().await, world.browser().await, world.token("mcp").await);
     let answer = world.post("/settings/profile/sign-out-everywhere").session(&session).send().await;
-    assert_eq!(answer.status, StatusCode::OK);
+    let page = world.follow(&session, &answer).await;
+    assert!(page.text.contains("Signed out of 1 other browser."), "{page}");
     assert_eq!(world.get("/api/user").session(&session).send().await.status, StatusCode::OK);
     assert_eq!(world.get("/api/user").session(&other).send().await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(world.get("/api/user").bearer(&token).send().await.status, StatusCode::OK);

@@ -196,6 +196,16 @@ impl World {
         log.iter().map(|record| AuditEntry::from_bytes(&record.entry).expect("reads")).collect()
     }
 
+    /// Goes where a form has led to, as a browser does: with what it was handed for that page.
+    pub(crate) async fn follow(&self, session: &str, answer: &Answer) -> Answer {
+        assert_eq!(answer.status, http::StatusCode::SEE_OTHER, "{answer}");
+        let call = self.get(answer.header("location")).session(session);
+        match answer.header("set-cookie").split_once(';') {
+            Some((once, _)) => call.header("cookie", once).send().await,
+            None => call.send().await,
+        }
+    }
+
     pub(crate) fn get(&self, path: &str) -> Call<'_> {
         self.call("GET", path)
     }
