@@ -80,6 +80,20 @@ impl Api {
         value(request.send().await?).await
     }
 
+    /// Puts something in place of what there is; answers the value that comes back.
+    pub async fn put(&self, path: &str, body: &Value) -> Result<Value> {
+        let request = self.client.put(self.base.join(path)?).header(COOKIE, &self.cookie).json(body);
+        value(request.send().await?).await
+    }
+
+    /// Lets somebody in, with a password.
+    pub async fn let_in(&self, email: &str, password: &str) -> Result<()> {
+        let invited = self.post("/api/admin/users", &json!({ "email": email })).await?;
+        let link = Url::parse(invited["invite_url"].as_str().context("no link")?)?;
+        let (_, secret) = link.query_pairs().find(|(name, _)| name == "token").context("no secret")?;
+        self.submit("/invite", &[("token", &secret), ("password", password)]).await.map(drop)
+    }
+
     /// The ids of the active tokens.
     pub async fn ids(&self) -> Result<Vec<String>> {
         let request = self.client.get(self.base.join(TOKENS)?).header(COOKIE, &self.cookie);

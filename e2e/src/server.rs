@@ -1,5 +1,6 @@
 //! The built program, running.
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::OnceLock;
@@ -84,6 +85,30 @@ impl Server {
         Self::on(data, &[], flags).await
     }
 
+    /// The same after a long time, as far as its tokens go: each was made so many days before. It goes by way of an export, whose times are moved.
+    pub async fn aged(self, days: i64) -> Result<Self> {
+        const DAY: i64 = 24 * 3600 * 1_000_000;
+        const KEY: &str = "secret.key";
+        let Self { data, process, .. } = self;
+        process.stop().await?;
+        let export = data.path().join("export.jsonl");
+        output("trustrelay export", command(&data)?.arg("export").arg(&export)).await?;
+        let mut moved = String::new();
+        for line in std::fs::read_to_string(&export)?.lines() {
+            let mut line: Value = serde_json::from_str(line)?;
+            if let Some(pat) = line.get_mut("pat") {
+                let made = pat["created_at"].as_i64().context("a token without a time")?;
+                pat["created_at"] = json!(made - days * DAY);
+            }
+            writeln!(moved, "{line}")?;
+        }
+        std::fs::write(&export, moved)?;
+        let later = TempDir::new()?;
+        std::fs::copy(data.path().join(KEY), later.path().join(KEY))?;
+        output("trustrelay import", command(&later)?.arg("import").arg(&export)).await?;
+        Self::on(later, &[], &[]).await
+    }
+
     /// Where its data are.
     pub fn data(&self) -> &Path {
         self.data.path()
@@ -161,6 +186,13 @@ impl Server {
     pub async fn status(&self, token: &str) -> Result<u16> {
         let answer = reqwest::Client::new().get(self.at("/api/user")?).bearer_auth(token).send().await?;
         Ok(answer.status().as_u16())
+    }
+
+    /// Why the API refuses a token: the error's code.
+    pub async fn refusal(&self, token: &str) -> Result<String> {
+        let answer = reqwest::Client::new().get(self.at("/api/user")?).bearer_auth(token).send().await?;
+        let body: Value = answer.json().await?;
+        Ok(body["error"]["code"].as_str().context("it is not refused")?.to_owned())
     }
 
     /// Makes a token of [`EMAIL`]'s; answers the token.

@@ -11,5 +11,8 @@ mod notices;
 mod openapi;
 mod pages;
 mod people;
+mod policy;
+mod power;
+mod resent;
 mod rotation;
 mod snippets;

@@ -27,9 +27,10 @@ async fn with_an_overlap_both_secrets_work_and_the_new_one_is_shown_once() -> Re
             assert_eq!(server.status(secret).await?, 200);
         }
 
-        // Loaded again, the page shows it no more, and makes no third one.
+        // It is the token's page; loaded again, it shows the secret no more, and there is no third one.
         page.reload().await?;
-        page.wait_for_text("main dl", &new[41..]).await?;
+        page.wait_for_text("h1", "agent").await?;
+        page.wait_for_text("main .lead", &new[41..]).await?;
         assert!(!page.html().await?.contains(&new));
         for secret in [&old, &new] {
             assert_eq!(server.status(secret).await?, 200);
@@ -77,7 +78,7 @@ async fn at_once_the_old_secret_is_refused_and_the_keyboard_is_enough() -> Resul
             assert_eq!(server.status(secret).await?, 200);
         }
         page.reload().await?;
-        page.wait_for_text("h1", "Rotate “agent”").await?;
+        page.wait_for_text("main .lead", &new[41..]).await?;
         assert!(!page.html().await?.contains(&new));
         assert_eq!(server.status(&new).await?, 200, "loading the page again rotates nothing");
         Ok(())

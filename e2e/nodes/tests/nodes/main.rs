@@ -6,6 +6,7 @@
 mod agents;
 mod ends;
 mod going;
+mod policy;
 mod sessions;
 mod shipped;
 mod talk;
