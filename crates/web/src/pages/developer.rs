@@ -319,8 +319,7 @@ fn form(
                 }
                 fieldset aria-describedby="least" {
                     legend { "What it may do" }
-                    (policy::scopes_note(policy))
-                    small #least { "Tick only what it needs, and give each thing that connects a token of its own." }
+                    small #least { (policy::scopes_note(policy)) "Tick only what it needs, and give each thing that connects a token of its own." }
                     div.pair {
                         div.group role="group" aria-labelledby="mcp-tools" {
                             p #mcp-tools { "MCP tools" }

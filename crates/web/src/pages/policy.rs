@@ -22,7 +22,7 @@ pub(super) fn scopes_note(policy: &Policy) -> Markup {
     html! {
         @if let Some(allowed) = &policy.allowed_scopes {
             @let widest = allowed.iter().filter(|scope| !is_covered(allowed, scope)).cloned().collect();
-            p.faint { "The policy here allows no more than " (chips(&widest)) " for new tokens." }
+            "The policy here allows no more than " (chips(&widest)) " for new tokens. "
         }
     }
 }
@@ -32,7 +32,7 @@ pub(super) fn at_once(policy: &Policy) -> Markup {
     let Policy { unused_days, networks, .. } = policy;
     html! {
         @if unused_days.is_some() || !networks.is_empty() {
-            p.faint {
+            small {
                 "By the policy here every token"
                 @if let Some(days) = unused_days { " ends when it was unused for " (days) @if days.get() == 1 { " day" } @else { " days" } }
                 @if unused_days.is_some() && !networks.is_empty() { ", and" }
@@ -76,7 +76,9 @@ mod tests {
         assert!(says(Some(1), &[]).contains("every token ends when it was unused for 1 day."));
         assert!(says(None, &["10.0.0.0/8"]).contains("every token may be used only from <span"));
         let both = says(Some(45), &["10.0.0.0/8"]);
-        assert!(both.contains("for 45 days, and may be used only from") && both.matches("<p").count() == 1);
+        assert!(
+            both.contains("for 45 days, and may be used only from") && both.matches("<small").count() == 1
+        );
     }
 
     #[test]

@@ -152,7 +152,7 @@ async fn render(
                         a.button.quiet.danger href={ (path(user_id)) "/disable" } { "Disable the account…" }
                     }
                     @if user.is_admin {
-                        a.button.quiet.danger href={ (path(user_id)) "/demote" } { "Take the administrator’s role away…" }
+                        a.button.quiet.danger href={ (path(user_id)) "/demote" } { "Take the role away…" }
                     } @else {
                         (button(&user, "promote", "Make an administrator"))
                     }

@@ -5,6 +5,7 @@ use std::num::NonZeroU16;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
+use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 use serde::Deserialize;
 use trustrelay_authority::{
@@ -15,6 +16,7 @@ use trustrelay_token::ScopeSet;
 use crate::credential::From;
 use crate::error::ApiError;
 use crate::extract::{Asked, Filled};
+use crate::pages::amounts::counted;
 use crate::pages::developer::{API_SCOPES, MCP_SCOPES};
 use crate::pages::layout::{self, Tab};
 use crate::pages::limits::{number, words};
@@ -91,8 +93,8 @@ enum Over {
     Nothing,
     Done,
     Problem(String),
-    /// So many tokens end with it, which somebody has to say that they want.
-    Confirm(u64),
+    /// So many tokens end with it, which somebody has to say that they want, and where they are listed.
+    Confirm(u64, String),
 }
 
 #[derive(Deserialize)]
@@ -144,9 +146,10 @@ pub(crate) async fn change(
         Ok(policy) => policy,
         Err(error) => return failed(error.into()),
     };
-    if let AuthorityError::TooManyEnd { tokens, .. } = error {
+    if let AuthorityError::TooManyEnd { days, tokens } = error {
         form.ends = None;
-        let page = page(&state, by, address, &policy, &form, &Over::Confirm(tokens));
+        let over = Over::Confirm(tokens, unused(i64::from(days), state.authority.clock().now()));
+        let page = page(&state, by, address, &policy, &form, &over);
         return ApiError::from(error).with_body(page);
     }
     // Who has not seen what somebody else decided meanwhile sees that, and begins from there.
@@ -184,28 +187,47 @@ fn page(
                 Over::Nothing => {}
                 Over::Done => { p.done role="status" { "The policy is changed, and holds on every node." } }
                 Over::Problem(message) => { (layout::problem(Some(message))) }
-                Over::Confirm(_) => {}
+                Over::Confirm(..) => {}
             }
-            (standing(policy, address))
+            (standing(policy, address, state.authority.clock().now()))
             (fields(form, &offered(state), over))
         },
     )
 }
 
-fn plural(count: u64) -> &'static str {
-    if count == 1 { "token" } else { "tokens" }
+/// How many there are, as far as that is counted.
+fn number_of(tokens: u64) -> String {
+    if tokens > 10_000 {
+        "More than 10,000 active tokens".to_owned()
+    } else {
+        counted(tokens, "active token")
+    }
+}
+
+/// Where the tokens are listed that have not been used for so many days.
+fn unused(days: i64, now: Timestamp) -> String {
+    let since = now.checked_sub(SignedDuration::from_hours(24 * days)).unwrap_or(Timestamp::MIN);
+    format!("/admin/tokens?unused_since={since:.0}")
 }
 
 /// What the policy does just now.
-fn standing(PolicyState { record, unused }: &PolicyState, address: Option<IpAddr>) -> Markup {
+fn standing(
+    PolicyState { record, unused: tokens }: &PolicyState,
+    address: Option<IpAddr>,
+    now: Timestamp,
+) -> Markup {
     let Policy { unused_days, networks, .. } = &record.policy;
     let is_outside = address.is_none_or(|address| !networks.iter().any(|net| net.contains(address)));
     html! {
         @if let Some(days) = unused_days {
-            p.faint {
-                @if *unused == 0 { "No active token has been unused for " (days) " days." }
-                @else if *unused > 10_000 { "More than 10,000 active tokens have been unused for " (days) " days, and end soon." }
-                @else { (unused) " active " (plural(*unused)) " unused for " (days) @if days.get() == 1 { " day" } @else { " days" } ", which end soon." }
+            @if *tokens == 0 { p.faint { "Every active token was used within " (counted(days.get().into(), "day")) "." } }
+            @else {
+                p.due {
+                    strong { (number_of(*tokens)) }
+                    @if *tokens == 1 { " has" } @else { " have" } " not been used for " (counted(days.get().into(), "day"))
+                    @if *tokens == 1 { " and ends soon. " a href=(unused(days.get().into(), now)) { "Look at it" } "." }
+                    @else { " and end soon. " a href=(unused(days.get().into(), now)) { "Look at them" } "." }
+                }
             }
         }
         @if !networks.is_empty() && is_outside {
@@ -225,7 +247,7 @@ fn fields(form: &Form, offered: &[String], over: &Over) -> Markup {
             h2 #rules { "Rules" }
             form.stack method="post" action="/admin/policy" aria-describedby=[problem] {
                 @if let Some(version) = form.version { input type="hidden" name="version" value=(version); }
-                @if let Over::Confirm(tokens) = over { (confirm(*tokens, &form.unused_days)) }
+                @if let Over::Confirm(tokens, list) = over { (confirm(*tokens, &form.unused_days, list)) }
                 fieldset {
                     legend { "New tokens" }
                     div.pair {
@@ -293,12 +315,14 @@ fn spare(form: &Form) -> Markup {
     }
 }
 
-fn confirm(tokens: u64, days: &str) -> Markup {
+fn confirm(tokens: u64, days: &str, list: &str) -> Markup {
     html! {
         div.problem role="alert" {
             p {
-                @if tokens > 10_000 { "More than 10,000 tokens have" } @else if tokens == 1 { "1 token has" } @else { (tokens) " tokens have" }
-                " not been used for " (days) " days. With this policy they end, and do not come back. Nothing is changed yet."
+                strong { (number_of(tokens)) } @if tokens == 1 { " has" } @else { " have" } " not been used for " (days) @if days.trim() == "1" { " day" } @else { " days" } ". With this policy "
+                @if tokens == 1 { "it ends, and does" } @else { "they end, and do" } " not come back. Nothing is changed yet. "
+                // Beside this form, which is filled in.
+                a href=(list) target="_blank" { "Look at " @if tokens == 1 { "it" } @else { "them" } " in another tab" } "."
             }
             label.choice {
                 input type="checkbox" name="ends_tokens" value=(tokens) required;
@@ -363,8 +387,10 @@ mod tests {
 
     #[test]
     fn what_ends_tokens_says_how_many_and_asks() {
-        let page = fields(&pairs(&[("unused_days", "9")]), &[], &Over::Confirm(12)).into_string();
-        assert!(page.contains("12 tokens have not been used for 9 days"), "{page}");
+        let list = unused(9, "2026-04-10T07:00:00Z".parse().expect("a time"));
+        let page = fields(&pairs(&[("unused_days", "9")]), &[], &Over::Confirm(12, list)).into_string();
+        assert!(page.contains("12 active tokens</strong> have not been used for 9 days"), "{page}");
+        assert!(page.contains("href=\"/admin/tokens?unused_since=2026-04-01T07:00:00Z\""), "{page}");
         assert!(page.contains("name=\"ends_tokens\" value=\"12\" required"), "{page}");
     }
 }

@@ -62,7 +62,8 @@ async fn a_form_that_ends_tokens_asks_first_and_says_how_many() {
     let asks = world.post(PATH).session(&session).form("version=0&unused_days=5").send().await;
     assert_eq!(asks.status, StatusCode::CONFLICT);
     for holds in [
-        "1 token has",
+        "1 active token</strong> has",
+        "/admin/tokens?unused_since=2126-04-08T00:00:00Z",
         "Nothing is changed yet",
         "name=\"ends_tokens\" value=\"1\"",
         "name=\"unused_days\" value=\"5\"",
@@ -71,7 +72,12 @@ async fn a_form_that_ends_tokens_asks_first_and_says_how_many() {
     }
     let done = world.post(PATH).session(&session).form("version=0&unused_days=5&ends_tokens=1").send().await;
     let done = world.follow(&session, &done).await;
-    assert!(done.text.contains("1 active token unused for 5 days"), "{done}");
+    assert!(
+        done.text.contains("1 active token</strong> has not been used for 5 days and ends soon"),
+        "{done}"
+    );
+    let list = world.get("/admin/tokens?unused_since=2126-04-08T00:00:00Z").session(&session).send().await;
+    assert!(list.text.contains("ci-pipeline") && list.text.contains(EVE), "the link leads to it: {list}");
 }
 
 #[tokio::test]
