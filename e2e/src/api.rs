@@ -1,7 +1,7 @@
 //! The REST API, as a script would use it.
 
 use anyhow::{Context, Result, bail};
-use reqwest::header::{CONTENT_TYPE, COOKIE, HeaderValue, SET_COOKIE};
+use reqwest::header::{CONTENT_TYPE, COOKIE, HeaderValue, LOCATION, SET_COOKIE};
 use serde_json::{Value, json};
 use url::Url;
 use url::form_urlencoded::Serializer;
@@ -91,7 +91,7 @@ impl Api {
         let invited = self.post("/api/admin/users", &json!({ "email": email })).await?;
         let link = Url::parse(invited["invite_url"].as_str().context("no link")?)?;
         let (_, secret) = link.query_pairs().find(|(name, _)| name == "token").context("no secret")?;
-        self.submit("/invite", &[("token", &secret), ("password", password)]).await.map(drop)
+        self.send("/invite", &[("token", &secret), ("password", password)]).await.map(drop)
     }
 
     /// The ids of the active tokens.
@@ -109,12 +109,22 @@ impl Api {
         value["sessions_terminated"].as_u64().context("no number of sessions")
     }
 
-    /// Submits a form of the pages; answers the page that comes back.
+    /// Submits a form of the pages, and goes where it leads to, as a browser does; answers the page that is there.
     pub async fn submit(&self, path: &str, fields: &[(&str, &str)]) -> Result<String> {
+        let sent = self.send(path, fields).await?;
+        let Some(place) = sent.headers().get(LOCATION) else { return Ok(sent.text().await?) };
+        let mut page = self.client.get(self.base.join(place.to_str()?)?).header(COOKIE, &self.cookie);
+        if let Some(cookie) = sent.headers().get(SET_COOKIE) {
+            page = page.header(COOKIE, cookie.to_str()?.split(';').next().unwrap_or_default());
+        }
+        Ok(page.send().await?.error_for_status()?.text().await?)
+    }
+
+    async fn send(&self, path: &str, fields: &[(&str, &str)]) -> Result<reqwest::Response> {
         let form = Serializer::new(String::new()).extend_pairs(fields).finish();
         let request = self.client.post(self.base.join(path)?).header(COOKIE, &self.cookie);
         let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form);
-        Ok(request.send().await?.error_for_status()?.text().await?)
+        Ok(request.send().await?.error_for_status()?)
     }
 }
 

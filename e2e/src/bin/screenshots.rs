@@ -15,6 +15,7 @@ use trustrelay_e2e::everything::Everything;
 use trustrelay_e2e::server::{EMAIL, PASSWORD, Server};
 use trustrelay_e2e::{tools, until};
 
+const EVE: &str = "eve@example.org";
 const LONG_NAME: &str =
     "nightly-dependency-audit-of-every-repository-in-the-organisation-with-a-report-by-mail";
 
@@ -60,6 +61,12 @@ async fn every_page(folder: &Path) -> Result<()> {
     let upstream = format!("everything={}", everything.url);
     let server = Server::start_with(&["--upstream", &upstream, "--webhook-private-networks"]).await?;
     let fresh = Server::without_accounts().await?;
+    // Tokens that nobody has used for long.
+    let forgotten = Server::start(&[]).await?;
+    for name in ["a-demo-of-last-year", "migration"] {
+        forgotten.token(name, "mcp", "300d").await?;
+    }
+    let forgotten = forgotten.aged(60).await?;
     for (name, scope, expires_in, used) in TOKENS {
         make(&server, name, scope, expires_in, used).await?;
     }
@@ -142,13 +149,43 @@ async fn every_page(folder: &Path) -> Result<()> {
         page.click("th a.name").await?;
         page.see("#upstreams").await?;
         shoot("person").await?;
+        page.click("a[href$='/demote']").await?;
+        page.see("button.danger").await?;
+        page.click("button.danger").await?;
+        page.see(".problem").await?;
+        shoot("person-demote-last").await?;
         page.open(&server.at("/admin")?).await?;
-        page.fill("form.stack [name=email]", "eve@example.org").await?;
+        page.fill("form.stack [name=email]", EVE).await?;
         page.click("form.stack button").await?;
         let invitation = page.text("#invite-link").await?;
         shoot("people-invited").await?;
         page.open(&invitation.parse()?).await?;
         shoot("invited").await?;
+        page.fill("[name=password]", PASSWORD).await?;
+        page.click("main button").await?;
+        page.see(".empty").await?;
+        page.open(&invitation.parse()?).await?;
+        shoot("invited-closed").await?;
+
+        for name in ["eves-laptop", "eves-nightly-job"] {
+            server.token_of(EVE, name, "mcp", "90d").await?;
+        }
+        sign_in(page, &server).await?;
+        page.open(&server.at("/admin/people?email=eve")?).await?;
+        page.click("th a.name").await?;
+        page.click("form [value=promote] + button").await?;
+        page.see(".done").await?;
+        shoot("person-promoted").await?;
+        page.click("a[href$='/demote']").await?;
+        page.see("button.danger").await?;
+        shoot("person-demote").await?;
+        page.click("main a.quiet").await?;
+        page.click("a[href$='/disable']").await?;
+        page.see("button.danger").await?;
+        shoot("person-disable").await?;
+        page.click("button.danger").await?;
+        page.see(".done").await?;
+        shoot("person-disabled").await?;
 
         page.open(&server.at("/admin/tokens")?).await?;
         shoot("all-tokens").await?;
@@ -215,6 +252,21 @@ async fn every_page(folder: &Path) -> Result<()> {
         page.click("form[action$=everywhere] button").await?;
         page.see(".done").await?;
         shoot("profile-done").await?;
+
+        page.open(&forgotten.at("/login")?).await?;
+        page.fill("[name=email]", EMAIL).await?;
+        page.fill("[name=password]", PASSWORD).await?;
+        page.click("main button").await?;
+        page.see(".tokens").await?;
+        page.open(&forgotten.at("/admin/policy")?).await?;
+        page.fill("[name=unused_days]", "30").await?;
+        page.click("main form button").await?;
+        page.see("[name=ends_tokens]").await?;
+        shoot("policy-ends-tokens").await?;
+        page.click("[name=ends_tokens]").await?;
+        page.click("main form button").await?;
+        page.see(".done").await?;
+        shoot("policy-ending-tokens").await?;
 
         page.open(&server.at("/nowhere")?).await?;
         shoot("not-found").await?;

@@ -99,6 +99,8 @@ async fn every_page_that_a_link_leads_to_is_light_and_good_for_all_senses() -> R
             "/settings/audit",
             "/admin/people",
             "/admin/people/{id}",
+            "/admin/people/{id}/disable",
+            "/admin/people/{id}/demote",
             "/admin/tokens",
             "/admin/tokens/revoke",
             "/admin/tokens/{id}/revoke",
@@ -135,6 +137,12 @@ async fn every_page_that_a_form_answers_with_is_light_and_good_for_all_senses() 
         page.see("#new-token").await?;
         look(page, "a new token").await?;
 
+        page.click(".tokens a.name").await?;
+        page.click("a[href$='/rotate']").await?;
+        page.click("main form button").await?;
+        page.see("#new-token").await?;
+        look(page, "a new secret").await?;
+        page.open(&server.at("/settings/developer")?).await?;
         page.click("a[aria-label='Revoke agent']").await?;
         page.click("button.danger").await?;
         page.see("[role=status]").await?;
@@ -145,6 +153,11 @@ async fn every_page_that_a_form_answers_with_is_light_and_good_for_all_senses() 
         page.click("form[action='/admin/people'].stack button").await?;
         page.see("#invite-link").await?;
         look(page, "an invitation").await?;
+        page.click("th a.name").await?;
+        page.click("a[href$='/demote']").await?;
+        page.click("button.danger").await?;
+        page.see("[role=alert]").await?;
+        look(page, "the last administrator, kept").await?;
 
         page.open(&server.at("/admin/policy")?).await?;
         page.fill("[name=max_days]", "30").await?;
@@ -184,7 +197,38 @@ async fn the_pages_by_which_people_come_in_are_light_and_good_for_all_senses() -
             page.see("[name=password]").await?;
             look(page, name).await?;
         }
-        Ok(())
+        page.fill("[name=password]", PASSWORD).await?;
+        page.click("main button").await?;
+        page.see(".empty").await?;
+        page.open(&invitation).await?;
+        page.wait_for_text("h1", "no longer works").await?;
+        look(page, "an invitation that was accepted").await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_the_administrators_of_others_are_asked_and_told_is_light_and_good_for_all_senses() -> Result<()>
+{
+    let server = Server::start(&[]).await?;
+    server.token("forgotten", "api:read", "200d").await?;
+    let server = server.aged(60).await?;
+    Api::sign_in(&server).await?.let_in("eve@example.org", PASSWORD).await?;
+    browse(Look::default(), async |page| {
+        page.sign_in(&server, EMAIL, PASSWORD).await?;
+        page.see(".tokens").await?;
+        page.open(&server.at("/admin/people?email=eve")?).await?;
+        page.click("th a.name").await?;
+        page.click("a[href$='/disable']").await?;
+        page.click("button.danger").await?;
+        page.see("[role=status]").await?;
+        look(page, "a disabled account").await?;
+        page.open(&server.at("/admin/policy")?).await?;
+        page.fill("[name=unused_days]", "30").await?;
+        page.fill("[name=scope_more]", "mcp mcp:github/search").await?;
+        page.click("main form button").await?;
+        page.see("[name=ends_tokens]").await?;
+        look(page, "a policy that ends tokens").await
     })
     .await
 }

@@ -31,7 +31,7 @@ async fn tokens_that_a_policy_ends_are_counted_and_end_only_if_that_is_ticked() 
         page.fill("[name=unused_days]", "30").await?;
         page.fill("[name=allowed_networks]", "10.0.0.0/8").await?;
         page.click(SUBMIT).await?;
-        page.wait_for_text("[role=alert]", "1 token has not been used for 30 days").await?;
+        page.wait_for_text("[role=alert]", "1 active token has not been used for 30 days").await?;
         page.wait_for_text("[role=alert]", "Nothing is changed yet").await?;
         assert_eq!(server.status(&fresh).await?, 200, "the networks are not held to yet either");
 
@@ -53,16 +53,24 @@ async fn tokens_that_a_policy_ends_are_counted_and_end_only_if_that_is_ticked() 
         page.keys(ENTER).await?;
         page.wait_for_text("[role=status]", "holds on every node").await?;
         let says = page.text("main").await?;
-        assert!(says.contains("1 active token unused for 30 days, which end soon"), "{says}");
+        assert!(says.contains("1 active token has not been used for 30 days and ends soon"), "{says}");
         assert!(says.contains("You are outside the networks of the policy"), "{says}");
         for token in [&forgotten, &fresh] {
             assert_eq!(server.status(token).await?, 403);
             assert_eq!(server.refusal(token).await?, "network_not_allowed");
         }
 
-        // Loaded again, the page decides nothing a second time; taken back, it holds no more.
+        // Loaded again, the page decides nothing a second time.
         page.reload().await?;
         page.wait_for_text("main", "You are outside").await?;
+
+        // Which one that is, is a link away.
+        page.click(".due a[href*=unused_since]").await?;
+        page.wait_for_text(".tokens tbody", "forgotten").await?;
+        assert_eq!(page.count(".tokens tbody tr").await?, 1, "and no other one");
+        page.open(&server.at("/admin/policy")?).await?;
+
+        // Taken back, it holds no more.
         page.fill("[name=allowed_networks]", "").await?;
         page.click(SUBMIT).await?;
         page.wait_for_text("[role=status]", "holds on every node").await?;
