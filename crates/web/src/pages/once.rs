@@ -4,12 +4,11 @@
 //! second time. On the way from one to the other the browser holds the secret: in a cookie for that page, for a minute, sealed with a key that comes
 //! from its session. So every node can open it; it opens on no other page and in no other session; and what somebody else plants there does not open.
 
+use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Redirect, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chacha20poly1305::aead::{Aead, Payload};
-use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use cookie::{Cookie, SameSite};
 use hmac::{Hmac, KeyInit, Mac};
 use http::HeaderValue;
@@ -28,7 +27,6 @@ use crate::state::AppState;
 const COOKIE: &str = "once";
 /// For how long, in seconds: a redirect takes one.
 const FRESH: i64 = 60;
-const NONCE: usize = 24;
 
 #[derive(Serialize, Deserialize)]
 struct Sealed<T> {
@@ -95,28 +93,24 @@ fn header(state: &AppState, path: &str, value: String, age: i64) -> Option<Heade
 }
 
 /// The session's secret is 32 random bytes as text; HMAC makes a key of them, as HKDF's first step does (RFC 5869 §2.2).
-fn cipher(session: &str) -> Option<XChaCha20Poly1305> {
+fn cipher(session: &str) -> Option<RandomizedNonceKey> {
     let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(b"trustrelay shown once v1").ok()?;
     mac.update(session.as_bytes());
-    XChaCha20Poly1305::new_from_slice(&mac.finalize().into_bytes()).ok()
+    RandomizedNonceKey::new(&AES_256_GCM_SIV, &mac.finalize().into_bytes()).ok()
 }
 
 /// `None` if the system has no randomness.
 fn seal<T: Serialize>(session: &str, path: &str, now: Timestamp, shown: T) -> Option<String> {
-    let plain = serde_json::to_vec(&Sealed { at: now.as_second(), shown }).ok()?;
-    let mut nonce = [0; NONCE];
-    getrandom::fill(&mut nonce).ok()?;
-    let payload = Payload { msg: &plain, aad: path.as_bytes() };
-    let sealed = cipher(session)?.encrypt(&XNonce::from(nonce), payload).ok()?;
-    Some(URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat()))
+    let mut sealed = serde_json::to_vec(&Sealed { at: now.as_second(), shown }).ok()?;
+    let nonce = cipher(session)?.seal_in_place_append_tag(Aad::from(path), &mut sealed).ok()?;
+    Some(URL_SAFE_NO_PAD.encode([&nonce.as_ref()[..], &sealed].concat()))
 }
 
 fn open<T: DeserializeOwned>(session: &str, path: &str, now: Timestamp, text: &str) -> Option<T> {
-    let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-    let (nonce, sealed) = bytes.split_first_chunk::<NONCE>()?;
-    let payload = Payload { msg: sealed, aad: path.as_bytes() };
-    let plain = cipher(session)?.decrypt(&XNonce::from(*nonce), payload).ok()?;
-    let Sealed { at, shown } = serde_json::from_slice(&plain).ok()?;
+    let mut bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+    let (nonce, sealed) = bytes.split_first_chunk_mut::<NONCE_LEN>()?;
+    let plain = cipher(session)?.open_in_place(Nonce::from(&*nonce), Aad::from(path), sealed).ok()?;
+    let Sealed { at, shown } = serde_json::from_slice(plain).ok()?;
     // Another node's clock may be ahead.
     (now.as_second().abs_diff(at) <= FRESH.unsigned_abs()).then_some(shown)
 }
