@@ -110,6 +110,8 @@ async fn what_takes_power_away_says_how_much_it_ends_and_looking_ends_nothing() 
     let (session, token) = (world.browser().await, world.token_of(EVE, "mcp api").await);
     world.token_of(EVE, "api").await;
     crate::mcp::open_session(&world, "/mcp", &token).await;
+    // Another's is not counted.
+    crate::mcp::open_session(&world, "/mcp", &world.token("mcp").await).await;
     let path = format!("/admin/people/{}", world.id_of(EVE).await);
     let disable = world.get(&format!("{path}/disable")).session(&session).send().await;
     for part in [
