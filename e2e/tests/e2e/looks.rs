@@ -81,6 +81,19 @@ async fn visit(page: &Page, server: &Server, look: impl AsyncFn(&str) -> Result<
     look("the log after removing").await?;
     page.open(&server.at("/settings/profile")?).await?;
     look("the profile").await?;
+    page.open(&server.at("/admin/people")?).await?;
+    page.click("th a.name").await?;
+    page.see("#upstreams").await?;
+    look("a person").await?;
+    page.click("a[href$='/disable']").await?;
+    page.click("button.danger").await?;
+    page.see("[role=alert]").await?;
+    look("the question before disabling, refused").await?;
+    page.open(&server.at("/admin/policy")?).await?;
+    page.fill("[name=allowed_networks]", "10.0.0.0/8").await?;
+    page.click("main form button").await?;
+    page.see(".due").await?;
+    look("a policy whose networks one is outside of").await?;
     page.open(&server.at("/nowhere")?).await?;
     look("nothing here").await
 }
