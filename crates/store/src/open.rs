@@ -5,6 +5,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 /// The name of the database in a data directory.
@@ -136,6 +137,9 @@ pub(crate) fn connect(path: &Path, options: &SqliteOptions) -> Result<Connection
     if let Some(pages) = options.max_pages {
         connection.pragma_update(None, "max_page_count", pages).map_err(failed)?;
     }
+    // A statement is prepared once. Without this SQLite does it anew each time where it thinks that another value may want another plan,
+    // and that is most of what a look-up takes (sqlite.org/qpsg.html).
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use rusqlite::types::Value as Given;
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{Connection, StatementStatus, params_from_iter};
 use trustrelay_authority::{
     AuditFilter, AuditLook, AuditPlace, Cursor, Key, PatFilter, PatOrder, PatOwner, PatState, UserFilter,
 };
@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::admin::given;
 use crate::audit_page::{self, Value};
 use crate::open::{SqliteOptions, connect, prepare};
+use crate::rotation::{BY_RETIRED_SECRET, BY_SECRET};
 use crate::rows::{PAT, USER};
 use crate::unused::{Days, question};
 use crate::{audit, notices, search, sqlite};
@@ -165,6 +166,18 @@ fn a_page_of_the_audit_log_comes_from_an_index_that_has_its_order() {
                 Value::Text(text) => text.into(),
             });
             database.goes_by(index, goes_through_all && after.is_none(), &sql, values.collect());
+        }
+    }
+}
+
+#[test]
+fn what_tokens_are_looked_up_with_is_prepared_once() {
+    let database = Database::empty();
+    for sql in [&BY_SECRET, &BY_RETIRED_SECRET] {
+        for secret in 0..10 {
+            let mut look_up = database.connection.prepare_cached(sql).expect("prepares");
+            assert!(!look_up.exists([[secret; 32]]).expect("looks"));
+            assert_eq!(look_up.get_status(StatementStatus::RePrepare), 0, "{}", **sql);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Rotations, within the writer's transaction.
 
+use std::sync::LazyLock;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -16,13 +18,24 @@ use crate::log;
 use crate::rows::{self, PAT, PAT_COLUMNS, USER, USER_COLUMNS};
 use crate::sqlite::SqliteStore;
 
-fn by_digest(connection: &Connection, digest: &[u8; 32]) -> Result<Option<FoundPat>, StoreError> {
-    let current = format!(
+/// By the secret that a token has.
+pub(crate) static BY_SECRET: LazyLock<String> = LazyLock::new(|| {
+    format!(
         "SELECT {PAT}, {USER}, EXISTS (SELECT 1 FROM retired_secrets r WHERE r.pat_id = p.pat_id AND r.until_first_use) \
          FROM pats p JOIN users u USING (user_id) WHERE p.digest = ?1"
-    );
+    )
+});
+/// By one that it had.
+pub(crate) static BY_RETIRED_SECRET: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT {PAT}, {USER}, r.valid_until, r.hint FROM retired_secrets r JOIN pats p USING (pat_id) JOIN users u USING (user_id) \
+         WHERE r.digest = ?1"
+    )
+});
+
+fn by_digest(connection: &Connection, digest: &[u8; 32]) -> Result<Option<FoundPat>, StoreError> {
     let found = connection
-        .prepare_cached(&current)
+        .prepare_cached(&BY_SECRET)
         .or_store()?
         .query_row([digest], |row| {
             Ok(FoundPat {
@@ -36,12 +49,8 @@ fn by_digest(connection: &Connection, digest: &[u8; 32]) -> Result<Option<FoundP
     if found.is_some() {
         return Ok(found);
     }
-    let retired = format!(
-        "SELECT {PAT}, {USER}, r.valid_until, r.hint FROM retired_secrets r JOIN pats p USING (pat_id) JOIN users u USING (user_id) \
-         WHERE r.digest = ?1"
-    );
     connection
-        .prepare_cached(&retired)
+        .prepare_cached(&BY_RETIRED_SECRET)
         .or_store()?
         .query_row([digest], |row| {
             let at = PAT_COLUMNS + USER_COLUMNS;
