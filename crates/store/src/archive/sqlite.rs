@@ -17,9 +17,20 @@ impl Archived for SqliteStore {
     }
 
     async fn import(&self, archive: Archive) -> Result<(), NotImported> {
-        self.threads().write(move |connection| import(connection, &archive)).await?
+        let import = move |connection: &Connection| {
+            let usual: i64 = connection.query_row("PRAGMA cache_size", [], |row| row.get(0)).or_store()?;
+            connection.pragma_update(None, "cache_size", WHILE_IMPORTING).or_store()?;
+            let imported = import(connection, &archive);
+            connection.pragma_update(None, "cache_size", usual).or_store()?;
+            imported
+        };
+        self.threads().write(import).await?
     }
 }
+
+/// How much of the file is kept in memory meanwhile, in KiB (negative: sqlite.org/pragma.html#pragma_cache_size). All is one transaction, and
+/// digests come in no order: with the usual 2 MiB each token would have pages written out that the next one needs again.
+const WHILE_IMPORTING: i64 = -1024 * 1024;
 
 fn optional_id(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Uuid>> {
     Ok(row.get::<_, Option<[u8; 16]>>(at)?.map(Uuid::from_bytes))
