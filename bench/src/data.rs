@@ -16,7 +16,7 @@ use trustrelay_token::{Account, Principal, Token, Verifier as _};
 use uuid::Uuid;
 
 /// How many tokens an account gets: what one person may have.
-const PER_OWNER: usize = 20;
+pub(crate) const PER_OWNER: usize = 20;
 /// How many are made, or looked up, at a time: as many as the store puts into one commit.
 const AT_A_TIME: usize = 500;
 /// Room in the index for what is made besides, and for parts of it that fill unevenly.
@@ -34,9 +34,12 @@ impl Data {
     /// In a new folder below `within`, with room for so many tokens in the index.
     pub(crate) async fn new(within: &Path, tokens: usize) -> Result<Self> {
         std::fs::create_dir_all(within).with_context(|| format!("{} cannot be made", within.display()))?;
-        let folder = TempDir::new_in(within)?;
+        Self::open(TempDir::new_in(within)?, ServerSecret::generate()?, tokens).await
+    }
+
+    /// Over what a folder holds, which is removed at the end.
+    pub(crate) async fn open(folder: TempDir, secret: ServerSecret, tokens: usize) -> Result<Self> {
         let store = Arc::new(SqliteStore::open(folder.path(), SqliteOptions::default())?);
-        let secret = ServerSecret::generate()?;
         // The longest lease: what is measured is never how this process kept up with it.
         let config = AuthorityConfig {
             lease: MAX_LEASE,

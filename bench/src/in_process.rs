@@ -17,6 +17,7 @@ use trustrelay_token::{Denied, Token, Verifier as _};
 use uuid::Uuid;
 
 use crate::aim::{Aim, Bound};
+use crate::bulk;
 use crate::chase::{Chase, Disorder};
 use crate::data::Data;
 use crate::machine::{Machine, available_memory};
@@ -44,7 +45,7 @@ pub(crate) struct Options {
     /// How many rounds.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// With how many tokens. What does not fit into the memory at hand is left out; 10,000,000 take many minutes to fill.
+    /// With how many tokens. What does not fit into the memory at hand is left out; 10,000,000 take a quarter of an hour.
     #[arg(long, value_delimiter = ',', default_values_t = [FEW, MANY, 10 * MANY])]
     tokens: Vec<usize>,
     /// How often each part is done in a round.
@@ -93,8 +94,14 @@ struct Closed {
 impl Corpus {
     async fn new(folder: &Path, number: usize) -> Result<Self> {
         let begun = Instant::now();
-        let data = Data::new(folder, number).await?;
-        let mut tokens = data.fill(number, |issued| issued.token).await?;
+        let (data, mut tokens) = if number > FEW {
+            let (folder, secret, tokens) = bulk::fill(folder, number).await?;
+            (Data::open(folder, secret, number).await?, tokens)
+        } else {
+            let data = Data::new(folder, number).await?;
+            let tokens = data.fill(number, |issued| issued.token).await?;
+            (data, tokens)
+        };
         let filled = begun.elapsed();
         let before = resident(std::process::id())?;
         data.know(tokens.iter()).await?;

@@ -6,6 +6,7 @@
 
 mod aim;
 mod bare;
+mod bulk;
 mod chase;
 mod data;
 mod document;

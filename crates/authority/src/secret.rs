@@ -51,7 +51,8 @@ impl ServerSecret {
         self.derive("trustrelay fingerprint v1")
     }
 
-    pub(crate) fn token_key(&self) -> DigestKey {
+    /// The key that tokens are digested with: for who prepares what `trustrelay import` reads.
+    pub fn token_key(&self) -> DigestKey {
         let [a, b, c, d]: [u8; 4] = self.derive("trustrelay key id v1");
         let key = Zeroizing::new(self.derive::<32>("trustrelay token digest v1"));
         DigestKey::new(KeyId(u32::from_be_bytes([a, b, c, d])), &key)
