@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use hashbrown::HashMap;
+use jiff::Timestamp;
 use trustrelay_token::{Token, TokenDigest};
 use uuid::Uuid;
 
@@ -13,10 +14,10 @@ use crate::audit::{Actor, ActorKind, AuditEntry};
 use crate::authority::Authority;
 use crate::error::AuthorityError;
 use crate::judgment::judge_secret;
-use crate::notices::{NoticeFacts, NoticeKind};
+use crate::notices::{NewNotice, NoticeFacts, NoticeKind};
 use crate::record::PatRecord;
 use crate::rotation::{FoundPat, Secret};
-use crate::store::{REVOKE_BATCH, StoreError};
+use crate::store::{REVOKE_BATCH, Revocation, RevokeOutcome, StoreError};
 
 /// How many candidates a report may have: what is revoked in one log entry.
 pub const MAX_CANDIDATES: usize = REVOKE_BATCH;
@@ -75,6 +76,16 @@ impl Leak {
             }
         }
         if self.times > 1 { entry.with("places", self.times) } else { entry }
+    }
+
+    fn revocation(&self, entry: AuditEntry, reporter: Reporter, now: Timestamp) -> Revocation {
+        let seen_at = self.url.clone().or_else(|| self.source.clone());
+        let facts = NoticeFacts { seen_at, ..NoticeFacts::default() };
+        Revocation {
+            pat_id: self.pat.pat_id,
+            audit: self.entry(entry, reporter),
+            notice: Some(NewNotice::to_owner(&self.pat, NoticeKind::Leaked, facts, now)),
+        }
     }
 }
 
@@ -153,19 +164,17 @@ impl Authority {
         let entry = AuditEntry::new(now, Actor::anonymous(from), "token.leaked");
         // A task of its own: once begun it is carried through, also if the caller goes away.
         let done = tokio::spawn(async move {
-            let pats = leaks.iter().map(|leak| (leak.pat.pat_id, leak.entry(entry.clone(), reporter)));
-            let outcomes = me.store.revoke_pats(&pats.collect::<Vec<_>>(), now).await?;
-            // Those that were revoked before may have been so a moment ago.
-            if let Some(seq) = outcomes.iter().flatten().map(|outcome| outcome.seq).max() {
-                me.wait_for_fence(seq).await?;
-            }
-            for leak in leaks {
-                let reporter = reporter.name();
-                tracing::info!(pat_id = %leak.pat.pat_id, reporter, "a token was reported as leaked and is revoked");
-                // Also of one that was revoked before: whoever repeats a report because its answer was lost makes up for a notice that was.
-                let once = format!("{}:{}", NoticeKind::Leaked.name(), leak.pat.pat_id.simple());
-                let facts = NoticeFacts { seen_at: leak.url.or(leak.source), ..NoticeFacts::default() };
-                me.tell_owner(&leak.pat, NoticeKind::Leaked, facts, once).await;
+            let revocations: Vec<_> =
+                leaks.iter().map(|leak| leak.revocation(entry.clone(), reporter, now)).collect();
+            let (outcomes, _) = me.revoke_all(&revocations, now).await?;
+            for (revocation, outcome) in revocations.into_iter().zip(outcomes) {
+                let (pat_id, reporter) = (revocation.pat_id, reporter.name());
+                tracing::info!(%pat_id, reporter, "a token was reported as leaked and is revoked");
+                // The owner of one that was revoked before, for whatever reason, is told as well.
+                if let (Some(notice), Some(RevokeOutcome { newly: false, .. })) = (revocation.notice, outcome)
+                {
+                    me.tell(notice).await;
+                }
             }
             Ok(())
         });

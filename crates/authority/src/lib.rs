@@ -88,5 +88,5 @@ pub use secret::{BadSecret, ServerSecret};
 pub use sessions::SessionSecret;
 pub use store::{
     Holder, KEPT_NETWORKS, LATEST_CALLS, Lease, NETWORK_STEP, NodeRecord, OTHER_TOOL, REVOKE_BATCH, Renewal,
-    RevokeOutcome, Store, StoreError, TOOLS_A_DAY,
+    Revocation, RevokeOutcome, Store, StoreError, TOOLS_A_DAY,
 };

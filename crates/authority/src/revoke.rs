@@ -8,6 +8,7 @@ use crate::audit::{Actor, AuditEntry, By};
 use crate::authority::Authority;
 use crate::error::AuthorityError;
 use crate::record::PatRecord;
+use crate::store::{Revocation, RevokeOutcome};
 
 /// Which token is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,9 +75,8 @@ impl Authority {
             AuditEntry::new(now, actor, action).of_user(pat.user_id).of_pat(pat_id).with("name", &pat.name);
         // A task of its own: once begun it is carried through, also if the caller goes away.
         let done = tokio::spawn(async move {
-            let outcome =
-                me.store.revoke_pat(pat_id, now, &audit).await?.ok_or(AuthorityError::NotFound("token"))?;
-            let cut = me.wait_for_fence(outcome.seq).await?;
+            let (mut outcomes, cut) = me.revoke_all(&[Revocation::untold(pat_id, audit)], now).await?;
+            let outcome = outcomes.pop().flatten().ok_or(AuthorityError::NotFound("token"))?;
             if outcome.newly {
                 tracing::info!(%pat_id, sessions_terminated = cut, "revoked a token");
             }
@@ -84,5 +84,24 @@ impl Authority {
             Ok(Revoked { pat_id, revoked_at: outcome.revoked_at, sessions_terminated })
         });
         done.await.map_err(|error| AuthorityError::Internal(error.to_string()))?
+    }
+
+    /// Revokes tokens in one log entry, keeps their notices with it, and waits until it holds everywhere. Their outcomes, in the same order,
+    /// and how many sessions were cut. Once begun it has to be carried through: whoever may go away meanwhile calls it in a task of its own.
+    pub(crate) async fn revoke_all(
+        &self,
+        pats: &[Revocation],
+        now: Timestamp,
+    ) -> Result<(Vec<Option<RevokeOutcome>>, usize), AuthorityError> {
+        let outcomes = self.store.revoke_pats(pats, now, self.has_mail()).await?;
+        if pats.iter().any(|pat| pat.notice.is_some()) {
+            self.notices.wake.notify_one();
+        }
+        // Those that were revoked before may have been so a moment ago.
+        let cut = match outcomes.iter().flatten().map(|outcome| outcome.seq).max() {
+            Some(seq) => self.wait_for_fence(seq).await?,
+            None => 0,
+        };
+        Ok((outcomes, cut))
     }
 }

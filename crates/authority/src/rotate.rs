@@ -17,7 +17,7 @@ use crate::audit::{Actor, AuditEntry, By};
 use crate::authority::Authority;
 use crate::error::AuthorityError;
 use crate::issue::{Expiry, expiry, invalid};
-use crate::notices::{NoticeFacts, NoticeKind};
+use crate::notices::{NewNotice, NoticeFacts, NoticeKind};
 use crate::policy::Policy;
 use crate::record::PatRecord;
 use crate::revoke::PatRef;
@@ -424,8 +424,9 @@ impl Authority {
                     seen_at: address.map(|address| address.to_string()),
                     ..NoticeFacts::default()
                 };
+                let new = NewNotice::to_owner(pat, NoticeKind::RetiredSecretUsed, facts, now);
                 let once = format!("retired_secret_used {} {now}", pat.pat_id);
-                self.tell_owner(pat, NoticeKind::RetiredSecretUsed, facts, once).await;
+                self.tell(NewNotice { once, ..new }).await;
                 let details = [("name", pat.name.as_str())];
                 let (user_id, pat_id) = (Some(pat.user_id), Some(pat.pat_id));
                 self.note_refusal(

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::admin::AdminStore;
 use crate::audit::{AuditEntry, AuditStore};
 use crate::limits::UnusedStore;
-use crate::notices::NoticeStore;
+use crate::notices::{NewNotice, NoticeStore};
 use crate::policy::PolicyStore;
 use crate::record::{KeptActivity, LogEntry, PatRecord, SessionRecord, TokenCalls, Usage, UserRecord};
 use crate::rotation::RotationStore;
@@ -115,6 +115,24 @@ pub enum Renewal {
     Behind(Vec<LogEntry>),
 }
 
+/// A token that is to be revoked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revocation {
+    /// The token.
+    pub pat_id: Uuid,
+    /// What the audit log says of it.
+    pub audit: AuditEntry,
+    /// What its owner is told of it, if anything.
+    pub notice: Option<NewNotice>,
+}
+
+impl Revocation {
+    /// Of which nobody is told.
+    pub fn untold(pat_id: Uuid, audit: AuditEntry) -> Self {
+        Self { pat_id, audit, notice: None }
+    }
+}
+
 /// What a revocation changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RevokeOutcome {
@@ -175,21 +193,23 @@ pub trait Store: AdminStore + AuditStore + NoticeStore + PolicyStore + RotationS
     /// An account's tokens that are neither revoked nor expired at `now`, newest first (by `created_at`, then id).
     async fn active_pats(&self, user_id: Uuid, now: Timestamp) -> Result<Vec<PatRecord>, StoreError>;
     /// Revokes tokens, whoever's they are, and all that descend from them, in one log entry; those that stood until then each with their
-    /// audit entry. The outcome of each, in the given order: `None` if there is no such token; again: the first outcome. At most
-    /// [`REVOKE_BATCH`], each of them once.
+    /// audit entry, and with their notice, which is kept as by [`NoticeStore::add_notices`]. The outcome of each, in the given order: `None` if
+    /// there is no such token; again: the first outcome, and no notice. At most [`REVOKE_BATCH`], each of them once.
     async fn revoke_pats(
         &self,
-        pats: &[(Uuid, AuditEntry)],
+        pats: &[Revocation],
         at: Timestamp,
+        mail: bool,
     ) -> Result<Vec<Option<RevokeOutcome>>, StoreError>;
-    /// The same, of one token.
+    /// The same, of one token, and nobody is told.
     async fn revoke_pat(
         &self,
         pat_id: Uuid,
         at: Timestamp,
         audit: &AuditEntry,
     ) -> Result<Option<RevokeOutcome>, StoreError> {
-        Ok(self.revoke_pats(&[(pat_id, audit.clone())], at).await?.pop().flatten())
+        let revocation = Revocation::untold(pat_id, audit.clone());
+        Ok(self.revoke_pats(&[revocation], at, false).await?.pop().flatten())
     }
     /// Adds up uses; `last_used_at` never goes back, and an address or a user agent that is not known leaves the last that was. Of each
     /// network the first and the last use are kept, the last when it is [`NETWORK_STEP`] later than what is kept (all uses of one call taken together); of a token's

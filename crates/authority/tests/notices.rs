@@ -469,11 +469,11 @@ async fn a_url_that_is_not_fit_is_refused_by_its_field_and_ten_are_enough() {
 #[tokio::test]
 async fn a_verb_tells_an_owner_once_what_happened() {
     let town = Town::new().await;
-    let pat = town.token(40).await.record;
+    let token = town.token(40).await.token;
     for _ in 0..2 {
-        let facts =
-            NoticeFacts { seen_at: Some("https://example.org/repo".into()), ..NoticeFacts::default() };
-        town.authority.tell_owner(&pat, NoticeKind::Leaked, facts, format!("leaked:{}", pat.pat_id)).await;
+        let url = Some("https://example.org/repo".into());
+        let seen = Candidate { token: Some(token.clone()), url, source: None };
+        town.authority.report_leaks(Reporter::GitHub, vec![seen], None).await.expect("reported");
     }
     assert_eq!(town.told().await, [NoticeKind::Leaked]);
     let [one] = &town.log(&town.browser(EMAIL).await, Whose::Own).await[..] else { panic!("one") };

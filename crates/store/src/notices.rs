@@ -155,7 +155,8 @@ fn expiring(connection: &Connection, lacking: &Expiring, limit: u64) -> Result<V
 }
 
 /// Keeps one notice, if it is new.
-fn add_notice(connection: &Connection, new: &NewNotice, mail: bool) -> Result<bool, StoreError> {
+/// Keeps a notice; whether it is new.
+pub(crate) fn add_notice(connection: &Connection, new: &NewNotice, mail: bool) -> Result<bool, StoreError> {
     let NewNotice { notice, once, only } = new;
     let at = notice.created_at.as_microsecond();
     let kept = connection

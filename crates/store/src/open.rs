@@ -25,6 +25,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0010_notices.sql"),
     include_str!("../migrations/0011_searches.sql"),
     include_str!("../migrations/0012_networks.sql"),
+    include_str!("../migrations/0013_unused.sql"),
 ];
 
 /// Smallest database there can be: one page of 512 bytes (sqlite.org/fileformat2.html, "Pages").

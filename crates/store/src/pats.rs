@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
-use trustrelay_authority::{AuditEntry, PatRecord, RevokeOutcome, StoreError, Usage, networks_of};
+use trustrelay_authority::{
+    AuditEntry, PatRecord, Revocation, RevokeOutcome, StoreError, Usage, networks_of,
+};
 use uuid::Uuid;
 
 use crate::audit;
@@ -10,6 +12,7 @@ use crate::errors::OrStoreError;
 use crate::limits::Kept;
 use crate::log::{append, head};
 use crate::networks;
+use crate::notices::add_notice;
 use crate::sqlite::is_enabled;
 
 pub(crate) fn insert_pat(
@@ -99,20 +102,24 @@ fn outcome(
 
 pub(crate) fn revoke_pats(
     connection: &Connection,
-    pats: &[(Uuid, AuditEntry)],
+    pats: &[Revocation],
     at: Timestamp,
+    mail: bool,
 ) -> Result<Vec<Option<RevokeOutcome>>, StoreError> {
     let seq = head(connection)? + 1;
-    let outcomes = pats.iter().map(|(pat_id, _)| outcome(connection, *pat_id, at, seq));
+    let outcomes = pats.iter().map(|pat| outcome(connection, pat.pat_id, at, seq));
     let outcomes = outcomes.collect::<Result<Vec<_>, _>>()?;
     let newly = pats.iter().zip(&outcomes);
     let newly = newly.filter(|(_, outcome)| outcome.as_ref().is_some_and(|outcome| outcome.newly));
-    for (at_index, ((pat_id, audit), _)) in newly.enumerate() {
+    for (at_index, (Revocation { pat_id, audit, notice }, _)) in newly.enumerate() {
         if at_index == 0 {
             append(connection, at, "revoked", None)?;
         }
         revoke_tree(connection, *pat_id, at, seq)?;
         audit::append(connection, audit)?;
+        if let Some(notice) = notice {
+            add_notice(connection, notice, mail)?;
+        }
     }
     Ok(outcomes)
 }

@@ -13,7 +13,7 @@ use crate::audit_page::{self, Value};
 use crate::open::{SqliteOptions, connect, prepare};
 use crate::rotation::{BY_RETIRED_SECRET, BY_SECRET};
 use crate::rows::{PAT, USER};
-use crate::unused::{Days, question};
+use crate::unused::{Days, question, spans};
 use crate::{audit, notices, search, sqlite};
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
@@ -135,10 +135,40 @@ fn what_is_asked_of_tokens_at_other_times_goes_by_an_index() {
     database.goes_by("pats_of_user", false, &sqlite::active(), numbers(2));
     database.goes_by("pats_by_expiry", false, notices::ENDING, numbers(2));
     database.goes_by("pats_by_expiry", false, &notices::untold(), numbers(5));
-    database.goes_by("pats_to_be_used", false, &question('?', PAT, Days::Own), numbers(3));
-    database.goes_by("pats_by_use", false, &question('?', PAT, Days::OfAll), numbers(4));
+    database.goes_by("pats_to_be_used", false, &question('?', PAT, Days::Own), numbers(4));
+    database.goes_by("pats_unused", false, &question('?', PAT, Days::OfAll), numbers(5));
     let (sql, values) = search::users('?', USER, &UserFilter::default(), None, 50, NOW);
     database.goes_by("users_by_age", true, &sql, given_all(values));
+}
+
+#[test]
+fn what_has_ended_is_passed_over_unread_when_unused_tokens_are_looked_for() {
+    let database = Database::empty();
+    let sql = "INSERT INTO users (user_id, email, password_hash, is_admin, created_at) VALUES (x'01', 'ada@example.org', '', FALSE, 0); \
+        INSERT INTO pats (pat_id, user_id, name, hint, scopes, digest, key_id, created_at, expires_at, unused_days) \
+        WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 2999) \
+        SELECT randomblob(16), x'01', 'ci', '...wxyz', 'mcp', randomblob(32), 1, 0, n * 86400000000, 1 FROM n";
+    database.connection.execute_batch(sql).expect("filled");
+    // All but one have ended: most of them long ago, some in the span in which that one ends.
+    let now = 2_998 * 86_400_000_000_i64;
+    let mut steps = 0;
+    for days in [Days::Own, Days::OfAll] {
+        let mut ask = |sql: &str, values: &[i64]| {
+            let mut asked = database.connection.prepare(sql).expect(sql);
+            let found =
+                asked.query_map(params_from_iter(values), |row| row.get::<_, Given>(0)).expect("asks");
+            let found = found.collect::<rusqlite::Result<Vec<_>>>().expect("reads");
+            steps += asked.get_status(StatementStatus::VmStep);
+            found
+        };
+        let Ok([Given::Integer(span)]) = <[Given; 1]>::try_from(ask(&spans('?', days), &[now])) else {
+            panic!("nothing ends in any other span")
+        };
+        let values = [now, now, 100, span, 30];
+        let values = if matches!(days, Days::Own) { &values[..4] } else { &values[..] };
+        assert_eq!(ask(&question('?', "p.pat_id", days), values).len(), 1);
+    }
+    assert!(steps < 3000, "{steps} steps");
 }
 
 #[test]

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use rusqlite::{Connection, OptionalExtension, params};
 use trustrelay_authority::{
-    AuditEntry, Holder, KeptActivity, Lease, LogEntry, NodeRecord, PatRecord, Renewal, RevokeOutcome,
-    SessionRecord, Store, StoreError, TokenCalls, Usage, UserRecord,
+    AuditEntry, Holder, KeptActivity, Lease, LogEntry, NodeRecord, PatRecord, Renewal, Revocation,
+    RevokeOutcome, SessionRecord, Store, StoreError, TokenCalls, Usage, UserRecord,
 };
 use uuid::Uuid;
 
@@ -260,11 +260,12 @@ impl Store for SqliteStore {
 
     async fn revoke_pats(
         &self,
-        pats: &[(Uuid, AuditEntry)],
+        pats: &[Revocation],
         at: Timestamp,
+        mail: bool,
     ) -> Result<Vec<Option<RevokeOutcome>>, StoreError> {
         let pats = pats.to_vec();
-        self.threads.write(move |connection| revoke_pats(connection, &pats, at)).await
+        self.threads.write(move |connection| revoke_pats(connection, &pats, at, mail)).await
     }
 
     async fn record_usage(&self, notes: &[Usage]) -> Result<(), StoreError> {

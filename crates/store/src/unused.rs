@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use rusqlite::params;
+use rusqlite::{Connection, params_from_iter};
 use trustrelay_authority::{PatRecord, StoreError, UnusedStore, unused_day};
 
 use crate::errors::OrStoreError;
@@ -16,25 +16,51 @@ use crate::sqlite::SqliteStore;
 pub(crate) enum Days {
     /// Its own.
     Own,
-    /// Those of all, the fourth value.
+    /// Those of all, the fifth value.
     OfAll,
 }
 
-/// The tokens whose days went by, by the day (see the indexes `pats_to_be_used` and `pats_by_use`); and of them those of which no child was used.
-/// Its values: now, by when, and how many. `mark` is how they begin.
-pub(crate) fn question(mark: char, pat: &str, days: Days) -> String {
-    const DAY: &str = "86400000000";
-    let (held, day, day_by, days) = match days {
-        Days::Own => (
-            "p.unused_days IS NOT NULL AND ",
-            "p.unused_day",
-            format!("{mark}2 / {DAY}"),
-            "p.unused_days".to_owned(),
-        ),
-        Days::OfAll => ("", "p.used_day", format!("{mark}2 / {DAY} - {mark}4"), format!("{mark}4")),
+impl Days {
+    /// Which tokens are asked about, and the day by which each is found (see the indexes `pats_unused` and `pats_to_be_used`).
+    fn held_and_day(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Own => ("p.unused_days IS NOT NULL AND ", "p.unused_day"),
+            Self::OfAll => ("", "p.used_day"),
+        }
+    }
+}
+
+/// In which span of thirty days a token ends. Most tokens end by themselves and are revoked by nobody, so what has ended grows for ever; by these spans
+/// it is passed over unread, but for what has ended in the current one.
+const SPAN: &str = "p.expires_at / 2592000000000";
+
+/// The spans in which tokens end that may be unused; its value: now.
+pub(crate) fn spans(mark: char, days: Days) -> String {
+    let (held, _) = days.held_and_day();
+    let next = |after: &str| {
+        format!(
+            "(SELECT {SPAN} FROM pats p WHERE {held}p.revoked_at IS NULL AND {SPAN} {after} ORDER BY {SPAN} LIMIT 1)"
+        )
     };
     format!(
-        "SELECT {pat} FROM pats p WHERE {held}p.revoked_at IS NULL AND p.expires_at > {mark}1 \
+        "WITH RECURSIVE spans (span) AS (SELECT {} UNION ALL SELECT {} FROM spans s WHERE s.span IS NOT NULL) \
+         SELECT span FROM spans WHERE span IS NOT NULL",
+        next(&format!(">= {mark}1 / 2592000000000")),
+        next("> s.span")
+    )
+}
+
+/// The tokens that end in a span and whose days went by, by the day; and of them those of which no child was used.
+/// Its values: now, by when, how many, the span, and the days of all. `mark` is how they begin.
+pub(crate) fn question(mark: char, pat: &str, days: Days) -> String {
+    const DAY: &str = "86400000000";
+    let (held, day) = days.held_and_day();
+    let (day_by, days) = match days {
+        Days::Own => (format!("{mark}2 / {DAY}"), "p.unused_days".to_owned()),
+        Days::OfAll => (format!("{mark}2 / {DAY} - {mark}5"), format!("{mark}5")),
+    };
+    format!(
+        "SELECT {pat} FROM pats p WHERE {held}p.revoked_at IS NULL AND {SPAN} = {mark}4 AND p.expires_at > {mark}1 \
          AND {day} <= {day_by} \
          AND coalesce(p.last_used_at, p.created_at) + {days} * {DAY} <= {mark}2 \
          AND NOT EXISTS (WITH RECURSIVE tree (pat_id, last_used_at) AS (\
@@ -45,24 +71,42 @@ pub(crate) fn question(mark: char, pat: &str, days: Days) -> String {
     )
 }
 
-/// Of what both questions found, each token once, and those first whose days went by first.
-pub(crate) fn first(
-    own: Vec<PatRecord>,
-    all: Vec<PatRecord>,
-    of_all: NonZeroU16,
-    limit: u64,
-) -> Vec<PatRecord> {
+/// Of all that was found, each token once, and those first whose days went by first.
+pub(crate) fn first(mut found: Vec<PatRecord>, of_all: Option<NonZeroU16>, limit: u64) -> Vec<PatRecord> {
     let ends = |pat: &PatRecord| {
         let own = pat.limits.as_ref().and_then(|limits| limits.unused_days);
-        let days = own.map_or(of_all, |own| own.min(of_all));
-        unused_day(pat.last_used_at.unwrap_or(pat.created_at)) + i64::from(days.get())
+        let days = own.into_iter().chain(of_all).min().map_or(0, NonZeroU16::get);
+        unused_day(pat.last_used_at.unwrap_or(pat.created_at)) + i64::from(days)
     };
-    let mut found = own;
-    found.extend(all);
     found.sort_by_key(|pat| (ends(pat), pat.pat_id));
     found.dedup_by_key(|pat| pat.pat_id);
     found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     found
+}
+
+fn unused(
+    connection: &Connection,
+    now: Timestamp,
+    by: Timestamp,
+    of_all: Option<NonZeroU16>,
+    limit: u64,
+) -> Result<Vec<PatRecord>, StoreError> {
+    let (now, by) = (now.as_microsecond(), by.as_microsecond());
+    let most = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut found = Vec::new();
+    for (days, of_all) in [(Days::Own, None)].into_iter().chain(of_all.map(|all| (Days::OfAll, Some(all)))) {
+        let mut ends = connection.prepare_cached(&spans('?', days)).or_store()?;
+        let ends = ends.query_map([now], |row| row.get(0)).or_store()?;
+        let ends = ends.collect::<rusqlite::Result<Vec<i64>>>().or_store()?;
+        let mut statement = connection.prepare_cached(&question('?', PAT, days)).or_store()?;
+        for span in ends {
+            let values = [Some(now), Some(by), Some(most), Some(span), of_all.map(|all| all.get().into())];
+            let values = values.into_iter().flatten();
+            let pats = statement.query_map(params_from_iter(values), rows::pat).or_store()?;
+            found.extend(pats.collect::<rusqlite::Result<Vec<_>>>().or_store()?);
+        }
+    }
+    Ok(first(found, of_all, limit))
 }
 
 #[async_trait]
@@ -74,19 +118,6 @@ impl UnusedStore for SqliteStore {
         of_all: Option<NonZeroU16>,
         limit: u64,
     ) -> Result<Vec<PatRecord>, StoreError> {
-        let (now, by) = (now.as_microsecond(), by.as_microsecond());
-        let rows = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.threads()
-            .read(move |connection| {
-                let mut statement = connection.prepare_cached(&question('?', PAT, Days::Own)).or_store()?;
-                let own = statement.query_map(params![now, by, rows], rows::pat).or_store()?;
-                let own = own.collect::<rusqlite::Result<Vec<_>>>().or_store()?;
-                let Some(days) = of_all else { return Ok(own) };
-                let mut statement = connection.prepare_cached(&question('?', PAT, Days::OfAll)).or_store()?;
-                let all = statement.query_map(params![now, by, rows, days.get()], rows::pat).or_store()?;
-                let all = all.collect::<rusqlite::Result<Vec<_>>>().or_store()?;
-                Ok(first(own, all, days, limit))
-            })
-            .await
+        self.threads().read(move |connection| unused(connection, now, by, of_all, limit)).await
     }
 }

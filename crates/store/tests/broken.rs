@@ -7,13 +7,14 @@ mod support;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use support::{Fresh, Locked, pat, session, user};
+use rusqlite::Connection;
+use support::{Fresh, Locked, pat, session, told_revocation, user};
 use trustrelay_authority::contract::AUDIT;
 use trustrelay_authority::{
-    AuditStore, DayCalls, Holder, KeptActivity, Lease, Renewal, RotationStore, Store, StoreError, TokenCalls,
-    Usage,
+    AuditStore, DayCalls, Holder, KeptActivity, Lease, NoticeStore, Renewal, RotationStore, Store,
+    StoreError, TokenCalls, Usage,
 };
-use trustrelay_store::{SqliteOptions, SqliteStore};
+use trustrelay_store::{DATABASE_FILE, SqliteOptions, SqliteStore};
 use uuid::Uuid;
 
 fn impatient() -> SqliteOptions {
@@ -239,4 +240,42 @@ async fn a_revocation_on_a_full_disk_is_done_whole_or_refused_whole() {
         roomy.revoke_pat(root.pat_id, at, &AUDIT).await.expect("there is room again").expect("there");
     assert_eq!((outcome.seq, outcome.newly), (1, fits.is_err()));
     assert!(roomy.active_pats(ada.user_id, at).await.expect("reads").is_empty());
+}
+
+fn count(raw: &Connection, table: &str) -> i64 {
+    raw.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).expect("counts")
+}
+
+#[tokio::test]
+async fn a_revocation_and_its_notice_are_done_together_or_not_at_all() {
+    let store = Fresh::on_disk(SqliteOptions::default());
+    let ada = user("ada@example.org");
+    let at = ada.created_at;
+    store.insert_user(&ada, &AUDIT).await.expect("added");
+    let (token, other) = (pat(&ada), pat(&ada));
+    for pat in [&token, &other] {
+        store.insert_pat(pat, 9, &AUDIT).await.expect("inserted");
+    }
+    let before = store.audit_after(0, 100).await.expect("reads");
+    let raw = Connection::open(store.dir.path().join(DATABASE_FILE)).expect("opens");
+    let revocations = [told_revocation(&other), told_revocation(&token)];
+    // Whichever of what has to be written cannot be: that of the second token, when all is well with the first.
+    for table in ["notices", "deliveries", "audit", "log_pats"] {
+        let fails = format!(
+            "CREATE TRIGGER broken BEFORE INSERT ON {table} WHEN (SELECT count(*) FROM {table}) > {} \
+             BEGIN SELECT RAISE(ABORT, 'on purpose'); END",
+            count(&raw, table)
+        );
+        raw.execute_batch(&fails).expect("made");
+        let refused = store.revoke_pats(&revocations, at, true).await;
+        assert!(refused.is_err(), "{table}: {refused:?}");
+        assert_eq!(store.log_head().await.expect("reads"), 0, "{table}");
+        assert_eq!(store.active_pats(ada.user_id, at).await.expect("reads").len(), 2, "{table}");
+        assert_eq!(store.notices(None, None, 9).await.expect("reads"), [], "{table}");
+        assert_eq!(store.audit_after(0, 100).await.expect("reads"), before, "{table}");
+        raw.execute_batch("DROP TRIGGER broken").expect("gone");
+    }
+    let outcomes = store.revoke_pats(&revocations, at, true).await.expect("works again");
+    assert!(outcomes.iter().flatten().all(|outcome| outcome.newly) && outcomes.len() == 2);
+    assert_eq!(store.notices(None, None, 9).await.expect("reads").len(), 2);
 }

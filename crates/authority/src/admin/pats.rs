@@ -7,10 +7,10 @@ use crate::admin::{PatFilter, PatPage, PatState, Place};
 use crate::audit::{AuditEntry, By};
 use crate::authority::Authority;
 use crate::error::AuthorityError;
-use crate::notices::{NoticeFacts, NoticeKind};
+use crate::notices::{NewNotice, NoticeFacts, NoticeKind};
 use crate::record::PatRecord;
 use crate::revoke::Revoked;
-use crate::store::{REVOKE_BATCH, RevokeOutcome};
+use crate::store::{REVOKE_BATCH, Revocation, RevokeOutcome};
 
 /// Most tokens on one page.
 pub const MAX_PATS_PAGE: u64 = 100;
@@ -161,26 +161,19 @@ impl Authority {
         let entry = AuditEntry::new(now, by.actor(), "token.revoked");
         // A task of its own: once begun it is carried through, also if the caller goes away.
         let done = tokio::spawn(async move {
-            let entries = pats.iter().map(|pat| {
-                let entry = entry.clone().of_user(pat.user_id).of_pat(pat.pat_id);
-                (pat.pat_id, entry.with("name", &pat.name))
-            });
-            let outcomes = me.store.revoke_pats(&entries.collect::<Vec<_>>(), now).await?;
-            // Those that were revoked before may have been so a moment ago.
-            let mut fenced = Ok(0);
-            if let Some(seq) = outcomes.iter().flatten().map(|outcome| outcome.seq).max() {
-                fenced = me.wait_for_fence(seq).await;
-            }
-            // The owners are told as well if a node has not confirmed it: it is done, and asking again does it no second time.
-            let mut newly = 0_usize;
-            for (pat, _) in
-                pats.iter().zip(&outcomes).filter(|(_, outcome)| outcome.as_ref().is_some_and(|it| it.newly))
-            {
-                newly += 1;
-                let once = format!("{}:{}", NoticeKind::RevokedByAdmin.name(), pat.pat_id.simple());
-                me.tell_owner(pat, NoticeKind::RevokedByAdmin, NoticeFacts::default(), once).await;
-            }
-            let cut = fenced?;
+            let revocation = |pat: &PatRecord| Revocation {
+                pat_id: pat.pat_id,
+                audit: entry.clone().of_user(pat.user_id).of_pat(pat.pat_id).with("name", &pat.name),
+                notice: Some(NewNotice::to_owner(
+                    pat,
+                    NoticeKind::RevokedByAdmin,
+                    NoticeFacts::default(),
+                    now,
+                )),
+            };
+            let (outcomes, cut) =
+                me.revoke_all(&pats.iter().map(revocation).collect::<Vec<_>>(), now).await?;
+            let newly = outcomes.iter().flatten().filter(|outcome| outcome.newly).count();
             tracing::info!(tokens = newly, sessions_terminated = cut, "an administrator revoked tokens");
             Ok((outcomes, if newly > 0 { cut } else { 0 }))
         });

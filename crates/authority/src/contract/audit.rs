@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::kit::{AUDIT, MANY, added, at, issued, pat, session, user};
 use crate::audit::{AUDIT_BATCH, AUDIT_BEGINNING, Actor, AuditEntry, AuditRecord, chained};
-use crate::store::Store;
+use crate::store::{Revocation, Store};
 
 fn entry(action: &'static str) -> AuditEntry {
     AuditEntry::new(at(0), Actor::SYSTEM, action)
@@ -45,8 +45,8 @@ pub async fn each_change_is_told_once(store: &dyn Store) {
     let many = [issued(store, &ada).await, issued(store, &ada).await].map(|pat| pat.pat_id);
     let all =
         [pat.pat_id, many[0], ada.user_id, many[1]].into_iter().zip(["again", "many", "unknown", "and more"]);
-    let all: Vec<_> = all.map(|(pat_id, action)| (pat_id, entry(action))).collect();
-    store.revoke_pats(&all, at(2)).await.expect("asks");
+    let all: Vec<_> = all.map(|(pat_id, action)| Revocation::untold(pat_id, entry(action))).collect();
+    store.revoke_pats(&all, at(2), true).await.expect("asks");
     store.set_user_disabled(ada.user_id, Some(at(2)), at(2), &entry("disabled")).await.expect("asks");
     store.set_user_disabled(ada.user_id, None, at(3), &entry("enabled")).await.expect("asks");
     let log = log(store).await;

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::audit::{Actor, AuditEntry};
 use crate::record::{LogEntry, PatRecord, SessionRecord, UserRecord};
-use crate::store::Store;
+use crate::store::{Revocation, Store};
 
 /// When the stories begin, in microseconds: 2026-04-07T12:00:00.000001Z. It isn't a whole second, so that a store which cuts
 /// times short is noticed.
@@ -81,6 +81,11 @@ pub(super) async fn issued(store: &dyn Store, owner: &UserRecord) -> PatRecord {
 pub(super) async fn insert(store: &dyn Store, pat: PatRecord) -> PatRecord {
     store.insert_pat(&pat, MANY, &AUDIT).await.expect("inserted");
     pat
+}
+
+/// A revocation that nobody is told of.
+pub(super) fn untold(pat_id: Uuid) -> Revocation {
+    Revocation::untold(pat_id, AUDIT.clone())
 }
 
 /// A token as the store has it.

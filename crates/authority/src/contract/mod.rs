@@ -29,6 +29,7 @@ pub mod rotation;
 pub mod secrets;
 pub mod sessions;
 pub mod tokens;
+pub mod told_revocations;
 pub mod unused;
 
 pub use gate::Gate;
@@ -78,12 +79,22 @@ macro_rules! store_contract {
                 the_last_use_never_goes_back
                 unknown_tokens_uses_are_passed_over
             }
+            told_revocations {
+                a_token_s_notice_is_there_with_its_revocation
+                what_stood_no_more_tells_nobody
+                what_descends_from_a_token_is_told_of_only_if_it_was_asked_for
+                what_was_told_before_is_revoked_and_not_told_again
+                a_disabled_account_s_token_is_revoked_and_nobody_is_told
+                of_many_who_revoke_a_token_at_once_one_tells
+                who_revokes_and_tells_in_another_order_comes_to_an_end
+            }
             unused {
                 what_a_token_is_held_to_reads_back
                 a_token_is_unused_when_its_days_have_gone_by_since_it_was_used_or_made
                 what_is_not_held_to_being_used_is_never_unused
                 as_long_as_a_child_is_used_so_is_its_parent
                 a_policy_s_days_hold_for_every_token_and_never_lengthen_its_own
+                unused_tokens_are_found_by_their_days_whenever_they_end
             }
             activity {
                 calls_read_back_newest_first
@@ -246,10 +257,13 @@ mod tests {
             include_str!("activity.rs"),
             include_str!("admin.rs"),
             include_str!("admin_pats.rs"),
+            include_str!("notices.rs"),
             include_str!("policy.rs"),
             include_str!("audit.rs"),
             include_str!("audit_log.rs"),
             include_str!("tokens.rs"),
+            include_str!("told_revocations.rs"),
+            include_str!("unused.rs"),
             include_str!("rotation.rs"),
             include_str!("sessions.rs"),
             include_str!("log.rs"),

@@ -28,14 +28,14 @@ fn webhook(owner: Option<&UserRecord>) -> WebhookRecord {
     }
 }
 
-async fn hooked(store: &dyn Store, owner: Option<&UserRecord>) -> WebhookRecord {
+pub(super) async fn hooked(store: &dyn Store, owner: Option<&UserRecord>) -> WebhookRecord {
     let webhook = webhook(owner);
     store.insert_webhook(&webhook, MAX_WEBHOOKS, &AUDIT).await.expect("added");
     webhook
 }
 
 /// A notice to an account, made at 0.
-fn told(owner: &UserRecord, once: &str) -> NewNotice {
+pub(super) fn told(owner: &UserRecord, once: &str) -> NewNotice {
     let notice = Notice {
         notice_id: Uuid::now_v7(),
         user_id: owner.user_id,
@@ -51,11 +51,11 @@ fn claim_at(now: i64) -> Claim {
     Claim { now: at(now), until: at(now + 100), limit: 100, notice_id: None }
 }
 
-async fn claimed(store: &dyn Store, now: i64) -> Vec<Delivery> {
+pub(super) async fn claimed(store: &dyn Store, now: i64) -> Vec<Delivery> {
     store.claim_deliveries(&claim_at(now)).await.expect("claims")
 }
 
-async fn listed(store: &dyn Store, owner: Option<&UserRecord>) -> Vec<ToldNotice> {
+pub(super) async fn listed(store: &dyn Store, owner: Option<&UserRecord>) -> Vec<ToldNotice> {
     store.notices(owner.map(|owner| owner.user_id), None, 100).await.expect("asks")
 }
 

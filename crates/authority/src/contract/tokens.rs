@@ -4,7 +4,9 @@ use futures_util::future::join_all;
 use trustrelay_token::{KeyId, TokenDigest};
 use uuid::Uuid;
 
-use super::kit::{AUDIT, MANY, added, at, child, insert, issued, log_after, only_entry, pat, stored, user};
+use super::kit::{
+    AUDIT, MANY, added, at, child, insert, issued, log_after, only_entry, pat, stored, untold, user,
+};
 use crate::record::{Change, PatRecord, RevokedPat, Usage};
 use crate::rotation::{FoundPat, Secret};
 use crate::store::{RevokeOutcome, Store, StoreError};
@@ -242,8 +244,8 @@ pub async fn many_tokens_are_revoked_in_one_entry(store: &dyn Store) {
     let (other, hers) = (issued(store, &ada).await, issued(store, &eve).await);
     let stays = issued(store, &eve).await;
     // One that descends from another, in either order, and is named once.
-    let asked = [leaf.pat_id, hers.pat_id, root.pat_id, other.pat_id].map(|pat_id| (pat_id, AUDIT.clone()));
-    let outcomes = store.revoke_pats(&asked, at(5)).await.expect("asks");
+    let asked = [leaf.pat_id, hers.pat_id, root.pat_id, other.pat_id].map(untold);
+    let outcomes = store.revoke_pats(&asked, at(5), true).await.expect("asks");
     assert_eq!(outcomes, vec![Some(RevokeOutcome { revoked_at: at(5), seq: 1, newly: true }); 4]);
     assert_eq!(named(&only_entry(store).await.change), revoked(&[&root, &leaf, &other, &hers]));
     assert_eq!(active(store, &hers, 0).await, [stays.pat_id]);
@@ -256,16 +258,15 @@ pub async fn of_many_tokens_those_that_stand_are_revoked(store: &dyn Store) {
     let (early, late) = (issued(store, &ada).await, issued(store, &ada).await);
     let first = store.revoke_pat(early.pat_id, at(5), &AUDIT).await.expect("asks").expect("there");
     let unknown = Uuid::now_v7();
-    let asked = |ids: &[Uuid]| ids.iter().map(|pat_id| (*pat_id, AUDIT.clone())).collect::<Vec<_>>();
-    let outcomes =
-        store.revoke_pats(&asked(&[unknown, late.pat_id, early.pat_id]), at(6)).await.expect("asks");
+    let outcomes = store.revoke_pats(&[unknown, late.pat_id, early.pat_id].map(untold), at(6), true).await;
+    let outcomes = outcomes.expect("asks");
     let before = RevokeOutcome { newly: false, ..first };
     let second = RevokeOutcome { revoked_at: at(6), seq: 2, newly: true };
     assert_eq!(outcomes, [None, Some(second), Some(before.clone())]);
     assert_eq!(named(&log_after(store, 1).await[0].change), revoked(&[&late]));
-    let outcomes = store.revoke_pats(&asked(&[early.pat_id, unknown]), at(7)).await.expect("asks");
+    let outcomes = store.revoke_pats(&[early.pat_id, unknown].map(untold), at(7), true).await.expect("asks");
     assert_eq!(outcomes, [Some(before), None]);
-    assert_eq!(store.revoke_pats(&[], at(7)).await.expect("asks"), []);
+    assert_eq!(store.revoke_pats(&[], at(7), true).await.expect("asks"), []);
     assert_eq!(store.log_head().await.expect("asks"), 2, "nothing was left to revoke");
 }
 
@@ -279,10 +280,10 @@ pub async fn many_who_revoke_many_at_once_all_come_to_their_end(store: &dyn Stor
     let orders = (0..10).map(|turn| {
         let mut order = pats.clone();
         order.rotate_left(turn);
-        order.into_iter().map(|pat_id| (pat_id, AUDIT.clone())).collect::<Vec<_>>()
+        order.into_iter().map(untold).collect::<Vec<_>>()
     });
     let orders: Vec<_> = orders.collect();
-    let outcomes = join_all(orders.iter().map(|order| store.revoke_pats(order, at(5)))).await;
+    let outcomes = join_all(orders.iter().map(|order| store.revoke_pats(order, at(5), true))).await;
     let newly = outcomes.into_iter().flat_map(|outcomes| outcomes.expect("asks"));
     assert_eq!(newly.filter(|outcome| outcome.as_ref().is_some_and(|outcome| outcome.newly)).count(), 10);
     only_entry(store).await;

@@ -130,3 +130,32 @@ pub async fn a_policy_s_days_hold_for_every_token_and_never_lengthen_its_own(sto
     let one = store.unused_pats(at(6 * DAY), at(6 * DAY), 5.try_into().ok(), 1).await.expect("asks");
     assert_eq!(one, [stored(store, &short).await], "whose days went by first comes first");
 }
+
+/// However far apart they end. What has ended, long ago or just now, is not among them.
+pub async fn unused_tokens_are_found_by_their_days_whenever_they_end(store: &dyn Store) {
+    let ada = added(store, "ada@example.org").await;
+    let (mut own, mut all) = (Vec::new(), Vec::new());
+    // Those that end first were used last.
+    for (days, used_on) in
+        [(4000, 1), (400, 2), (120, 3), (70, 4), (51, 5), (50, 0), (49, 0), (20, 0), (6, 0)]
+    {
+        let ends = || PatRecord { expires_at: at(days * DAY), ..to_be_used(&ada, 30) };
+        let free = insert(store, PatRecord { limits: None, ..ends() }).await;
+        let held = insert(store, ends()).await;
+        for pat in [&free, &held] {
+            used(store, pat, used_on * DAY).await;
+        }
+        if days > 50 {
+            all.extend([free.pat_id, held.pat_id]);
+            own.push(held.pat_id);
+        }
+    }
+    assert_eq!(unused(store, 50 * DAY).await, own);
+    assert_eq!(unused_of_all(store, 50 * DAY, 30).await, all);
+    let asked = async |by: i64, limit: u64| {
+        let pats = store.unused_pats(at(50 * DAY), at(by), 30.try_into().ok(), limit).await.expect("asks");
+        pats.into_iter().map(|pat| pat.pat_id).collect::<Vec<_>>()
+    };
+    assert_eq!(asked(50 * DAY, 3).await, all[..3]);
+    assert_eq!(asked(34 * DAY - 1, 100).await, all[..6]);
+}

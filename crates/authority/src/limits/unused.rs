@@ -7,12 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::audit::Actor;
+use crate::audit::{Actor, AuditEntry};
 use crate::authority::Authority;
 use crate::error::AuthorityError;
-use crate::notices::{NoticeFacts, NoticeKind};
+use crate::notices::{NewNotice, NoticeFacts, NoticeKind};
 use crate::record::PatRecord;
-use crate::store::StoreError;
+use crate::store::{Revocation, StoreError};
 
 /// How much longer than its days a token is left alone: another node may have noted a use that it could not write down yet. A node that cannot
 /// reach the store for longer than its lease accepts nothing, so an hour is ample.
@@ -35,28 +35,38 @@ pub trait UnusedStore: Send + Sync + 'static {
     ) -> Result<Vec<PatRecord>, StoreError>;
 }
 
+/// The end of a token, under a policy of so many days.
+fn unused_end(pat: &PatRecord, of_all: Option<NonZeroU16>, now: Timestamp) -> Revocation {
+    let audit = AuditEntry::new(now, Actor::SYSTEM, "token.unused").of_user(pat.user_id).of_pat(pat.pat_id);
+    let own = pat.limits.as_ref().and_then(|limits| limits.unused_days);
+    let unused_days = own.into_iter().chain(of_all).min().map(NonZeroU16::get);
+    let facts = NoticeFacts { unused_days, ..NoticeFacts::default() };
+    Revocation {
+        pat_id: pat.pat_id,
+        audit: audit.with("name", &pat.name),
+        notice: Some(NewNotice::to_owner(pat, NoticeKind::UnusedEnded, facts, now)),
+    }
+}
+
 impl Authority {
     /// Ends the tokens that were not used for as many days as they may; how many. Any node may do so at any time.
     pub async fn end_unused(&self) -> Result<usize, AuthorityError> {
-        let now = self.clock.now();
-        let by = now.checked_sub(SLACK).map_err(|error| AuthorityError::Internal(error.to_string()))?;
+        let by = self
+            .clock
+            .now()
+            .checked_sub(SLACK)
+            .map_err(|error| AuthorityError::Internal(error.to_string()))?;
         let mut ended = 0;
         // What this node has noted counts, whatever the slack.
         self.flush_usage().await;
         loop {
             // Each time anew: what was decided meanwhile holds.
-            let of_all = self.store.policy().await?.policy.unused_days;
+            let (now, of_all) = (self.clock.now(), self.store.policy().await?.policy.unused_days);
             let unused = self.store.unused_pats(now, by, of_all, BATCH).await?;
-            for pat in &unused {
-                self.revoke_as(Actor::SYSTEM, "token.unused", pat).await?;
-                let own = pat.limits.as_ref().and_then(|limits| limits.unused_days);
-                let unused_days = own.into_iter().chain(of_all).min().map(NonZeroU16::get);
-                let facts = NoticeFacts { unused_days, ..NoticeFacts::default() };
-                // Several nodes may end it at the same time.
-                let once = format!("{}:{}", NoticeKind::UnusedEnded.name(), pat.pat_id.simple());
-                self.tell_owner(pat, NoticeKind::UnusedEnded, facts, once).await;
-                ended += 1;
-            }
+            let revocations: Vec<_> = unused.iter().map(|pat| unused_end(pat, of_all, now)).collect();
+            let (outcomes, _) = self.revoke_all(&revocations, now).await?;
+            // Several nodes may end it at the same time: one of them does.
+            ended += outcomes.iter().flatten().filter(|outcome| outcome.newly).count();
             if (unused.len() as u64) < BATCH {
                 return Ok(ended);
             }

@@ -10,6 +10,7 @@ mod dispatch;
 mod list;
 mod record;
 mod sweep;
+mod tell;
 mod webhooks;
 
 use async_trait::async_trait;

@@ -1,9 +1,8 @@
 //! Finds the tokens whose end comes near, and forgets what was told long ago.
 
 use jiff::{SignedDuration, Timestamp};
-use uuid::Uuid;
 
-use super::{Expiring, NewNotice, Notice, NoticeFacts, NoticeKind, once_for_end};
+use super::{Expiring, NewNotice, NoticeFacts, NoticeKind, once_for_end};
 use crate::authority::Authority;
 use crate::error::AuthorityError;
 use crate::record::PatRecord;
@@ -33,23 +32,10 @@ fn days(days: i64) -> SignedDuration {
     SignedDuration::from_hours(days * 24)
 }
 
-fn told(kind: NoticeKind, pat: PatRecord, now: Timestamp) -> NewNotice {
+fn told(kind: NoticeKind, pat: &PatRecord, now: Timestamp) -> NewNotice {
+    let facts = NoticeFacts { expires_at: Some(pat.expires_at), ..NoticeFacts::default() };
     let once = once_for_end(kind, pat.pat_id, pat.expires_at);
-    let facts = NoticeFacts {
-        pat_name: Some(pat.name),
-        pat_hint: Some(pat.hint),
-        expires_at: Some(pat.expires_at),
-        ..NoticeFacts::default()
-    };
-    let notice = Notice {
-        notice_id: Uuid::now_v7(),
-        user_id: pat.user_id,
-        pat_id: Some(pat.pat_id),
-        kind,
-        created_at: now,
-        facts,
-    };
-    NewNotice { notice, once, only: None }
+    NewNotice { once, ..NewNotice::to_owner(pat, kind, facts, now) }
 }
 
 impl Authority {
@@ -63,7 +49,7 @@ impl Authority {
             loop {
                 let pats = self.store.expiring(&lacking, BATCH).await?;
                 let found = pats.len() as u64;
-                let notices: Vec<_> = pats.into_iter().map(|pat| told(kind, pat, now)).collect();
+                let notices: Vec<_> = pats.iter().map(|pat| told(kind, pat, now)).collect();
                 let new = self.add_notices(&notices).await?;
                 made += new;
                 if found < BATCH || new == 0 {
@@ -81,34 +67,5 @@ impl Authority {
         let within = ENDS.map(|(_, _, until)| until);
         let counts = self.store.pats_by_end(now, &within.map(|left| now + days(left))).await?;
         Ok(within.into_iter().zip(counts).collect())
-    }
-
-    /// Keeps notices, and has them sent.
-    pub(crate) async fn add_notices(&self, notices: &[NewNotice]) -> Result<u64, AuthorityError> {
-        if notices.is_empty() {
-            return Ok(0);
-        }
-        let new = self.store.add_notices(notices, self.courier().has_mail()).await?;
-        if new > 0 {
-            self.notices.wake.notify_one();
-        }
-        Ok(new)
-    }
-
-    /// Tells a token's owner something, once: `once` says what, in a word of its own. A notice that cannot be kept is a line in the log:
-    /// what it tells of has happened nevertheless.
-    pub async fn tell_owner(&self, pat: &PatRecord, kind: NoticeKind, facts: NoticeFacts, once: String) {
-        let mut new = told(kind, pat.clone(), self.clock.now());
-        let named = new.notice.facts;
-        new.notice.facts = NoticeFacts {
-            pat_name: facts.pat_name.or(named.pat_name),
-            pat_hint: facts.pat_hint.or(named.pat_hint),
-            expires_at: facts.expires_at,
-            ..facts
-        };
-        new.once = once;
-        if let Err(error) = self.add_notices(&[new]).await {
-            tracing::error!(%error, pat_id = %pat.pat_id, kind = kind.name(), "a notice could not be kept");
-        }
     }
 }

@@ -227,10 +227,11 @@ impl RotationStore for Wire {
 impl Store for Wire {
     async fn revoke_pats(
         &self,
-        pats: &[(Uuid, AuditEntry)],
+        pats: &[Revocation],
         at: Timestamp,
+        mail: bool,
     ) -> Result<Vec<Option<RevokeOutcome>>, StoreError> {
-        self.change(self.store().revoke_pats(pats, at)).await
+        self.change(self.store().revoke_pats(pats, at, mail)).await
     }
 
     async fn set_user_disabled(

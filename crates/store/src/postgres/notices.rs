@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use futures_util::future::{try_join, try_join_all, try_join3};
 use jiff::Timestamp;
-use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, Statement};
 use trustrelay_authority::{
     AuditEntry, Channel, Claim, Delivery, DeliveryRecord, DeliveryState, Expiring, NewNotice, Notice,
     NoticeKind, NoticeStore, Outcome, PatRecord, StoreError, Target, ToldNotice, WebhookRecord,
@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::audit::Entry;
 use super::errors::Failure;
-use super::link::Links;
+use super::link::{Link, Links};
 use super::rows::{self, PAT, corrupt, get, number, optional_time, time, whole};
 use super::store::PostgresStore;
 use crate::notices::facts_to_text;
@@ -167,10 +167,28 @@ async fn expiring(links: &Links, lacking: &Expiring, limit: u64) -> Result<Vec<P
     link.keep(found.iter().map(rows::pat).collect())
 }
 
-async fn add_notices(links: &Links, notices: &[NewNotice], mail: bool) -> Result<u64, Failure> {
-    let link = links.link().await?;
-    let insert = link
-        .prepare(
+/// A notice on its way: the values of [`Telling::statement`].
+pub(super) struct Telling<'a> {
+    new: &'a NewNotice,
+    at: i64,
+    facts: String,
+    mail: bool,
+}
+
+impl<'a> Telling<'a> {
+    pub(super) fn of(new: &'a NewNotice, mail: bool) -> Result<Self, StoreError> {
+        let at = new.notice.created_at.as_microsecond();
+        Ok(Self { new, at, facts: facts_to_text(&new.notice.facts)?, mail })
+    }
+
+    /// What several have to be ordered by, on every node: who tells of the same meets without a deadlock.
+    pub(super) fn order(&self) -> &'a str {
+        &self.new.once
+    }
+
+    /// Keeps it, if it is new, with a delivery for each place that it goes to.
+    pub(super) async fn statement(link: &Link) -> Result<Statement, Failure> {
+        link.prepare(
             "WITH n AS ( \
              INSERT INTO notices (notice_id, user_id, pat_id, kind, once, created_at, facts) SELECT $1, $2, $3, $4, $5, $6, $7 \
              WHERE EXISTS (SELECT 1 FROM users WHERE user_id = $2 AND disabled_at IS NULL) \
@@ -185,38 +203,38 @@ async fn add_notices(links: &Links, notices: &[NewNotice], mail: bool) -> Result
              WHERE CASE WHEN $9::uuid IS NULL THEN w.user_id = n.user_id OR w.user_id IS NULL ELSE w.webhook_id = $9 END \
              ) SELECT count(*) FROM n",
         )
-        .await?;
-    let values = |new: &NewNotice| {
-        let NewNotice { notice, once, only } = new;
-        let facts = facts_to_text(&notice.facts)?;
-        Ok((
-            notice.clone(),
-            notice.kind.name(),
-            once.clone(),
-            notice.created_at.as_microsecond(),
-            facts,
-            *only,
-        ))
-    };
-    let values = notices.iter().map(values).collect::<Result<Vec<_>, StoreError>>()?;
-    // In the same order on every node: who tells of the same meets without a deadlock.
-    let mut values = values;
-    values.sort_by(|a, b| a.2.cmp(&b.2));
-    let added = try_join_all(values.iter().map(|(notice, kind, once, at, facts, only)| {
-        let link = &link;
-        let insert = &insert;
-        async move {
-            let values: [&(dyn ToSql + Sync); 9] =
-                [&notice.notice_id, &notice.user_id, &notice.pat_id, kind, once, at, facts, &mail, only];
-            link.row(insert, &values).await
-        }
-    }));
-    let ((), (added, ())) = try_join(link.batch("BEGIN"), try_join(added, link.batch("COMMIT"))).await?;
-    let mut new = 0;
-    for row in added.iter().flatten() {
-        new += number(row, 0)?;
+        .await
     }
-    Ok(link.keep(new))
+
+    /// How many are new: one, or none. Sent when first polled.
+    pub(super) async fn keep(&self, link: &Link, statement: &Statement) -> Result<u64, Failure> {
+        let NewNotice { notice, once, only } = self.new;
+        let kind = notice.kind.name();
+        let values: [&(dyn ToSql + Sync); 9] = [
+            &notice.notice_id,
+            &notice.user_id,
+            &notice.pat_id,
+            &kind,
+            once,
+            &self.at,
+            &self.facts,
+            &self.mail,
+            only,
+        ];
+        let row = link.row(statement, &values).await?;
+        number(&row.ok_or_else(|| corrupt("a count has no row"))?, 0)
+    }
+}
+
+async fn add_notices(links: &Links, notices: &[NewNotice], mail: bool) -> Result<u64, Failure> {
+    let all = notices.iter().map(|new| Telling::of(new, mail));
+    let mut all = all.collect::<Result<Vec<_>, StoreError>>()?;
+    all.sort_by_key(Telling::order);
+    let link = links.link().await?;
+    let statement = Telling::statement(&link).await?;
+    let kept = try_join_all(all.iter().map(|one| one.keep(&link, &statement)));
+    let ((), (new, ())) = try_join(link.batch("BEGIN"), try_join(kept, link.batch("COMMIT"))).await?;
+    Ok(link.keep(new.into_iter().sum()))
 }
 
 async fn claim(links: &Links, claim: &Claim) -> Result<Vec<Delivery>, Failure> {

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use futures_util::future::{try_join, try_join_all, try_join3, try_join5};
+use futures_util::future::{try_join_all, try_join3, try_join4, try_join5};
 use jiff::Timestamp;
-use trustrelay_authority::{AuditEntry, PatRecord, RevokeOutcome, StoreError, Usage};
+use trustrelay_authority::{AuditEntry, PatRecord, Revocation, RevokeOutcome, StoreError, Usage};
 use uuid::Uuid;
 
 use super::audit::Entry;
@@ -13,6 +13,7 @@ use super::errors::Failure;
 use super::link::Links;
 use super::log;
 use super::networks::Networks;
+use super::notices::Telling;
 use super::rows::{self, PAT, corrupt, get, number, optional_time, whole};
 use crate::limits::Kept;
 
@@ -112,14 +113,20 @@ pub(super) async fn active(links: &Links, user_id: Uuid, now: Timestamp) -> Resu
 
 pub(super) async fn revoke(
     links: &Links,
-    pats: &[(Uuid, AuditEntry)],
+    pats: &[Revocation],
     at: Timestamp,
+    mail: bool,
 ) -> Result<Vec<Option<RevokeOutcome>>, Failure> {
-    let entries = pats.iter().map(|(pat_id, audit)| Ok((*pat_id, Entry::of(audit)?)));
+    let entries = pats.iter().map(|pat| Ok((pat.pat_id, Entry::of(&pat.audit)?)));
     let entries = entries.collect::<Result<Vec<_>, StoreError>>()?;
-    let asked: Vec<Uuid> = pats.iter().map(|(pat_id, _)| *pat_id).collect();
+    let notices = pats.iter().filter_map(|pat| Some((pat.pat_id, pat.notice.as_ref()?)));
+    let notices = notices.map(|(pat_id, new)| Ok((pat_id, Telling::of(new, mail)?)));
+    let mut notices = notices.collect::<Result<Vec<_>, StoreError>>()?;
+    notices.sort_by_key(|(_, telling)| telling.order());
+    let asked: Vec<Uuid> = pats.iter().map(|pat| pat.pat_id).collect();
     let link = links.link().await?;
     let append_audit = Entry::statement(&link).await?;
+    let keep_notice = Telling::statement(&link).await?;
     // Accounts in the order of their ids, so that two who revoke tokens of several never wait for each other in a circle.
     let lock = link
         .prepare(
@@ -177,10 +184,14 @@ pub(super) async fn revoke(
         return link.undo(outcomes(0)).await;
     }
     let micros = at.as_microsecond();
+    let noticed = notices.iter().filter(|(pat_id, _)| stand(pat_id));
+    let noticed = try_join_all(noticed.map(|(_, telling)| telling.keep(&link, &keep_notice)));
     let told = entries.iter().filter(|(pat_id, _)| stand(pat_id));
     let told = try_join_all(told.map(|(_, entry)| entry.append(&link, &append_audit)));
-    // All at once: the log's head, for which every other revocation waits, is not held while this node thinks, or is stopped.
-    let ((_, seq, _, _, _), (_, ())) = try_join(
+    // All at once: the log's head, for which every other revocation waits, is not held while this node thinks, or is stopped. Nor while notices are
+    // kept: they come before it.
+    let (_, (_, seq, _, _, _), _, ()) = try_join4(
+        noticed,
         try_join5(
             link.rows(&lock_tree, &[&newly]),
             link.row(&append, &[&micros, &"revoked", &None::<Uuid>]),
@@ -188,7 +199,8 @@ pub(super) async fn revoke(
             link.count(&name, &[&newly]),
             link.count(&name_retired, &[&newly]),
         ),
-        try_join(told, link.batch(log::TELL_AND_COMMIT)),
+        told,
+        link.batch(log::TELL_AND_COMMIT),
     )
     .await?;
     Ok(link.keep(outcomes(log::numbered(seq)?)))

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use trustrelay_authority::{
-    AuditEntry, Holder, KeptActivity, Lease, LogEntry, NodeRecord, PatRecord, Renewal, RevokeOutcome,
-    SessionRecord, Store, StoreError, TokenCalls, Usage, UserRecord,
+    AuditEntry, Holder, KeptActivity, Lease, LogEntry, NodeRecord, PatRecord, Renewal, Revocation,
+    RevokeOutcome, SessionRecord, Store, StoreError, TokenCalls, Usage, UserRecord,
 };
 use uuid::Uuid;
 
@@ -138,10 +138,11 @@ impl Store for PostgresStore {
 
     async fn revoke_pats(
         &self,
-        pats: &[(Uuid, AuditEntry)],
+        pats: &[Revocation],
         at: Timestamp,
+        mail: bool,
     ) -> Result<Vec<Option<RevokeOutcome>>, StoreError> {
-        self.links.run(|| pats::revoke(&self.links, pats, at)).await
+        self.links.run(|| pats::revoke(&self.links, pats, at, mail)).await
     }
 
     async fn record_usage(&self, notes: &[Usage]) -> Result<(), StoreError> {

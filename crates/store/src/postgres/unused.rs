@@ -3,14 +3,16 @@
 use std::num::NonZeroU16;
 
 use async_trait::async_trait;
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
+use tokio_postgres::types::ToSql;
 use trustrelay_authority::{PatRecord, StoreError, UnusedStore};
 
 use super::PostgresStore;
 use super::errors::Failure;
 use super::link::Links;
-use super::rows::{self, PAT, whole};
-use crate::unused::{Days, first, question};
+use super::rows::{self, PAT, get, whole};
+use crate::unused::{Days, first, question, spans};
 
 async fn unused(
     links: &Links,
@@ -20,15 +22,25 @@ async fn unused(
     limit: u64,
 ) -> Result<Vec<PatRecord>, Failure> {
     let link = links.link().await?;
-    let (now, by, rows) = (now.as_microsecond(), by.as_microsecond(), whole(limit));
-    let select = link.prepare(&question('$', PAT, Days::Own)).await?;
-    let own = link.rows(&select, &[&now, &by, &rows]).await?;
-    let own: Result<Vec<_>, Failure> = own.iter().map(rows::pat).collect();
-    let Some(days) = of_all else { return link.keep(own) };
-    let select = link.prepare(&question('$', PAT, Days::OfAll)).await?;
-    let all = link.rows(&select, &[&now, &by, &rows, &i64::from(days.get())]).await?;
-    let all: Result<Vec<_>, Failure> = link.keep(all.iter().map(rows::pat).collect());
-    Ok(first(own?, all?, days, limit))
+    let (now, by, most) = (now.as_microsecond(), by.as_microsecond(), whole(limit));
+    let mut found = Vec::new();
+    for (days, of_all) in [(Days::Own, None)].into_iter().chain(of_all.map(|all| (Days::OfAll, Some(all)))) {
+        let of_all = of_all.map(|all| i64::from(all.get()));
+        let select = link.prepare(&spans('$', days)).await?;
+        let ends = link.rows(&select, &[&now]).await?;
+        let ends = ends.iter().map(|row| get(row, 0)).collect::<Result<Vec<i64>, Failure>>()?;
+        let select = link.prepare(&question('$', PAT, days)).await?;
+        let asked = ends.iter().map(|span| {
+            let values: [&(dyn ToSql + Sync); 4] = [&now, &by, &most, span];
+            let values = values.into_iter().chain(of_all.iter().map(|all| all as &(dyn ToSql + Sync)));
+            values.collect::<Vec<_>>()
+        });
+        let asked: Vec<_> = asked.collect();
+        for page in try_join_all(asked.iter().map(|values| link.rows(&select, values))).await? {
+            found.extend(page.iter().map(rows::pat).collect::<Result<Vec<_>, _>>()?);
+        }
+    }
+    Ok(link.keep(first(found, of_all, limit)))
 }
 
 #[async_trait]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use trustrelay_authority::contract::AUDIT;
-use trustrelay_authority::{Renewal, ServerSecret, Store, StoreError};
+use trustrelay_authority::{AuditStore, NoticeStore, Renewal, ServerSecret, Store, StoreError};
 use trustrelay_store::PostgresStore;
 use trustrelay_token::{Denied, Verifier};
 use uuid::Uuid;
@@ -12,7 +12,8 @@ use uuid::Uuid;
 use crate::cluster::{Cluster, ROLE};
 use crate::database::Fresh;
 use crate::kit::{
-    LONG, PATIENCE, account, added, behind, change, issued, lease, started, token, until, until_waiting,
+    LONG, PATIENCE, account, added, behind, change, issued, lease, started, token, told_revocation, until,
+    until_waiting,
 };
 
 #[tokio::test]
@@ -31,6 +32,36 @@ async fn a_lock_that_is_never_released_is_unavailable_in_bounded_time_and_leaves
     assert_eq!(fresh.pat_by_id(pat.pat_id).await.expect("works again"), Some(pat.clone()));
     assert_eq!(fresh.log_head().await.expect("asks"), 0, "what was refused is not done");
     assert!(fresh.revoke_pat(pat.pat_id, pat.created_at, &AUDIT).await.expect("asks").expect("there").newly);
+}
+
+/// Whichever of what has to be written cannot be.
+#[tokio::test]
+async fn a_revocation_and_its_notice_are_done_together_or_not_at_all() {
+    let fresh = Fresh::open().await;
+    let pat = issued(&fresh).await;
+    let client = fresh.client().await;
+    client
+        .batch_execute(
+            "CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'on purpose'; END $$",
+        )
+        .await
+        .expect("made");
+    let revocation = [told_revocation(&pat)];
+    let before = fresh.audit_after(0, 100).await.expect("asks");
+    for table in ["notices", "deliveries", "log_pats", "audit"] {
+        let fails = format!("CREATE TRIGGER broken BEFORE INSERT ON {table} EXECUTE FUNCTION broken()");
+        client.batch_execute(&fails).await.expect("made");
+        let refused = fresh.revoke_pats(&revocation, pat.created_at, true).await;
+        assert!(refused.is_err(), "{table}: {refused:?}");
+        assert_eq!(fresh.pat_by_id(pat.pat_id).await.expect("asks"), Some(pat.clone()), "{table}");
+        assert_eq!(fresh.notices(None, None, 9).await.expect("asks"), [], "{table}");
+        assert_eq!(fresh.log_head().await.expect("asks"), 0, "{table}");
+        assert_eq!(fresh.audit_after(0, 100).await.expect("asks"), before, "{table}");
+        client.batch_execute(&format!("DROP TRIGGER broken ON {table}")).await.expect("gone");
+    }
+    let outcomes = fresh.revoke_pats(&revocation, pat.created_at, true).await.expect("works again");
+    assert!(outcomes.iter().flatten().all(|outcome| outcome.newly) && outcomes.len() == 1);
+    assert_eq!(fresh.notices(None, None, 9).await.expect("asks").len(), 1);
 }
 
 /// The caller's connection is closed, and its transaction with it; as often as that happens, the others get theirs.

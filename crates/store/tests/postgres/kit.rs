@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio_postgres::Client;
 use trustrelay_authority::contract::AUDIT;
 use trustrelay_authority::{
-    Authority, AuthorityConfig, Cut, Expiry, Issued, Lease, NewAccount, NewPat, PatRecord, Renewal,
-    ServerSecret, Store, SystemClock, UserRecord,
+    Authority, AuthorityConfig, Cut, Expiry, Issued, Lease, NewAccount, NewNotice, NewPat, Notice,
+    NoticeFacts, NoticeKind, PatRecord, Renewal, Revocation, ServerSecret, Store, SystemClock, UserRecord,
 };
 use trustrelay_store::PostgresStore;
 use trustrelay_token::{KeyId, TokenDigest};
@@ -88,6 +88,20 @@ pub async fn issued(store: &PostgresStore) -> PatRecord {
     };
     store.insert_pat(&pat, 10, &AUDIT).await.expect("inserted");
     pat
+}
+
+/// A revocation that the owner is told of.
+pub fn told_revocation(pat: &PatRecord) -> Revocation {
+    let notice = Notice {
+        notice_id: Uuid::now_v7(),
+        user_id: pat.user_id,
+        pat_id: Some(pat.pat_id),
+        kind: NoticeKind::Leaked,
+        created_at: pat.created_at,
+        facts: NoticeFacts::default(),
+    };
+    let notice = Some(NewNotice { notice, once: format!("leaked:{}", pat.pat_id), only: None });
+    Revocation { pat_id: pat.pat_id, audit: AUDIT.clone(), notice }
 }
 
 /// Waits until `done` says so, and fails if that takes far too long.

@@ -7,7 +7,10 @@ use std::path::Path;
 use jiff::Timestamp;
 use rusqlite::Connection;
 use tempfile::TempDir;
-use trustrelay_authority::{PatRecord, SessionRecord, UserRecord};
+use trustrelay_authority::contract::AUDIT;
+use trustrelay_authority::{
+    NewNotice, Notice, NoticeFacts, NoticeKind, PatRecord, Revocation, SessionRecord, UserRecord,
+};
 use trustrelay_store::{DATABASE_FILE, SqliteOptions, SqliteStore};
 use trustrelay_token::{KeyId, TokenDigest};
 use uuid::Uuid;
@@ -116,4 +119,18 @@ pub fn session(owner: &UserRecord) -> SessionRecord {
         created_at: owner.created_at,
         expires_at: Timestamp::from_microsecond(1_800_000_000_000_000).expect("in range"),
     }
+}
+
+/// A revocation that the owner is told of.
+pub fn told_revocation(pat: &PatRecord) -> Revocation {
+    let notice = Notice {
+        notice_id: Uuid::now_v7(),
+        user_id: pat.user_id,
+        pat_id: Some(pat.pat_id),
+        kind: NoticeKind::Leaked,
+        created_at: pat.created_at,
+        facts: NoticeFacts::default(),
+    };
+    let notice = Some(NewNotice { notice, once: format!("leaked:{}", pat.pat_id), only: None });
+    Revocation { pat_id: pat.pat_id, audit: AUDIT.clone(), notice }
 }

@@ -6,6 +6,7 @@ mod audit;
 mod calls;
 mod notices;
 mod policy;
+mod revoke;
 mod rotation;
 mod unused;
 
@@ -22,6 +23,7 @@ use uuid::Uuid;
 use self::admin::spare_the_last_administrator;
 use self::audit::append;
 use self::calls::{add_up, day_of, forget_networks, latest_first, newest_first, of, use_networks};
+use self::revoke::revoke;
 use self::rotation::Retired;
 use super::gate::Gate;
 use super::nodes::{Node, StoreClock};
@@ -29,11 +31,13 @@ use crate::admin::InviteRecord;
 use crate::audit::AuditEntry;
 use crate::policy::PolicyRecord;
 use crate::record::{
-    Call, Change, DayCalls, KeptActivity, LogEntry, NetworkUse, PatRecord, RevokedPat, SessionRecord,
-    TokenCalls, Usage, UserRecord, networks_of,
+    Call, Change, DayCalls, KeptActivity, LogEntry, NetworkUse, PatRecord, SessionRecord, TokenCalls, Usage,
+    UserRecord, networks_of,
 };
 use crate::rotation::PastRotation;
-use crate::store::{Holder, LATEST_CALLS, Lease, NodeRecord, Renewal, RevokeOutcome, Store, StoreError};
+use crate::store::{
+    Holder, LATEST_CALLS, Lease, NodeRecord, Renewal, Revocation, RevokeOutcome, Store, StoreError,
+};
 
 #[derive(Default)]
 struct Data {
@@ -104,7 +108,8 @@ impl MemoryStore {
 
     /// Another process's revocation: committed, and not told to anyone.
     pub fn revoke_behind_the_back(&self, pat_id: Uuid, at: Timestamp) -> u64 {
-        let revoked = revoke(&mut self.data.lock(), &[(pat_id, super::AUDIT.clone())], at);
+        let revocation = Revocation::untold(pat_id, super::AUDIT.clone());
+        let revoked = revoke(&mut self.data.lock(), &[revocation], at, false);
         revoked.expect("known")[0].as_ref().expect("known").seq
     }
 }
@@ -115,50 +120,6 @@ fn head(data: &Data) -> u64 {
 
 fn log_after(data: &Data, seq: u64) -> Vec<LogEntry> {
     data.log.iter().filter(|entry| entry.seq > seq).take(1000).cloned().collect()
-}
-
-fn revoke(
-    data: &mut Data,
-    pats: &[(Uuid, AuditEntry)],
-    at: Timestamp,
-) -> Result<Vec<Option<RevokeOutcome>>, StoreError> {
-    let seq = head(data) + 1;
-    let outcome = |(pat_id, _): &(Uuid, AuditEntry)| {
-        let pat = data.pats.iter().find(|pat| pat.pat_id == *pat_id)?;
-        Some(match pat.revoked_at {
-            Some(revoked_at) => RevokeOutcome { revoked_at, seq: data.revoked_seq[pat_id], newly: false },
-            None => RevokeOutcome { revoked_at: at, seq, newly: true },
-        })
-    };
-    let outcomes: Vec<_> = pats.iter().map(outcome).collect();
-    let newly = pats.iter().zip(&outcomes);
-    let newly = newly.filter(|(_, outcome)| outcome.as_ref().is_some_and(|outcome| outcome.newly));
-    let newly: Vec<_> = newly.map(|(pat, _)| pat).collect();
-    if newly.is_empty() {
-        return Ok(outcomes);
-    }
-    let mut tree: Vec<_> = newly.iter().map(|(pat_id, _)| *pat_id).collect();
-    let mut at_index = 0;
-    while at_index < tree.len() {
-        let parent = tree[at_index];
-        tree.extend(data.pats.iter().filter(|pat| pat.parent_id == Some(parent)).map(|pat| pat.pat_id));
-        at_index += 1;
-    }
-    let mut revoked = Vec::new();
-    for pat in data.pats.iter_mut().filter(|pat| tree.contains(&pat.pat_id) && pat.revoked_at.is_none()) {
-        pat.revoked_at = Some(at);
-        revoked.push(RevokedPat { pat_id: pat.pat_id, digest: pat.digest });
-    }
-    for pat in &revoked {
-        data.revoked_seq.insert(pat.pat_id, seq);
-    }
-    let with_them: Vec<_> =
-        data.retired.iter().filter(|secret| data.revoked_seq.get(&secret.pat_id) == Some(&seq)).collect();
-    revoked
-        .extend(with_them.iter().map(|secret| RevokedPat { pat_id: secret.pat_id, digest: secret.digest }));
-    data.log.push(LogEntry { seq, at, change: Change::PatsRevoked(revoked) });
-    newly.into_iter().try_for_each(|(_, audit)| append(data, audit))?;
-    Ok(outcomes)
 }
 
 fn is_active(pat: &PatRecord, now: Timestamp) -> bool {
@@ -289,10 +250,11 @@ impl Store for MemoryStore {
 
     async fn revoke_pats(
         &self,
-        pats: &[(Uuid, AuditEntry)],
+        pats: &[Revocation],
         at: Timestamp,
+        mail: bool,
     ) -> Result<Vec<Option<RevokeOutcome>>, StoreError> {
-        revoke(&mut *self.data()?, pats, at)
+        revoke(&mut *self.data()?, pats, at, mail)
     }
 
     async fn record_usage(&self, notes: &[Usage]) -> Result<(), StoreError> {

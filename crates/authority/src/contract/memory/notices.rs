@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::audit::append;
-use super::{MemoryStore, is_active};
+use super::{Data, MemoryStore, is_active};
 use crate::audit::AuditEntry;
 use crate::notices::{
     Channel, Claim, Delivery, DeliveryRecord, DeliveryState, Expiring, NewNotice, NoticeStore, Outcome,
@@ -20,6 +20,43 @@ pub(super) struct Notices {
     told: Vec<NewNotice>,
     /// With the notice that each is of.
     deliveries: Vec<(Uuid, DeliveryRecord)>,
+}
+
+/// Keeps a notice; whether it is new.
+pub(super) fn add(data: &mut Data, one: &NewNotice, mail: bool) -> bool {
+    let user_id = one.notice.user_id;
+    let user = data.users.iter().find(|user| user.user_id == user_id && user.disabled_at.is_none());
+    let Some(user) = user else { return false };
+    if data.notices.told.iter().any(|told| told.once == one.once) {
+        return false;
+    }
+    let delivery = |channel, webhook: Option<&WebhookRecord>, target: &str| DeliveryRecord {
+        delivery_id: Uuid::now_v7(),
+        channel,
+        webhook_id: webhook.map(|webhook| webhook.webhook_id),
+        is_shared: webhook.is_some_and(|webhook| webhook.user_id.is_none()),
+        target: target.to_owned(),
+        attempts: 0,
+        next_at: one.notice.created_at,
+        state: DeliveryState::Pending,
+        error: None,
+        done_at: None,
+    };
+    let by_mail = (mail && one.only.is_none()).then(|| delivery(Channel::Mail, None, &user.email));
+    let by_webhook = data
+        .notices
+        .webhooks
+        .iter()
+        .filter(|webhook| match one.only {
+            Some(only) => webhook.webhook_id == only,
+            None => webhook.user_id.is_none_or(|of| of == user_id),
+        })
+        .map(|webhook| delivery(Channel::Webhook, Some(webhook), &webhook.origin));
+    let all: Vec<_> =
+        by_mail.into_iter().chain(by_webhook).map(|delivery| (one.notice.notice_id, delivery)).collect();
+    data.notices.deliveries.extend(all);
+    data.notices.told.push(one.clone());
+    true
 }
 
 #[async_trait]
@@ -98,47 +135,7 @@ impl NoticeStore for MemoryStore {
 
     async fn add_notices(&self, notices: &[NewNotice], mail: bool) -> Result<u64, StoreError> {
         let mut data = self.data()?;
-        let data = &mut *data;
-        let mut new = 0;
-        for one in notices {
-            let user_id = one.notice.user_id;
-            let user = data.users.iter().find(|user| user.user_id == user_id && user.disabled_at.is_none());
-            let Some(user) = user else { continue };
-            if data.notices.told.iter().any(|told| told.once == one.once) {
-                continue;
-            }
-            let delivery = |channel, webhook: Option<&WebhookRecord>, target: &str| DeliveryRecord {
-                delivery_id: Uuid::now_v7(),
-                channel,
-                webhook_id: webhook.map(|webhook| webhook.webhook_id),
-                is_shared: webhook.is_some_and(|webhook| webhook.user_id.is_none()),
-                target: target.to_owned(),
-                attempts: 0,
-                next_at: one.notice.created_at,
-                state: DeliveryState::Pending,
-                error: None,
-                done_at: None,
-            };
-            let by_mail = (mail && one.only.is_none()).then(|| delivery(Channel::Mail, None, &user.email));
-            let by_webhook = data
-                .notices
-                .webhooks
-                .iter()
-                .filter(|webhook| match one.only {
-                    Some(only) => webhook.webhook_id == only,
-                    None => webhook.user_id.is_none_or(|of| of == user_id),
-                })
-                .map(|webhook| delivery(Channel::Webhook, Some(webhook), &webhook.origin));
-            let all: Vec<_> = by_mail
-                .into_iter()
-                .chain(by_webhook)
-                .map(|delivery| (one.notice.notice_id, delivery))
-                .collect();
-            data.notices.deliveries.extend(all);
-            data.notices.told.push(one.clone());
-            new += 1;
-        }
-        Ok(new)
+        Ok(notices.iter().map(|one| u64::from(add(&mut data, one, mail))).sum())
     }
 
     async fn claim_deliveries(&self, claim: &Claim) -> Result<Vec<Delivery>, StoreError> {
