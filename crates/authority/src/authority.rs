@@ -24,7 +24,7 @@ use crate::pace::Pace;
 use crate::password::Passwords;
 use crate::policy;
 use crate::refusals::RefusalLog;
-use crate::rotate::RetiredUses;
+use crate::retired_uses::RetiredUses;
 use crate::secret::{RotationKey, ServerSecret, SessionKey, WebhookKey};
 use crate::sessions::Throttle;
 use crate::store::Store;

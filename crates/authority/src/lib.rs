@@ -31,6 +31,7 @@ mod password;
 mod policy;
 mod record;
 mod refusals;
+mod retired_uses;
 mod revoke;
 mod rotate;
 mod rotation;

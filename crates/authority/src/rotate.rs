@@ -1,15 +1,12 @@
 //! Rotate: a new secret for a token that stays what it is. Its identity, its name, its scopes and its open sessions are the token's, not the
 //! secret's. The old secret is good for an overlap, so that what uses it can be given the new one in peace.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashMap;
 use jiff::{SignedDuration, Timestamp};
-use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
-use trustrelay_token::{Principal, Scope, Token, TokenDigest};
+use trustrelay_token::{Principal, Scope, Token};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -17,7 +14,6 @@ use crate::audit::{Actor, AuditEntry, By};
 use crate::authority::Authority;
 use crate::error::AuthorityError;
 use crate::issue::{Expiry, expiry, invalid};
-use crate::notices::{NewNotice, NoticeFacts, NoticeKind};
 use crate::policy::Policy;
 use crate::record::PatRecord;
 use crate::revoke::PatRef;
@@ -133,36 +129,6 @@ impl Rotate {
             Overlap::UntilFirstUse => None,
         };
         until.map_or(pat.expires_at, |until| until.min(pat.expires_at))
-    }
-}
-
-/// How many retired secrets are remembered as used lately: at some 60 bytes each, 600 KB.
-const MAX_USES: usize = 10_000;
-/// For how long the store is not asked again about the same.
-const NEWS: Duration = Duration::from_secs(3600);
-
-/// Which retired secrets were used lately, so that a flood of them costs no writes.
-#[derive(Default)]
-pub(crate) struct RetiredUses(Mutex<HashMap<TokenDigest, Duration>>);
-
-impl RetiredUses {
-    fn is_news(&self, digest: &TokenDigest, now: Duration) -> bool {
-        let mut uses = self.0.lock();
-        if uses.len() >= MAX_USES {
-            uses.retain(|_, at| now.saturating_sub(*at) < NEWS);
-        }
-        if uses.len() >= MAX_USES && !uses.contains_key(digest) {
-            return false;
-        }
-        let is_news = uses.get(digest).is_none_or(|at| now.saturating_sub(*at) >= NEWS);
-        if is_news {
-            uses.insert(*digest, now);
-        }
-        is_news
-    }
-
-    fn forget(&self, digest: &TokenDigest) {
-        self.0.lock().remove(digest);
     }
 }
 
@@ -401,48 +367,6 @@ impl Authority {
             }
         });
         done.await.map_err(|error| AuthorityError::Internal(error.to_string()))?
-    }
-
-    /// A secret was used after its end: somebody has a copy of it, or forgot to replace it. Its owner is told once a day.
-    pub(crate) async fn note_retired_use(
-        &self,
-        pat: &PatRecord,
-        digest: &TokenDigest,
-        hint: &str,
-        address: Option<IpAddr>,
-    ) {
-        let (now, since_boot) = (self.clock.now(), self.clock.since_boot());
-        if !self.retired_uses.is_news(digest, since_boot) {
-            return;
-        }
-        let Ok(since) = now.checked_sub(SignedDuration::from_hours(24)) else { return };
-        match self.store.note_retired_use(digest, now, since).await {
-            Ok(true) => {
-                tracing::warn!(pat_id = %pat.pat_id, "a secret was used that the token had before: it may have leaked");
-                let facts = NoticeFacts {
-                    pat_hint: Some(hint.to_owned()),
-                    seen_at: address.map(|address| address.to_string()),
-                    ..NoticeFacts::default()
-                };
-                let new = NewNotice::to_owner(pat, NoticeKind::RetiredSecretUsed, facts, now);
-                let once = format!("retired_secret_used {} {now}", pat.pat_id);
-                self.tell(NewNotice { once, ..new }).await;
-                let details = [("name", pat.name.as_str())];
-                let (user_id, pat_id) = (Some(pat.user_id), Some(pat.pat_id));
-                self.note_refusal(
-                    "refused.retired_secret",
-                    Actor::anonymous(address),
-                    user_id,
-                    pat_id,
-                    &details,
-                );
-            }
-            Ok(false) => {}
-            Err(error) => {
-                tracing::debug!(%error, "the use of a retired secret could not be noted; the next one is");
-                self.retired_uses.forget(digest);
-            }
-        }
     }
 
     /// Forgets, now and then, what past rotations could be answered again with.

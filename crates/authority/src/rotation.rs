@@ -6,6 +6,7 @@ use trustrelay_token::{KeyId, TokenDigest};
 use uuid::Uuid;
 
 use crate::audit::AuditEntry;
+use crate::notices::NewNotice;
 use crate::record::{PatRecord, UserRecord};
 use crate::store::StoreError;
 
@@ -130,11 +131,13 @@ pub trait RotationStore: Send + Sync + 'static {
     async fn last_rotation(&self, pat_id: Uuid) -> Result<Option<PastRotation>, StoreError>;
     /// Forgets how rotations from before `before` can be answered again; how many.
     async fn forget_rotations(&self, before: Timestamp) -> Result<u64, StoreError>;
-    /// Notes that a retired secret was used after its end: whether that had not been noted since `since`.
+    /// Notes that a retired secret was used after its end, at the time of the notice of it, and keeps that in the same transaction, as by
+    /// [`NoticeStore::add_notices`](crate::NoticeStore::add_notices). `false`, and nothing is done, if it was noted since `since`.
     async fn note_retired_use(
         &self,
         digest: &TokenDigest,
-        at: Timestamp,
         since: Timestamp,
+        notice: &NewNotice,
+        mail: bool,
     ) -> Result<bool, StoreError>;
 }

@@ -335,6 +335,33 @@ async fn the_use_of_a_dead_secret_is_in_the_audit_log_once_a_day() {
     assert_eq!(told().await, 2);
 }
 
+/// The answer tells nobody anything new, so whoever has the secret need not wait for it.
+#[tokio::test]
+async fn who_uses_a_dead_secret_and_hangs_up_at_once_is_told_of_nevertheless() {
+    let world = World::new().await;
+    let issued = world.token("mcp").await;
+    let id = PatRef::Id(issued.record.pat_id);
+    world.authority.rotate(&world.browser().await, id, at_once()).await.expect("rotated");
+    world.store.before_retired_use.close();
+    tokio::select! {
+        answer = world.verify(&issued.token) => panic!("answered: {answer:?}"),
+        () = until("its use is noted", || world.store.before_retired_use.held() == 1) => {}
+    }
+    // It hung up. The store is slow, and then done.
+    world.store.before_retired_use.open();
+    let told = async {
+        loop {
+            let told = world.store.notices(Some(issued.record.user_id), None, 9).await.expect("asks");
+            if let [one] = &told[..] {
+                break one.notice.kind;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let told = tokio::time::timeout(support::PATIENCE, told).await.expect("its owner is told");
+    assert_eq!(told, NoticeKind::RetiredSecretUsed);
+}
+
 #[tokio::test]
 async fn the_operator_rotates_any_token() {
     let world = World::new().await;

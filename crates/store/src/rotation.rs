@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use trustrelay_authority::{
-    AuditEntry, FoundPat, PastRotation, RETIRED_SECRETS, Repeatable, RotateOutcome, Rotation, RotationStore,
-    Secret, StoreError,
+    AuditEntry, FoundPat, NewNotice, PastRotation, RETIRED_SECRETS, Repeatable, RotateOutcome, Rotation,
+    RotationStore, Secret, StoreError,
 };
 use trustrelay_token::TokenDigest;
 use uuid::Uuid;
@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::audit;
 use crate::errors::OrStoreError;
 use crate::log;
+use crate::notices::add_notice;
 use crate::rows::{self, PAT, PAT_COLUMNS, USER, USER_COLUMNS};
 use crate::sqlite::SqliteStore;
 
@@ -274,10 +275,12 @@ impl RotationStore for SqliteStore {
     async fn note_retired_use(
         &self,
         digest: &TokenDigest,
-        at: Timestamp,
         since: Timestamp,
+        notice: &NewNotice,
+        mail: bool,
     ) -> Result<bool, StoreError> {
-        let digest = *digest.as_bytes();
+        let (digest, notice) = (*digest.as_bytes(), notice.clone());
+        let at = notice.notice.created_at;
         self.threads()
             .write(move |connection| {
                 let sql = "UPDATE retired_secrets SET used_after_at = ?2 \
@@ -285,6 +288,9 @@ impl RotationStore for SqliteStore {
                 let noted = connection
                     .execute(sql, params![digest, at.as_microsecond(), since.as_microsecond()])
                     .or_store()?;
+                if noted > 0 {
+                    add_notice(connection, &notice, mail)?;
+                }
                 Ok(noted > 0)
             })
             .await

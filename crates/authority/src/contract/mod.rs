@@ -163,7 +163,7 @@ macro_rules! store_contract {
                 revoking_names_every_secret_that_the_token_had
                 the_first_use_ends_the_secret_before
                 a_rotation_reads_back_until_it_is_forgotten
-                the_use_of_a_retired_secret_is_noted_now_and_then
+                the_use_of_a_retired_secret_is_noted_and_told_now_and_then
                 of_the_retired_secrets_the_latest_stay
             }
             sessions {

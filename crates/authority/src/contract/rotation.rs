@@ -6,6 +6,7 @@ use trustrelay_token::{KeyId, TokenDigest};
 use uuid::Uuid;
 
 use super::kit::{AUDIT, added, at, child, insert, issued, log_after, only_entry, pat, stored};
+use super::notices::{listed, told};
 use crate::record::{Change, LogEntry, PatRecord, RetiredSecret, RevokedPat};
 use crate::rotation::{FoundPat, RETIRED_SECRETS, Repeatable, RotateOutcome, Rotation, Secret};
 use crate::store::Store;
@@ -215,17 +216,27 @@ pub async fn a_rotation_reads_back_until_it_is_forgotten(store: &dyn Store) {
     assert_eq!(store.last_rotation(pat.pat_id).await.expect("asks"), None, "the next one cannot be repeated");
 }
 
-/// So that its owner is told, and not each time.
-pub async fn the_use_of_a_retired_secret_is_noted_now_and_then(store: &dyn Store) {
+/// Its owner is told of each use that is noted, and of no other.
+pub async fn the_use_of_a_retired_secret_is_noted_and_told_now_and_then(store: &dyn Store) {
     let ada = added(store, "ada@example.org").await;
     let pat = pat(&ada);
     let pat = insert(store, pat).await;
-    assert!(!store.note_retired_use(&pat.digest, at(5), at(0)).await.expect("asks"), "it is the current one");
+    let note = async |digest: &TokenDigest, micros: i64, since: i64| {
+        let mut new = told(&ada, &format!("at {micros}, noted since {since}"));
+        new.notice.created_at = at(micros);
+        let noted = store.note_retired_use(digest, at(since), &new, true).await.expect("asks");
+        let last = listed(store, Some(&ada)).await.into_iter().next();
+        let is_told = last.is_some_and(|last| last.notice == new.notice && last.deliveries.len() == 1);
+        assert_eq!(is_told, noted, "at {micros}, noted since {since}");
+        noted
+    };
+    assert!(!note(&pat.digest, 5, 0).await, "it is the current one");
     rotate(store, &rotation(&pat, at(10), at(20))).await;
-    assert!(store.note_retired_use(&pat.digest, at(30), at(25)).await.expect("asks"));
-    assert!(!store.note_retired_use(&pat.digest, at(31), at(30)).await.expect("asks"));
-    assert!(store.note_retired_use(&pat.digest, at(40), at(31)).await.expect("asks"));
-    assert!(!store.note_retired_use(&digest(7), at(40), at(31)).await.expect("asks"), "nobody's");
+    assert!(note(&pat.digest, 30, 25).await);
+    assert!(!note(&pat.digest, 31, 30).await);
+    assert!(note(&pat.digest, 40, 31).await);
+    assert!(!note(&digest(7), 40, 31).await, "nobody's");
+    assert_eq!(listed(store, Some(&ada)).await.len(), 2);
 }
 
 /// The oldest go first: what has been dead for a hundred rotations is an unknown token.

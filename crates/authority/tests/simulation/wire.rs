@@ -216,10 +216,11 @@ impl RotationStore for Wire {
     async fn note_retired_use(
         &self,
         digest: &TokenDigest,
-        at: Timestamp,
         since: Timestamp,
+        notice: &NewNotice,
+        mail: bool,
     ) -> Result<bool, StoreError> {
-        self.carry(self.store().note_retired_use(digest, at, since)).await
+        self.carry(self.store().note_retired_use(digest, since, notice, mail)).await
     }
 }
 

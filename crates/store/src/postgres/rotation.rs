@@ -1,12 +1,12 @@
 //! Rotations. The account's row is locked first, as for every change to its tokens (`pats`).
 
 use async_trait::async_trait;
-use futures_util::future::{try_join3, try_join4, try_join5};
+use futures_util::future::{try_join, try_join3, try_join4, try_join5};
 use jiff::Timestamp;
 use tokio_postgres::Row;
 use trustrelay_authority::{
-    AuditEntry, FoundPat, PastRotation, RETIRED_SECRETS, Repeatable, RotateOutcome, Rotation, RotationStore,
-    Secret, StoreError,
+    AuditEntry, FoundPat, NewNotice, PastRotation, RETIRED_SECRETS, Repeatable, RotateOutcome, Rotation,
+    RotationStore, Secret, StoreError,
 };
 use trustrelay_token::TokenDigest;
 use uuid::Uuid;
@@ -15,6 +15,7 @@ use super::audit::Entry;
 use super::errors::Failure;
 use super::link::Links;
 use super::log;
+use super::notices::Telling;
 use super::rows::{self, PAT, PAT_COLUMNS, USER, USER_COLUMNS, bytes, get, number, time};
 use super::store::PostgresStore;
 
@@ -210,18 +211,26 @@ async fn forget(links: &Links, before: Timestamp) -> Result<u64, Failure> {
 async fn note_use(
     links: &Links,
     digest: &TokenDigest,
-    at: Timestamp,
     since: Timestamp,
+    notice: &NewNotice,
+    mail: bool,
 ) -> Result<bool, Failure> {
+    let telling = Telling::of(notice, mail)?;
     let link = links.link().await?;
+    let keep_notice = Telling::statement(&link).await?;
     let update = link
         .prepare(
             "UPDATE retired_secrets SET used_after_at = $2 WHERE digest = $1 AND (used_after_at IS NULL OR used_after_at < $3)",
         )
         .await?;
-    let (at, since) = (at.as_microsecond(), since.as_microsecond());
-    let noted = link.count(&update, &[&&digest.as_bytes()[..], &at, &since]).await?;
-    Ok(link.keep(noted > 0))
+    let (at, since) = (notice.notice.created_at.as_microsecond(), since.as_microsecond());
+    let digest = &digest.as_bytes()[..];
+    let ((), noted) = try_join(link.batch("BEGIN"), link.count(&update, &[&digest, &at, &since])).await?;
+    if noted == 0 {
+        return link.undo(false).await;
+    }
+    try_join(telling.keep(&link, &keep_notice), link.batch("COMMIT")).await?;
+    Ok(link.keep(true))
 }
 
 #[async_trait]
@@ -254,9 +263,10 @@ impl RotationStore for PostgresStore {
     async fn note_retired_use(
         &self,
         digest: &TokenDigest,
-        at: Timestamp,
         since: Timestamp,
+        notice: &NewNotice,
+        mail: bool,
     ) -> Result<bool, StoreError> {
-        self.links().run(|| note_use(self.links(), digest, at, since)).await
+        self.links().run(|| note_use(self.links(), digest, since, notice, mail)).await
     }
 }

@@ -80,6 +80,8 @@ pub struct MemoryStore {
     pub before_session: Gate,
     /// Uses wait here before they are added up.
     pub before_usage: Gate,
+    /// Uses of retired secrets wait here before they are noted.
+    pub before_retired_use: Gate,
     /// Calls wait here before they are written down.
     pub before_calls: Gate,
     /// Renewals of a lease wait here before they read.

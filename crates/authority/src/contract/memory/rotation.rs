@@ -6,8 +6,9 @@ use trustrelay_token::TokenDigest;
 use uuid::Uuid;
 
 use super::audit::append;
-use super::{Data, MemoryStore, head, is_active};
+use super::{Data, MemoryStore, head, is_active, notices};
 use crate::audit::AuditEntry;
+use crate::notices::NewNotice;
 use crate::record::{Change, LogEntry, RetiredSecret};
 use crate::rotation::{
     FoundPat, PastRotation, RETIRED_SECRETS, RotateOutcome, Rotation, RotationStore, Secret,
@@ -155,17 +156,19 @@ impl RotationStore for MemoryStore {
     async fn note_retired_use(
         &self,
         digest: &TokenDigest,
-        at: Timestamp,
         since: Timestamp,
+        notice: &NewNotice,
+        mail: bool,
     ) -> Result<bool, StoreError> {
+        self.before_retired_use.pass().await;
         let mut data = self.data()?;
         let secret = data.retired.iter_mut().find(|secret| secret.digest == *digest);
-        Ok(secret.is_some_and(|secret| {
-            let is_new = secret.used_after_at.is_none_or(|used| used < since);
-            if is_new {
-                secret.used_after_at = Some(at);
-            }
-            is_new
-        }))
+        let Some(secret) = secret.filter(|secret| secret.used_after_at.is_none_or(|used| used < since))
+        else {
+            return Ok(false);
+        };
+        secret.used_after_at = Some(notice.notice.created_at);
+        notices::add(&mut data, notice, mail);
+        Ok(true)
     }
 }
