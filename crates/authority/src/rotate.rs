@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hashbrown::HashSet;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 use trustrelay_token::{Principal, Scope, Token};
@@ -285,14 +286,52 @@ impl Authority {
                 self.store.pat_by_id(parent).await?.ok_or(AuthorityError::NotFound("parent token"))?;
             latest = Some(latest.map_or(parent.expires_at, |latest| latest.min(parent.expires_at)));
         }
+        let below = self.last_below(pat, now).await?;
         match asked {
-            // As long as it had; what the policy has as the usual life is for new ones.
+            // As long as it had; what the policy has as the usual life is for new ones. If that is shorter by now, as long as what was made with
+            // it needs it: that is no longer than it was to live anyway.
             Expiry::Default => {
                 let policy = Policy { default_days: policy.max_days, ..policy };
-                Ok(expiry(Expiry::Default, now, latest, &policy)?.min(again))
+                let expires_at = expiry(Expiry::Default, now, latest, &policy)?.min(again);
+                let needed = below.map(|below| below.expires_at.min(pat.expires_at));
+                Ok(needed.map_or(expires_at, |needed| needed.max(expires_at)))
             }
-            asked => expiry(asked, now, latest, &policy),
+            asked => {
+                let expires_at = expiry(asked, now, latest, &policy)?;
+                match below.filter(|below| below.expires_at > expires_at) {
+                    None => Ok(expires_at),
+                    Some(below) => {
+                        let field =
+                            if matches!(asked, Expiry::At(_)) { "expires_at" } else { "expires_in_days" };
+                        Err(invalid(
+                            field,
+                            format!(
+                                "`{field}`: {} was made with this token and would outlive it; the earliest is {}, or revoke that one first",
+                                below.pat_id, below.expires_at
+                            ),
+                        ))
+                    }
+                }
+            }
         }
+    }
+
+    /// Of the active tokens that were made with this one, or with one that was, the one that lives longest.
+    async fn last_below(&self, pat: &PatRecord, now: Timestamp) -> Result<Option<PatRecord>, AuthorityError> {
+        let all = self.store.active_pats(pat.user_id, now).await?;
+        let mut tree: HashSet<Uuid> = HashSet::new();
+        tree.insert(pat.pat_id);
+        let mut last: Option<PatRecord> = None;
+        // Newest first: a token is older than what was made with it.
+        for below in all.into_iter().rev() {
+            if below.parent_id.is_some_and(|parent| tree.contains(&parent)) {
+                tree.insert(below.pat_id);
+                if last.as_ref().is_none_or(|last| last.expires_at < below.expires_at) {
+                    last = Some(below);
+                }
+            }
+        }
+        Ok(last)
     }
 
     /// A new secret: random, or made from what is kept and the caller's key, so that it can be made again.

@@ -119,6 +119,53 @@ async fn a_token_lives_as_long_again_as_it_did_or_as_long_as_is_asked() {
     assert!(matches!(refused, Err(AuthorityError::Invalid { field: "expires_in_days", .. })));
 }
 
+/// However far below it is: what a rotation makes shorter is the token's life alone.
+#[tokio::test]
+async fn no_rotation_lets_a_token_end_before_what_was_made_with_it() {
+    let world = World::new().await;
+    let browser = world.browser().await;
+    let make = async |by: &By, days: i64| {
+        let new = NewPat { expiry: Expiry::Days(days), ..new("mcp tokens") };
+        let issued = world.authority.issue(by, new).await.expect("issued");
+        (holder(&world, &issued.token).await, issued.record)
+    };
+    let (root, kept) = make(&browser, 100).await;
+    let (middle, _) = make(&root, 90).await;
+    let (_, last) = make(&middle, 80).await;
+    let (_, shortest) = make(&root, 20).await;
+    make(&browser, 300).await;
+    let id = PatRef::Id(kept.pat_id);
+    let rotate_to =
+        async |expiry: Expiry| world.authority.rotate(&browser, id, Rotate { expiry, ..rotate() }).await;
+    for (asked, field) in [
+        (Expiry::Days(89), "expires_in_days"),
+        (Expiry::At(world.clock.now() + HOUR * 24 * 30), "expires_at"),
+    ] {
+        let refused = rotate_to(asked).await;
+        let Err(AuthorityError::Invalid { field: named, message }) = refused else { panic!("{refused:?}") };
+        let (id, at) = (middle.pat_id().expect("a token").to_string(), middle.expires_at().to_string());
+        assert!(named == field && message.contains(&id) && message.contains(&at), "{message}");
+    }
+    // Where the policy allows less by now, as long as they need it, and no longer.
+    let policy = Policy { max_days: std::num::NonZeroU16::new(10), ..Policy::default() };
+    world
+        .store
+        .set_policy(&policy, 0, world.clock.now(), &contract::AUDIT)
+        .await
+        .expect("asks")
+        .expect("set");
+    let rotated = rotate_to(Expiry::Default).await.expect("rotated");
+    assert_eq!(rotated.record.expires_at, middle.expires_at());
+    for pat_id in [middle.pat_id().expect("a token"), last.pat_id] {
+        world.authority.revoke(&browser, PatRef::Id(pat_id)).await.expect("revoked");
+    }
+    let rotated = rotate_to(Expiry::Default).await.expect("rotated");
+    assert_eq!(rotated.record.expires_at, shortest.expires_at);
+    world.authority.revoke(&browser, PatRef::Id(shortest.pat_id)).await.expect("revoked");
+    let rotated = rotate_to(Expiry::Default).await.expect("rotated");
+    assert_eq!(rotated.record.expires_at, world.clock.now() + HOUR * 24 * 10, "as the policy says");
+}
+
 #[tokio::test]
 async fn a_token_with_the_scope_rotates_itself_and_no_other() {
     let world = World::new().await;
