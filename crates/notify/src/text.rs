@@ -47,7 +47,12 @@ fn words(notice: &Notice) -> (String, String, &'static str) {
         None => name.clone(),
     };
     let place = facts.seen_at.as_deref().map(|place| one_line(place, MAX_PLACE));
-    let at = place.as_ref().map_or(String::new(), |place| format!(" at {place}"));
+    // Whoever holds a token may report it, with any address.
+    let reported = place.as_ref().map_or(String::new(), |place| {
+        format!(
+            "\n\nThe place, in the words of whoever reported it (TrustRelay has not looked there): {place}"
+        )
+    });
     let from = place.as_ref().map_or(String::new(), |place| format!(", from {place}"));
     let when = minute(notice.created_at);
     match notice.kind {
@@ -64,7 +69,7 @@ fn words(notice: &Notice) -> (String, String, &'static str) {
         NoticeKind::Leaked => (
             format!("Your token {name} was found in public and has been revoked"),
             format!(
-                "Your personal access token {token} was found where others could read it{at}. It was revoked on {when}."
+                "Your personal access token {token} was found where others could read it. It was revoked on {when}.{reported}"
             ),
             "It is refused from now on. Whoever saw it may have used it before: look at the token's activity, make a new token for\n\
              what needs one, and take the old one out of where it was found.",
@@ -225,7 +230,11 @@ Sent by TrustRelay at relay.example.org to ada@example.org, because the account 
         }
         // Those of the three times before the end differ by what is left, and here that is the same.
         assert_eq!(subjects.len(), NoticeKind::ALL.len() - 2);
-        assert!(told(&notice(NoticeKind::Leaked)).body.contains("read it at https://example.org/ada/repo."));
+        assert!(
+            told(&notice(NoticeKind::Leaked))
+                .body
+                .contains("has not looked there): https://example.org/ada/repo\n")
+        );
         assert!(told(&notice(NoticeKind::UnusedEnded)).body.contains("for 90 days"));
     }
 
