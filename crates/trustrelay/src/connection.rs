@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
+use http::HeaderValue;
+use http::header::CONNECTION;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -21,6 +23,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 /// How long the head of a request may take from its first byte to its last.
@@ -84,15 +87,18 @@ pub(crate) struct Server {
     http1: Builder<TokioExecutor>,
     http2: Builder<TokioExecutor>,
     router: Router,
+    stopping: CancellationToken,
 }
 
 impl Server {
-    pub(crate) fn new(router: Router) -> Self {
+    /// `stopping`: from then on the next answer on a connection of HTTP/1 is its last, and says so (RFC 9112 §9.6). Whoever keeps it for many
+    /// requests has given it up when the server ends, and loses none that is on its way then. HTTP/2 has GOAWAY for that.
+    pub(crate) fn new(router: Router, stopping: CancellationToken) -> Self {
         let mut http1 = Builder::new(TokioExecutor::new()).http1_only();
         http1.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(MAX_HEAD);
         let mut http2 = Builder::new(TokioExecutor::new()).http2_only();
         http2.http2().timer(TokioTimer::new()).max_concurrent_streams(256);
-        Self { http1, http2, router }
+        Self { http1, http2, router, stopping }
     }
 
     /// One connection, to its end.
@@ -107,16 +113,18 @@ impl Server {
         let requests = Arc::<Requests>::default();
         let builder = if begun.is_http2 { &self.http2 } else { &self.http1 };
         let io = Heads { begun, requests: Arc::clone(&requests), late: None };
-        let router = self.router.clone();
+        let (router, stopping, is_http2) = (self.router.clone(), self.stopping.clone(), io.begun.is_http2);
         let service = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
             let answering = Answering::begin(&requests);
             request.extensions_mut().insert(ConnectInfo(peer));
             // A router is always ready.
-            let answered = router.clone().call(request);
+            let (answered, stopping) = (router.clone().call(request), stopping.clone());
             async move {
-                Ok::<_, std::convert::Infallible>(
-                    answered.await?.map(|body| Answer { body, _answering: answering }),
-                )
+                let mut answer = answered.await?.map(|body| Answer { body, _answering: answering });
+                if !is_http2 && stopping.is_cancelled() {
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, std::convert::Infallible>(answer)
             }
         });
         builder.serve_connection(TokioIo::new(io), service).into_owned()
@@ -299,7 +307,7 @@ mod tests {
             )
             .route("/stream", get(stream))
             .route("/echo", post(|body: String| async { body }));
-        let server = Server::new(router);
+        let server = Server::new(router, CancellationToken::new());
         tokio::spawn(async move {
             if let Ok(Some(begun)) = Begun::wait(io).await {
                 let _ = server.serve(begun, SocketAddr::from(([127, 0, 0, 1], 1))).await;

@@ -27,14 +27,19 @@ pub(crate) async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Serves until `stop` resolves, then lets running requests end. `end_streams` ends what would not end by itself.
+/// How long the first word of a connection may be on its way when no more are let in.
+const FIRST_WORD: Duration = Duration::from_millis(250);
+
+/// Serves until `stop` resolves, then lets running requests end. `stopping` is cancelled when that begins to come: connections are given up then, one answer
+/// after the other. `end_streams` ends what would not end by itself.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: axum::Router,
+    stopping: CancellationToken,
     stop: impl Future<Output = ()>,
     end_streams: impl Future<Output = ()>,
 ) {
-    let server = Arc::new(Server::new(router));
+    let server = Arc::new(Server::new(router, stopping));
     let ending = CancellationToken::new();
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let graceful = GracefulShutdown::new();
@@ -65,7 +70,7 @@ pub(crate) async fn serve(
                 biased;
                 begun = Begun::wait(stream) => begun,
                 // Who has asked for nothing loses nothing.
-                () = ending.cancelled() => return,
+                () = async { ending.cancelled().await; tokio::time::sleep(FIRST_WORD).await } => return,
             };
             let served = match begun {
                 Ok(Some(begun)) => watcher.watch(server.serve(begun, peer)).await.map_err(Into::into),

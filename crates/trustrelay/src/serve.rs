@@ -180,7 +180,7 @@ pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode>
         }
         relay.shutdown().await;
     };
-    listener::serve(listener, router, stop, end_streams).await;
+    listener::serve(listener, router, stopping.clone(), stop, end_streams).await;
     authority.stop().await;
     if let Some(traces) = traces {
         traces.stop().await;

@@ -220,6 +220,42 @@ async fn the_last_uses_are_written_down_at_the_end() {
     assert!(list[0]["last_used_at"].is_string(), "{list}");
 }
 
+/// Asks on a connection whether the process answers; the answer.
+async fn asked(connection: &mut TcpStream) -> String {
+    connection.write_all(b"GET /healthz HTTP/1.1\r\nhost: relay\r\n\r\n").await.expect("sent");
+    let mut text = Vec::new();
+    while !text.ends_with(b"}") {
+        assert!(connection.read_buf(&mut text).await.expect("reads") > 0, "it ended");
+    }
+    String::from_utf8_lossy(&text).to_ascii_lowercase()
+}
+
+#[tokio::test]
+async fn while_it_drains_each_answer_is_the_last_on_its_connection() {
+    let place = Place::with_account();
+    let server = place.serve(&["--drain", "30s"]);
+    let address = server.base.strip_prefix("http://").expect("an address");
+    let mut kept = TcpStream::connect(address).await.expect("connects");
+    for _ in 0..2 {
+        let answer = asked(&mut kept).await;
+        assert!(answer.starts_with("http/1.1 200") && !answer.contains("connection: close"), "{answer}");
+    }
+    let mut silent = TcpStream::connect(address).await.expect("connects");
+    server.signal(Signal::TERM);
+    let patience = std::time::Instant::now() + PATIENCE;
+    while nobody(&server).get("/readyz").await.status() != 503 {
+        assert!(std::time::Instant::now() < patience, "it goes on being ready");
+    }
+    for connection in [&mut kept, &mut silent] {
+        let answer = asked(connection).await;
+        assert!(answer.starts_with("http/1.1 200") && answer.contains("connection: close"), "{answer}");
+        assert_eq!(connection.read(&mut [0]).await.expect("it ends"), 0);
+    }
+    // Who says it twice does not want to wait.
+    server.signal(Signal::TERM);
+    assert_eq!(server.end().0, Some(0));
+}
+
 #[tokio::test]
 async fn an_open_stream_and_an_idle_connection_do_not_hold_the_end_up() {
     let place = Place::with_account();
