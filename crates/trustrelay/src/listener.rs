@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use futures_util::FutureExt;
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -43,25 +42,7 @@ pub(crate) async fn serve(
     let ending = CancellationToken::new();
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let graceful = GracefulShutdown::new();
-    tokio::pin!(stop);
-    let mut stopped = false;
-    loop {
-        let accepted = if stopped {
-            // Who was let in by the system before the end has been let in.
-            let Some(accepted) = accept(&listener, &places).now_or_never() else { break };
-            accepted
-        } else {
-            tokio::select! {
-                () = &mut stop => {
-                    stopped = true;
-                    continue;
-                }
-                accepted = accept(&listener, &places) => accepted,
-            }
-        };
-        let Some((stream, peer, place)) = accepted else {
-            continue;
-        };
+    let let_in = |(stream, peer, place): Accepted| {
         prepare(&stream);
         let (server, ending, watcher) = (Arc::clone(&server), ending.clone(), graceful.watcher());
         tokio::spawn(async move {
@@ -81,8 +62,24 @@ pub(crate) async fn serve(
                 tracing::debug!(%error, "a connection ended with an error");
             }
         });
+    };
+    tokio::pin!(stop);
+    loop {
+        tokio::select! {
+            () = &mut stop => break,
+            accepted = accept(&listener, &places) => accepted.into_iter().for_each(&let_in),
+        }
     }
-    drop(listener);
+    // Who was let in by the system before the end has been let in. The system itself is asked: the runtime hears of a connection a moment later.
+    if let Ok(listener) = listener.into_std() {
+        while let Ok(place) = places.clone().try_acquire_owned()
+            && let Ok((stream, peer)) = listener.accept()
+        {
+            let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+            let accepted = stream.ok().map(|stream| (stream, peer, place));
+            accepted.into_iter().for_each(&let_in);
+        }
+    }
     ending.cancel();
     let drained = async {
         tokio::join!(graceful.shutdown(), end_streams);
@@ -92,7 +89,7 @@ pub(crate) async fn serve(
     }
 }
 
-type Accepted = (tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
+type Accepted = (TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
 
 async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<Accepted> {
     let place = places.clone().acquire_owned().await.ok()?;
