@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use axum::Router;
 use axum::extract::ConnectInfo;
 use http::HeaderValue;
 use http::header::CONNECTION;
-use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulConnection;
@@ -25,6 +25,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tower::Service;
+
+use crate::requests::{Answer, Answering, Requests};
 
 /// How long the head of a request may take from its first byte to its last.
 const HEAD_TIME: Duration = Duration::from_secs(30);
@@ -101,88 +103,38 @@ impl Server {
         Self { http1, http2, router, stopping }
     }
 
-    /// One connection, to its end.
+    /// One connection, to its end; and how far its requests are.
     pub(crate) fn serve<I>(
         &self,
         begun: Begun<I>,
         peer: SocketAddr,
-    ) -> impl GracefulConnection<Error: Into<Error>> + Send + use<I>
+    ) -> (impl GracefulConnection<Error: Into<Error>> + Send + use<I>, Arc<Requests>)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let requests = Arc::<Requests>::default();
         let builder = if begun.is_http2 { &self.http2 } else { &self.http1 };
         let io = Heads { begun, requests: Arc::clone(&requests), late: None };
+        let theirs = Arc::clone(&requests);
         let (router, stopping, is_http2) = (self.router.clone(), self.stopping.clone(), io.begun.is_http2);
         let service = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
-            let answering = Answering::begin(&requests);
+            let answering = Answering::begin(&theirs);
             request.extensions_mut().insert(ConnectInfo(peer));
             // A router is always ready.
             let (answered, stopping) = (router.clone().call(request), stopping.clone());
             async move {
-                let mut answer = answered.await?.map(|body| Answer { body, _answering: answering });
+                let mut answer = answered.await?.map(|body| Answer::new(body, answering));
                 if !is_http2 && stopping.is_cancelled() {
                     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 Ok::<_, std::convert::Infallible>(answer)
             }
         });
-        builder.serve_connection(TokioIo::new(io), service).into_owned()
+        (builder.serve_connection(TokioIo::new(io), service).into_owned(), requests)
     }
 }
 
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
-
-/// How far the requests of a connection are.
-#[derive(Default)]
-struct Requests {
-    /// The first byte of a head has come, and its last has not.
-    begun: AtomicBool,
-    answering: AtomicUsize,
-}
-
-/// A request whose head is whole and whose answer is not.
-struct Answering(Arc<Requests>);
-
-impl Answering {
-    fn begin(requests: &Arc<Requests>) -> Self {
-        requests.begun.store(false, Ordering::Relaxed);
-        requests.answering.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(requests))
-    }
-}
-
-impl Drop for Answering {
-    fn drop(&mut self) {
-        self.0.answering.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// An answer's body.
-struct Answer {
-    body: axum::body::Body,
-    _answering: Answering,
-}
-
-impl Body for Answer {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
 
 /// Takes the time of each head. What comes while a request is answered is taken for its body: of a head that is sent ahead of
 /// its time, the time is not taken. Neither is it on HTTP/2, which has frames of its own between requests.
@@ -282,6 +234,7 @@ mod tests {
     use tokio::time::{Instant, sleep, timeout};
 
     use super::*;
+    use hyper::body::Bytes;
 
     const DAY: Duration = Duration::from_secs(86_400);
     const GET: &str = "GET / HTTP/1.1\r\nhost: h\r\n\r\n";
@@ -310,7 +263,7 @@ mod tests {
         let server = Server::new(router, CancellationToken::new());
         tokio::spawn(async move {
             if let Ok(Some(begun)) = Begun::wait(io).await {
-                let _ = server.serve(begun, SocketAddr::from(([127, 0, 0, 1], 1))).await;
+                let _ = server.serve(begun, SocketAddr::from(([127, 0, 0, 1], 1))).0.await;
             }
         });
         client

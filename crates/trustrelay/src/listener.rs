@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::GracefulConnection as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::connection::{Begun, Server, prepare};
+use crate::connection::{Begun, Error, Server, prepare};
 
 /// How many connections are served at a time: at some 32 KiB each, 512 MiB.
-const MAX_CONNECTIONS: usize = 16_384;
+const MAX_CONNECTIONS: u32 = 16_384;
 /// How long requests may still run after the server was told to stop.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
 
@@ -26,8 +27,8 @@ pub(crate) async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// How long the first word of a connection may be on its way when no more are let in.
-const FIRST_WORD: Duration = Duration::from_millis(250);
+/// How long the first request of a connection may be on its way when no more are let in.
+const FIRST_REQUEST: Duration = Duration::from_millis(250);
 
 /// Serves until `stop` resolves, then lets running requests end. `stopping` is cancelled when that begins to come: connections are given up then, one answer
 /// after the other. `end_streams` ends what would not end by itself.
@@ -40,25 +41,13 @@ pub(crate) async fn serve(
 ) {
     let server = Arc::new(Server::new(router, stopping));
     let ending = CancellationToken::new();
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let graceful = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS as usize));
     let let_in = |(stream, peer, place): Accepted| {
         prepare(&stream);
-        let (server, ending, watcher) = (Arc::clone(&server), ending.clone(), graceful.watcher());
+        let (server, ending) = (Arc::clone(&server), ending.clone());
         tokio::spawn(async move {
             let _place = place;
-            let begun = tokio::select! {
-                biased;
-                begun = Begun::wait(stream) => begun,
-                // Who has asked for nothing loses nothing.
-                () = async { ending.cancelled().await; tokio::time::sleep(FIRST_WORD).await } => return,
-            };
-            let served = match begun {
-                Ok(Some(begun)) => watcher.watch(server.serve(begun, peer)).await.map_err(Into::into),
-                Ok(None) => Ok(()),
-                Err(error) => Err(error.into()),
-            };
-            if let Err(error) = served {
+            if let Err(error) = to_its_end(&server, stream, peer, &ending).await {
                 tracing::debug!(%error, "a connection ended with an error");
             }
         });
@@ -82,11 +71,40 @@ pub(crate) async fn serve(
     }
     ending.cancel();
     let drained = async {
-        tokio::join!(graceful.shutdown(), end_streams);
+        // All are free when all connections have ended.
+        let _ = tokio::join!(places.acquire_many(MAX_CONNECTIONS), end_streams);
     };
-    if tokio::time::timeout(DRAIN_TIME, drained).await.is_err() {
+    if timeout(DRAIN_TIME, drained).await.is_err() {
         tracing::warn!("some requests did not end in {} s and were cut off", DRAIN_TIME.as_secs());
     }
+}
+
+/// Serves a connection to its end; once no more are let in, it ends with the request that it is at.
+async fn to_its_end(
+    server: &Server,
+    stream: TcpStream,
+    peer: SocketAddr,
+    ending: &CancellationToken,
+) -> Result<(), Error> {
+    let begun = tokio::select! {
+        biased;
+        begun = Begun::wait(stream) => begun?,
+        // Who has asked for nothing loses nothing.
+        () = async { ending.cancelled().await; sleep(FIRST_REQUEST).await } => return Ok(()),
+    };
+    let Some(begun) = begun else { return Ok(()) };
+    let (connection, requests) = server.serve(begun, peer);
+    let mut connection = std::pin::pin!(connection);
+    // hyper does not answer the first request of a connection that is asked to end before it was read.
+    let ends = async {
+        ending.cancelled().await;
+        let _ = timeout(FIRST_REQUEST, requests.first()).await;
+    };
+    tokio::select! {
+        served = &mut connection => return served.map_err(Into::into),
+        () = ends => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await.map_err(Into::into)
 }
 
 type Accepted = (TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
@@ -98,8 +116,48 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<Accep
         Err(error) => {
             // Out of file descriptors, most likely: give others the time to end.
             tracing::warn!(%error, "a connection could not be accepted");
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            sleep(Duration::from_millis(50)).await;
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: relay\r\n\r\n";
+
+    async fn end_of(mut client: TcpStream) -> String {
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.unwrap();
+        text
+    }
+
+    #[tokio::test]
+    async fn who_was_let_in_before_the_end_is_answered_and_nobody_after_it() {
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = axum::Router::new().route("/", axum::routing::get(|| async { "hello" }));
+        // The runtime has heard of none of them when it ends.
+        let [mut sent, mut late, silent] =
+            [0; 3].map(|_| std::net::TcpStream::connect(address).unwrap()).map(|client| {
+                client.set_nonblocking(true).unwrap();
+                TcpStream::from_std(client).unwrap()
+            });
+        sent.write_all(GET).await.unwrap();
+        let stop = std::future::ready(());
+        let served = serve(listener, router, CancellationToken::new(), stop, async {});
+        let late = async {
+            assert_eq!(end_of(sent).await.lines().next(), Some("HTTP/1.1 200 OK"));
+            late.write_all(GET).await.unwrap();
+            end_of(late).await
+        };
+        let ((), late, silent) = tokio::join!(served, late, end_of(silent));
+        assert_eq!(late.lines().next(), Some("HTTP/1.1 200 OK"));
+        assert_eq!(silent, "", "who has asked for nothing loses nothing");
+        TcpStream::connect(address).await.expect_err("nobody listens");
     }
 }

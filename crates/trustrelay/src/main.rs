@@ -12,6 +12,7 @@ mod open;
 mod output;
 mod redact;
 mod remote;
+mod requests;
 mod scan;
 mod secret_url;
 mod serve;
