@@ -15,10 +15,8 @@ use uuid::Uuid;
 use crate::ending::Ending;
 use crate::record::{Change, LogEntry, PatRecord, UserRecord};
 
-/// At most so many shards: two threads seldom meet at one, and its table fits into a few pages of memory.
-const MOST_SHARDS: usize = 4096;
-/// Fewer where each would hold less than this: what is let go is looked for within a shard.
-const LEAST_PER_SHARD: usize = 64;
+/// As many as a byte has values.
+const SHARDS: usize = 256;
 /// How many places an eviction looks at before it lets the shard grow by one.
 const EVICTION_LOOKS: usize = 64;
 /// Up to so many accounts and sets of scopes nobody looks for those that no token has any more.
@@ -44,22 +42,19 @@ pub(crate) struct Index {
 
 impl Index {
     pub(crate) fn new(max_entries: usize) -> Self {
-        // A power of two, so that finding one is no division.
-        let shards = (max_entries / LEAST_PER_SHARD).clamp(1, MOST_SHARDS).next_power_of_two();
         Self {
-            shards: (0..shards).map(|_| Shard::default()).collect(),
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             accounts: Mutex::default(),
             scopes: Mutex::default(),
             epoch: AtomicU64::new(0),
             ending: Ending::default(),
-            max_per_shard: (max_entries / shards).max(1),
+            max_per_shard: (max_entries / SHARDS).max(1),
         }
     }
 
     fn shard(&self, digest: &TokenDigest) -> &RwLock<HashTable<Arc<Principal>>> {
         // The table goes by other bytes.
-        let [first, second, ..] = *digest.as_bytes();
-        &self.shards[usize::from(u16::from_le_bytes([first, second])) & (self.shards.len() - 1)].0
+        &self.shards[usize::from(digest.as_bytes()[0]) % SHARDS].0
     }
 
     /// As it was admitted; it may have ended since.
@@ -149,7 +144,7 @@ impl Index {
     /// a revocation reaches it.
     fn evict(&self, shard: &mut HashTable<Arc<Principal>>, newcomer: &TokenDigest) {
         // From another place each time: else the held ones gather where it looks, and nothing is let go any more.
-        let [_, _, a, b, ..] = *newcomer.as_bytes();
+        let [_, a, b, ..] = *newcomer.as_bytes();
         let (from, places) = (usize::from(u16::from_le_bytes([a, b])), shard.num_buckets());
         for look in 0..EVICTION_LOOKS.min(places) {
             if shard.len() < self.max_per_shard {
@@ -270,7 +265,7 @@ mod tests {
         let mut digest = [0; 32];
         // All in one shard, and spread out in it.
         let spread = u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
-        digest[2..10].copy_from_slice(&spread);
+        digest[1..9].copy_from_slice(&spread);
         digest[24..].copy_from_slice(&spread);
         let pat = PatRecord {
             pat_id: Uuid::from_u128(n.into()),
@@ -307,7 +302,7 @@ mod tests {
     #[test]
     fn an_index_that_is_mostly_held_lets_go_of_the_rest_and_of_nothing_else() {
         const PER_SHARD: usize = 100;
-        let index = Index::new(MOST_SHARDS * PER_SHARD);
+        let index = Index::new(SHARDS * PER_SHARD);
         let mut held = Vec::new();
         for n in 0..5000 {
             let (pat, owner) = record(n);
