@@ -257,7 +257,7 @@ impl report::Report for Report {
 
     fn pictures(&self) -> Result<Vec<Picture>> {
         let picture = |profile: &Profile| {
-            let shows = format!("A flame graph of {}", profile.kind.title());
+            let shows = format!("A flame graph: {}", profile.kind.title());
             Ok(Picture { name: profile.kind.picture(), shows, svg: profile.svg()? })
         };
         self.profiles.iter().map(picture).collect()
