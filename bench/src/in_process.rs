@@ -45,7 +45,7 @@ pub(crate) struct Options {
     /// How many rounds.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// With how many tokens. What does not fit into the memory at hand is left out; 10,000,000 take a quarter of an hour.
+    /// With how many tokens. What does not fit into the memory at hand is left out; 10,000,000 take ten minutes.
     #[arg(long, value_delimiter = ',', default_values_t = [FEW, MANY, 10 * MANY])]
     tokens: Vec<usize>,
     /// How often each part is done in a round.
