@@ -71,7 +71,11 @@ pub(crate) async fn serve(
     }
     ending.cancel();
     let drained = async {
-        // All are free when all connections have ended.
+        // A first request that was on its way still finds its session. All places are free when all connections have ended.
+        let end_streams = async {
+            sleep(FIRST_REQUEST).await;
+            end_streams.await;
+        };
         let _ = tokio::join!(places.acquire_many(MAX_CONNECTIONS), end_streams);
     };
     if timeout(DRAIN_TIME, drained).await.is_err() {
