@@ -59,28 +59,27 @@ struct Open {
 struct Held {
     user_id: Uuid,
     entries: HashMap<u64, Open>,
-    timer: Arc<Timer>,
 }
 
-/// Ends what has expired.
 #[derive(Default)]
-struct Timer {
-    /// Nothing is held any more.
-    over: CancellationToken,
-    /// Something is held that ends sooner than all the rest.
-    sooner: Notify,
+struct Tokens {
+    held: HashMap<Uuid, Held>,
+    /// When the timer looks again for what has expired. `None` until there is one.
+    looks_at: Option<Timestamp>,
 }
 
 #[derive(Default)]
 pub(crate) struct Registry {
-    tokens: Mutex<HashMap<Uuid, Held>>,
+    tokens: Mutex<Tokens>,
     next: AtomicU64,
+    /// Tells the timer that something is held that ends before it looks again.
+    sooner: Arc<Notify>,
     /// Told whenever something is not held open any more.
     ended: Notify,
     gauges: OnceLock<[Gauge; 4]>,
 }
 
-/// The longest that a timer sleeps before it looks at the wall clock again: a suspended machine's sleep
+/// The longest that the timer sleeps before it looks at the wall clock again: a suspended machine's sleep
 /// isn't counted by timers, and tokio's reach only so far.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
@@ -90,59 +89,63 @@ impl Registry {
         let cancel = CancellationToken::new();
         let expires_at = principal.expires_at();
         let open = Open { kind, cancel: cancel.clone(), expires_at };
-        let mut first = None;
-        {
+        let looks_at = {
             let mut tokens = self.tokens.lock();
-            let held = tokens.entry(pat_id).or_insert_with(|| {
-                let timer = Arc::new(Timer::default());
-                first = Some(Arc::clone(&timer));
-                Held { user_id: principal.user_id, entries: HashMap::new(), timer }
-            });
-            if held.entries.values().all(|other| expires_at < other.expires_at) {
-                held.timer.sooner.notify_one();
-            }
+            let held = tokens.held.entry(pat_id);
+            let held = held.or_insert_with(|| Held { user_id: principal.user_id, entries: HashMap::new() });
             held.entries.insert(id, open);
-        }
-        if let Some(timer) = first {
-            let registry = Arc::clone(self);
-            tokio::spawn(async move {
-                while let Some(next) = registry.cut_expired(pat_id, clock::now()) {
-                    let left = Duration::try_from(next.duration_since(clock::now())).unwrap_or_default();
-                    tokio::select! {
-                        () = timer.over.cancelled() => return,
-                        () = timer.sooner.notified() => {}
-                        () = tokio::time::sleep(left.min(LOOK_AGAIN)) => {}
-                    }
-                }
-            });
+            let looks_at = tokens.looks_at;
+            // The first one starts the timer.
+            tokens.looks_at.get_or_insert(Timestamp::MAX);
+            looks_at
+        };
+        match looks_at {
+            None => self.start_timer(),
+            Some(looks_at) if expires_at < looks_at => self.sooner.notify_one(),
+            Some(_) => {}
         }
         self.gauge(kind, 1.0);
         Entry { registry: Arc::clone(self), pat_id, id, kind, cancel }
     }
 
-    /// Ends what a token has opened with a credential that has expired; when the next one does.
-    fn cut_expired(&self, pat_id: Uuid, now: Timestamp) -> Option<Timestamp> {
-        let mut tokens = self.tokens.lock();
-        let held = tokens.get_mut(&pat_id)?;
-        held.entries.retain(|_, open| {
-            let stays = open.expires_at > now;
-            if !stays {
-                open.cancel.cancel();
+    /// Ends what has expired, from now on: one timer for all that is ever held, since most calls are over long before their token is.
+    fn start_timer(self: &Arc<Self>) {
+        let (registry, sooner) = (Arc::downgrade(self), Arc::clone(&self.sooner));
+        tokio::spawn(async move {
+            while let Some(left) = registry.upgrade().map(|registry| registry.cut_expired(clock::now())) {
+                tokio::select! {
+                    () = sooner.notified() => {}
+                    () = tokio::time::sleep(left) => {}
+                }
             }
-            stays
         });
-        let next = held.entries.values().map(|open| open.expires_at).min();
-        if next.is_none() {
-            tokens.remove(&pat_id);
-        }
-        next
+    }
+
+    /// Ends what was opened with a credential that has expired; how long it is until this is to be done again.
+    fn cut_expired(&self, now: Timestamp) -> Duration {
+        let mut tokens = self.tokens.lock();
+        let mut next = now.saturating_add(LOOK_AGAIN).unwrap_or(Timestamp::MAX);
+        tokens.held.retain(|_, held| {
+            held.entries.retain(|_, open| {
+                let stays = open.expires_at > now;
+                if stays {
+                    next = next.min(open.expires_at);
+                } else {
+                    open.cancel.cancel();
+                }
+                stays
+            });
+            !held.entries.is_empty()
+        });
+        // Within the lock: what is registered after it is compared with this.
+        tokens.looks_at = Some(next);
+        Duration::try_from(next.duration_since(now)).unwrap_or_default()
     }
 
     pub(crate) fn cut_token(&self, pat_id: Uuid) -> Cut {
-        let held = self.tokens.lock().remove(&pat_id);
+        let held = self.tokens.lock().held.remove(&pat_id);
         let mut cut = Cut::default();
         if let Some(held) = held {
-            held.timer.over.cancel();
             for open in held.entries.into_values() {
                 cut.count(open.kind);
                 open.cancel.cancel();
@@ -155,6 +158,7 @@ impl Registry {
         let ids: Vec<Uuid> = self
             .tokens
             .lock()
+            .held
             .iter()
             .filter(|(_, held)| held.user_id == user_id)
             .map(|(id, _)| *id)
@@ -163,13 +167,13 @@ impl Registry {
     }
 
     pub(crate) fn cut_all(&self) -> Cut {
-        let ids: Vec<Uuid> = self.tokens.lock().keys().copied().collect();
+        let ids: Vec<Uuid> = self.tokens.lock().held.keys().copied().collect();
         self.cut_each(ids)
     }
 
     /// Ends the streams, which would not end by themselves.
     pub(crate) fn end_streams(&self) {
-        for held in self.tokens.lock().values() {
+        for held in self.tokens.lock().held.values() {
             for open in held.entries.values() {
                 if open.kind == Kind::Stream {
                     open.cancel.cancel();
@@ -213,7 +217,7 @@ impl Registry {
 
     fn open_where(&self, which: impl Fn(&Held) -> bool) -> Cut {
         let mut open = Cut::default();
-        for held in self.tokens.lock().values().filter(|held| which(held)) {
+        for held in self.tokens.lock().held.values().filter(|held| which(held)) {
             for one in held.entries.values() {
                 open.count(one.kind);
             }
@@ -248,11 +252,10 @@ impl Drop for Entry {
     fn drop(&mut self) {
         self.registry.gauge(self.kind, -1.0);
         let mut tokens = self.registry.tokens.lock();
-        if let Some(held) = tokens.get_mut(&self.pat_id) {
+        if let Some(held) = tokens.held.get_mut(&self.pat_id) {
             held.entries.remove(&self.id);
             if held.entries.is_empty() {
-                held.timer.over.cancel();
-                tokens.remove(&self.pat_id);
+                tokens.held.remove(&self.pat_id);
             }
         }
         drop(tokens);
