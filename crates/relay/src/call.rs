@@ -78,17 +78,12 @@ impl Call {
             Client::Session(session) => session.tasks.clone(),
             Client::Stateless(_) => self.context.relay.0.tasks.clone(),
         };
-        let mut driven = Box::pin(tasks.track_future(self.drive(outlet).instrument(span)));
-        let reply = waiting.reply(|| reply::ended(&id));
-        tokio::pin!(reply);
-        tokio::select! {
-            biased;
-            () = &mut driven => reply.await,
-            reply = &mut reply => {
-                tokio::spawn(driven.in_current_span());
-                reply
-            }
+        let driven = Box::pin(tasks.track_future(self.drive(outlet).instrument(span)));
+        let (reply, rest) = waiting.reply_of(driven, || reply::ended(&id)).await;
+        if let Some(rest) = rest {
+            tokio::spawn(rest.in_current_span());
         }
+        reply
     }
 
     async fn drive(mut self, mut outlet: Outlet) {

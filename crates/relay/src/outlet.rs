@@ -1,9 +1,13 @@
 //! Where an answer goes: one JSON object, or a stream that ends with it. Which of them is decided as late as it can be.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use http::StatusCode;
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -106,10 +110,100 @@ impl Outlet {
 }
 
 impl Waiting {
+    /// The answer of work that is done here, and what is left of the work. Nothing waits to be woken by the answer: a task that wakes itself
+    /// is taken for one that yields, and another thread is woken to take over.
+    pub(crate) async fn reply_of<W: Future<Output = ()>>(
+        mut self,
+        mut work: Pin<Box<W>>,
+        ended: impl FnOnce() -> Reply,
+    ) -> (Reply, Option<Pin<Box<W>>>) {
+        let gone = self.gone.drop_guard();
+        let (answer, is_done) = poll_fn(|cx| {
+            let is_done = work.as_mut().poll(cx).is_ready();
+            match self.head.try_recv() {
+                Ok(answer) => Poll::Ready((Some(answer), is_done)),
+                Err(TryRecvError::Empty) if !is_done => Poll::Pending,
+                Err(_) => Poll::Ready((None, is_done)),
+            }
+        })
+        .await;
+        let answer = answer.unwrap_or_else(ended).map(|body| body.guarded(gone));
+        (answer, (!is_done).then_some(work))
+    }
+
     /// The answer, whose body says when it is not read any more.
     pub(crate) async fn reply(self, ended: impl FnOnce() -> Reply) -> Reply {
         let gone = self.gone.drop_guard();
         let reply = self.head.await.unwrap_or_else(|_| ended());
         reply.map(|body: RelayBody| body.guarded(gone))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Wake, Waker};
+
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    /// Counts how often a task is woken.
+    #[derive(Default)]
+    struct Task(AtomicUsize);
+
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn ended() -> Reply {
+        reply::ended("null")
+    }
+
+    #[tokio::test]
+    async fn the_answer_of_work_that_is_done_here_wakes_nobody() {
+        let (mut outlet, waiting) = Outlet::new(CancellationToken::new());
+        let (go, wait) = oneshot::channel::<()>();
+        let mut answered = Box::pin(waiting.reply_of(
+            Box::pin(async move {
+                wait.await.expect("sent");
+                outlet.finish(StatusCode::OK, "{}").await;
+            }),
+            ended,
+        ));
+        let task = Arc::<Task>::default();
+        let waker = Waker::from(Arc::clone(&task));
+        let mut cx = Context::from_waker(&waker);
+        assert!(answered.as_mut().poll(&mut cx).is_pending());
+        go.send(()).expect("heard");
+        let woken = task.0.load(Ordering::Relaxed);
+        let Poll::Ready((answer, rest)) = answered.as_mut().poll(&mut cx) else { panic!("it is there") };
+        assert_eq!((woken, task.0.load(Ordering::Relaxed)), (1, 1));
+        assert!(rest.is_none() && answer.status() == StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn work_that_goes_on_behind_its_answer_is_handed_back() {
+        let (mut outlet, waiting) = Outlet::new(CancellationToken::new());
+        let (go, wait) = oneshot::channel::<()>();
+        let work = Box::pin(async move {
+            outlet.message("1").await;
+            wait.await.expect("sent");
+            outlet.finish(StatusCode::OK, "2").await;
+        });
+        let (answer, rest) = waiting.reply_of(work, ended).await;
+        go.send(()).expect("heard");
+        rest.expect("there is more of it").await;
+        let body = answer.into_body().collect().await.expect("a body").to_bytes();
+        assert_eq!(body, [sse::event("1"), sse::event("2")].concat());
+    }
+
+    #[tokio::test]
+    async fn work_that_ends_without_an_answer_is_answered_for() {
+        let (outlet, waiting) = Outlet::new(CancellationToken::new());
+        let (answer, rest) = waiting.reply_of(Box::pin(async move { drop(outlet) }), ended).await;
+        assert!(rest.is_none() && answer.status() == StatusCode::UNAUTHORIZED);
     }
 }
