@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::{Begun, Error, Server, prepare};
+use crate::rewoken::Rewoken;
 
 /// How many connections are served at a time: at some 32 KiB each, 512 MiB.
 const MAX_CONNECTIONS: u32 = 16_384;
@@ -98,7 +99,8 @@ async fn to_its_end(
     };
     let Some(begun) = begun else { return Ok(()) };
     let (connection, requests) = server.serve(begun, peer);
-    let mut connection = std::pin::pin!(connection);
+    let connection = std::pin::pin!(connection);
+    let mut connection = Rewoken::new(connection);
     // hyper does not answer the first request of a connection that is asked to end before it was read.
     let ends = async {
         ending.cancelled().await;
@@ -106,7 +108,7 @@ async fn to_its_end(
     };
     tokio::select! {
         served = &mut connection => return served.map_err(Into::into),
-        () = ends => connection.as_mut().graceful_shutdown(),
+        () = ends => connection.work().as_mut().graceful_shutdown(),
     }
     connection.await.map_err(Into::into)
 }

@@ -13,6 +13,7 @@ mod output;
 mod redact;
 mod remote;
 mod requests;
+mod rewoken;
 mod scan;
 mod secret_url;
 mod serve;
