@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::envelope::{HEADER_MISMATCH, INVALID_PARAMS, Message, RawObject, UNSUPPORTED_VERSION, raw};
 use crate::trace;
+use crate::upstream::ROOM;
 
 /// Which of the two a peer speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -265,7 +266,7 @@ fn header_of(property: &serde_json::Value) -> Option<HeaderName> {
 
 /// The headers of a client that belong to the protocol and travel to the upstream as they came. Nothing else does.
 pub(crate) fn travelling(headers: &HeaderMap) -> HeaderMap {
-    let mut out = HeaderMap::new();
+    let mut out = HeaderMap::with_capacity(ROOM);
     for (name, value) in headers {
         let text = name.as_str();
         let travels = [&VERSION, &METHOD, &NAME].contains(&name)

@@ -20,7 +20,7 @@ use crate::registry::{Entry, Kind};
 use crate::relay::Relay;
 use crate::reply::{self, Reply};
 use crate::session::{Session, keep_alive};
-use crate::upstream::{Fault, Link, Upstream};
+use crate::upstream::{BOTH_KINDS, Fault, Link, Upstream};
 use crate::whole::Whole;
 use crate::{clock, serve, single, subscribe, trace};
 
@@ -109,8 +109,11 @@ fn origin_is_good(headers: &HeaderMap, public: Option<&str>) -> bool {
 fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
     let family = wanted.split('/').next().unwrap_or_default();
     headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).any(|kind| {
-        let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        kind == wanted || kind == "*/*" || kind.strip_suffix("/*") == Some(family)
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        let is_of_family = |of: &str| of.eq_ignore_ascii_case(family);
+        kind.eq_ignore_ascii_case(wanted)
+            || kind == "*/*"
+            || kind.strip_suffix("/*").is_some_and(is_of_family)
     })
 }
 
@@ -316,8 +319,12 @@ fn takes_both(context: &Context, headers: &HeaderMap) -> Result<(), Box<Reply>> 
     if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
         return refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json");
     }
-    let both = accepts(headers, "application/json") && accepts(headers, "text/event-stream");
-    if context.only.is_none() && !both {
+    // Most say it in these words.
+    let both = || {
+        headers.get(ACCEPT).is_some_and(|value| value == BOTH_KINDS)
+            || (accepts(headers, "application/json") && accepts(headers, "text/event-stream"))
+    };
+    if context.only.is_none() && !both() {
         let why = "Accept must include application/json and text/event-stream";
         return refused(StatusCode::NOT_ACCEPTABLE, why);
     }
@@ -336,7 +343,7 @@ async fn session_post(context: &Context, headers: &HeaderMap, message: Message) 
                     single::with_id(reply::json(StatusCode::OK, body), &session)
                 })
             }
-            Some(upstream) => single::initialize(context, upstream, headers, &message).await,
+            Some(upstream) => Box::pin(single::initialize(context, upstream, headers, &message)).await,
         };
         return opened.unwrap_or_else(|refusal| refusal);
     }
@@ -356,9 +363,10 @@ async fn session_post(context: &Context, headers: &HeaderMap, message: Message) 
     };
     match (&context.only, message.is_request()) {
         (None, true) => serve::session_request(context, session, entry, message).await,
-        (None, false) => serve::session_said(context, &session, message).await,
+        // In boxes: what is rare is not carried about with every call.
+        (None, false) => Box::pin(serve::session_said(context, &session, message)).await,
         (Some(_), true) => single::session_request(context, headers, session, entry, message).await,
-        (Some(upstream), false) => single::session_said(context, upstream, &session, message).await,
+        (Some(upstream), false) => Box::pin(single::session_said(context, upstream, &session, message)).await,
     }
 }
 

@@ -1,11 +1,12 @@
 //! The relay: its parts, and what the rest of the program asks of it.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use hashbrown::HashMap;
 use http::{Request, Response, StatusCode};
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
@@ -24,7 +25,7 @@ use crate::registry::{Cut, Kind, Registry};
 use crate::reply::{self, Reply};
 use crate::seal::Sealer;
 use crate::session::{Sealed, Session};
-use crate::upstream::{Link, Upstream};
+use crate::upstream::{KEPT, Link, Upstream};
 
 /// How many ended sessions are remembered, so that their ids, which still open, begin nothing again: 8 bytes each, twice.
 const REMEMBERED_ENDS: usize = 65_536;
@@ -310,10 +311,10 @@ impl Relay {
         let idle = self.0.limits.idle;
         tokio::spawn(async move {
             loop {
-                tokio::time::sleep(idle / 4).await;
+                tokio::time::sleep((idle / 4).min(KEPT / 4)).await;
                 let Some(inner) = weak.upgrade() else { return };
                 for upstream in &inner.upstreams {
-                    upstream.pool.sweep(idle);
+                    upstream.sweep(idle);
                 }
                 let sessions = inner.sessions.lock();
                 for session in sessions.live.values().flatten() {

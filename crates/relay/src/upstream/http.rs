@@ -6,13 +6,10 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
+use http_body_util::Full;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{Client, Error};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::crypto::aws_lc_rs;
 use tokio::time::timeout;
 use trustrelay_token::UpstreamName;
@@ -23,22 +20,18 @@ use crate::envelope::Message;
 use crate::era::SESSION;
 use crate::sse::{self, Frames};
 use crate::trace;
+use crate::upstream::connections::{Answering, Connections, Unanswered};
 use crate::upstream::{Event, Fault};
 
-/// How long a connection that has no request on it is kept for the next one.
-const KEPT: Duration = Duration::from_secs(90);
-/// How many of them.
-const KEPT_IDLE: usize = 256;
-/// Most bytes of an answer's head, and of its body before somebody takes them.
-const MAX_HEAD: usize = 64 << 10;
+/// How many headers a request to an upstream has, as a rule at most: room for all of them is made at once.
+pub(crate) const ROOM: usize = 12;
 /// After so long without a word, TCP itself asks whether the other side is still there.
 const PROBED: Duration = Duration::from_secs(60);
 
 pub(crate) struct HttpTransport {
-    uri: Uri,
     /// The upstream's own credential.
     headers: HeaderMap,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    connections: Connections,
 }
 
 impl HttpTransport {
@@ -65,7 +58,13 @@ impl HttpTransport {
         }
         url.set_fragment(None);
         let uri = url.as_str().parse().map_err(|_| RelayError::NotHttp(name.clone()))?;
-        Ok(Self { uri, headers, client: client(url.scheme() == "https", limits)? })
+        let connections = Connections::new(connector(url.scheme() == "https", limits)?, uri);
+        Ok(Self { headers, connections })
+    }
+
+    /// Lets go of connections that nobody needs.
+    pub(crate) fn sweep(&self) {
+        self.connections.sweep();
     }
 
     /// Sends one request and waits for the head of its answer.
@@ -87,14 +86,10 @@ impl HttpTransport {
         }
         let mut request = Request::new(Full::from(body.unwrap_or_default()));
         *request.method_mut() = method;
-        *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = headers;
-        let response = match timeout(wait, self.client.request(request)).await {
+        let response = match timeout(wait, self.connections.send(request)).await {
             Err(_) => return Err(Fault::Slow),
-            // The error's text may hold what is nobody's business: only its kind is kept.
-            Ok(Err(error)) if is_garbage(&error) => return Err(Fault::Garbage),
-            // No connection; or one that broke before an answer: an upstream that went away.
-            Ok(Err(_)) => return Err(Fault::Down),
+            Ok(Err(unanswered)) => return Err(unanswered.into()),
             Ok(Ok(response)) => response,
         };
         let kind =
@@ -108,7 +103,7 @@ impl HttpTransport {
                 .get(SESSION)
                 .and_then(|id| HeaderValue::from_bytes(id.as_bytes()).ok()),
             is_stream,
-            incoming: response.into_body(),
+            answering: response.into_body(),
             frames: Frames::default(),
             limit,
             body: Some(Vec::new()),
@@ -116,10 +111,7 @@ impl HttpTransport {
     }
 }
 
-fn client(
-    is_secure: bool,
-    limits: &Limits,
-) -> Result<Client<HttpsConnector<HttpConnector>, Full<Bytes>>, RelayError> {
+fn connector(is_secure: bool, limits: &Limits) -> Result<HttpsConnector<HttpConnector>, RelayError> {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
     connector.set_nodelay(true);
@@ -137,13 +129,7 @@ fn client(
         builder
             .with_tls_config(tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
     };
-    let connector = builder.https_or_http().enable_all_versions().wrap_connector(connector);
-    Ok(Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(KEPT)
-        .pool_max_idle_per_host(KEPT_IDLE)
-        .http1_max_buf_size(MAX_HEAD)
-        .build(connector))
+    Ok(builder.https_or_http().enable_all_versions().wrap_connector(connector))
 }
 
 /// Takes a user's name and password out of a URL, as a header (RFC 7617, section 2).
@@ -160,18 +146,30 @@ fn basic(url: &mut Url) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// Whether what came back was no HTTP.
-fn is_garbage(error: &Error) -> bool {
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<hyper::Error>());
-    source.is_some_and(hyper::Error::is_parse)
+impl From<Unanswered> for Fault {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            // No connection; or one that broke before an answer: an upstream that went away.
+            Unanswered::Broken => Self::Down,
+            Unanswered::Garbage => Self::Garbage,
+        }
+    }
 }
 
-/// What every POST says that it takes.
+/// What every POST accepts.
+pub(crate) const BOTH_KINDS: &str = "application/json, text/event-stream";
+
+/// The headers of every POST.
 pub(crate) fn both_kinds() -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let mut headers = HeaderMap::with_capacity(ROOM);
+    add_both_kinds(&mut headers);
     headers
+}
+
+/// The same, where there are none of these yet.
+pub(crate) fn add_both_kinds(headers: &mut HeaderMap) {
+    headers.entry(ACCEPT).or_insert(HeaderValue::from_static(BOTH_KINDS));
+    headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
 }
 
 /// What an upstream answered: its head, and its body as it comes.
@@ -179,7 +177,7 @@ pub(crate) struct HttpAnswer {
     pub(crate) status: StatusCode,
     pub(crate) session: Option<HeaderValue>,
     pub(crate) is_stream: bool,
-    incoming: Incoming,
+    answering: Answering,
     frames: Frames,
     limit: usize,
     /// Of the one JSON answer, what has come, since who waits for it may be interrupted; `None` when it was taken.
@@ -189,12 +187,7 @@ pub(crate) struct HttpAnswer {
 impl HttpAnswer {
     /// The next bytes of the body. Nothing is lost if it is not waited for to the end.
     async fn chunk(&mut self) -> Result<Option<Bytes>, Fault> {
-        while let Some(frame) = self.incoming.frame().await {
-            if let Ok(chunk) = frame.map_err(|_| Fault::Down)?.into_data() {
-                return Ok(Some(chunk));
-            }
-        }
-        Ok(None)
+        self.answering.chunk().await.map_err(|_| Fault::Down)
     }
 
     /// The whole body, bounded.
@@ -264,7 +257,7 @@ mod tests {
         let configured = vec![("authorization".to_owned(), "Bearer x".to_owned())];
         let transport = HttpTransport::new(&name, url.clone(), configured, &Limits::default()).unwrap();
         assert_eq!(transport.headers[AUTHORIZATION], "Bearer x");
-        assert_eq!(transport.uri, "http://h/");
+        assert_eq!(transport.connections.uri(), "http://h/");
         let transport = HttpTransport::new(&name, url, Vec::new(), &Limits::default()).unwrap();
         assert_eq!(transport.headers[AUTHORIZATION], "Basic dTpw");
     }

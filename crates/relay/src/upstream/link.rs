@@ -17,7 +17,7 @@ use crate::envelope::{self, Message, RawObject, raw};
 use crate::era::{self, Era, META_SERVER, STATELESS, VERSION};
 use crate::upstream::said::{SAID, Said, Unsolicited, carry, stream};
 use crate::upstream::stdio::Process;
-use crate::upstream::{Exchange, Fault, HttpAnswer, Transport, Upstream, both_kinds};
+use crate::upstream::{Exchange, Fault, HttpAnswer, Transport, Upstream, add_both_kinds, both_kinds};
 
 /// What a server says of itself, in `initialize`'s result or in `server/discover`'s.
 #[derive(Debug, Clone, Default)]
@@ -245,16 +245,21 @@ impl Link {
 
     fn headers(&self) -> HeaderMap {
         let mut headers = both_kinds();
+        self.add_version(&mut headers);
+        headers
+    }
+
+    fn add_version(&self, headers: &mut HeaderMap) {
         if self.era == Era::Session
+            && !headers.contains_key(VERSION)
             && let Ok(version) = HeaderValue::from_str(&self.server.version)
         {
             headers.insert(VERSION, version);
         }
-        headers
     }
 
-    /// Sends a request; over HTTP with `extra` headers.
-    pub(crate) async fn request(&self, body: String, extra: HeaderMap) -> Result<Exchange, Fault> {
+    /// Sends a request; over HTTP with these headers, and those that each request has.
+    pub(crate) async fn request(&self, body: String, mut headers: HeaderMap) -> Result<Exchange, Fault> {
         let wait = self.upstream.limits.first_byte;
         match (&self.wire, &self.upstream.transport) {
             (Wire::Stdio(process), _) => {
@@ -262,8 +267,8 @@ impl Link {
                 Ok(Exchange::Stdio(process.request(&message, wait).await?))
             }
             (Wire::Http { session }, Transport::Http(http)) => {
-                let mut headers = self.headers();
-                headers.extend(extra);
+                add_both_kinds(&mut headers);
+                self.add_version(&mut headers);
                 let limit = self.upstream.limits.answer;
                 let answer =
                     http.send(Method::POST, session.as_ref(), headers, Some(body), wait, limit).await;

@@ -1,5 +1,6 @@
 //! One upstream: how it is reached, its health, and which eras of MCP it speaks.
 
+mod connections;
 mod http;
 mod lines;
 mod link;
@@ -21,8 +22,9 @@ use crate::catalogue::Catalogue;
 use crate::config::{Limits, RelayError, UpstreamConfig, UpstreamTransport};
 use crate::envelope::{Message, RawObject};
 
+pub(crate) use self::connections::KEPT;
 use self::http::HttpTransport;
-pub(crate) use self::http::{HttpAnswer, both_kinds};
+pub(crate) use self::http::{BOTH_KINDS, HttpAnswer, ROOM, add_both_kinds, both_kinds};
 pub(crate) use self::link::{Link, Server, own_initialize, own_request};
 pub(crate) use self::pool::{Key, Pool};
 use self::process::Launcher;
@@ -216,6 +218,18 @@ impl Upstream {
         if self.eras.lock().stateless == Some(false) {
             return Ok(None);
         }
+        if let Ok(slot) = self.stateless.try_lock()
+            && let Some((found, link)) = &*slot
+            && found.elapsed() < self.limits.discovered
+            && link.is_alive()
+        {
+            return Ok(Some(Arc::clone(link)));
+        }
+        // In a box: what is rare is not carried about with every call.
+        Box::pin(self.find_stateless()).await
+    }
+
+    async fn find_stateless(self: &Arc<Self>) -> Result<Option<Arc<Link>>, Fault> {
         let mut slot = self.stateless.lock().await;
         if self.eras.lock().stateless == Some(false) {
             return Ok(None);
@@ -326,6 +340,14 @@ impl Upstream {
         let answer = http.send(method, None, headers, Some(body), wait, self.limits.answer).await;
         self.note(answer.as_ref().err().copied());
         answer
+    }
+
+    /// Lets go of what nobody has used for long.
+    pub(crate) fn sweep(&self, idle: Duration) {
+        self.pool.sweep(idle);
+        if let Transport::Http(http) = &self.transport {
+            http.sweep();
+        }
     }
 
     /// Ends what is everybody's.

@@ -1,0 +1,238 @@
+//! The connections to one upstream: a request takes one that has nothing to do, or opens another, and gives it back at the end of its answer.
+//!
+//! hyper's client for one connection, and the list of those that wait. The client of hyper-util, which keeps connections to any number of
+//! hosts, took a task of its own and some 8,000 instructions more for each call (docs/PERFORMANCE.md).
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::HOST;
+use http::{HeaderValue, Request, Response, Uri};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body as _, Incoming};
+use hyper::client::conn::{http1, http2};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tower::Service as _;
+
+/// How long a connection that has no request on it is kept for the next one.
+pub(crate) const KEPT: Duration = Duration::from_secs(90);
+/// How many of them.
+const KEPT_IDLE: usize = 256;
+/// Most bytes of an answer's head, and of its body before somebody takes them.
+const MAX_HEAD: u32 = 64 << 10;
+
+type Http1 = http1::SendRequest<Full<Bytes>>;
+type Http2 = http2::SendRequest<Full<Bytes>>;
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why there is no answer. The error's text may hold what is nobody's business: only its kind is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unanswered {
+    /// There is no connection, or it broke.
+    Broken,
+    /// What came back was no HTTP.
+    Garbage,
+}
+
+impl From<hyper::Error> for Unanswered {
+    fn from(error: hyper::Error) -> Self {
+        if error.is_parse() { Self::Garbage } else { Self::Broken }
+    }
+}
+
+pub(crate) struct Connections {
+    connector: HttpsConnector<HttpConnector>,
+    uri: Uri,
+    /// The same as HTTP/1 names it: within the host, which a header names.
+    path: Uri,
+    host: HeaderValue,
+    idle: Arc<Mutex<Vec<Idle>>>,
+    /// The one connection of HTTP/2: it takes many requests at a time.
+    shared: Mutex<Option<Http2>>,
+}
+
+/// One that has nothing to do. The latest is at the end.
+struct Idle {
+    sender: Http1,
+    since: Instant,
+}
+
+enum Sender {
+    Http1(Http1),
+    Http2(Http2),
+}
+
+impl Connections {
+    /// To the host that `uri` names, opened as they are needed.
+    pub(crate) fn new(connector: HttpsConnector<HttpConnector>, uri: Uri) -> Self {
+        let path = uri.path_and_query().cloned().map(Uri::from).unwrap_or_default();
+        let host = host(&uri).and_then(|host| HeaderValue::try_from(host).ok());
+        let host = host.unwrap_or_else(|| HeaderValue::from_static(""));
+        Self { connector, uri, path, host, idle: Arc::default(), shared: Mutex::default() }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    /// Sends one request and waits for the head of its answer. Where it goes is known here.
+    pub(crate) async fn send(
+        &self,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<Response<Answering>, Unanswered> {
+        loop {
+            let (sender, is_new) = match self.waiting() {
+                Some(sender) => (sender, false),
+                // In a box: what is rare is not carried about with every request.
+                None => (Box::pin(self.open()).await?, true),
+            };
+            let mut error = match sender {
+                Sender::Http1(mut sender) => {
+                    *request.uri_mut() = self.path.clone();
+                    request.headers_mut().entry(HOST).or_insert_with(|| self.host.clone());
+                    match sender.try_send_request(request).await {
+                        Ok(answer) => return Ok(answer.map(|body| self.answering(body, sender))),
+                        Err(error) => error,
+                    }
+                }
+                Sender::Http2(mut sender) => {
+                    *request.uri_mut() = self.uri.clone();
+                    if request.headers().get(HOST) == Some(&self.host) {
+                        request.headers_mut().remove(HOST);
+                    }
+                    match sender.try_send_request(request).await {
+                        Ok(answer) => return Ok(answer.map(|body| Answering { body, connection: None })),
+                        Err(error) => {
+                            *self.shared.lock() = None;
+                            error
+                        }
+                    }
+                }
+            };
+            // Of a connection that has ended before the request was on it, the request comes back.
+            match error.take_message() {
+                Some(unsent) if !is_new => request = unsent,
+                _ => return Err(error.into_error().into()),
+            }
+        }
+    }
+
+    fn answering(&self, body: Incoming, sender: Http1) -> Answering {
+        let connection = Busy { sender, idle: Arc::clone(&self.idle) };
+        let mut answering = Answering { body, connection: Some(connection) };
+        answering.release_at_the_end();
+        answering
+    }
+
+    /// A connection that waits for a request.
+    fn waiting(&self) -> Option<Sender> {
+        if let Some(shared) = self.shared.lock().as_ref().filter(|shared| shared.is_ready()) {
+            return Some(Sender::Http2(shared.clone()));
+        }
+        let mut idle = self.idle.lock();
+        let at = idle.iter().rposition(|one| one.sender.is_ready() && one.since.elapsed() < KEPT)?;
+        Some(Sender::Http1(idle.remove(at).sender))
+    }
+
+    async fn open(&self) -> Result<Sender, Unanswered> {
+        let mut connector = self.connector.clone();
+        let opened = async {
+            poll_fn(|cx| connector.poll_ready(cx)).await?;
+            connector.call(self.uri.clone()).await
+        };
+        let io = opened.await.map_err(|_: Error| Unanswered::Broken)?;
+        // It goes on until its last sender and its last body are gone.
+        if io.connected().is_negotiated_h2() {
+            let mut http2 = http2::Builder::new(TokioExecutor::new());
+            http2.timer(TokioTimer::new()).max_header_list_size(MAX_HEAD);
+            let (sender, connection) = http2.handshake(io).await?;
+            tokio::spawn(connection);
+            *self.shared.lock() = Some(sender.clone());
+            Ok(Sender::Http2(sender))
+        } else {
+            let mut http1 = http1::Builder::new();
+            let (sender, connection) = http1.max_buf_size(MAX_HEAD as usize).handshake(io).await?;
+            tokio::spawn(connection);
+            Ok(Sender::Http1(sender))
+        }
+    }
+
+    /// Lets go of what has ended, and of what nobody has needed for [`KEPT`].
+    pub(crate) fn sweep(&self) {
+        self.idle.lock().retain(|one| !one.sender.is_closed() && one.since.elapsed() < KEPT);
+        self.shared.lock().take_if(|shared| shared.is_closed());
+    }
+}
+
+/// What names a host in a request (RFC 9110, section 7.2): its port only if it is not the scheme's own.
+fn host(uri: &Uri) -> Option<String> {
+    let name = uri.host()?;
+    match (uri.port_u16(), uri.scheme_str()) {
+        (None, _) | (Some(80), Some("http")) | (Some(443), Some("https")) => Some(name.to_owned()),
+        (Some(port), _) => Some(format!("{name}:{port}")),
+    }
+}
+
+/// The body of an answer. Its connection takes the next request when the answer has come to its end. What is dropped before is read on only as
+/// far as it has come already; then the connection is closed, which tells an upstream that nobody waits any more.
+pub(crate) struct Answering {
+    body: Incoming,
+    /// `None` when it was given back, or is shared.
+    connection: Option<Busy>,
+}
+
+struct Busy {
+    sender: Http1,
+    idle: Arc<Mutex<Vec<Idle>>>,
+}
+
+impl Answering {
+    /// The next bytes; `None` at the end. Nothing is lost if it is not waited for to the end.
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Unanswered> {
+        while !self.body.is_end_stream()
+            && let Some(frame) = self.body.frame().await
+        {
+            let chunk = frame.map_err(Unanswered::from)?.into_data();
+            self.release_at_the_end();
+            if let Ok(chunk) = chunk {
+                return Ok(Some(chunk));
+            }
+        }
+        self.release();
+        Ok(None)
+    }
+
+    fn release_at_the_end(&mut self) {
+        if self.body.is_end_stream() {
+            self.release();
+        }
+    }
+
+    fn release(&mut self) {
+        let Some(Busy { sender, idle }) = self.connection.take() else { return };
+        let mut idle = idle.lock();
+        if idle.len() >= KEPT_IDLE {
+            idle.retain(|one| !one.sender.is_closed());
+        }
+        if idle.len() < KEPT_IDLE {
+            idle.push(Idle { sender, since: Instant::now() });
+        }
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+#[cfg(test)]
+#[path = "connections_tests.rs"]
+mod tests;

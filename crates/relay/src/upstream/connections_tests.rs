@@ -1,0 +1,305 @@
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http::Version;
+use hyper::service::service_fn;
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn plain(address: std::net::SocketAddr) -> Connections {
+    let tls = ClientConfig::builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+    let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_all_versions();
+    let uri = format!("http://{address}/mcp?a=b").parse().expect("a URI");
+    Connections::new(connector.wrap_connector(http_only()), uri)
+}
+
+fn http_only() -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector
+}
+
+/// A server that gives each connection, with its number, to `serve`; and the way to it.
+async fn serving<F: Future<Output = ()> + Send + 'static>(
+    serve: impl Fn(usize, TcpStream) -> F + Send + 'static,
+) -> Connections {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        for number in 1.. {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            tokio::spawn(serve(number, stream));
+        }
+    });
+    plain(address)
+}
+
+/// Reads the head of a request without a body; whether there was one.
+async fn asked(stream: &mut TcpStream) -> bool {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        if stream.read_buf(&mut head).await.unwrap_or(0) == 0 {
+            return false;
+        }
+    }
+    let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
+    assert!(head.starts_with("get /mcp?a=b http/1.1\r\n") && head.contains("\r\nhost: 127.0.0.1:"), "{head}");
+    true
+}
+
+async fn get(connections: &Connections) -> Response<Answering> {
+    timeout(PATIENCE, connections.send(Request::default())).await.expect("in time").expect("an answer")
+}
+
+async fn whole(answer: Response<Answering>) -> String {
+    let mut answering = answer.into_body();
+    let mut whole = Vec::new();
+    while let Some(chunk) = answering.chunk().await.expect("a good answer") {
+        whole.extend_from_slice(&chunk);
+    }
+    String::from_utf8(whole).expect("text")
+}
+
+/// Waits for what another task does.
+async fn until(happens: impl Fn() -> bool) {
+    let happened = async {
+        while !happens() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, happened).await.expect("it happens");
+}
+
+fn is_ready(connections: &Connections) -> bool {
+    connections.idle.lock().iter().any(|one| one.sender.is_ready())
+}
+
+/// Answers each request with the number of its connection.
+async fn numbered(number: usize, mut stream: TcpStream) {
+    while asked(&mut stream).await {
+        let answer = match number % 2 {
+            1 => format!("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{number}"),
+            _ => format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{number}\r\n0\r\n\r\n"),
+        };
+        stream.write_all(answer.as_bytes()).await.expect("sent");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_takes_the_next_request_at_the_end_of_its_answer_and_not_before() {
+    let connections = serving(numbered).await;
+    for _ in 0..5 {
+        assert_eq!(whole(get(&connections).await).await, "1");
+    }
+    let (first, second) = (get(&connections).await, get(&connections).await);
+    assert_eq!((whole(first).await, whole(second).await), ("1".to_owned(), "2".to_owned()));
+    until(|| connections.idle.lock().iter().filter(|one| one.sender.is_ready()).count() == 2).await;
+    // The one that was used last is the warmer one.
+    assert_eq!(whole(get(&connections).await).await, "2");
+}
+
+#[tokio::test]
+async fn an_answer_without_a_body_gives_its_connection_back_at_once() {
+    let connections = serving(async |_, mut stream: TcpStream| {
+        while asked(&mut stream).await {
+            stream.write_all(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n").await.expect("sent");
+        }
+    })
+    .await;
+    let held = get(&connections).await;
+    until(|| is_ready(&connections)).await;
+    drop(held);
+    assert_eq!(connections.idle.lock().len(), 1, "and only once");
+}
+
+#[tokio::test]
+async fn a_connection_that_has_ended_meanwhile_is_no_reason_to_fail() {
+    let connections = serving(async |number, mut stream: TcpStream| {
+        assert!(asked(&mut stream).await);
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{number}");
+        stream.write_all(answer.as_bytes()).await.expect("sent");
+    })
+    .await;
+    for number in 1..=3 {
+        assert_eq!(whole(get(&connections).await).await, number.to_string());
+        until(|| connections.idle.lock().iter().all(|one| one.sender.is_closed())).await;
+    }
+    connections.sweep();
+    assert!(connections.idle.lock().is_empty());
+}
+
+#[tokio::test]
+async fn who_drops_an_answer_that_goes_on_closes_its_connection() {
+    static CLOSED: AtomicUsize = AtomicUsize::new(0);
+    let connections = serving(async |number, mut stream: TcpStream| {
+        assert!(asked(&mut stream).await);
+        let answer = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{number}\r\n");
+        stream.write_all(answer.as_bytes()).await.expect("sent");
+        if !asked(&mut stream).await {
+            CLOSED.fetch_add(1, Ordering::Relaxed);
+        }
+    })
+    .await;
+    for number in 1..=2 {
+        let mut answering = get(&connections).await.into_body();
+        let chunk = answering.chunk().await.expect("good").expect("some");
+        assert_eq!(chunk, number.to_string());
+        drop(answering);
+        until(|| CLOSED.load(Ordering::Relaxed) == number).await;
+    }
+    // And a request whose answer has not begun.
+    let connections = serving(async |_, mut stream: TcpStream| {
+        assert!(asked(&mut stream).await && !asked(&mut stream).await);
+        CLOSED.fetch_add(1, Ordering::Relaxed);
+    })
+    .await;
+    let sent = connections.send(Request::default());
+    assert!(timeout(Duration::from_millis(50), sent).await.is_err());
+    until(|| CLOSED.load(Ordering::Relaxed) == 3).await;
+}
+
+#[tokio::test]
+async fn who_drops_an_answer_that_has_come_whole_keeps_its_connection() {
+    // A server that answers with a stream of one event is not left at the event.
+    let connections = serving(numbered).await;
+    let odd = get(&connections).await;
+    for _ in 0..3 {
+        let mut answering = get(&connections).await.into_body();
+        assert_eq!(answering.chunk().await.expect("good").expect("some"), "2");
+        drop(answering);
+        until(|| is_ready(&connections)).await;
+    }
+    drop(odd);
+}
+
+#[tokio::test]
+async fn what_nobody_needs_for_long_is_closed() {
+    static CLOSED: AtomicUsize = AtomicUsize::new(0);
+    let connections = serving(async |number, stream| {
+        numbered(number, stream).await;
+        CLOSED.fetch_add(1, Ordering::Relaxed);
+    })
+    .await;
+    assert_eq!(whole(get(&connections).await).await, "1");
+    until(|| is_ready(&connections)).await;
+    tokio::time::pause();
+    tokio::time::advance(KEPT - Duration::from_secs(1)).await;
+    connections.sweep();
+    assert_eq!(connections.idle.lock().len(), 1);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    tokio::time::resume();
+    assert!(connections.waiting().is_none(), "nor is it used, where nobody has swept");
+    connections.sweep();
+    assert!(connections.idle.lock().is_empty());
+    until(|| CLOSED.load(Ordering::Relaxed) == 1).await;
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_told_from_what_is_not_there() {
+    let connections = serving(async |_, mut stream: TcpStream| {
+        assert!(asked(&mut stream).await);
+        stream.write_all(b"SSH-2.0-OpenSSH\r\n\r\n").await.expect("sent");
+    })
+    .await;
+    let sent = connections.send(Request::default()).await;
+    assert_eq!(sent.err(), Some(Unanswered::Garbage));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let nobody = plain(listener.local_addr().expect("an address"));
+    drop(listener);
+    let sent = nobody.send(Request::default()).await;
+    assert_eq!(sent.err(), Some(Unanswered::Broken));
+}
+
+#[test]
+fn a_host_is_named_with_its_port_unless_that_is_the_schemes_own() {
+    for (uri, named) in [
+        ("http://up:8080/mcp", "up:8080"),
+        ("http://up:80/", "up"),
+        ("http://up/", "up"),
+        ("https://up:443/", "up"),
+        ("https://up:80/", "up:80"),
+        ("http://[::1]:8080/", "[::1]:8080"),
+    ] {
+        assert_eq!(host(&uri.parse().expect("a URI")).as_deref(), Some(named), "{uri}");
+    }
+}
+
+/// A server behind TLS that speaks one of the two, and the way to it; how many connections it has had.
+async fn behind_tls(protocol: &'static [u8]) -> (Connections, Arc<AtomicUsize>) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let certificate = CertificateDer::from(made.cert.der().to_vec());
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+    let server = ServerConfig::builder().with_no_client_auth();
+    let mut server = server.with_single_cert(vec![certificate.clone()], key).expect("a certificate");
+    server.alpn_protocols = vec![protocol.to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(server));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let opened = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&opened);
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            counted.fetch_add(1, Ordering::Relaxed);
+            let stream = acceptor.accept(stream).await.expect("a handshake");
+            let service = service_fn(async |request: Request<Incoming>| {
+                let (version, uri) = (request.version(), request.uri().clone());
+                let host = request.headers().get(HOST).map_or("none".into(), |host| format!("{host:?}"));
+                let body = request.into_body().collect().await.expect("a body").to_bytes();
+                let said = format!("{version:?} {uri} {host} {}", String::from_utf8_lossy(&body));
+                Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(said))))
+            });
+            tokio::spawn(async move {
+                let _ = auto::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+            });
+        }
+    });
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).expect("a root");
+    let tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_all_versions();
+    let uri = format!("https://localhost:{port}/mcp").parse().expect("a URI");
+    (Connections::new(connector.wrap_connector(http_only()), uri), opened)
+}
+
+async fn post(connections: &Connections, body: &'static str) -> (Version, String) {
+    let request = Request::post("/").body(Full::from(body)).expect("a request");
+    let sent = connections.send(request);
+    let answer = timeout(PATIENCE, sent).await.expect("in time").expect("an answer");
+    (answer.version(), whole(answer).await)
+}
+
+#[tokio::test]
+async fn behind_tls_a_server_is_asked_in_the_version_that_it_speaks() {
+    let (connections, opened) = behind_tls(b"http/1.1").await;
+    let port = connections.uri().port_u16().expect("a port");
+    for _ in 0..3 {
+        let (version, said) = post(&connections, "{}").await;
+        assert_eq!((version, said), (Version::HTTP_11, format!("HTTP/1.1 /mcp \"localhost:{port}\" {{}}")));
+    }
+    assert_eq!(opened.load(Ordering::Relaxed), 1);
+
+    let (connections, opened) = behind_tls(b"h2").await;
+    let port = connections.uri().port_u16().expect("a port");
+    let expected = format!("HTTP/2.0 https://localhost:{port}/mcp none {{}}");
+    assert_eq!(post(&connections, "{}").await, (Version::HTTP_2, expected.clone()));
+    // All at once on the one connection.
+    let all = futures_util::future::join_all((0..20).map(|_| post(&connections, "{}"))).await;
+    assert!(all.iter().all(|(_, said)| *said == expected));
+    assert_eq!(opened.load(Ordering::Relaxed), 1);
+    connections.sweep();
+    assert!(connections.shared.lock().is_some());
+}
