@@ -97,9 +97,9 @@ impl Call {
             session.calls.lock().insert(id.clone(), flight);
         }
         let cut = self.entry.cancel.clone();
-        let gone = match &self.client {
-            Client::Session(session) => session.entry.cancel.clone(),
-            Client::Stateless(_) => CancellationToken::new(),
+        let session = match &self.client {
+            Client::Session(session) => Some(session.entry.cancel.clone()),
+            Client::Stateless(_) => None,
         };
         // Where the client's own word has passed, what the upstream says to it passes as well.
         let grace = match self.conveyance {
@@ -119,7 +119,7 @@ impl Call {
             biased;
             () = std::future::ready(()), if !is_there => None,
             () = cut.cancelled() => None,
-            () = gone.cancelled() => None,
+            () = cancelled_if_any(session.as_ref()) => None,
             () = cancelled => Some(Ok(End::Cancelled)),
             end = self.exchange(&mut outlet, &mut id, &mut sent) => Some(end),
         };
@@ -137,7 +137,7 @@ impl Call {
             Some(Ok(End::Cancelled)) => {
                 outlet.close();
                 if self.conveyance != Conveyance::Raw {
-                    self.tell_cancelled(sent.as_deref(), "the client cancelled").await;
+                    Box::pin(self.tell_cancelled(sent.as_deref(), "the client cancelled")).await;
                 }
                 "cancelled"
             }
@@ -147,14 +147,14 @@ impl Call {
                 let status = self.status_of(fault);
                 outlet.end(reply::json(status, error.clone()), &error);
                 if matches!(fault, Fault::Slow | Fault::TooLarge) {
-                    self.tell_cancelled(sent.as_deref(), "no answer in time").await;
+                    Box::pin(self.tell_cancelled(sent.as_deref(), "no answer in time")).await;
                 }
                 fault.outcome()
             }
             None => {
                 let (answer, error) = reply::cut(&self.context.principal, &id);
                 outlet.end(answer, &error);
-                self.tell_cancelled(sent.as_deref(), "the session ended").await;
+                Box::pin(self.tell_cancelled(sent.as_deref(), "the session ended")).await;
                 "cut"
             }
         };
@@ -206,14 +206,18 @@ impl Call {
     /// the request was not looked at.
     async fn send(&mut self, message: &Message, sent: &mut Option<String>) -> Result<Exchange, Fault> {
         if let Client::Stateless(Sender { log_level: Some(level), .. }) = &self.client {
-            set_level(&self.link, level).await;
+            // In boxes, here and below: what is rare is not carried about with every call.
+            Box::pin(set_level(&self.link, level)).await;
         }
         let (text, headers, id) = self.traced(message);
         *sent = Some(id);
         match self.link.request(text, headers).await {
-            Err(Fault::SessionGone) => {}
-            other => return other,
+            Err(Fault::SessionGone) => Box::pin(self.send_again(message, sent)).await,
+            other => other,
         }
+    }
+
+    async fn send_again(&mut self, message: &Message, sent: &mut Option<String>) -> Result<Exchange, Fault> {
         let registry = &self.context.relay.0.registry;
         let principal = &self.context.principal;
         let upstream = Arc::clone(&self.link.upstream);
@@ -309,7 +313,7 @@ impl Call {
                             outlet.finish(status, text).await;
                             return Ok(End::Answered(outcome));
                         }
-                        Made::Ask(asked) => match self.ask(outlet, asked, &message).await? {
+                        Made::Ask(asked) => match Box::pin(self.ask(outlet, asked, &message)).await? {
                             Some(retry) => {
                                 message = retry;
                                 continue 'asked;
@@ -327,7 +331,7 @@ impl Call {
                     self.link.upstream.heard(found.method());
                     outlet.frame(frame).await;
                 } else if found.is_request() && self.era() == Era::Stateless {
-                    match self.park(outlet, id, &found).await? {
+                    match Box::pin(self.park(outlet, id, &found)).await? {
                         Some(()) => {}
                         None => return Ok(End::Cancelled),
                     }
@@ -345,15 +349,16 @@ impl Call {
         outlet: &mut Outlet,
         sent: &mut Option<String>,
     ) -> Result<Option<Exchange>, Fault> {
-        let limits = self.link.upstream.limits.clone();
-        let gone = self.guarded(outlet.gone.clone()).unwrap_or_default();
+        let limits = &self.link.upstream.limits;
+        let (keep_alive, quiet) = (limits.keep_alive, limits.quiet);
+        let gone = self.guarded(outlet.gone.clone());
         let sending = self.send(message, sent);
         tokio::pin!(sending);
         loop {
-            let pause = if outlet.is_streaming() { limits.keep_alive } else { limits.quiet };
+            let pause = if outlet.is_streaming() { keep_alive } else { quiet };
             tokio::select! {
                 exchange = &mut sending => return exchange.map(Some),
-                () = gone.cancelled() => return Ok(None),
+                () = cancelled_if_any(gone.as_ref()) => return Ok(None),
                 () = sleep(pause) => outlet.keep_alive().await,
             }
         }
@@ -377,12 +382,7 @@ impl Call {
             true => Some(outlet.gone.clone()),
             false => self.guarded(outlet.gone.clone()),
         };
-        let cancelled = async {
-            match &gone {
-                Some(gone) => gone.cancelled().await,
-                None => std::future::pending().await,
-            }
-        };
+        let cancelled = cancelled_if_any(gone.as_ref());
         tokio::pin!(cancelled);
         loop {
             let pause = if outlet.is_streaming() { limits.keep_alive } else { limits.quiet };
@@ -480,6 +480,14 @@ impl Call {
                 answer(status, text)
             }
         }
+    }
+}
+
+/// Never, where there is none.
+async fn cancelled_if_any(token: Option<&CancellationToken>) {
+    match token {
+        Some(token) => token.cancelled().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -94,6 +94,11 @@ impl Context {
         if let Some(link) = upstream.stateless().await? {
             return Ok(link);
         }
+        // In a box: what is rare is not carried about with every call.
+        Box::pin(self.shared_link(upstream, sender)).await
+    }
+
+    async fn shared_link(&self, upstream: &Arc<Upstream>, sender: &Sender) -> Result<Arc<Link>, Fault> {
         let mut init = RawObject::default();
         init.set("protocolVersion", raw(SESSION_VERSIONS[0]));
         let capabilities = RawValue::from_string(sender.capabilities.clone());

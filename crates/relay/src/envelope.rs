@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -149,11 +150,14 @@ pub(crate) fn raw<T: Serialize + ?Sized>(value: &T) -> Box<RawValue> {
 
 /// A name that a lenient reader (Go's, for one) would take for one of `names`, though it isn't.
 fn is_lookalike(name: &str, names: &[&str]) -> bool {
+    if names.contains(&name) {
+        return false;
+    }
     if name.is_ascii() {
-        return names.iter().any(|known| name.eq_ignore_ascii_case(known) && name != *known);
+        return names.iter().any(|known| name.eq_ignore_ascii_case(known));
     }
     let folded = name.to_lowercase().replace('ſ', "s").replace('\u{212a}', "k");
-    names.iter().any(|known| folded == *known && name != *known)
+    names.contains(&&*folded)
 }
 
 /// Whether two ids are the same, however they are spelled.
@@ -176,9 +180,12 @@ const fn invalid(why: &'static str) -> Malformed {
     Malformed { code: INVALID_REQUEST, why }
 }
 
-/// One message: its text, and where its members are.
+/// One message: its text, and where its members are. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct Message {
+pub(crate) struct Message(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
     text: String,
     id: Option<Range<usize>>,
     method: Option<String>,
@@ -243,40 +250,40 @@ impl Message {
         }
         let at = |value: Option<&RawValue>| value.map(|value| place(&text, value));
         let (id, params, result, error) = (at(id), at(params), at(result), at(error));
-        Ok(Self { id, method, params, result, error, given, text })
+        Ok(Self(Arc::new(Parts { id, method, params, result, error, given, text })))
     }
 
     pub(crate) fn text(&self) -> &str {
-        &self.text
+        &self.0.text
     }
 
     pub(crate) fn into_text(self) -> String {
-        self.text
+        Arc::try_unwrap(self.0).map_or_else(|shared| shared.text.clone(), |parts| parts.text)
     }
 
     pub(crate) fn is_request(&self) -> bool {
-        self.method.is_some() && self.id.is_some()
+        self.0.method.is_some() && self.0.id.is_some()
     }
 
     pub(crate) fn is_response(&self) -> bool {
-        self.method.is_none()
+        self.0.method.is_none()
     }
 
     pub(crate) fn method(&self) -> &str {
-        self.method.as_deref().unwrap_or_default()
+        self.0.method.as_deref().unwrap_or_default()
     }
 
     /// The id's JSON; `null` for none.
     pub(crate) fn id(&self) -> &str {
-        self.id.clone().map_or("null", |at| &self.text[at])
+        self.0.id.clone().map_or("null", |at| &self.0.text[at])
     }
 
     pub(crate) fn result(&self) -> Option<&str> {
-        self.result.clone().map(|at| &self.text[at])
+        self.0.result.clone().map(|at| &self.0.text[at])
     }
 
     pub(crate) fn error(&self) -> Option<&str> {
-        self.error.clone().map(|at| &self.text[at])
+        self.0.error.clone().map(|at| &self.0.text[at])
     }
 
     /// Whether a response says that it failed: with an error, or as a tool does, in its result (MCP 2025-11-25, "Tools", "Error
@@ -293,7 +300,7 @@ impl Message {
 
     /// A parameter's JSON.
     pub(crate) fn param(&self, name: &str) -> Option<&str> {
-        self.given.iter().find(|(key, _)| key == name).map(|(_, at)| &self.text[at.clone()])
+        self.0.given.iter().find(|(key, _)| key == name).map(|(_, at)| &self.0.text[at.clone()])
     }
 
     /// A parameter that is a string.
@@ -303,7 +310,7 @@ impl Message {
 
     /// The parameters, to be made into others.
     pub(crate) fn params(&self) -> RawObject {
-        self.params.clone().and_then(|at| RawObject::parse(&self.text[at]).ok()).unwrap_or_default()
+        self.0.params.clone().and_then(|at| RawObject::parse(&self.0.text[at]).ok()).unwrap_or_default()
     }
 
     /// Whether `params._meta` is an object that has this member.
@@ -322,9 +329,9 @@ impl Message {
 
     /// The same text with another id; every other byte as it was.
     pub(crate) fn with_id(&self, id: &str) -> String {
-        match self.id.clone() {
+        match self.0.id.clone() {
             Some(at) => self.replaced(vec![(at, id)]),
-            None => self.text.clone(),
+            None => self.0.text.clone(),
         }
     }
 
@@ -336,12 +343,12 @@ impl Message {
     /// The same text with another id and with parameters replaced or put in front; every other byte as it was.
     pub(crate) fn with(&self, id: Option<&str>, changed: &[(&str, &str)]) -> String {
         let mut edits: Vec<(Range<usize>, &str)> = Vec::new();
-        if let (Some(at), Some(id)) = (self.id.clone(), id) {
+        if let (Some(at), Some(id)) = (self.0.id.clone(), id) {
             edits.push((at, id));
         }
         let mut added = String::new();
         for (name, value) in changed {
-            match self.given.iter().find(|(key, _)| key == name) {
+            match self.0.given.iter().find(|(key, _)| key == name) {
                 Some((_, at)) => edits.push((at.clone(), value)),
                 None => {
                     added.push_str(raw(*name).get());
@@ -353,9 +360,9 @@ impl Message {
         }
         let whole;
         if !added.is_empty() {
-            match self.params.clone() {
+            match self.0.params.clone() {
                 Some(at) => {
-                    if self.given.is_empty() {
+                    if self.0.given.is_empty() {
                         added.pop();
                     }
                     edits.push((at.start + 1..at.start + 1, &added));
@@ -363,7 +370,7 @@ impl Message {
                 None => {
                     added.pop();
                     whole = format!("\"params\":{{{added}}},");
-                    let start = self.text.find('{').map_or(0, |at| at + 1);
+                    let start = self.0.text.find('{').map_or(0, |at| at + 1);
                     edits.push((start..start, &whole));
                 }
             }
@@ -374,14 +381,14 @@ impl Message {
     fn replaced(&self, mut edits: Vec<(Range<usize>, &str)>) -> String {
         edits.sort_by_key(|(at, _)| at.start);
         let more: usize = edits.iter().map(|(_, value)| value.len()).sum();
-        let mut out = String::with_capacity(self.text.len() + more);
+        let mut out = String::with_capacity(self.0.text.len() + more);
         let mut from = 0;
         for (at, value) in edits {
-            out.push_str(&self.text[from..at.start]);
+            out.push_str(&self.0.text[from..at.start]);
             out.push_str(value);
             from = at.end;
         }
-        out.push_str(&self.text[from..]);
+        out.push_str(&self.0.text[from..]);
         out
     }
 }

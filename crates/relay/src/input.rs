@@ -1,8 +1,6 @@
 //! What a server asks of its client in the middle of a call, from one era to the other: requests on a session client's stream, or a call that waits
 //! for a stateless client's retry.
 
-use std::collections::HashMap;
-
 use http::StatusCode;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
@@ -165,7 +163,7 @@ impl crate::Relay {
         id: &str,
     ) -> Option<Result<oneshot::Sender<Resumed>, Reply>> {
         let number = Waiting::read(&self.0.sealer.open(Purpose::Request, state)?)?.number;
-        let mut waiting: parking_lot::MutexGuard<'_, HashMap<Uuid, Parked>> = self.0.parked.lock();
+        let mut waiting = self.0.parked.lock();
         let theirs = waiting.get(&number).is_some_and(|parked| {
             parked.pat_id == context.pat_id && parked.upstream == upstream && parked.what == what
         });

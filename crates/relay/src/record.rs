@@ -1,10 +1,10 @@
 //! The record of use: each call is known by time, token, upstream, tool, outcome, duration and bytes; never by arguments or
 //! results.
 
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use hashbrown::HashMap;
 use jiff::Timestamp;
 use metrics::{Counter, Histogram};
 use parking_lot::RwLock;

@@ -3,11 +3,11 @@
 //! The rule against the race with a revocation: register first, ask `Principal::stands` second. Either the
 //! cut finds the entry, or the question is answered with no.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use hashbrown::HashMap;
 use jiff::Timestamp;
 use metrics::Gauge;
 use parking_lot::Mutex;

@@ -86,7 +86,7 @@ pub(crate) async fn session_request(
         }
         method if context.only.is_none() => {
             if let Some(list) = List::of(method) {
-                return listed(context, list, &message, None).await;
+                return Box::pin(listed(context, list, &message, None)).await;
             }
         }
         _ => {}
@@ -108,7 +108,7 @@ pub(crate) async fn session_request(
     {
         let uri = message.param_str("uri").unwrap_or_default();
         let subscribes = method == "resources/subscribe";
-        return match subscribe::for_session(context, &session, &link, uri, subscribes).await {
+        return match Box::pin(subscribe::for_session(context, &session, &link, uri, subscribes)).await {
             Ok(()) => ok(envelope::result(&id, &json!({}))),
             Err(fault) => faulty(&id, &upstream, fault),
         };
@@ -184,13 +184,15 @@ pub(crate) async fn stateless_request(
             };
             return ok(envelope::result(&id, &discovered(&server)));
         }
-        "subscriptions/listen" => return subscribe::listen(context, &sender, entry, &message).await,
+        "subscriptions/listen" => {
+            return Box::pin(subscribe::listen(context, &sender, entry, &message)).await;
+        }
         "initialize" | "ping" | "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe" => {
             return unknown();
         }
         method if context.only.is_none() => {
             if let Some(list) = List::of(method) {
-                return listed(context, list, &message, own_server().info.as_deref()).await;
+                return Box::pin(listed(context, list, &message, own_server().info.as_deref())).await;
             }
         }
         _ => {}

@@ -2,11 +2,12 @@
 //!
 //! Its id is sealed and says all that is needed to begin it anew: it outlives a restart of the relay, and being forgotten while idle.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use hashbrown::HashMap;
 use http::HeaderValue;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -209,9 +210,20 @@ impl Session {
         principal: &Principal,
     ) -> Result<Arc<Link>, Fault> {
         let slot = self.slot(upstream.name.as_str());
-        if let Some(link) = slot.alive() {
-            return Ok(link);
+        match slot.alive() {
+            Some(link) => Ok(link),
+            // In a box: what is rare is not carried about with every call.
+            None => Box::pin(self.open(&slot, upstream, registry, principal)).await,
         }
+    }
+
+    async fn open(
+        self: &Arc<Self>,
+        slot: &Slot,
+        upstream: &Arc<Upstream>,
+        registry: &Arc<Registry>,
+        principal: &Principal,
+    ) -> Result<Arc<Link>, Fault> {
         let opening = slot.opening.lock().await;
         if let Some(link) = slot.alive() {
             return Ok(link);
@@ -376,7 +388,7 @@ impl Session {
     /// Takes a response of the client's: to a request of the relay's own, or to an upstream's. Whether it was expected.
     pub(crate) async fn answered(&self, message: Message, reaches: impl Fn(&str) -> bool) -> bool {
         let id: String = serde_json::from_str(message.id()).unwrap_or_default();
-        if let Some(number) = id.strip_prefix(ASKED).and_then(|number| number.parse().ok()) {
+        if let Some(number) = id.strip_prefix(ASKED).and_then(|number| number.parse::<u64>().ok()) {
             let waiting = self.asked.lock().remove(&number);
             return waiting.is_some_and(|waiting| waiting.send(message).is_ok());
         }

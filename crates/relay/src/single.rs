@@ -102,7 +102,7 @@ pub(crate) async fn session_request(
         && message.method().starts_with("resources/")
         && message.method().ends_with("subscribe");
     if link.era == Era::Stateless || shared {
-        return serve::session_request(context, session, entry, message).await;
+        return Box::pin(serve::session_request(context, session, entry, message)).await;
     }
     let conveyance = conveyance(context, &upstream, &message);
     let (client, context) = (Client::Session(session), context.clone());
