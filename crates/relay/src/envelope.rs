@@ -286,14 +286,14 @@ impl Message {
         self.0.error.clone().map(|at| &self.0.text[at])
     }
 
-    /// Whether a response says that it failed: with an error, or as a tool does, in its result (MCP 2025-11-25, "Tools", "Error
-    /// Handling").
+    /// Whether a response says that it failed: with an error, or as a tool does (MCP 2025-11-25, "Tools", "Error Handling").
     pub(crate) fn has_failed(&self) -> bool {
         let says_so = |result: &str| {
             // Most results do not speak of it, and are not read for it.
             result.contains("\"isError\"")
-                && RawObject::parse(result)
-                    .is_ok_and(|result| result.get("isError").is_some_and(|is| is.get() == "true"))
+                && serde_json::from_str(result).is_ok_and(|Members(members)| {
+                    members.iter().any(|(name, value)| name == "isError" && value.get() == "true")
+                })
         };
         self.error().is_some() || self.result().is_some_and(says_so)
     }

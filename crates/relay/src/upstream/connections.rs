@@ -13,20 +13,24 @@ use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::{http1, http2};
-use hyper_rustls::HttpsConnector;
+use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tower::Service as _;
+
+use crate::upstream::lean::{self, Lean};
 
 /// How long a connection that has no request on it is kept for the next one.
 pub(crate) const KEPT: Duration = Duration::from_secs(90);
 /// How many of them.
 const KEPT_IDLE: usize = 256;
 /// Most bytes of an answer's head, and of its body before somebody takes them.
-const MAX_HEAD: u32 = 64 << 10;
+pub(super) const MAX_HEAD: u32 = 64 << 10;
 
+type Io = MaybeHttpsStream<TokioIo<TcpStream>>;
 type Http1 = http1::SendRequest<Full<Bytes>>;
 type Http2 = http2::SendRequest<Full<Bytes>>;
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -108,7 +112,11 @@ impl Connections {
                         request.headers_mut().remove(HOST);
                     }
                     match sender.try_send_request(request).await {
-                        Ok(answer) => return Ok(answer.map(|body| Answering { body, connection: None })),
+                        Ok(answer) => {
+                            return Ok(
+                                answer.map(|body| Answering::Pooled(Pooled { body, connection: None }))
+                            );
+                        }
                         Err(error) => {
                             *self.shared.lock() = None;
                             error
@@ -126,9 +134,9 @@ impl Connections {
 
     fn answering(&self, body: Incoming, sender: Http1) -> Answering {
         let connection = Busy { sender, idle: Arc::clone(&self.idle) };
-        let mut answering = Answering { body, connection: Some(connection) };
-        answering.release_at_the_end();
-        answering
+        let mut pooled = Pooled { body, connection: Some(connection) };
+        pooled.release_at_the_end();
+        Answering::Pooled(pooled)
     }
 
     /// A connection that waits for a request.
@@ -141,27 +149,52 @@ impl Connections {
         Some(Sender::Http1(idle.remove(at).sender))
     }
 
-    async fn open(&self) -> Result<Sender, Unanswered> {
+    /// Asks for an answer that may go on for long, and waits for its head. Where it would take a connection for itself alone, that is a lean one.
+    pub(crate) async fn stream(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Answering>, Unanswered> {
+        let shared = self.shared.lock().as_ref().is_some_and(Http2::is_ready);
+        if !shared {
+            let io = Box::pin(self.connect()).await?;
+            if !io.connected().is_negotiated_h2() {
+                let asked = lean::get(TokioIo::new(io), &self.path, &self.host, request.headers());
+                return Ok(asked.await?.map(|lean| Answering::Lean(Box::new(lean))));
+            }
+            self.share(io).await?;
+        }
+        self.send(request).await
+    }
+
+    async fn connect(&self) -> Result<Io, Unanswered> {
         let mut connector = self.connector.clone();
         let opened = async {
             poll_fn(|cx| connector.poll_ready(cx)).await?;
             connector.call(self.uri.clone()).await
         };
-        let io = opened.await.map_err(|_: Error| Unanswered::Broken)?;
-        // It goes on until its last sender and its last body are gone.
+        opened.await.map_err(|_: Error| Unanswered::Broken)
+    }
+
+    async fn open(&self) -> Result<Sender, Unanswered> {
+        let io = self.connect().await?;
         if io.connected().is_negotiated_h2() {
-            let mut http2 = http2::Builder::new(TokioExecutor::new());
-            http2.timer(TokioTimer::new()).max_header_list_size(MAX_HEAD);
-            let (sender, connection) = http2.handshake(io).await?;
-            tokio::spawn(connection);
-            *self.shared.lock() = Some(sender.clone());
-            Ok(Sender::Http2(sender))
-        } else {
-            let mut http1 = http1::Builder::new();
-            let (sender, connection) = http1.max_buf_size(MAX_HEAD as usize).handshake(io).await?;
-            tokio::spawn(connection);
-            Ok(Sender::Http1(sender))
+            return self.share(io).await.map(Sender::Http2);
         }
+        let mut http1 = http1::Builder::new();
+        let (sender, connection) = http1.max_buf_size(MAX_HEAD as usize).handshake(io).await?;
+        // It goes on until its last sender and its last body are gone.
+        tokio::spawn(connection);
+        Ok(Sender::Http1(sender))
+    }
+
+    /// Takes a connection of HTTP/2 for the one of all requests.
+    async fn share(&self, io: Io) -> Result<Http2, Unanswered> {
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2.timer(TokioTimer::new()).max_header_list_size(MAX_HEAD);
+        let (sender, connection) = http2.handshake(io).await?;
+        tokio::spawn(connection);
+        *self.shared.lock() = Some(sender.clone());
+        Ok(sender)
     }
 
     /// Lets go of what has ended, and of what nobody has needed for [`KEPT`].
@@ -182,7 +215,14 @@ fn host(uri: &Uri) -> Option<String> {
 
 /// The body of an answer. Its connection takes the next request when the answer has come to its end. What is dropped before is read on only as
 /// far as it has come already; then the connection is closed, which tells an upstream that nobody waits any more.
-pub(crate) struct Answering {
+pub(crate) enum Answering {
+    Pooled(Pooled),
+    /// In a box: what is rare is not carried about with every answer.
+    Lean(Box<Lean<TokioIo<Io>>>),
+}
+
+/// See [`Answering`].
+pub(crate) struct Pooled {
     body: Incoming,
     /// `None` when it was given back, or is shared.
     connection: Option<Busy>,
@@ -196,6 +236,15 @@ struct Busy {
 impl Answering {
     /// The next bytes; `None` at the end. Nothing is lost if it is not waited for to the end.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Unanswered> {
+        match self {
+            Self::Pooled(pooled) => pooled.chunk().await,
+            Self::Lean(lean) => lean.chunk().await,
+        }
+    }
+}
+
+impl Pooled {
+    async fn chunk(&mut self) -> Result<Option<Bytes>, Unanswered> {
         while !self.body.is_end_stream()
             && let Some(frame) = self.body.frame().await
         {
@@ -227,7 +276,7 @@ impl Answering {
     }
 }
 
-impl Drop for Answering {
+impl Drop for Pooled {
     fn drop(&mut self) {
         self.release();
     }

@@ -275,6 +275,27 @@ async fn behind_tls(protocol: &'static [u8]) -> (Connections, Arc<AtomicUsize>) 
     (Connections::new(connector.wrap_connector(http_only()), uri), opened)
 }
 
+async fn stream(connections: &Connections) -> Response<Answering> {
+    timeout(PATIENCE, connections.stream(Request::default())).await.expect("in time").expect("an answer")
+}
+
+#[tokio::test]
+async fn a_stream_has_a_connection_of_its_own_which_ends_with_it() {
+    static CLOSED: AtomicUsize = AtomicUsize::new(0);
+    let connections = serving(async |number, stream| {
+        numbered(number, stream).await;
+        CLOSED.fetch_add(1, Ordering::Relaxed);
+    })
+    .await;
+    assert_eq!(whole(get(&connections).await).await, "1");
+    until(|| is_ready(&connections)).await;
+    for number in 2..=3 {
+        assert_eq!(whole(stream(&connections).await).await, number.to_string());
+        until(|| CLOSED.load(Ordering::Relaxed) == number - 1).await;
+    }
+    assert_eq!(whole(get(&connections).await).await, "1");
+}
+
 async fn post(connections: &Connections, body: &'static str) -> (Version, String) {
     let request = Request::post("/").body(Full::from(body)).expect("a request");
     let sent = connections.send(request);
@@ -291,10 +312,17 @@ async fn behind_tls_a_server_is_asked_in_the_version_that_it_speaks() {
         assert_eq!((version, said), (Version::HTTP_11, format!("HTTP/1.1 /mcp \"localhost:{port}\" {{}}")));
     }
     assert_eq!(opened.load(Ordering::Relaxed), 1);
+    let said = whole(stream(&connections).await).await;
+    assert_eq!(said, format!("HTTP/1.1 /mcp \"localhost:{port}\" "));
+    assert_eq!(opened.load(Ordering::Relaxed), 2);
 
     let (connections, opened) = behind_tls(b"h2").await;
     let port = connections.uri().port_u16().expect("a port");
     let expected = format!("HTTP/2.0 https://localhost:{port}/mcp none {{}}");
+    for _ in 0..2 {
+        let said = whole(stream(&connections).await).await;
+        assert_eq!(format!("{said}{{}}"), expected, "where there is one for all, a stream is on it too");
+    }
     assert_eq!(post(&connections, "{}").await, (Version::HTTP_2, expected.clone()));
     // All at once on the one connection.
     let all = futures_util::future::join_all((0..20).map(|_| post(&connections, "{}"))).await;

@@ -84,10 +84,18 @@ impl HttpTransport {
         if let Some(session) = session {
             headers.insert(SESSION, session.clone());
         }
+        let is_stream = method == Method::GET;
         let mut request = Request::new(Full::from(body.unwrap_or_default()));
         *request.method_mut() = method;
         *request.headers_mut() = headers;
-        let response = match timeout(wait, self.connections.send(request)).await {
+        let sent = async {
+            match is_stream {
+                // In a box: what is rare is not carried about with every call.
+                true => Box::pin(self.connections.stream(request)).await,
+                false => self.connections.send(request).await,
+            }
+        };
+        let response = match timeout(wait, sent).await {
             Err(_) => return Err(Fault::Slow),
             Ok(Err(unanswered)) => return Err(unanswered.into()),
             Ok(Ok(response)) => response,

@@ -2,6 +2,7 @@
 
 mod connections;
 mod http;
+mod lean;
 mod lines;
 mod link;
 mod pool;
