@@ -26,6 +26,7 @@ use crate::program::Program;
 use crate::report::{self, Picture, Section, say};
 use crate::server::{self, Server};
 use crate::table::{Table, figures, words};
+use crate::upstream::SAID;
 
 use shares::Shares;
 
@@ -125,7 +126,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     let user = profile(Kind::User, program, seconds, callers.call(time)).await?;
 
     let (era, authorization) = (Era::Stateless, Some(token));
-    let client = Client { path: "/mcp/fast", era, authorization, tool: "echo", session: None };
+    let client = Client { path: "/mcp/fast", era, authorization, tool: "echo", said: SAID, session: None };
     let mut clients = Clients::connect(program.address, vec![client; CONNECTIONS]).await?;
     let call = profile(Kind::Call, program, seconds, clients.call(time)).await?;
 

@@ -13,7 +13,6 @@ use http_body_util::Full;
 use crate::http::Connection;
 use crate::mcp::Client;
 use crate::measure::Round;
-use crate::upstream::SAID;
 
 /// Requests that take turns.
 pub(crate) type Requests = Arc<[Request<Full<Bytes>>]>;
@@ -122,11 +121,11 @@ impl Clients {
         address: SocketAddr,
         clients: impl IntoIterator<Item = Client>,
     ) -> Result<Self> {
-        let expected = Expected { status: StatusCode::OK, part: SAID };
         let (mut connected, mut callers) = (Vec::new(), Vec::new());
         for mut client in clients {
             let mut connection = Connection::open(address).await?;
             client.begin(&mut connection).await?;
+            let expected = Expected { status: StatusCode::OK, part: client.said };
             callers.push(Caller::begin(connection, [client.call()?].into(), 0, expected).await?);
             connected.push(client);
         }

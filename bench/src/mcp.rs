@@ -43,6 +43,8 @@ pub(crate) struct Client {
     pub(crate) authorization: Option<HeaderValue>,
     /// The tool as this path names it.
     pub(crate) tool: &'static str,
+    /// What its answer must have in it.
+    pub(crate) said: &'static [u8],
     /// `Mcp-Session-Id`, once there is one.
     pub(crate) session: Option<HeaderValue>,
 }

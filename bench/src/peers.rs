@@ -25,6 +25,7 @@ use crate::program::Program;
 use crate::report::{self, Picture, Section, say};
 use crate::server::{self, Server};
 use crate::table::{Table, figures, number, words};
+use crate::upstream::SAID;
 
 use better_auth::BetterAuth;
 use context_forge::ContextForge;
@@ -223,6 +224,7 @@ impl Running {
                     era: Era::Session,
                     authorization: Some(token.clone()),
                     tool,
+                    said: SAID,
                     session: None,
                 };
                 let clients = Clients::connect(address, vec![client; connections]).await?;

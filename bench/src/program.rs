@@ -37,7 +37,8 @@ impl Program {
                 None => bail!("{name} ended"),
                 Some(line) => {
                     if let Some(address) = line.strip_prefix("listening on http://") {
-                        break address.parse()?;
+                        // Some say the whole URL.
+                        break address.split('/').next().unwrap_or_default().parse()?;
                     }
                 }
             }

@@ -19,6 +19,7 @@ use crate::report::{self, Picture, Section, say};
 use crate::server::{self, Server};
 use crate::streams::{self, Streams};
 use crate::table::{Table, figures, number, words};
+use crate::upstream::SAID;
 
 /// How many connections ask with one token: fewer than the sessions that one token may have in memory.
 const PER_TOKEN: usize = 32;
@@ -47,10 +48,52 @@ pub(crate) struct Options {
 struct Way {
     name: &'static str,
     path: &'static str,
-    tool: &'static str,
+    /// Whether the tool's name has the upstream's before it.
+    prefix: bool,
     era: Era,
     whom: Whom,
 }
+
+/// The server that is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Upstream {
+    /// The bench's own: it answers a fixed body.
+    Fixed,
+    /// The official Rust SDK's.
+    Sdk,
+}
+
+impl Upstream {
+    const ALL: [Self; 2] = [Self::Fixed, Self::Sdk];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Fixed => "fixed answer",
+            Self::Sdk => "Rust SDK",
+        }
+    }
+
+    async fn start(self) -> Result<Program> {
+        match self {
+            Self::Fixed => server::upstream().await,
+            Self::Sdk => server::sdk_upstream().await,
+        }
+    }
+
+    /// Its tool, by its own name and by the one on `/mcp`; and what that says.
+    fn tool(self, prefixed: bool) -> (&'static str, &'static [u8]) {
+        match (self, prefixed) {
+            (Self::Fixed, false) => ("echo", SAID),
+            (Self::Fixed, true) => ("fast__echo", SAID),
+            (Self::Sdk, false) => ("test_simple_text", SDK_SAID),
+            (Self::Sdk, true) => ("fast__test_simple_text", SDK_SAID),
+        }
+    }
+}
+
+/// What the tool of the SDK's server says.
+const SDK_SAID: &[u8] = b"This is a simple text response for testing.";
 
 /// Who is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,20 +104,20 @@ enum Whom {
     TrustRelay,
 }
 
-const fn way(name: &'static str, path: &'static str, tool: &'static str, era: Era, whom: Whom) -> Way {
-    Way { name, path, tool, era, whom }
+const fn way(name: &'static str, path: &'static str, prefix: bool, era: Era, whom: Whom) -> Way {
+    Way { name, path, prefix, era, whom }
 }
 
 /// Directly first: the others are compared to the way of their era.
 const WAYS: [Way; 8] = [
-    way("directly", "/mcp", "echo", Era::Session, Whom::Upstream),
-    way("bare proxy", "/mcp", "echo", Era::Session, Whom::Proxy),
-    way("/mcp/NAME", "/mcp/fast", "echo", Era::Session, Whom::TrustRelay),
-    way("/mcp", "/mcp", "fast__echo", Era::Session, Whom::TrustRelay),
-    way("directly", "/mcp", "echo", Era::Stateless, Whom::Upstream),
-    way("bare proxy", "/mcp", "echo", Era::Stateless, Whom::Proxy),
-    way("/mcp/NAME", "/mcp/fast", "echo", Era::Stateless, Whom::TrustRelay),
-    way("/mcp", "/mcp", "fast__echo", Era::Stateless, Whom::TrustRelay),
+    way("directly", "/mcp", false, Era::Session, Whom::Upstream),
+    way("bare proxy", "/mcp", false, Era::Session, Whom::Proxy),
+    way("/mcp/NAME", "/mcp/fast", false, Era::Session, Whom::TrustRelay),
+    way("/mcp", "/mcp", true, Era::Session, Whom::TrustRelay),
+    way("directly", "/mcp", false, Era::Stateless, Whom::Upstream),
+    way("bare proxy", "/mcp", false, Era::Stateless, Whom::Proxy),
+    way("/mcp/NAME", "/mcp/fast", false, Era::Stateless, Whom::TrustRelay),
+    way("/mcp", "/mcp", true, Era::Stateless, Whom::TrustRelay),
 ];
 
 impl Way {
@@ -85,15 +128,17 @@ impl Way {
         }
     }
 
-    fn client(self, token: &HeaderValue) -> Client {
+    fn client(self, upstream: Upstream, token: &HeaderValue) -> Client {
         let authorization = (self.whom == Whom::TrustRelay).then(|| token.clone());
-        Client { path: self.path, era: self.era, authorization, tool: self.tool, session: None }
+        let (tool, said) = upstream.tool(self.prefix);
+        Client { path: self.path, era: self.era, authorization, tool, said, session: None }
     }
 }
 
 /// What one way came to, over all rounds.
 #[derive(Debug, Serialize, Deserialize)]
 struct Row {
+    upstream: Upstream,
     connections: usize,
     era: Era,
     way: String,
@@ -133,24 +178,29 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         options.streams,
         streams::WARM
     );
-    let upstream = server::upstream().await?;
-    let proxy = server::proxy(&upstream).await?;
-    let server = Server::start(&upstream).await?;
     let mut calls = Vec::new();
-    for &connections in &options.connections {
-        say(&format!("Tool calls on {}: {} ways.", number(connections, "connection"), WAYS.len()));
-        calls.extend(measure(options, &upstream, &proxy, &server, connections).await?);
+    for which in Upstream::ALL {
+        let upstream = which.start().await?;
+        let proxy = server::proxy(&upstream).await?;
+        let server = Server::start(&upstream).await?;
+        for &connections in &options.connections {
+            let on = number(connections, "connection");
+            say(&format!("Tool calls on {on}, {}: {} ways.", which.name(), WAYS.len()));
+            calls.extend(measure(options, which, &upstream, &proxy, &server, connections).await?);
+        }
+        server.stop().await?;
+        proxy.stop().await?;
+        upstream.stop().await?;
     }
-    server.stop().await?;
-    proxy.stop().await?;
     let mut open = Vec::new();
     if options.streams > 0 {
+        let upstream = Upstream::Fixed.start().await?;
         for kind in streams::KINDS {
             say(&format!("{} open streams: {}.", options.streams, kind.name));
             open.push(streams::measure(&upstream, kind, options.streams).await?);
         }
+        upstream.stop().await?;
     }
-    upstream.stop().await?;
     let aims = calls.iter().flat_map(Row::aims).chain(open.iter().map(Streams::aim)).collect();
     let (rounds, machine) = (options.rounds, Machine::here()?);
     report::finish(&Report { machine, rounds, seconds, calls, streams: open, aims }, &options.out)
@@ -165,6 +215,7 @@ struct Measured {
 
 async fn measure(
     options: &Options,
+    which: Upstream,
     upstream: &Program,
     proxy: &Program,
     server: &Server,
@@ -179,7 +230,7 @@ async fn measure(
     let mut ways = Vec::new();
     for way in WAYS {
         let address = asked(way).address;
-        let clients = (0..connections).map(|at| way.client(&tokens[at / PER_TOKEN]));
+        let clients = (0..connections).map(|at| way.client(which, &tokens[at / PER_TOKEN]));
         ways.push(Clients::connect(address, clients).await?);
     }
     let time = Duration::from_secs_f64(options.seconds);
@@ -203,16 +254,17 @@ async fn measure(
     Ok(WAYS
         .iter()
         .zip(&rounds)
-        .map(|(way, own)| Row::of(*way, connections, own, &rounds[way.direct()]))
+        .map(|(way, own)| Row::of(which, *way, connections, own, &rounds[way.direct()]))
         .collect())
 }
 
 impl Row {
-    fn of(way: Way, connections: usize, own: &[Measured], direct: &[Measured]) -> Self {
+    fn of(upstream: Upstream, way: Way, connections: usize, own: &[Measured], direct: &[Measured]) -> Self {
         let over = |figure: fn(&Measured) -> f64| Spread::of(own.iter().map(figure));
         let pairs = || own.iter().zip(direct).map(|(own, direct)| (&own.round, &direct.round));
         let per_call = |cpu: Duration, round: &Round| micros(cpu) / round.calls.max(1) as f64;
         Self {
+            upstream,
             connections,
             era: way.era,
             way: way.name.to_owned(),
@@ -232,7 +284,8 @@ impl Row {
         if self.whom != Whom::TrustRelay {
             return Vec::new();
         }
-        let called = format!("{}, {}, {}", self.way, self.era.name(), number(self.connections, "connection"));
+        let (upstream, on) = (self.upstream.name(), number(self.connections, "connection"));
+        let called = format!("{upstream}, {}, {}, {on}", self.way, self.era.name());
         let ratio = Aim::new(format!("{called}: throughput to direct"), Bound::AtLeast(0.5), self.ratio, 2);
         let added = Aim::new(format!("{called}: p50 added, µs"), Bound::AtMost(150.0), self.added_p50_us, 0);
         if self.connections == 1 { vec![ratio, added] } else { vec![ratio] }
@@ -240,6 +293,7 @@ impl Row {
 
     fn cells(&self) -> Vec<String> {
         vec![
+            self.upstream.name().to_owned(),
             self.connections.to_string(),
             self.era.name().to_owned(),
             self.way.clone(),
@@ -269,6 +323,7 @@ impl report::Report for Report {
 
     fn sections(&self) -> Vec<Section> {
         let columns = [
+            words("upstream"),
             figures("connections"),
             words("era"),
             words("way"),
@@ -298,9 +353,15 @@ impl report::Report for Report {
     }
 
     fn pictures(&self) -> Result<Vec<Picture>> {
-        let alike = |one: &Row, next: &Row| (one.connections, one.era) == (next.connections, next.era);
+        let kind = |row: &Row| (row.upstream, row.connections, row.era);
+        let alike = |one: &Row, next: &Row| kind(one) == kind(next);
         let groups = self.calls.chunk_by(alike).map(|rows| Group {
-            name: format!("{}, {} era", number(rows[0].connections, "connection"), rows[0].era.name()),
+            name: format!(
+                "{}, {}, {} era",
+                rows[0].upstream.name(),
+                number(rows[0].connections, "connection"),
+                rows[0].era.name()
+            ),
             bars: rows.iter().map(Row::bar).collect(),
         });
         let bars = Bars {

@@ -19,6 +19,12 @@ pub(crate) async fn upstream() -> Result<Program> {
     start("upstream", None).await
 }
 
+/// A server of the official Rust SDK, as a process of its own: the one that the tests ask.
+pub(crate) async fn sdk_upstream() -> Result<Program> {
+    let program = crate::beside("trustrelay-e2e-upstream")?;
+    Program::start("the SDK's server", Command::new(program).arg("http")).await
+}
+
 /// A proxy in front of it that looks at nothing.
 pub(crate) async fn proxy(upstream: &Program) -> Result<Program> {
     start("proxy", Some(upstream.address.to_string().as_ref())).await

@@ -141,7 +141,8 @@ pub(crate) async fn measure(upstream: &Program, kind: Kind, wanted: usize) -> Re
 async fn stream(server: &Server, kind: Kind, token: &HeaderValue) -> Result<Open> {
     let mut connection = Connection::open(server.program.address).await?;
     let authorization = Some(token.clone());
-    let mut client = Client { path: kind.path, era: kind.era, authorization, tool: "", session: None };
+    let mut client =
+        Client { path: kind.path, era: kind.era, authorization, tool: "", said: b"", session: None };
     client.begin(&mut connection).await?;
     let answer = timeout(PATIENCE, connection.send(client.stream()?)).await??;
     ensure!(answer.status().is_success(), "{} is refused: {}", kind.name, answer.status());

@@ -141,7 +141,8 @@ fn everything(root: &Path, is_quick: bool) -> Result<()> {
 
 /// The program and the bench, as they are shipped.
 fn build(root: &Path) -> Result<()> {
-    let packages = ["--package", "trustrelay", "--package", "trustrelay-bench"];
+    let packages = ["trustrelay", "trustrelay-bench", "trustrelay-e2e-upstream"];
+    let packages = packages.map(|package| ["--package", package]).concat();
     cargo(root, &[&["build", "--locked", "--profile", "dist"], &packages[..]].concat())
 }
 
