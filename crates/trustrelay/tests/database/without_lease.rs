@@ -178,14 +178,17 @@ async fn without_a_lease_the_database_is_asked_each_time_and_mcp_answers_wait_fo
         }
     }
     let asked = waiting.len() as u64;
-    until(PATIENCE, "all are verified", async || apart.verified("store").await == before.1 + asked).await;
+    // At least: what was read while a change was applied is read again, and counts again.
+    until(PATIENCE, "all are verified", async || apart.verified("store").await >= before.1 + asked).await;
     assert_eq!(api.whoami().await.0, 200);
     // By the command, which reaches the database by another way.
     apart.shared.run(&["token", "revoke", &gone.id]).done().good();
     assert_eq!(other.whoami().await.0, 401);
     assert_eq!(sent(mcp::initialize(&other, "/mcp")).await.status(), 401);
     assert_eq!(apart.verified("index").await, before.0, "memory was not asked");
-    assert_eq!(apart.verified("store").await, before.1 + asked + 3);
+    let asked = asked + 3;
+    let verified = apart.verified("store").await - before.1;
+    assert!(verified >= asked, "the database was asked {verified} times for {asked} requests");
     assert!(waiting.try_join_next().is_none(), "nothing is handed on that the node cannot vouch for");
     assert!(!apart.holds_lease().await);
 
