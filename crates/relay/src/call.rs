@@ -310,6 +310,7 @@ impl Call {
                     }
                     match self.made(frame, &found, id, status)? {
                         Made::Answer(status, text) => {
+                            exchange.leave();
                             outlet.finish(status, text).await;
                             return Ok(End::Answered(outcome));
                         }

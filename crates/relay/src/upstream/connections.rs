@@ -4,34 +4,39 @@
 //! hosts, took a task of its own and some 8,000 instructions more for each call (docs/PERFORMANCE.md).
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HOST;
 use http::{HeaderValue, Request, Response, Uri};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tower::Service as _;
 
 use crate::upstream::lean::{self, Lean};
+use crate::upstream::line;
 
 /// How long a connection that has no request on it is kept for the next one.
 pub(crate) const KEPT: Duration = Duration::from_secs(90);
 /// How many of them.
 const KEPT_IDLE: usize = 256;
+/// How long an answer whose rest nobody needs may take to end.
+const LEFT: Duration = Duration::from_secs(1);
 /// Most bytes of an answer's head, and of its body before somebody takes them.
 pub(super) const MAX_HEAD: u32 = 64 << 10;
 
 type Io = MaybeHttpsStream<TokioIo<TcpStream>>;
-type Http1 = http1::SendRequest<Full<Bytes>>;
+type Line = line::Line<Io>;
 type Http2 = http2::SendRequest<Full<Bytes>>;
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -63,12 +68,12 @@ pub(crate) struct Connections {
 
 /// One that has nothing to do. The latest is at the end.
 struct Idle {
-    sender: Http1,
+    line: Line,
     since: Instant,
 }
 
 enum Sender {
-    Http1(Http1),
+    Http1(Line),
     Http2(Http2),
 }
 
@@ -98,11 +103,11 @@ impl Connections {
                 None => (Box::pin(self.open()).await?, true),
             };
             let mut error = match sender {
-                Sender::Http1(mut sender) => {
+                Sender::Http1(mut line) => {
                     *request.uri_mut() = self.path.clone();
                     request.headers_mut().entry(HOST).or_insert_with(|| self.host.clone());
-                    match sender.try_send_request(request).await {
-                        Ok(answer) => return Ok(answer.map(|body| self.answering(body, sender))),
+                    match line.ask(request).await {
+                        Ok(answer) => return Ok(answer.map(|body| self.answering(body, line))),
                         Err(error) => error,
                     }
                 }
@@ -113,9 +118,7 @@ impl Connections {
                     }
                     match sender.try_send_request(request).await {
                         Ok(answer) => {
-                            return Ok(
-                                answer.map(|body| Answering::Pooled(Pooled { body, connection: None }))
-                            );
+                            return Ok(answer.map(|body| Answering::Pooled(Pooled::new(body, None))));
                         }
                         Err(error) => {
                             *self.shared.lock() = None;
@@ -132,21 +135,19 @@ impl Connections {
         }
     }
 
-    fn answering(&self, body: Incoming, sender: Http1) -> Answering {
-        let connection = Busy { sender, idle: Arc::clone(&self.idle) };
-        let mut pooled = Pooled { body, connection: Some(connection) };
+    fn answering(&self, body: Incoming, line: Line) -> Answering {
+        let mut pooled = Pooled::new(body, Some(Busy { line, idle: Arc::clone(&self.idle) }));
         pooled.release_at_the_end();
         Answering::Pooled(pooled)
     }
 
-    /// A connection that waits for a request.
+    /// A connection that waits for a request, or has ended meanwhile.
     fn waiting(&self) -> Option<Sender> {
         if let Some(shared) = self.shared.lock().as_ref().filter(|shared| shared.is_ready()) {
             return Some(Sender::Http2(shared.clone()));
         }
-        let mut idle = self.idle.lock();
-        let at = idle.iter().rposition(|one| one.sender.is_ready() && one.since.elapsed() < KEPT)?;
-        Some(Sender::Http1(idle.remove(at).sender))
+        let latest = self.idle.lock().pop_if(|latest| latest.since.elapsed() < KEPT)?;
+        Some(Sender::Http1(latest.line))
     }
 
     /// Asks for an answer that may go on for long, and waits for its head. Where it would take a connection for itself alone, that is a lean one.
@@ -180,11 +181,7 @@ impl Connections {
         if io.connected().is_negotiated_h2() {
             return self.share(io).await.map(Sender::Http2);
         }
-        let mut http1 = http1::Builder::new();
-        let (sender, connection) = http1.max_buf_size(MAX_HEAD as usize).handshake(io).await?;
-        // It goes on until its last sender and its last body are gone.
-        tokio::spawn(connection);
-        Ok(Sender::Http1(sender))
+        Ok(Sender::Http1(Line::new(io, MAX_HEAD as usize).await?))
     }
 
     /// Takes a connection of HTTP/2 for the one of all requests.
@@ -199,7 +196,7 @@ impl Connections {
 
     /// Lets go of what has ended, and of what nobody has needed for [`KEPT`].
     pub(crate) fn sweep(&self) {
-        self.idle.lock().retain(|one| !one.sender.is_closed() && one.since.elapsed() < KEPT);
+        self.idle.lock().retain_mut(|one| one.since.elapsed() < KEPT && one.line.rests());
         self.shared.lock().take_if(|shared| shared.is_closed());
     }
 }
@@ -223,13 +220,14 @@ pub(crate) enum Answering {
 
 /// See [`Answering`].
 pub(crate) struct Pooled {
-    body: Incoming,
+    /// `None` when nobody wants the rest of it.
+    body: Option<Incoming>,
     /// `None` when it was given back, or is shared.
-    connection: Option<Busy>,
+    busy: Option<Busy>,
 }
 
 struct Busy {
-    sender: Http1,
+    line: Line,
     idle: Arc<Mutex<Vec<Idle>>>,
 }
 
@@ -237,47 +235,76 @@ impl Answering {
     /// The next bytes; `None` at the end. Nothing is lost if it is not waited for to the end.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Unanswered> {
         match self {
-            Self::Pooled(pooled) => pooled.chunk().await,
+            Self::Pooled(pooled) => poll_fn(|cx| pooled.poll_chunk(cx)).await,
             Self::Lean(lean) => lean.chunk().await,
+        }
+    }
+
+    /// Nobody needs the rest of an answer that is about to end. If it does, its connection takes the next request.
+    pub(crate) fn leave(self) {
+        let Self::Pooled(mut pooled) = self else { return };
+        while pooled.busy.is_some() {
+            match pooled.poll_chunk(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(Ok(Some(_))) => {}
+                Poll::Ready(Ok(None) | Err(_)) => return,
+                Poll::Pending => {
+                    let ended =
+                        async move { while let Ok(Some(_)) = poll_fn(|cx| pooled.poll_chunk(cx)).await {} };
+                    tokio::spawn(timeout(LEFT, ended));
+                    return;
+                }
+            }
         }
     }
 }
 
 impl Pooled {
-    async fn chunk(&mut self) -> Result<Option<Bytes>, Unanswered> {
-        while !self.body.is_end_stream()
-            && let Some(frame) = self.body.frame().await
-        {
+    fn new(body: Incoming, busy: Option<Busy>) -> Self {
+        Self { body: Some(body), busy }
+    }
+
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Unanswered>> {
+        while let Some(body) = self.body.as_mut().filter(|body| !body.is_end_stream()) {
+            let polled = match &mut self.busy {
+                Some(busy) => busy.line.poll_frame(cx, body),
+                None => Pin::new(body).poll_frame(cx),
+            };
+            let Some(frame) = ready!(polled) else { break };
             let chunk = frame.map_err(Unanswered::from)?.into_data();
             self.release_at_the_end();
             if let Ok(chunk) = chunk {
-                return Ok(Some(chunk));
+                return Poll::Ready(Ok(Some(chunk)));
             }
         }
         self.release();
-        Ok(None)
+        Poll::Ready(Ok(None))
     }
 
     fn release_at_the_end(&mut self) {
-        if self.body.is_end_stream() {
+        if self.body.as_ref().is_some_and(Incoming::is_end_stream) {
             self.release();
         }
     }
 
     fn release(&mut self) {
-        let Some(Busy { sender, idle }) = self.connection.take() else { return };
-        let mut idle = idle.lock();
-        if idle.len() >= KEPT_IDLE {
-            idle.retain(|one| !one.sender.is_closed());
-        }
-        if idle.len() < KEPT_IDLE {
-            idle.push(Idle { sender, since: Instant::now() });
+        let Some(Busy { mut line, idle }) = self.busy.take() else { return };
+        // What does not rest is closed.
+        if line.rests() {
+            let mut idle = idle.lock();
+            if idle.len() >= KEPT_IDLE {
+                idle.retain_mut(|one| one.line.rests());
+            }
+            if idle.len() < KEPT_IDLE {
+                idle.push(Idle { line, since: Instant::now() });
+            }
         }
     }
 }
 
 impl Drop for Pooled {
     fn drop(&mut self) {
+        // First, so that the connection reads on as far as the rest has come.
+        self.body = None;
         self.release();
     }
 }

@@ -1,7 +1,9 @@
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures_util::FutureExt as _;
 use http::Version;
+use http_body_util::BodyExt as _;
 use hyper::service::service_fn;
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::rt::TokioIo;
@@ -10,6 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
@@ -81,8 +84,9 @@ async fn until(happens: impl Fn() -> bool) {
     timeout(PATIENCE, happened).await.expect("it happens");
 }
 
-fn is_ready(connections: &Connections) -> bool {
-    connections.idle.lock().iter().any(|one| one.sender.is_ready())
+/// How many wait for a request.
+fn waiting(connections: &Connections) -> usize {
+    connections.idle.lock().iter_mut().filter_map(|one| one.line.rests().then_some(())).count()
 }
 
 /// Answers each request with the number of its connection.
@@ -104,7 +108,7 @@ async fn a_connection_takes_the_next_request_at_the_end_of_its_answer_and_not_be
     }
     let (first, second) = (get(&connections).await, get(&connections).await);
     assert_eq!((whole(first).await, whole(second).await), ("1".to_owned(), "2".to_owned()));
-    until(|| connections.idle.lock().iter().filter(|one| one.sender.is_ready()).count() == 2).await;
+    assert_eq!(waiting(&connections), 2);
     // The one that was used last is the warmer one.
     assert_eq!(whole(get(&connections).await).await, "2");
 }
@@ -118,22 +122,27 @@ async fn an_answer_without_a_body_gives_its_connection_back_at_once() {
     })
     .await;
     let held = get(&connections).await;
-    until(|| is_ready(&connections)).await;
+    assert_eq!(waiting(&connections), 1);
     drop(held);
     assert_eq!(connections.idle.lock().len(), 1, "and only once");
 }
 
 #[tokio::test]
 async fn a_connection_that_has_ended_meanwhile_is_no_reason_to_fail() {
+    static END: Notify = Notify::const_new();
     let connections = serving(async |number, mut stream: TcpStream| {
         assert!(asked(&mut stream).await);
         let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{number}");
         stream.write_all(answer.as_bytes()).await.expect("sent");
+        END.notified().await;
     })
     .await;
     for number in 1..=3 {
         assert_eq!(whole(get(&connections).await).await, number.to_string());
-        until(|| connections.idle.lock().iter().all(|one| one.sender.is_closed())).await;
+        assert_eq!(waiting(&connections), 1);
+        END.notify_one();
+        until(|| waiting(&connections) == 0).await;
+        assert_eq!(connections.idle.lock().len(), 1, "it is taken, and found to have ended");
     }
     connections.sweep();
     assert!(connections.idle.lock().is_empty());
@@ -178,9 +187,62 @@ async fn who_drops_an_answer_that_has_come_whole_keeps_its_connection() {
         let mut answering = get(&connections).await.into_body();
         assert_eq!(answering.chunk().await.expect("good").expect("some"), "2");
         drop(answering);
-        until(|| is_ready(&connections)).await;
+        assert_eq!(waiting(&connections), 1);
     }
     drop(odd);
+}
+
+#[tokio::test]
+async fn what_has_come_is_read_without_waiting_for_anybody() {
+    let connections = serving(async |_, mut stream: TcpStream| {
+        while asked(&mut stream).await {
+            let answer =
+                b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n0\r\n\r\n";
+            stream.write_all(answer).await.expect("sent");
+        }
+    })
+    .await;
+    for _ in 0..2 {
+        let mut answering = get(&connections).await.into_body();
+        let mut chunk = || answering.chunk().now_or_never().expect("at once").expect("good");
+        assert_eq!([chunk(), chunk(), chunk()], [Some("a".into()), Some("b".into()), None]);
+        assert_eq!(waiting(&connections), 1);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_left_gives_its_connection_back_when_it_ends_soon() {
+    static GO: Notify = Notify::const_new();
+    static CLOSED: AtomicUsize = AtomicUsize::new(0);
+    let connections = serving(async |number, mut stream: TcpStream| {
+        while asked(&mut stream).await {
+            let begun = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{number}\r\n");
+            stream.write_all(begun.as_bytes()).await.expect("sent");
+            GO.notified().await;
+            stream.write_all(b"1\r\nz\r\n0\r\n\r\n").await.expect("sent");
+        }
+        CLOSED.fetch_add(1, Ordering::Relaxed);
+    })
+    .await;
+    let begun = async || {
+        let mut answering = get(&connections).await.into_body();
+        assert_eq!(answering.chunk().await.expect("good").expect("some"), "1");
+        answering
+    };
+    for _ in 0..2 {
+        begun().await.leave();
+        GO.notify_one();
+        until(|| waiting(&connections) == 1).await;
+    }
+    // What goes on nevertheless is closed.
+    let left = begun().await;
+    tokio::time::pause();
+    left.leave();
+    tokio::time::sleep(LEFT).await;
+    tokio::time::resume();
+    GO.notify_one();
+    until(|| CLOSED.load(Ordering::Relaxed) == 1).await;
+    assert_eq!(waiting(&connections), 0);
 }
 
 #[tokio::test]
@@ -192,7 +254,7 @@ async fn what_nobody_needs_for_long_is_closed() {
     })
     .await;
     assert_eq!(whole(get(&connections).await).await, "1");
-    until(|| is_ready(&connections)).await;
+    assert_eq!(waiting(&connections), 1);
     tokio::time::pause();
     tokio::time::advance(KEPT - Duration::from_secs(1)).await;
     connections.sweep();
@@ -288,7 +350,7 @@ async fn a_stream_has_a_connection_of_its_own_which_ends_with_it() {
     })
     .await;
     assert_eq!(whole(get(&connections).await).await, "1");
-    until(|| is_ready(&connections)).await;
+    assert_eq!(waiting(&connections), 1);
     for number in 2..=3 {
         assert_eq!(whole(stream(&connections).await).await, number.to_string());
         until(|| CLOSED.load(Ordering::Relaxed) == number - 1).await;

@@ -210,6 +210,11 @@ impl HttpAnswer {
         Ok(self.body.take().unwrap_or_default().into())
     }
 
+    /// Nobody needs what comes behind the response.
+    pub(crate) fn leave(self) {
+        self.answering.leave();
+    }
+
     /// The next event of a stream, or the one JSON answer; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Event>, Fault> {
         if !self.is_stream {

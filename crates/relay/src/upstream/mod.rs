@@ -3,6 +3,7 @@
 mod connections;
 mod http;
 mod lean;
+mod line;
 mod lines;
 mod link;
 mod pool;
@@ -109,6 +110,13 @@ impl Exchange {
     /// Whether the upstream itself has begun to stream.
     pub(crate) fn is_stream(&self) -> bool {
         matches!(self, Self::Http(answer) if answer.is_stream)
+    }
+
+    /// The response has come, which is the last that there is.
+    pub(crate) fn leave(self) {
+        if let Self::Http(answer) = self {
+            answer.leave();
+        }
     }
 
     /// The response to a request of the relay's own, whatever comes before it.
