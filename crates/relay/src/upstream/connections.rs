@@ -118,7 +118,7 @@ impl Connections {
                     }
                     match sender.try_send_request(request).await {
                         Ok(answer) => {
-                            return Ok(answer.map(|body| Answering::Pooled(Pooled::new(body, None))));
+                            return Ok(answer.map(|body| Answering::Pooled(Pooled { body, busy: None })));
                         }
                         Err(error) => {
                             *self.shared.lock() = None;
@@ -136,7 +136,7 @@ impl Connections {
     }
 
     fn answering(&self, body: Incoming, line: Line) -> Answering {
-        let mut pooled = Pooled::new(body, Some(Busy { line, idle: Arc::clone(&self.idle) }));
+        let mut pooled = Pooled { body, busy: Some(Busy { line, idle: Arc::clone(&self.idle) }) };
         pooled.release_at_the_end();
         Answering::Pooled(pooled)
     }
@@ -196,7 +196,11 @@ impl Connections {
 
     /// Lets go of what has ended, and of what nobody has needed for [`KEPT`].
     pub(crate) fn sweep(&self) {
-        self.idle.lock().retain_mut(|one| one.since.elapsed() < KEPT && one.line.rests());
+        let is_over = |one: &mut Idle| one.since.elapsed() >= KEPT || !one.line.rests();
+        let over: Vec<_> = self.idle.lock().extract_if(.., is_over).collect();
+        for Idle { line, .. } in over {
+            line.close();
+        }
         self.shared.lock().take_if(|shared| shared.is_closed());
     }
 }
@@ -220,8 +224,7 @@ pub(crate) enum Answering {
 
 /// See [`Answering`].
 pub(crate) struct Pooled {
-    /// `None` when nobody wants the rest of it.
-    body: Option<Incoming>,
+    body: Incoming,
     /// `None` when it was given back, or is shared.
     busy: Option<Busy>,
 }
@@ -259,15 +262,11 @@ impl Answering {
 }
 
 impl Pooled {
-    fn new(body: Incoming, busy: Option<Busy>) -> Self {
-        Self { body: Some(body), busy }
-    }
-
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Unanswered>> {
-        while let Some(body) = self.body.as_mut().filter(|body| !body.is_end_stream()) {
+        while !self.body.is_end_stream() {
             let polled = match &mut self.busy {
-                Some(busy) => busy.line.poll_frame(cx, body),
-                None => Pin::new(body).poll_frame(cx),
+                Some(busy) => busy.line.poll_frame(cx, &mut self.body),
+                None => Pin::new(&mut self.body).poll_frame(cx),
             };
             let Some(frame) = ready!(polled) else { break };
             let chunk = frame.map_err(Unanswered::from)?.into_data();
@@ -281,7 +280,7 @@ impl Pooled {
     }
 
     fn release_at_the_end(&mut self) {
-        if self.body.as_ref().is_some_and(Incoming::is_end_stream) {
+        if self.body.is_end_stream() {
             self.release();
         }
     }
@@ -303,8 +302,6 @@ impl Pooled {
 
 impl Drop for Pooled {
     fn drop(&mut self) {
-        // First, so that the connection reads on as far as the rest has come.
-        self.body = None;
         self.release();
     }
 }

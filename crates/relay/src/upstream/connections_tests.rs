@@ -166,6 +166,7 @@ async fn who_drops_an_answer_that_goes_on_closes_its_connection() {
         assert_eq!(chunk, number.to_string());
         drop(answering);
         until(|| CLOSED.load(Ordering::Relaxed) == number).await;
+        assert!(connections.idle.lock().is_empty());
     }
     // And a request whose answer has not begun.
     let connections = serving(async |_, mut stream: TcpStream| {
@@ -190,6 +191,16 @@ async fn who_drops_an_answer_that_has_come_whole_keeps_its_connection() {
         assert_eq!(waiting(&connections), 1);
     }
     drop(odd);
+    // Nor is one unread that says nothing.
+    let connections = serving(async |_, mut stream: TcpStream| {
+        while asked(&mut stream).await {
+            let answer = b"HTTP/1.1 202 Accepted\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
+            stream.write_all(answer).await.expect("sent");
+        }
+    })
+    .await;
+    drop(get(&connections).await);
+    assert_eq!(waiting(&connections), 1);
 }
 
 #[tokio::test]
@@ -297,15 +308,29 @@ fn a_host_is_named_with_its_port_unless_that_is_the_schemes_own() {
     }
 }
 
-/// A server behind TLS that speaks one of the two, and the way to it; how many connections it has had.
-async fn behind_tls(protocol: &'static [u8]) -> (Connections, Arc<AtomicUsize>) {
+/// A server's side of TLS, and a client's that trusts it.
+fn tls(protocol: &[u8]) -> (TlsAcceptor, ClientConfig) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let certificate = CertificateDer::from(made.cert.der().to_vec());
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
     let server = ServerConfig::builder().with_no_client_auth();
     let mut server = server.with_single_cert(vec![certificate.clone()], key).expect("a certificate");
     server.alpn_protocols = vec![protocol.to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(server));
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).expect("a root");
+    let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    (TlsAcceptor::from(Arc::new(server)), client)
+}
+
+fn secure(tls: ClientConfig, port: u16) -> Connections {
+    let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_all_versions();
+    let uri = format!("https://localhost:{port}/mcp").parse().expect("a URI");
+    Connections::new(connector.wrap_connector(http_only()), uri)
+}
+
+/// A server behind TLS that speaks one of the two, and the way to it; how many connections it has had.
+async fn behind_tls(protocol: &'static [u8]) -> (Connections, Arc<AtomicUsize>) {
+    let (acceptor, client) = tls(protocol);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let opened = Arc::new(AtomicUsize::new(0));
@@ -329,12 +354,7 @@ async fn behind_tls(protocol: &'static [u8]) -> (Connections, Arc<AtomicUsize>) 
             });
         }
     });
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate).expect("a root");
-    let tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_all_versions();
-    let uri = format!("https://localhost:{port}/mcp").parse().expect("a URI");
-    (Connections::new(connector.wrap_connector(http_only()), uri), opened)
+    (secure(client, port), opened)
 }
 
 async fn stream(connections: &Connections) -> Response<Answering> {
@@ -392,4 +412,27 @@ async fn behind_tls_a_server_is_asked_in_the_version_that_it_speaks() {
     assert_eq!(opened.load(Ordering::Relaxed), 1);
     connections.sweep();
     assert!(connections.shared.lock().is_some());
+}
+
+#[tokio::test]
+async fn what_nobody_needs_any_more_is_told_so_before_it_is_closed() {
+    let (acceptor, client) = tls(b"http/1.1");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let served = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.expect("a connection");
+        let mut stream = acceptor.accept(stream).await.expect("a handshake");
+        let mut head = [0; 1024];
+        assert!(stream.read(&mut head).await.expect("a request") > 0);
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.expect("sent");
+        // An error, if the connection just breaks off.
+        stream.read(&mut head).await.expect("the end of TLS")
+    });
+    let connections = secure(client, port);
+    assert_eq!(post(&connections, "").await.1, "");
+    tokio::time::pause();
+    tokio::time::advance(KEPT).await;
+    tokio::time::resume();
+    connections.sweep();
+    assert_eq!(timeout(PATIENCE, served).await.expect("in time").expect("no panic"), 0);
 }

@@ -7,6 +7,7 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -14,11 +15,15 @@ use http_body_util::Full;
 use hyper::body::{Body as _, Frame, Incoming};
 use hyper::client::conn::{TrySendError, http1};
 use hyper::rt::{Read, Write};
+use tokio::time::timeout;
+
+/// How long the end of one may take.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 type Asked = Request<Full<Bytes>>;
 type Connection<T> = http1::Connection<T, Full<Bytes>>;
 
-/// One that is dropped is closed.
+/// See the module. One that is dropped breaks off.
 pub(super) struct Line<T: Read + Write + Unpin> {
     sender: http1::SendRequest<Full<Bytes>>,
     /// `None` when it has ended.
@@ -62,6 +67,17 @@ impl<T: Read + Write + Unpin> Line<T> {
     pub(super) fn rests(&mut self) -> bool {
         self.advance(&mut Context::from_waker(Waker::noop()));
         self.connection.is_some() && self.sender.is_ready()
+    }
+
+    /// Closes it as HTTP and TLS (RFC 8446, section 6.1) would have it: who drops it breaks it off.
+    pub(super) fn close(self)
+    where
+        T: Send + 'static,
+    {
+        let Some(connection) = self.connection else { return };
+        // At which it ends.
+        drop(self.sender);
+        tokio::spawn(timeout(FAREWELL, connection));
     }
 
     fn advance(&mut self, cx: &mut Context<'_>) {
