@@ -131,6 +131,7 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<Accep
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -165,5 +166,16 @@ mod tests {
         assert_eq!(late.lines().next(), Some("HTTP/1.1 200 OK"));
         assert_eq!(silent, "", "who has asked for nothing loses nothing");
         TcpStream::connect(address).await.expect_err("nobody listens");
+    }
+
+    /// On a clock that stands still while there is work.
+    #[tokio::test(start_paused = true)]
+    async fn streams_end_when_first_requests_have_had_their_time() {
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let (begun, mut ended) = (Instant::now(), None);
+        let end_streams = async { ended = Some(begun.elapsed()) };
+        let stop = std::future::ready(());
+        serve(listener, axum::Router::new(), CancellationToken::new(), stop, end_streams).await;
+        assert!(ended.unwrap() >= FIRST_REQUEST, "{ended:?}");
     }
 }
