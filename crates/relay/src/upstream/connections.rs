@@ -25,6 +25,7 @@ use tower::Service as _;
 
 use crate::upstream::lean::{self, Lean};
 use crate::upstream::line;
+use crate::upstream::unanswered::{MAX_HEAD, Unanswered};
 
 /// How long a connection that has no request on it is kept for the next one.
 pub(crate) const KEPT: Duration = Duration::from_secs(90);
@@ -32,28 +33,11 @@ pub(crate) const KEPT: Duration = Duration::from_secs(90);
 const KEPT_IDLE: usize = 256;
 /// How long an answer whose rest nobody needs may take to end.
 const LEFT: Duration = Duration::from_secs(1);
-/// Most bytes of an answer's head, and of its body before somebody takes them.
-pub(super) const MAX_HEAD: u32 = 64 << 10;
 
 type Io = MaybeHttpsStream<TokioIo<TcpStream>>;
 type Line = line::Line<Io>;
 type Http2 = http2::SendRequest<Full<Bytes>>;
 type Error = Box<dyn std::error::Error + Send + Sync>;
-
-/// Why there is no answer. The error's text may hold what is nobody's business: only its kind is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unanswered {
-    /// There is no connection, or it broke.
-    Broken,
-    /// What came back was no HTTP.
-    Garbage,
-}
-
-impl From<hyper::Error> for Unanswered {
-    fn from(error: hyper::Error) -> Self {
-        if error.is_parse() { Self::Garbage } else { Self::Broken }
-    }
-}
 
 pub(crate) struct Connections {
     connector: HttpsConnector<HttpConnector>,

@@ -20,7 +20,8 @@ use crate::envelope::Message;
 use crate::era::SESSION;
 use crate::sse::{self, Frames};
 use crate::trace;
-use crate::upstream::connections::{Answering, Connections, Unanswered};
+use crate::upstream::connections::{Answering, Connections};
+use crate::upstream::unanswered::Unanswered;
 use crate::upstream::{Event, Fault};
 
 /// How many headers a request to an upstream has, as a rule at most: room for all of them is made at once.

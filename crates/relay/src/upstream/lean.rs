@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri};
 use httparse::{EMPTY_HEADER, Status, parse_chunk_size};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
-use crate::upstream::connections::{MAX_HEAD, Unanswered};
+use crate::upstream::unanswered::{MAX_HEAD, Unanswered};
 
 /// How many headers an answer may have: as many as hyper takes.
 const MAX_HEADERS: usize = 100;

@@ -10,6 +10,7 @@ mod pool;
 mod process;
 mod said;
 mod stdio;
+mod unanswered;
 
 use std::sync::Arc;
 use std::time::Duration;
