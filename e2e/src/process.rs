@@ -64,10 +64,19 @@ impl Process {
     }
 
     /// Tells it to stop, and waits until it has.
-    pub async fn stop(mut self) -> Result<()> {
+    pub async fn stop(self) -> Result<()> {
+        self.end(Signal::TERM).await
+    }
+
+    /// Kills it, and waits until it is gone: what it listened on is free then.
+    pub async fn kill(self) -> Result<()> {
+        self.end(Signal::KILL).await
+    }
+
+    async fn end(mut self, signal: Signal) -> Result<()> {
         let name = &self.name;
         let group = self.group.with_context(|| format!("{name} does not run"))?;
-        kill_process_group(group, Signal::TERM).with_context(|| format!("{name} cannot be told to stop"))?;
+        kill_process_group(group, signal).with_context(|| format!("{name} cannot be told to stop"))?;
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
         ended.with_context(|| format!("{name} does not stop"))??;
         // Nobody of that number is there any more.

@@ -27,13 +27,16 @@ impl HttpUpstream {
     }
 
     /// Kills it, if it runs.
-    pub fn kill(&mut self) {
-        self.process = None;
+    pub async fn kill(&mut self) -> Result<()> {
+        match self.process.take() {
+            Some(process) => process.kill().await,
+            None => Ok(()),
+        }
     }
 
     /// Kills it and starts it again: all its sessions are lost.
     pub async fn restart(&mut self) -> Result<()> {
-        self.kill();
+        self.kill().await?;
         let mut command = Command::new(built("trustrelay-e2e-upstream")?);
         command.args(["http", "--listen", &self.address, "--era", self.era]);
         let mut process = Process::start("the upstream", &mut command)?;

@@ -90,7 +90,9 @@ async fn soak(seed: u64, time: Duration) -> Result<()> {
     disable(&relay, &tokens).await?;
     until_open(&relay, "an end of everything", |open| open == [0; 4]).await?;
     // What the relay keeps open to an upstream of its own accord, to be quick, ends with that.
-    upstreams.iter_mut().for_each(HttpUpstream::kill);
+    for upstream in &mut upstreams {
+        upstream.kill().await?;
+    }
     let commands = behind.len() - upstreams.len();
     until_seen(&relay, "an end of the commands", || Ok(relay.children()?.len() <= OWN_PROCESSES * commands))
         .await?;

@@ -160,7 +160,7 @@ async fn each_connection_is_set_to_what_the_promises_need() {
     for setting in [
         "synchronous_commit = off",
         "default_transaction_isolation = 'serializable'",
-        "statement_timeout = 1",
+        "statement_timeout = '10s'",
     ] {
         cluster.sql(&format!("ALTER ROLE {ROLE} IN DATABASE {database} SET {setting}"));
     }
@@ -168,7 +168,7 @@ async fn each_connection_is_set_to_what_the_promises_need() {
     client(&database)
         .await
         .batch_execute(
-            "SET statement_timeout = 0; CREATE TABLE seen (name TEXT, setting TEXT); \
+            "CREATE TABLE seen (name TEXT, setting TEXT); \
              CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO seen SELECT name, setting FROM pg_settings; RETURN NEW; END $$; \
              CREATE TRIGGER look BEFORE UPDATE ON log_head FOR EACH ROW EXECUTE FUNCTION look()",
         )
