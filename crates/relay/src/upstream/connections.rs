@@ -20,6 +20,7 @@ use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tower::Service as _;
 
@@ -33,6 +34,8 @@ pub(crate) const KEPT: Duration = Duration::from_secs(90);
 const KEPT_IDLE: usize = 256;
 /// How long an answer whose rest nobody needs may take to end.
 const LEFT: Duration = Duration::from_secs(1);
+/// How many of them are waited for at a time: an upstream that ends none of its answers does not hold a file for each call.
+const LEFT_AT_ONCE: usize = 64;
 
 type Io = MaybeHttpsStream<TokioIo<TcpStream>>;
 type Line = line::Line<Io>;
@@ -45,12 +48,20 @@ pub(crate) struct Connections {
     /// The same as HTTP/1 names it: within the host, which a header names.
     path: Uri,
     host: HeaderValue,
-    idle: Arc<Mutex<Vec<Idle>>>,
+    kept: Arc<Kept>,
     /// The one connection of HTTP/2: it takes many requests at a time.
     shared: Mutex<Option<Http2>>,
 }
 
-/// One that has nothing to do. The latest is at the end.
+/// The connections of HTTP/1 that come back.
+struct Kept {
+    /// The latest is at the end.
+    idle: Mutex<Vec<Idle>>,
+    /// Room for those whose answer is about to end.
+    left: Arc<Semaphore>,
+}
+
+/// One that has nothing to do.
 struct Idle {
     line: Line,
     since: Instant,
@@ -67,7 +78,8 @@ impl Connections {
         let path = uri.path_and_query().cloned().map(Uri::from).unwrap_or_default();
         let host = host(&uri).and_then(|host| HeaderValue::try_from(host).ok());
         let host = host.unwrap_or_else(|| HeaderValue::from_static(""));
-        Self { connector, uri, path, host, idle: Arc::default(), shared: Mutex::default() }
+        let kept = Kept { idle: Mutex::default(), left: Arc::new(Semaphore::new(LEFT_AT_ONCE)) };
+        Self { connector, uri, path, host, kept: Arc::new(kept), shared: Mutex::default() }
     }
 
     #[cfg(test)]
@@ -120,7 +132,7 @@ impl Connections {
     }
 
     fn answering(&self, body: Incoming, line: Line) -> Answering {
-        let mut pooled = Pooled { body, busy: Some(Busy { line, idle: Arc::clone(&self.idle) }) };
+        let mut pooled = Pooled { body, busy: Some(Busy { line, kept: Arc::clone(&self.kept) }) };
         pooled.release_at_the_end();
         Answering::Pooled(pooled)
     }
@@ -130,7 +142,7 @@ impl Connections {
         if let Some(shared) = self.shared.lock().as_ref().filter(|shared| shared.is_ready()) {
             return Some(Sender::Http2(shared.clone()));
         }
-        let latest = self.idle.lock().pop_if(|latest| latest.since.elapsed() < KEPT)?;
+        let latest = self.kept.idle.lock().pop_if(|latest| latest.since.elapsed() < KEPT)?;
         Some(Sender::Http1(latest.line))
     }
 
@@ -181,7 +193,7 @@ impl Connections {
     /// Lets go of what has ended, and of what nobody has needed for [`KEPT`].
     pub(crate) fn sweep(&self) {
         let is_over = |one: &mut Idle| one.since.elapsed() >= KEPT || !one.line.rests();
-        let over: Vec<_> = self.idle.lock().extract_if(.., is_over).collect();
+        let over: Vec<_> = self.kept.idle.lock().extract_if(.., is_over).collect();
         for Idle { line, .. } in over {
             line.close();
         }
@@ -215,7 +227,7 @@ pub(crate) struct Pooled {
 
 struct Busy {
     line: Line,
-    idle: Arc<Mutex<Vec<Idle>>>,
+    kept: Arc<Kept>,
 }
 
 impl Answering {
@@ -230,14 +242,17 @@ impl Answering {
     /// Nobody needs the rest of an answer that is about to end. If it does, its connection takes the next request.
     pub(crate) fn leave(self) {
         let Self::Pooled(mut pooled) = self else { return };
-        while pooled.busy.is_some() {
+        while let Some(busy) = &pooled.busy {
+            let left = Arc::clone(&busy.kept.left);
             match pooled.poll_chunk(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(Ok(Some(_))) => {}
                 Poll::Ready(Ok(None) | Err(_)) => return,
                 Poll::Pending => {
-                    let ended =
-                        async move { while let Ok(Some(_)) = poll_fn(|cx| pooled.poll_chunk(cx)).await {} };
-                    tokio::spawn(timeout(LEFT, ended));
+                    let Ok(room) = left.try_acquire_owned() else { return };
+                    tokio::spawn(timeout(LEFT, async move {
+                        let _room = room;
+                        while let Ok(Some(_)) = poll_fn(|cx| pooled.poll_chunk(cx)).await {}
+                    }));
                     return;
                 }
             }
@@ -270,10 +285,10 @@ impl Pooled {
     }
 
     fn release(&mut self) {
-        let Some(Busy { mut line, idle }) = self.busy.take() else { return };
+        let Some(Busy { mut line, kept }) = self.busy.take() else { return };
         // What does not rest is closed.
         if line.rests() {
-            let mut idle = idle.lock();
+            let mut idle = kept.idle.lock();
             if idle.len() >= KEPT_IDLE {
                 idle.retain_mut(|one| one.line.rests());
             }

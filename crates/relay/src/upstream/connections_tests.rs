@@ -86,7 +86,7 @@ async fn until(happens: impl Fn() -> bool) {
 
 /// How many wait for a request.
 fn waiting(connections: &Connections) -> usize {
-    connections.idle.lock().iter_mut().filter_map(|one| one.line.rests().then_some(())).count()
+    connections.kept.idle.lock().iter_mut().filter_map(|one| one.line.rests().then_some(())).count()
 }
 
 /// Answers each request with the number of its connection.
@@ -98,6 +98,23 @@ async fn numbered(number: usize, mut stream: TcpStream) {
         };
         stream.write_all(answer.as_bytes()).await.expect("sent");
     }
+}
+
+/// Such a server that has been asked once, and how many of its connections have ended.
+async fn counting() -> (Connections, Arc<AtomicUsize>) {
+    let ended = Arc::<AtomicUsize>::default();
+    let counted = Arc::clone(&ended);
+    let connections = serving(move |number, stream| {
+        let counted = Arc::clone(&counted);
+        async move {
+            numbered(number, stream).await;
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    })
+    .await;
+    assert_eq!(whole(get(&connections).await).await, "1");
+    assert_eq!(waiting(&connections), 1);
+    (connections, ended)
 }
 
 #[tokio::test]
@@ -124,7 +141,7 @@ async fn an_answer_without_a_body_gives_its_connection_back_at_once() {
     let held = get(&connections).await;
     assert_eq!(waiting(&connections), 1);
     drop(held);
-    assert_eq!(connections.idle.lock().len(), 1, "and only once");
+    assert_eq!(connections.kept.idle.lock().len(), 1, "and only once");
 }
 
 #[tokio::test]
@@ -150,10 +167,10 @@ async fn a_connection_that_has_ended_meanwhile_is_no_reason_to_fail() {
         if number % 2 == 0 {
             assert_eq!(waiting(&connections), 0, "else it is found out by who takes it");
         }
-        assert_eq!(connections.idle.lock().len(), 1);
+        assert_eq!(connections.kept.idle.lock().len(), 1);
     }
     connections.sweep();
-    assert!(connections.idle.lock().is_empty());
+    assert!(connections.kept.idle.lock().is_empty());
 }
 
 #[tokio::test]
@@ -174,7 +191,7 @@ async fn who_drops_an_answer_that_goes_on_closes_its_connection() {
         assert_eq!(chunk, number.to_string());
         drop(answering);
         until(|| CLOSED.load(Ordering::Relaxed) == number).await;
-        assert!(connections.idle.lock().is_empty());
+        assert!(connections.kept.idle.lock().is_empty());
     }
     // And a request whose answer has not begun.
     let connections = serving(async |_, mut stream: TcpStream| {
@@ -265,25 +282,43 @@ async fn an_answer_that_is_left_gives_its_connection_back_when_it_ends_soon() {
 }
 
 #[tokio::test]
-async fn what_nobody_needs_for_long_is_closed() {
+async fn no_more_answers_than_there_is_room_for_are_left_open_for_their_end() {
     static CLOSED: AtomicUsize = AtomicUsize::new(0);
-    let connections = serving(async |number, stream| {
-        numbered(number, stream).await;
+    let connections = serving(async |_, mut stream: TcpStream| {
+        assert!(asked(&mut stream).await);
+        let begun = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n";
+        stream.write_all(begun).await.expect("sent");
+        assert!(!asked(&mut stream).await);
         CLOSED.fetch_add(1, Ordering::Relaxed);
     })
     .await;
-    assert_eq!(whole(get(&connections).await).await, "1");
-    assert_eq!(waiting(&connections), 1);
+    // All are asked before one is left: what follows takes no time, and their second is not over.
+    let mut begun = Vec::new();
+    for _ in 0..LEFT_AT_ONCE + 3 {
+        let mut answering = get(&connections).await.into_body();
+        assert_eq!(answering.chunk().await.expect("good").expect("some"), "a");
+        begun.push(answering);
+    }
+    begun.into_iter().for_each(Answering::leave);
+    assert_eq!(connections.kept.left.available_permits(), 0);
+    until(|| CLOSED.load(Ordering::Relaxed) >= 3).await;
+    until(|| CLOSED.load(Ordering::Relaxed) == LEFT_AT_ONCE + 3).await;
+    assert_eq!(connections.kept.left.available_permits(), LEFT_AT_ONCE);
+}
+
+#[tokio::test]
+async fn what_nobody_needs_for_long_is_closed() {
+    let (connections, ended) = counting().await;
     tokio::time::pause();
     tokio::time::advance(KEPT - Duration::from_secs(1)).await;
     connections.sweep();
-    assert_eq!(connections.idle.lock().len(), 1);
+    assert_eq!(connections.kept.idle.lock().len(), 1);
     tokio::time::advance(Duration::from_secs(1)).await;
     tokio::time::resume();
     assert!(connections.waiting().is_none(), "nor is it used, where nobody has swept");
     connections.sweep();
-    assert!(connections.idle.lock().is_empty());
-    until(|| CLOSED.load(Ordering::Relaxed) == 1).await;
+    assert!(connections.kept.idle.lock().is_empty());
+    until(|| ended.load(Ordering::Relaxed) == 1).await;
 }
 
 #[tokio::test]
@@ -371,17 +406,10 @@ async fn stream(connections: &Connections) -> Response<Answering> {
 
 #[tokio::test]
 async fn a_stream_has_a_connection_of_its_own_which_ends_with_it() {
-    static CLOSED: AtomicUsize = AtomicUsize::new(0);
-    let connections = serving(async |number, stream| {
-        numbered(number, stream).await;
-        CLOSED.fetch_add(1, Ordering::Relaxed);
-    })
-    .await;
-    assert_eq!(whole(get(&connections).await).await, "1");
-    assert_eq!(waiting(&connections), 1);
+    let (connections, ended) = counting().await;
     for number in 2..=3 {
         assert_eq!(whole(stream(&connections).await).await, number.to_string());
-        until(|| CLOSED.load(Ordering::Relaxed) == number - 1).await;
+        until(|| ended.load(Ordering::Relaxed) == number - 1).await;
     }
     assert_eq!(whole(get(&connections).await).await, "1");
 }
