@@ -1,12 +1,13 @@
 //! The authority itself: what the verbs share.
 
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
-use trustrelay_token::DigestKey;
+use trustrelay_token::{DigestKey, TokenDigest};
 use uuid::Uuid;
 
 use crate::accounts::Setup;
@@ -38,7 +39,17 @@ pub trait Cut: Send + Sync + 'static {
     fn cut_token(&self, pat_id: Uuid) -> usize;
     /// Ends all that an account's tokens hold open; how many sessions. Quick, and never waits.
     fn cut_user(&self, user_id: Uuid) -> usize;
+    /// Ends the streams and calls that were opened with one of a token's secrets, and not the token's sessions;
+    /// how many. Quick, and never waits.
+    fn cut_secret(&self, pat_id: Uuid, digest: &TokenDigest) -> usize;
+    /// Ends the streams and calls of clients that are elsewhere than tokens may be used from, also those that
+    /// were let in before and register after this; how many. `None`: they may be used from anywhere. Quick, and
+    /// never waits.
+    fn cut_from_elsewhere(&self, allows: Option<AllowsFrom>) -> usize;
 }
+
+/// Tells from where tokens may be used. An unknown address is `None`.
+pub type AllowsFrom = Arc<dyn Fn(Option<IpAddr>) -> bool + Send + Sync>;
 
 /// A [`Cut`] for where nothing can be open.
 #[derive(Debug, Clone, Copy, Default)]
@@ -50,6 +61,14 @@ impl Cut for NothingOpen {
     }
 
     fn cut_user(&self, _: Uuid) -> usize {
+        0
+    }
+
+    fn cut_secret(&self, _: Uuid, _: &TokenDigest) -> usize {
+        0
+    }
+
+    fn cut_from_elsewhere(&self, _: Option<AllowsFrom>) -> usize {
         0
     }
 }

@@ -13,7 +13,7 @@ struct One {
     pat_id: Uuid,
     digest: TokenDigest,
     until: Timestamp,
-    /// What was handed out when it was the token's only secret. It says that it lasts as long as the token, so it is ended from here.
+    /// What was handed out when it was the token's only secret.
     held: Option<Arc<Principal>>,
 }
 
@@ -25,7 +25,7 @@ impl Ending {
     /// A secret is retired by an entry of `at`.
     pub(crate) fn add(&self, secret: &RetiredSecret, held: Option<Arc<Principal>>, at: Timestamp) {
         let mut all = self.0.lock();
-        if secret.valid_until <= at {
+        if secret.has_ended(at) {
             held.iter().for_each(|held| held.standing().end(at));
             all.retain(|one| {
                 let is_it = one.digest == secret.digest;
@@ -37,6 +37,8 @@ impl Ending {
             return;
         }
         let RetiredSecret { pat_id, digest, valid_until: until } = *secret;
+        // It said that it lasts as long as the token. Whoever hands something on asks it for its end.
+        held.iter().for_each(|held| held.expire_by(until));
         all.push(One { pat_id, digest, until, held });
     }
 
@@ -60,13 +62,13 @@ impl Ending {
     }
 
     /// Those whose time is over, which are ended by that.
-    pub(crate) fn over(&self, now: Timestamp) -> Vec<TokenDigest> {
+    pub(crate) fn over(&self, now: Timestamp) -> Vec<(Uuid, TokenDigest)> {
         let mut over = Vec::new();
         self.0.lock().retain(|one| {
             let is_over = one.until <= now;
             if is_over {
                 one.held.iter().for_each(|held| held.standing().end(one.until));
-                over.push(one.digest);
+                over.push((one.pat_id, one.digest));
             }
             !is_over
         });

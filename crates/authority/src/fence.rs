@@ -2,7 +2,8 @@
 //! every node that holds one has applied it. This is the node's side; what a revocation waits for is in `wait`.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ pub(crate) struct Fence {
     /// Until when the index may be used: nanoseconds since boot. 0: not now.
     valid_until: AtomicU64,
     applied: AtomicU64,
+    /// What has to be added to the time since boot for the wall clock's, in microseconds, as of the last look.
+    wall: AtomicI64,
     /// Held while entries are applied, so that each is applied once and in order; never across an await.
     pub(crate) applying: Mutex<BTreeMap<u64, usize>>,
     /// Cuts that the store has not been told of.
@@ -66,6 +69,7 @@ impl Fence {
             length: length.min(MAX_LEASE),
             valid_until: AtomicU64::new(0),
             applied: AtomicU64::new(0),
+            wall: AtomicI64::new(0),
             applying: Mutex::new(BTreeMap::new()),
             unreported: Mutex::default(),
             renewing: tokio::sync::Mutex::default(),
@@ -84,6 +88,21 @@ impl Fence {
     }
 }
 
+/// What a node says at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// Whether it holds its lease. If so, whatever any change took away before it was answered is applied here.
+    pub holds: bool,
+    /// The wall clock's time, in microseconds since the Unix epoch: what [`Principal::has_expired_by`] takes.
+    ///
+    /// [`Principal::has_expired_by`]: trustrelay_token::Principal::has_expired_by
+    pub now: i64,
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -96,6 +115,28 @@ impl Authority {
         self.fence.holds(self.clock.since_boot())
     }
 
+    /// Looks at the lease and the time with one reading of one clock: this is asked before each frame of each
+    /// stream. The wall clock is taken as of the last renewal that was tried, and the time since boot since
+    /// then; that it was set is noticed by the next renewal.
+    pub fn look(&self) -> Look {
+        let since_boot = self.clock.since_boot();
+        let wall = self.fence.wall.load(Ordering::SeqCst);
+        Look { holds: self.fence.holds(since_boot), now: micros(since_boot).saturating_add(wall) }
+    }
+
+    /// Whether the policy lets tokens be used from there, as far as it is known here. An unknown address is
+    /// `None`.
+    pub fn admits_from(&self, address: Option<IpAddr>) -> bool {
+        !self.policy.has_networks() || self.policy.allows_from(address)
+    }
+
+    /// Compares the two clocks: see [`Authority::look`].
+    fn read_clocks(&self) {
+        let since_boot = micros(self.clock.since_boot());
+        let wall = self.clock.now().as_microsecond().saturating_sub(since_boot);
+        self.fence.wall.store(wall, Ordering::SeqCst);
+    }
+
     /// Ends when the lease has been renewed, or a principal may have ceased to stand: whichever comes first after this was called,
     /// also if that is before it is awaited.
     pub fn lease_changed(&self) -> OwnedNotified {
@@ -105,6 +146,7 @@ impl Authority {
     /// Takes the lease for the first time.
     pub(crate) async fn join(&self) -> Result<(), AuthorityError> {
         let mut renewing = self.fence.renewing.lock().await;
+        self.read_clocks();
         self.begin().await?;
         self.renew_alone(&mut renewing).await?;
         renewing.is_node = true;
@@ -191,6 +233,10 @@ impl Authority {
                 Renewal::Held => {
                     // Who waits for it to be over begins to count after `asked_at`; the margin is for clocks that drift.
                     let margin = self.fence.length / 10;
+                    // The lease may have been over for long. What came to its end meanwhile has to be ended
+                    // before anything is handed on again.
+                    self.read_clocks();
+                    self.end_overlaps();
                     let until = asked_at + self.fence.length.saturating_sub(margin);
                     self.fence.valid_until.store(nanos(until), Ordering::SeqCst);
                     self.fence.changed.notify_waiters();
@@ -223,11 +269,15 @@ impl Authority {
                 }
                 Change::UserDisabled(user_id) => self.cut.get().map_or(0, |cut| cut.cut_user(*user_id)),
                 Change::UpstreamsChanged(user_id) => self.cut.get().map_or(0, |cut| cut.cut_user(*user_id)),
-                // Sessions belong to the token, which stays.
-                Change::SecretsRetired(_)
-                | Change::UserEnabled(_)
-                | Change::AdminChanged(_)
-                | Change::PolicyChanged => 0,
+                // What is good for a while yet is ended when that is over.
+                Change::SecretsRetired(secrets) => {
+                    let ended = secrets.iter().filter(|secret| secret.has_ended(entry.at));
+                    ended.map(|secret| self.cut_secret(secret.pat_id, &secret.digest)).sum()
+                }
+                Change::PolicyChanged => {
+                    self.cut.get().map_or(0, |cut| cut.cut_from_elsewhere(self.policy.allows()))
+                }
+                Change::UserEnabled(_) | Change::AdminChanged(_) => 0,
             };
             cuts.insert(entry.seq, cut);
             if cut > 0 {
@@ -298,6 +348,7 @@ impl KeepLease {
                 () = self.store.log_grew() => false,
             };
             let Some(authority) = self.authority.upgrade() else { return };
+            authority.read_clocks();
             authority.end_overlaps();
             if stopped {
                 return authority.give_up_lease().await;

@@ -196,13 +196,15 @@ impl Index {
         Some(found.remove().0)
     }
 
-    /// Ends the secrets whose overlap is over; whether there were any. Their next use comes to the store, which knows what they were.
-    pub(crate) fn end_overlaps(&self, now: Timestamp) -> bool {
+    /// Ends the secrets whose overlap is over: those. Their next use comes to the store, which knows what they were.
+    pub(crate) fn end_overlaps(&self, now: Timestamp) -> Vec<(Uuid, TokenDigest)> {
         let over = self.ending.over(now);
-        for digest in &over {
-            self.remove(digest);
+        for (_, digest) in &over {
+            if let Some(gone) = self.remove(digest) {
+                gone.standing().end(now);
+            }
         }
-        !over.is_empty()
+        over
     }
 
     fn each(&self, user_id: Uuid, act: impl Fn(&Account)) {

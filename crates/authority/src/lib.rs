@@ -56,10 +56,10 @@ pub use audit::{
     AuditReport, AuditSeal, AuditStore, Audited, BadPlace, By, CUT, CUT_HASH, CUT_THROUGH, MAX_AUDIT_PAGE,
     chained, hex, parse_audit_time,
 };
-pub use authority::{Authority, AuthorityConfig, Cut, NothingOpen};
+pub use authority::{AllowsFrom, Authority, AuthorityConfig, Cut, NothingOpen};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::AuthorityError;
-pub use fence::MAX_LEASE;
+pub use fence::{Look, MAX_LEASE};
 pub use issue::{DEFAULT_DAYS, Expiry, Issued, MAX_DAYS, MAX_NAME_CHARS, MAX_TOKENS_PER_USER, NewPat};
 pub use judgment::{judge, judge_secret};
 pub use leaks::{Candidate, MAX_CANDIDATES, Reporter};

@@ -223,6 +223,13 @@ pub struct RetiredSecret {
     pub valid_until: Timestamp,
 }
 
+impl RetiredSecret {
+    /// Whether an entry of `at` has ended it.
+    pub(crate) fn has_ended(&self, at: Timestamp) -> bool {
+        self.valid_until <= at
+    }
+}
+
 /// A change that every node must know of. Most take power away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use hashbrown::HashSet;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
-use trustrelay_token::{Principal, Scope, Token};
+use trustrelay_token::{Principal, Scope, Token, TokenDigest};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -384,9 +384,18 @@ impl Authority {
 
     /// Ends the secrets of before whose time is over, and what was opened with them.
     pub(crate) fn end_overlaps(&self) {
-        if self.index.end_overlaps(self.clock.now()) {
+        let over = self.index.end_overlaps(self.clock.now());
+        for (pat_id, digest) in &over {
+            self.cut_secret(*pat_id, digest);
+        }
+        if !over.is_empty() {
             self.fence.changed.notify_waiters();
         }
+    }
+
+    /// Ends what was opened with a secret, whose standing has been ended before; how much.
+    pub(crate) fn cut_secret(&self, pat_id: Uuid, digest: &TokenDigest) -> usize {
+        self.cut.get().map_or(0, |cut| cut.cut_secret(pat_id, digest))
     }
 
     /// Ends the secret before this one, whose first use this is.

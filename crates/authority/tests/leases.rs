@@ -12,7 +12,7 @@ use support::{EMAIL, World, config, until};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use trustrelay_authority::*;
-use trustrelay_token::{Denied, Verifier};
+use trustrelay_token::{Denied, TokenDigest, Verifier};
 use uuid::Uuid;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -57,6 +57,15 @@ impl Cut for Counting {
     fn cut_user(&self, _: Uuid) -> usize {
         self.0.fetch_add(1, Ordering::SeqCst);
         1
+    }
+
+    fn cut_secret(&self, _: Uuid, _: &TokenDigest) -> usize {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        1
+    }
+
+    fn cut_from_elsewhere(&self, _: Option<AllowsFrom>) -> usize {
+        0
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use support::{EMAIL, PASSWORD, World, config, new, until};
 use tokio::time::Instant;
 use trustrelay_authority::*;
-use trustrelay_token::{Denied, Token, Verification, Verifier};
+use trustrelay_token::{Denied, Token, TokenDigest, Verification, Verifier};
 use uuid::Uuid;
 
 #[tokio::test]
@@ -196,6 +196,12 @@ async fn a_revocation_cuts_what_the_token_holds_open() {
             self.0.swap(0, Ordering::SeqCst)
         }
         fn cut_user(&self, _: Uuid) -> usize {
+            0
+        }
+        fn cut_secret(&self, _: Uuid, _: &TokenDigest) -> usize {
+            0
+        }
+        fn cut_from_elsewhere(&self, _: Option<AllowsFrom>) -> usize {
             0
         }
     }

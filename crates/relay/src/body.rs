@@ -54,12 +54,17 @@ impl RelayBody {
 }
 
 impl RelayBody {
+    /// The same body, all of which is the relay's own word.
+    pub(crate) fn own(self) -> Self {
+        Self { said: true, ..self }
+    }
+
     /// Of what an upstream says nothing comes any more: only the relay's own last word, if it has one, and the end.
     pub fn cut(&mut self) {
         self.cut = true;
     }
 
-    /// Whether the frame that came last was the relay's own last word.
+    /// Whether the frame that came last was the relay's own last word, or all of the body is its own.
     pub fn has_said_its_last_word(&self) -> bool {
         self.said
     }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use http::HeaderMap;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
-use trustrelay_token::{Principal, Reach};
+use trustrelay_token::Reach;
 use uuid::Uuid;
 
+use crate::admitted::Admitted;
 use crate::envelope::{Message, RawObject, raw};
 use crate::era::{SESSION_VERSIONS, Sender};
 use crate::relay::Relay;
@@ -16,7 +17,7 @@ use crate::upstream::{Fault, Key, Link, Upstream};
 #[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) relay: Relay,
-    pub(crate) principal: Arc<Principal>,
+    pub(crate) principal: Admitted,
     pub(crate) pat_id: Uuid,
     /// `Some` on `/mcp/NAME`.
     pub(crate) only: Option<Arc<Upstream>>,

@@ -8,8 +8,8 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use trustrelay_token::Principal;
 
+use crate::admitted::Admitted;
 use crate::body::BoxError;
 use crate::context::Context;
 use crate::envelope::{self, INVALID_REQUEST, Message};
@@ -30,7 +30,7 @@ pub struct BadOrigin;
 
 pub(crate) async fn handle<B>(
     relay: &Relay,
-    principal: Arc<Principal>,
+    principal: Admitted,
     upstream: Option<&str>,
     request: Request<B>,
 ) -> Reply
@@ -40,7 +40,7 @@ where
 {
     let Some(pat_id) = principal.pat_id() else { return reply::no_token() };
     if !principal.stands() || principal.expires_at() <= clock::now() {
-        return reply::ended("null");
+        return reply::cut(&principal, "null").0;
     }
     if !principal.scopes.allows_any_mcp() {
         return reply::insufficient_scope("null", "mcp");
@@ -139,8 +139,8 @@ fn session(context: &Context, headers: &HeaderMap, body: &str) -> Result<Arc<Ses
 
 /// Registered first, the standing asked second: see [`crate::registry`].
 fn register(context: &Context, kind: Kind, id: &str) -> Result<Entry, Reply> {
-    let entry = context.relay.0.registry.register(&context.principal, context.pat_id, kind);
-    if context.principal.stands() { Ok(entry) } else { Err(reply::ended(id)) }
+    let entry = context.relay.0.registry.register_request(&context.principal, context.pat_id, kind);
+    if context.principal.stands() { Ok(entry) } else { Err(reply::cut(&context.principal, id).0) }
 }
 
 async fn get(context: &Context, headers: &HeaderMap) -> Reply {

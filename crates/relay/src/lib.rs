@@ -9,6 +9,7 @@
 
 #![allow(clippy::result_large_err, reason = "an answer that refuses is an answer: made once, and sent")]
 
+mod admitted;
 mod body;
 mod builtin;
 mod call;
@@ -41,12 +42,13 @@ mod upstream;
 mod watch;
 mod whole;
 
+pub use admitted::Admitted;
 pub use body::{BoxError, RelayBody};
 pub use catalogue::UpstreamStatus;
 pub use config::{Limits, RelayConfig, RelayError, UpstreamConfig, UpstreamTransport};
 pub use front::BadOrigin;
 pub use home::{Elsewhere, Here};
 pub use record::{CallRecord, Recorder};
-pub use registry::Cut;
+pub use registry::{AllowsFrom, Cut};
 pub use relay::Relay;
 pub use trace::{Propagator, continue_trace, set_propagator};

@@ -3,6 +3,7 @@
 //! The rule against the race with a revocation: register first, ask `Principal::stands` second. Either the
 //! cut finds the entry, or the question is answered with no.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -13,9 +14,10 @@ use metrics::Gauge;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use trustrelay_token::Principal;
+use trustrelay_token::{Principal, TokenDigest};
 use uuid::Uuid;
 
+use crate::admitted::Admitted;
 use crate::clock;
 
 /// How many of each were cut, or are open.
@@ -49,9 +51,24 @@ impl Cut {
     }
 }
 
+impl Kind {
+    /// Whether it belongs to the request that opened it, and not to the token: then it ends with the secret
+    /// that the request came with, and with the place that it came from.
+    fn is_of_a_request(self) -> bool {
+        matches!(self, Self::Stream | Self::Call)
+    }
+}
+
+/// Tells from where tokens may be used. An unknown address is `None`.
+pub type AllowsFrom = Arc<dyn Fn(Option<IpAddr>) -> bool + Send + Sync>;
+
 struct Open {
     kind: Kind,
     cancel: CancellationToken,
+    /// The secret that it was opened with.
+    digest: Option<TokenDigest>,
+    /// Where the client was, if that is known.
+    address: Option<IpAddr>,
     /// When the credential that it was opened with ends. A token that was rotated has two for a while, and the old one ends sooner.
     expires_at: Timestamp,
 }
@@ -61,11 +78,28 @@ struct Held {
     entries: HashMap<u64, Open>,
 }
 
+impl Held {
+    /// Ends some of what requests have opened.
+    fn cut_requests(&mut self, cut: &mut Cut, ends: impl Fn(&Open) -> bool) {
+        self.entries.retain(|_, open| {
+            let stays = !open.kind.is_of_a_request() || !ends(open);
+            if !stays {
+                cut.count(open.kind);
+                open.cancel.cancel();
+            }
+            stays
+        });
+    }
+}
+
 #[derive(Default)]
 struct Tokens {
     held: HashMap<Uuid, Held>,
     /// When the timer looks again for what has expired. `None` until there is one.
     looks_at: Option<Timestamp>,
+    /// From where tokens may be used, once that was changed. A request that was let in before the change and
+    /// registers after it is refused here.
+    allows_from: Option<AllowsFrom>,
 }
 
 #[derive(Default)]
@@ -84,13 +118,33 @@ pub(crate) struct Registry {
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 impl Registry {
+    /// Registers what belongs to the token.
     pub(crate) fn register(self: &Arc<Self>, principal: &Principal, pat_id: Uuid, kind: Kind) -> Entry {
+        self.open_entry(principal, None, pat_id, kind)
+    }
+
+    /// Registers what a request opens.
+    pub(crate) fn register_request(self: &Arc<Self>, caller: &Admitted, pat_id: Uuid, kind: Kind) -> Entry {
+        self.open_entry(caller, caller.address(), pat_id, kind)
+    }
+
+    fn open_entry(
+        self: &Arc<Self>,
+        principal: &Principal,
+        address: Option<IpAddr>,
+        pat_id: Uuid,
+        kind: Kind,
+    ) -> Entry {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let cancel = CancellationToken::new();
         let expires_at = principal.expires_at();
-        let open = Open { kind, cancel: cancel.clone(), expires_at };
+        let digest = principal.pat().map(|pat| *pat.digest());
+        let open = Open { kind, cancel: cancel.clone(), digest, address, expires_at };
         let looks_at = {
             let mut tokens = self.tokens.lock();
+            if kind.is_of_a_request() && tokens.allows_from.as_ref().is_some_and(|allows| !allows(address)) {
+                cancel.cancel();
+            }
             let held = tokens.held.entry(pat_id);
             let held = held.or_insert_with(|| Held { user_id: principal.user_id, entries: HashMap::new() });
             held.entries.insert(id, open);
@@ -164,6 +218,30 @@ impl Registry {
             .map(|(id, _)| *id)
             .collect();
         self.cut_each(ids)
+    }
+
+    /// Ends what requests with one of a token's secrets hold open. The token's sessions stay: whoever has the
+    /// new secret goes on with them.
+    pub(crate) fn cut_secret(&self, pat_id: Uuid, digest: &TokenDigest) -> Cut {
+        let mut cut = Cut::default();
+        if let Some(held) = self.tokens.lock().held.get_mut(&pat_id) {
+            held.cut_requests(&mut cut, |open| open.digest.as_ref() == Some(digest));
+        }
+        cut
+    }
+
+    /// Ends what requests from elsewhere hold open, and what such requests open from now on although they were
+    /// let in before. `None`: from anywhere.
+    pub(crate) fn cut_from_elsewhere(&self, allows: Option<AllowsFrom>) -> Cut {
+        let mut tokens = self.tokens.lock();
+        let mut cut = Cut::default();
+        if let Some(allows) = &allows {
+            for held in tokens.held.values_mut() {
+                held.cut_requests(&mut cut, |open| !allows(open.address));
+            }
+        }
+        tokens.allows_from = allows;
+        cut
     }
 
     pub(crate) fn cut_all(&self) -> Cut {

@@ -10,10 +10,11 @@ use hashbrown::HashMap;
 use http::{Request, Response, StatusCode};
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
-use trustrelay_token::Principal;
+use trustrelay_token::{Principal, TokenDigest};
 use url::Url;
 use uuid::Uuid;
 
+use crate::admitted::Admitted;
 use crate::body::{BoxError, RelayBody};
 use crate::catalogue::UpstreamStatus;
 use crate::config::{Limits, RelayConfig, RelayError};
@@ -21,7 +22,7 @@ use crate::context::Context;
 use crate::envelope::{Message, RawObject};
 use crate::input::Parked;
 use crate::record::{CallRecord, Records};
-use crate::registry::{Cut, Kind, Registry};
+use crate::registry::{AllowsFrom, Cut, Kind, Registry};
 use crate::reply::{self, Reply};
 use crate::seal::Sealer;
 use crate::session::{Sealed, Session};
@@ -117,7 +118,7 @@ impl Relay {
     /// there by the guard, which has taken the `Authorization` header away.
     pub async fn handle<B>(
         &self,
-        principal: Arc<Principal>,
+        principal: impl Into<Admitted>,
         upstream: Option<&str>,
         request: Request<B>,
     ) -> Response<RelayBody>
@@ -126,7 +127,7 @@ impl Relay {
         B::Error: Into<BoxError>,
     {
         self.sweep_now_and_then();
-        crate::front::handle(self, principal, upstream, request).await
+        crate::front::handle(self, principal.into(), upstream, request).await
     }
 
     /// Cuts all that a token holds open: sessions, streams, calls in flight. The farewells to the upstreams
@@ -138,6 +139,22 @@ impl Relay {
     /// Cuts all that the tokens of a user hold open.
     pub fn cut_user(&self, user_id: Uuid) -> Cut {
         self.0.registry.cut_user(user_id)
+    }
+
+    /// Cuts the streams and calls that were opened with one of a token's secrets. The token's sessions stay.
+    pub fn cut_secret(&self, pat_id: Uuid, digest: &TokenDigest) -> Cut {
+        self.0.registry.cut_secret(pat_id, digest)
+    }
+
+    /// Cuts the streams and calls of clients that are elsewhere than tokens may be used from. `None`: they may
+    /// be used from anywhere.
+    pub fn cut_from_elsewhere(&self, allows: Option<AllowsFrom>) -> Cut {
+        self.0.registry.cut_from_elsewhere(allows)
+    }
+
+    /// What is answered instead of an answer that may not be handed on any more.
+    pub fn cut_answer(&self, caller: &Admitted) -> Response<RelayBody> {
+        reply::cut(caller, "null").0
     }
 
     /// The upstreams and their state, by name.
@@ -243,7 +260,7 @@ impl Relay {
     ) -> Result<Arc<Session>, Reply> {
         let entry = self.0.registry.register(&context.principal, context.pat_id, Kind::Session);
         if !context.principal.stands() {
-            return Err(reply::ended("null"));
+            return Err(reply::cut(&context.principal, "null").0);
         }
         let session = Session::new(id, sealed, entry, link);
         {

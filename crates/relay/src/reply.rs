@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use tokio::sync::mpsc;
-use trustrelay_token::Principal;
 
+use crate::admitted::Admitted;
 use crate::body::RelayBody;
 use crate::clock;
 use crate::envelope::{self, ENDED, FORBIDDEN, INVALID_REQUEST};
@@ -47,7 +47,8 @@ pub(crate) fn method_not_allowed(allow: &'static str, why: &str) -> Reply {
 
 /// 401: the token stood when the request was verified, and doesn't any more.
 pub(crate) fn ended(id: &str) -> Reply {
-    let mut reply = json(StatusCode::UNAUTHORIZED, envelope::error(id, ENDED, ENDED_MESSAGE));
+    let body = envelope::error(id, ENDED, ENDED_MESSAGE);
+    let mut reply = json(StatusCode::UNAUTHORIZED, body).map(RelayBody::own);
     reply.headers_mut().insert(
         WWW_AUTHENTICATE,
         HeaderValue::from_static(
@@ -57,16 +58,21 @@ pub(crate) fn ended(id: &str) -> Reply {
     reply
 }
 
+const NARROWED_MESSAGE: &str =
+    "an upstream was taken from this account meanwhile; begin again with what it may still use";
+const CUT_MESSAGE: &str = "what this token may use or from where was changed, the session has ended, or the server is stopping; \
+                           begin again";
 pub(crate) const ENDED_MESSAGE: &str = "the token was revoked or has expired; make a new one";
 
-/// What a call is answered with that is cut: with 401 if its token is what ended, else with 503, since its session did, or the server is
-/// stopping. The answer, and the same as a message.
-pub(crate) fn cut(principal: &Principal, id: &str) -> (Reply, String) {
-    if !principal.stands() || principal.expires_at() <= clock::now() {
+/// What a call is answered with that is cut: with 401 if its token is what ended, else with 503: what the token may use was changed, its
+/// session ended, or the server is stopping. The answer, and the same as a message.
+pub(crate) fn cut(caller: &Admitted, id: &str) -> (Reply, String) {
+    if !caller.principal().stands() || caller.expires_at() <= clock::now() {
         return (ended(id), envelope::error(id, ENDED, ENDED_MESSAGE));
     }
-    let error = envelope::error(id, ENDED, "the session has ended, or the server is stopping; begin again");
-    let mut reply = json(StatusCode::SERVICE_UNAVAILABLE, error.clone());
+    let why = if caller.is_narrowed() { NARROWED_MESSAGE } else { CUT_MESSAGE };
+    let error = envelope::error(id, ENDED, why);
+    let mut reply = json(StatusCode::SERVICE_UNAVAILABLE, error.clone()).map(RelayBody::own);
     reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     (reply, error)
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
@@ -70,19 +70,37 @@ impl Role {
 
 /// The upstreams that an account may use: all, unless it is held to some.
 #[derive(Debug, Default)]
-pub struct Upstreams(RwLock<Option<Box<[Box<str>]>>>);
+pub struct Upstreams {
+    names: RwLock<Option<Box<[Box<str>]>>>,
+    narrowings: AtomicU64,
+}
 
 impl Upstreams {
     /// From now on, for all who hold it: only those of these names; `None`: all.
     pub fn hold_to(&self, names: Option<&[String]>) {
-        let names = names.map(|names| names.iter().map(|name| name.as_str().into()).collect());
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = names;
+        let mut held = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        let keeps = |name: &str| names.is_none_or(|names| names.iter().any(|kept| kept == name));
+        let keeps_all = match held.as_ref() {
+            None => names.is_none(),
+            Some(held) => held.iter().all(|name| keeps(name)),
+        };
+        *held = names.map(|names| names.iter().map(|name| name.as_str().into()).collect());
+        // Under the lock, so that two changes are counted as two.
+        if !keeps_all {
+            self.narrowings.fetch_add(1, Ordering::SeqCst);
+        }
     }
 
     /// Whether one of this name is among them.
     pub fn allow(&self, upstream: &str) -> bool {
-        let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
         names.as_ref().is_none_or(|names| names.iter().any(|name| **name == *upstream))
+    }
+
+    /// How often an upstream was taken away. An answer that was begun at another count may hold something
+    /// of an upstream that is no longer allowed.
+    pub fn narrowings(&self) -> u64 {
+        self.narrowings.load(Ordering::SeqCst)
     }
 }
 
@@ -166,21 +184,21 @@ pub struct Principal {
     /// What it is held to beyond that, if to anything. Who takes tokens holds them to it: whoever takes the request knows its address.
     pub limits: Option<Arc<Limits>>,
     pat: Option<Pat>,
-    /// In microseconds.
-    expires_at: i64,
+    /// In microseconds. It only ever gets earlier.
+    expires_at: AtomicI64,
     standing: Standing,
 }
 
 impl Principal {
     /// Somebody who came with a token.
     pub fn with_pat(account: Arc<Account>, pat: Pat, scopes: Arc<ScopeSet>, expires_at: Timestamp) -> Self {
-        let expires_at = expires_at.as_microsecond();
+        let expires_at = AtomicI64::new(expires_at.as_microsecond());
         Self { account, scopes, limits: None, pat: Some(pat), expires_at, standing: Standing::default() }
     }
 
     /// Somebody who came with a browser session.
     pub fn with_session(account: Arc<Account>, expires_at: Timestamp) -> Self {
-        let (scopes, expires_at) = (Arc::new(ScopeSet::all()), expires_at.as_microsecond());
+        let (scopes, expires_at) = (Arc::new(ScopeSet::all()), AtomicI64::new(expires_at.as_microsecond()));
         Self { account, scopes, limits: None, pat: None, expires_at, standing: Standing::default() }
     }
 
@@ -201,7 +219,19 @@ impl Principal {
 
     /// When the credential ends, to the microsecond.
     pub fn expires_at(&self) -> Timestamp {
-        at_microsecond(self.expires_at)
+        at_microsecond(self.expires_at.load(Ordering::SeqCst))
+    }
+
+    /// Ends the credential at `at`, if that is sooner: the secret that it came with has been replaced and
+    /// is good for a while only.
+    pub fn expire_by(&self, at: Timestamp) {
+        self.expires_at.fetch_min(at.as_microsecond(), Ordering::SeqCst);
+    }
+
+    /// Whether the credential has ended by `now`, in microseconds since the Unix epoch. Cheap enough to be
+    /// asked before each frame of a stream.
+    pub fn has_expired_by(&self, now: i64) -> bool {
+        self.expires_at.load(Ordering::SeqCst) <= now
     }
 
     /// The credential's own standing; its account has another.
@@ -286,5 +316,43 @@ mod tests {
         assert!(!upstreams.allow("github"));
         upstreams.hold_to(None);
         assert!(upstreams.allow("wiki"));
+    }
+
+    #[test]
+    fn only_a_change_that_takes_an_upstream_away_counts_as_a_narrowing() {
+        let upstreams = Upstreams::default();
+        let mut before = upstreams.narrowings();
+        for (names, narrows) in [
+            (None, false),
+            (Some(vec!["github", "wiki"]), true),
+            (Some(vec!["wiki", "github"]), false),
+            (Some(vec!["github", "wiki", "chat"]), false),
+            (Some(vec!["github", "mail"]), true),
+            (None, false),
+            (Some(vec![]), true),
+            (Some(vec!["wiki"]), false),
+        ] {
+            let owned: Option<Vec<String>> =
+                names.as_ref().map(|names| names.iter().map(|name| (*name).to_owned()).collect());
+            upstreams.hold_to(owned.as_deref());
+            assert_eq!(upstreams.narrowings() != before, narrows, "{names:?}");
+            before = upstreams.narrowings();
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_replaced_secret_reaches_whoever_holds_its_principal_and_never_moves_back() {
+        let (pat, scopes) = (Pat::new(Uuid::nil(), "ci", "...0aZ9"), Arc::new(ScopeSet::all()));
+        let at = |second| Timestamp::from_second(second).expect("in range");
+        let held = Principal::with_pat(Arc::default(), pat, scopes, at(100));
+        assert!(
+            !held.has_expired_by(at(99).as_microsecond()) && held.has_expired_by(at(100).as_microsecond())
+        );
+        held.expire_by(at(50));
+        held.expire_by(at(70));
+        assert_eq!(held.expires_at(), at(50));
+        assert!(
+            held.has_expired_by(at(50).as_microsecond()) && !held.has_expired_by(at(49).as_microsecond())
+        );
     }
 }

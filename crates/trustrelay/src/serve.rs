@@ -8,9 +8,10 @@ use anyhow::{Context, bail};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use trustrelay_authority::{Authority, AuthorityConfig, Call, Cut};
+use trustrelay_authority::{AllowsFrom, Authority, AuthorityConfig, Call, Cut};
 use trustrelay_notify::{Post, Webhooks};
 use trustrelay_relay::{CallRecord, Recorder, Relay, RelayConfig};
+use trustrelay_token::TokenDigest;
 use trustrelay_web::{AppState, Nodes, WebConfig};
 use url::Url;
 use uuid::Uuid;
@@ -32,6 +33,16 @@ impl Cut for CutRelay {
 
     fn cut_user(&self, user_id: Uuid) -> usize {
         self.0.cut_user(user_id).sessions
+    }
+
+    fn cut_secret(&self, pat_id: Uuid, digest: &TokenDigest) -> usize {
+        let cut = self.0.cut_secret(pat_id, digest);
+        cut.streams + cut.calls
+    }
+
+    fn cut_from_elsewhere(&self, allows: Option<AllowsFrom>) -> usize {
+        let cut = self.0.cut_from_elsewhere(allows);
+        cut.streams + cut.calls
     }
 }
 

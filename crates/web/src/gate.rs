@@ -1,9 +1,10 @@
 //! The gate before what MCP answers: nothing is handed on that this node cannot vouch for.
 //!
-//! A revocation does not wait for a node whose lease is over, so what is open there may be of a token that is revoked by now. While the
-//! lease does not hold, frames wait; none is lost, and the upstream waits with them. When it holds again, the log has been applied, and of
-//! what was revoked nothing comes any more. `docs/FENCE.md` has the argument.
+//! Whatever takes power away does not wait for a node whose lease is over, so what is open there may be of a token that is revoked by now,
+//! or of an upstream that was taken from its account. While the lease does not hold, frames wait; none is lost, and the upstream waits with
+//! them. When it holds again, the log has been applied, and of what was taken away nothing comes any more. `docs/FENCE.md` has the argument.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -14,9 +15,8 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::timeout;
-use trustrelay_authority::Authority;
-use trustrelay_relay::RelayBody;
-use trustrelay_token::Principal;
+use trustrelay_authority::{Authority, Look};
+use trustrelay_relay::{Admitted, RelayBody};
 
 /// How long an answer waits at most for the lease to be held again: about as long as proxies and clients bear silence. Then it is ended.
 pub(crate) const WAIT: Duration = Duration::from_secs(30);
@@ -25,15 +25,21 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// A node's word on whether what it has is up to date.
 pub(crate) trait Lease: Send + Sync + 'static {
-    /// Whether the lease holds just now. If so, whatever was revoked before has been applied here.
-    fn holds(&self) -> bool;
+    /// Whether the lease holds just now, and what time it is. If it does, whatever was taken away before has been applied here.
+    fn look(&self) -> Look;
+    /// Whether the policy lets tokens be used from there.
+    fn admits_from(&self, address: Option<IpAddr>) -> bool;
     /// Ends when it has been renewed, or a principal may have ceased to stand, from the call on.
     fn changed(&self) -> OwnedNotified;
 }
 
 impl Lease for Authority {
-    fn holds(&self) -> bool {
-        self.holds_lease()
+    fn look(&self) -> Look {
+        Self::look(self)
+    }
+
+    fn admits_from(&self, address: Option<IpAddr>) -> bool {
+        Self::admits_from(self, address)
     }
 
     fn changed(&self) -> OwnedNotified {
@@ -78,33 +84,34 @@ impl Gateable for Body {
 pub(crate) enum Passage {
     /// It may be handed on.
     Open,
-    /// Its token was revoked, or the account disabled.
+    /// What its request was let in by is gone: the token was revoked, has expired or has another secret, the account was disabled or
+    /// lost an upstream, or the policy does not allow the client's network any more.
     Cut,
     /// The lease was not held again in time.
     Late,
 }
 
-/// What can be said at once. In this order: a lease that holds at this moment says that whatever was revoked before it has been
-/// applied, so the principal that is asked after that knows of it.
-fn now(lease: &impl Lease, principal: &Principal) -> Option<Passage> {
-    let holds = lease.holds();
-    if !principal.stands() {
+/// What can be said at once. In this order: a lease that holds at this moment says that whatever was taken away before it has been
+/// applied, so whatever is asked after that knows of it.
+fn now(lease: &impl Lease, caller: &Admitted) -> Option<Passage> {
+    let Look { holds, now } = lease.look();
+    if !caller.stands() || caller.has_expired_by(now) || !lease.admits_from(caller.address()) {
         return Some(Passage::Cut);
     }
     holds.then_some(Passage::Open)
 }
 
 /// Waits until something can be said, for a bounded time.
-pub(crate) async fn passage<L: Lease>(lease: &L, principal: &Principal) -> Passage {
+pub(crate) async fn passage<L: Lease>(lease: &L, caller: &Admitted) -> Passage {
     // As a rule at once.
-    if let Some(passage) = now(lease, principal) {
+    if let Some(passage) = now(lease, caller) {
         return passage;
     }
     let said = async {
         loop {
             // First, so that nothing is missed that changes after the look.
             let changed = lease.changed();
-            if let Some(passage) = now(lease, principal) {
+            if let Some(passage) = now(lease, caller) {
                 return passage;
             }
             changed.await;
@@ -132,7 +139,7 @@ enum State {
 pub(crate) struct Gated<B: Gateable, L: Lease = Authority> {
     body: B,
     lease: Arc<L>,
-    principal: Arc<Principal>,
+    caller: Admitted,
     state: State,
     /// What has to wait, and for what: only while the gate is shut.
     held: Option<Came>,
@@ -140,8 +147,8 @@ pub(crate) struct Gated<B: Gateable, L: Lease = Authority> {
 }
 
 impl<B: Gateable, L: Lease> Gated<B, L> {
-    pub(crate) fn new(body: B, lease: Arc<L>, principal: Arc<Principal>) -> Self {
-        Self { body, lease, principal, state: State::Passing, held: None, wait: None }
+    pub(crate) fn new(body: B, lease: Arc<L>, caller: Admitted) -> Self {
+        Self { body, lease, caller, state: State::Passing, held: None, wait: None }
     }
 
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Came> {
@@ -150,14 +157,14 @@ impl<B: Gateable, L: Lease> Gated<B, L> {
     }
 
     fn poll_passage(&mut self, cx: &mut Context<'_>) -> Poll<Passage> {
-        if let Some(passage) = now(&*self.lease, &self.principal) {
+        if let Some(passage) = now(&*self.lease, &self.caller) {
             self.wait = None;
             return Poll::Ready(passage);
         }
-        let (lease, principal) = (&self.lease, &self.principal);
+        let (lease, caller) = (&self.lease, &self.caller);
         let wait = self.wait.get_or_insert_with(|| {
-            let (lease, principal) = (Arc::clone(lease), Arc::clone(principal));
-            Box::pin(async move { passage(&*lease, &principal).await })
+            let (lease, caller) = (Arc::clone(lease), caller.clone());
+            Box::pin(async move { passage(&*lease, &caller).await })
         });
         let passage = ready!(wait.as_mut().poll(cx));
         self.wait = None;

@@ -13,8 +13,7 @@ use http::{HeaderValue, StatusCode};
 use tracing::{Instrument, Span};
 use trustrelay_authority::{Allowance, By};
 use trustrelay_guard::{TOKEN_EXPIRATION, expiration};
-use trustrelay_relay::{Elsewhere, continue_trace};
-use trustrelay_token::Principal;
+use trustrelay_relay::{Admitted, Elsewhere, continue_trace};
 
 use crate::client::client;
 use crate::credential::{user_agent, verified};
@@ -84,25 +83,26 @@ async fn relay(state: &AppState, upstream: Option<&str>, id: &HeaderValue, mut r
         Ok(allowance) => allowance,
         Err(off) => return told(limits::refused(off), expires, None),
     };
+    let caller = Admitted::new(principal, client.address.filter(|_| !client.is_hidden));
     request.headers_mut().remove(COOKIE);
-    state.authority.note_use(&principal, client.address, user_agent(request.headers()));
-    let mut answer = state.relay.handle(Arc::clone(&principal), upstream, request).await;
+    state.authority.note_use(caller.principal(), client.address, user_agent(request.headers()));
+    let mut answer = state.relay.handle(caller.clone(), upstream, request).await;
     if let Some(to) = answer.extensions_mut().remove::<Elsewhere>()
         && let Some((nodes, asked)) = nodes
     {
         // In a box: what is rare is not carried about with every request.
         answer = match Box::pin(nodes.carry(&asked, &client, state.authority.clock().now(), &to)).await {
-            Ok(answer) => return vouched_for(state, &principal, answer).await,
+            Ok(answer) => return vouched_for(state, &caller, answer).await,
             Err(Lost::Unreached) => {
-                Box::pin(state.relay.handle(Arc::clone(&principal), upstream, asked.here(to.body))).await
+                Box::pin(state.relay.handle(caller.clone(), upstream, asked.here(to.body))).await
             }
             Err(Lost::Unsure) => to.unsure(),
         };
     }
     if answer.status() == StatusCode::FORBIDDEN {
-        note_of_relay(state, &By::new(Arc::clone(&principal), client.address), &answer);
+        note_of_relay(state, &By::new(Arc::clone(caller.principal()), client.address), &answer);
     }
-    told(vouched_for(state, &principal, answer).await, expires, allowance)
+    told(vouched_for(state, &caller, answer).await, expires, allowance)
 }
 
 /// An answer with what is to be said of the token.
@@ -119,23 +119,21 @@ fn told(mut answer: Response, expires: Option<HeaderValue>, allowance: Option<Al
 /// The answer, as soon as this node can vouch for it; and what comes of its body, then.
 async fn vouched_for<B: Gateable>(
     state: &AppState,
-    principal: &Arc<Principal>,
+    caller: &Admitted,
     answer: http::Response<B>,
 ) -> Response {
-    // That the token is refused may be said whatever has become of it.
-    if answer.status() == StatusCode::UNAUTHORIZED && answer.headers().contains_key(WWW_AUTHENTICATE) {
+    // That the token is refused, or what it had open was cut, may be said whatever has become of it.
+    let is_refused =
+        answer.status() == StatusCode::UNAUTHORIZED && answer.headers().contains_key(WWW_AUTHENTICATE);
+    if is_refused || answer.body().has_said_its_last_word() {
         return answer.map(Body::new);
     }
-    match passage(&*state.authority, principal).await {
+    match passage(&*state.authority, caller).await {
         Passage::Open => {
             let lease = Arc::clone(&state.authority);
-            answer.map(|body| Body::new(Gated::new(body, lease, Arc::clone(principal))))
+            answer.map(|body| Body::new(Gated::new(body, lease, caller.clone())))
         }
-        // Which the relay says of a principal that does not stand, whatever it asks for.
-        Passage::Cut => {
-            let refused = state.relay.handle(Arc::clone(principal), None, Request::new(Body::empty())).await;
-            refused.map(Body::new)
-        }
+        Passage::Cut => state.relay.cut_answer(caller).map(Body::new),
         Passage::Late => ApiError::unvouched().into_response(),
     }
 }

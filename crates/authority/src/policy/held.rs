@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::RwLock;
 
 use super::{Policy, PolicyRecord};
+use crate::authority::AllowsFrom;
 
 /// See the module. As long as the policy has no networks, a request costs one load of a flag.
 #[derive(Default)]
@@ -34,13 +35,24 @@ impl Held {
         self.has_networks.load(Ordering::Acquire)
     }
 
+    /// Tells from where tokens may be used by this policy; `None`: from anywhere.
+    pub(crate) fn allows(&self) -> Option<AllowsFrom> {
+        let held = Arc::clone(&self.record.read());
+        let is_open = held.policy.networks.is_empty();
+        (!is_open).then(|| Arc::new(move |address| allows(&held.policy, address)) as AllowsFrom)
+    }
+
     /// Whether tokens may be used from there. What is not known is nowhere.
     pub(crate) fn allows_from(&self, address: Option<IpAddr>) -> bool {
         let held = Arc::clone(&self.record.read());
-        let Policy { networks, .. } = &held.policy;
-        networks.is_empty()
-            || address.is_some_and(|address| networks.iter().any(|network| network.contains(address)))
+        allows(&held.policy, address)
     }
+}
+
+fn allows(policy: &Policy, address: Option<IpAddr>) -> bool {
+    let Policy { networks, .. } = policy;
+    networks.is_empty()
+        || address.is_some_and(|address| networks.iter().any(|network| network.contains(address)))
 }
 
 #[cfg(test)]

@@ -8,13 +8,14 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use trustrelay_authority::*;
-use trustrelay_token::Principal;
+use trustrelay_token::{Principal, TokenDigest};
 use uuid::Uuid;
 
 use crate::dice::Dice;
 use crate::history::{self, History};
 use crate::powers::Power;
 use crate::wire::Wire;
+use crate::world::CLIENTS;
 
 /// How long a lease is.
 pub const LEASE: Duration = Duration::from_millis(400);
@@ -99,9 +100,13 @@ impl Streams {
     }
 
     fn end(&self, ends: impl Fn(Uuid, Uuid) -> bool) -> usize {
+        self.end_if(|stream| ends(stream.pat_id, stream.principal.user_id))
+    }
+
+    fn end_if(&self, ends: impl Fn(&Stream) -> bool) -> usize {
         let mut open = self.open.lock();
         let before = open.len();
-        open.retain(|_, stream| !ends(stream.pat_id, stream.principal.user_id));
+        open.retain(|_, stream| !ends(stream));
         before - open.len()
     }
 }
@@ -116,6 +121,16 @@ impl Cut for Streams {
 
     fn cut_user(&self, user_id: Uuid) -> usize {
         self.end(|_, of| of == user_id)
+    }
+
+    fn cut_secret(&self, pat_id: Uuid, digest: &TokenDigest) -> usize {
+        self.end_if(|stream| {
+            stream.pat_id == pat_id && stream.principal.pat().is_some_and(|pat| pat.digest() == digest)
+        })
+    }
+
+    fn cut_from_elsewhere(&self, allows: Option<AllowsFrom>) -> usize {
+        self.end_if(|_| allows.as_ref().is_some_and(|allows| !allows(Some(CLIENTS))))
     }
 }
 

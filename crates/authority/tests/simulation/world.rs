@@ -22,7 +22,7 @@ use crate::wire::{Database, Weather};
 
 const NODES: usize = 3;
 /// Where all clients are.
-const CLIENTS: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
+pub const CLIENTS: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
 const USERS: [&str; 2] = ["ada@example.org", "bob@example.org"];
 pub const ROOT: &str = "root@example.org";
 /// How many things clients and operators do in one schedule.

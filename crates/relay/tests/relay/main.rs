@@ -3,6 +3,7 @@
 
 mod care;
 mod conversation;
+mod cuts;
 mod door;
 mod faithful;
 mod heard;

@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio_postgres::Client;
 use trustrelay_authority::contract::AUDIT;
 use trustrelay_authority::{
-    Authority, AuthorityConfig, Cut, Expiry, Issued, Lease, NewAccount, NewNotice, NewPat, Notice,
-    NoticeFacts, NoticeKind, PatRecord, Renewal, Revocation, ServerSecret, Store, SystemClock, UserRecord,
+    AllowsFrom, Authority, AuthorityConfig, Cut, Expiry, Issued, Lease, NewAccount, NewNotice, NewPat,
+    Notice, NoticeFacts, NoticeKind, PatRecord, Renewal, Revocation, ServerSecret, Store, SystemClock,
+    UserRecord,
 };
 use trustrelay_store::PostgresStore;
 use trustrelay_token::{KeyId, TokenDigest};
@@ -138,6 +139,15 @@ impl Cut for Counting {
     fn cut_user(&self, _: Uuid) -> usize {
         self.0.fetch_add(1, Ordering::SeqCst);
         1
+    }
+
+    fn cut_secret(&self, _: Uuid, _: &TokenDigest) -> usize {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        1
+    }
+
+    fn cut_from_elsewhere(&self, _: Option<AllowsFrom>) -> usize {
+        0
     }
 }
 

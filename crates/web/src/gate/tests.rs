@@ -1,7 +1,7 @@
 //! Stories of the gate, with a lease that is held and lost by hand.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::task::{Wake, Waker};
 
 use futures_util::FutureExt;
@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, Full};
 use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep};
-use trustrelay_token::{Account, Pat, ScopeSet};
+use trustrelay_token::{Account, Pat, Principal, ScopeSet};
 use uuid::Uuid;
 
 use super::*;
@@ -28,6 +28,10 @@ struct ByHand {
     held: AtomicBool,
     changed: Arc<Notify>,
     looks: AtomicUsize,
+    /// In microseconds.
+    time: AtomicI64,
+    /// Whether the policy lets no network in.
+    closed: AtomicBool,
     /// What happens during which look: the answer is of before it.
     while_looking: Mutex<Option<(usize, Happens)>>,
 }
@@ -54,14 +58,18 @@ impl ByHand {
 }
 
 impl Lease for ByHand {
-    fn holds(&self) -> bool {
+    fn look(&self) -> Look {
         let look = self.looks.fetch_add(1, Ordering::SeqCst);
         let held = self.held.load(Ordering::SeqCst);
         let happens = self.while_looking.lock().expect("whole").take_if(|(at, _)| *at == look);
         if let Some((_, happens)) = happens {
             happens();
         }
-        held
+        Look { holds: held, now: self.time.load(Ordering::SeqCst) }
+    }
+
+    fn admits_from(&self, _: Option<IpAddr>) -> bool {
+        !self.closed.load(Ordering::SeqCst)
     }
 
     fn changed(&self) -> OwnedNotified {
@@ -118,7 +126,7 @@ fn stream(lease: &Arc<ByHand>, principal: &Arc<Principal>, last_word: Option<&'s
     let (sender, frames) = mpsc::channel(2);
     let last_word = last_word.map(bytes);
     let body = Frames { frames, last_word, cut: false, said: false };
-    (sender, Gated::new(body, Arc::clone(lease), Arc::clone(principal)))
+    (sender, Gated::new(body, Arc::clone(lease), Arc::clone(principal).into()))
 }
 
 fn bytes(text: &'static str) -> Bytes {
@@ -210,6 +218,79 @@ async fn what_is_revoked_meanwhile_ends_at_once_and_nothing_of_it_comes() {
     assert_eq!(next(&mut body).as_deref(), Some("(end)"));
 }
 
+type Lose = fn(&ByHand, &Principal);
+
+/// All that can be taken from whoever has something open, as the log's entries and the clock do it.
+fn losses() -> Vec<(&'static str, Lose)> {
+    fn at(micros: i64) -> Timestamp {
+        Timestamp::from_microsecond(micros).expect("in range")
+    }
+    vec![
+        ("the token is revoked", |_, who| who.standing().end(at(1))),
+        ("the account is disabled", |_, who| who.account().standing.end(at(1))),
+        ("the account loses an upstream", |_, who| who.account().upstreams.hold_to(Some(&["b".to_owned()]))),
+        ("it loses one and gets it back", |_, who| {
+            who.account().upstreams.hold_to(Some(&[]));
+            who.account().upstreams.hold_to(None);
+        }),
+        ("the policy allows other networks alone", |lease, _| lease.closed.store(true, Ordering::SeqCst)),
+        ("the secret is replaced at once", |_, who| who.standing().end(at(1))),
+        ("the secret is replaced and its overlap is over", |lease, who| {
+            who.expire_by(at(5));
+            lease.time.store(5, Ordering::SeqCst);
+        }),
+        ("the token expires", |lease, who| {
+            lease.time.store(who.expires_at().as_microsecond(), Ordering::SeqCst)
+        }),
+    ]
+}
+
+/// On a node that had no lease when it happened, and on one that had: head, frames and end alike.
+#[tokio::test]
+async fn nothing_is_handed_on_after_any_kind_of_loss() {
+    for (kind, lose) in losses() {
+        for held in [false, true] {
+            let (lease, who) = (ByHand::new(true), principal());
+            let caller = Admitted::from(Arc::clone(&who));
+            let (sender, mut body) = stream(&lease, &who, Some("the last word"));
+            say(&sender, "a").await;
+            assert_eq!(next(&mut body).as_deref(), Some("a"), "{kind}");
+            if !held {
+                lease.lose();
+            }
+            say(&sender, "made before or after").await;
+            lose(&lease, &who);
+            say(&sender, "made after").await;
+            lease.hold();
+            assert_eq!(passage(&*lease, &caller).await, Passage::Cut, "{kind}: a head");
+            assert_eq!(next(&mut body), None, "{kind}");
+            drop(sender);
+            assert_eq!(next(&mut body).as_deref(), Some("the last word"), "{kind}");
+            assert_eq!(next(&mut body).as_deref(), Some("(end)"), "{kind}");
+            let text = Body::new(Full::new(bytes("a whole answer")));
+            let mut whole = Gated::new(text, Arc::clone(&lease), caller);
+            assert!(
+                whole.frame().now_or_never().is_some_and(|came| came.is_none()),
+                "{kind}: a whole answer"
+            );
+        }
+    }
+}
+
+/// A secret that is good for a while yet, and an account that gets more.
+#[tokio::test]
+async fn what_takes_nothing_away_ends_nothing() {
+    let (lease, who) = (ByHand::new(true), principal());
+    who.account().upstreams.hold_to(Some(&["a".to_owned()]));
+    let (sender, mut body) = stream(&lease, &who, None);
+    who.expire_by(Timestamp::from_microsecond(5).expect("in range"));
+    lease.time.store(4, Ordering::SeqCst);
+    who.account().upstreams.hold_to(Some(&["a".to_owned(), "b".to_owned()]));
+    who.account().upstreams.hold_to(None);
+    say(&sender, "a").await;
+    assert_eq!(next(&mut body).as_deref(), Some("a"));
+}
+
 /// Cut while it waits for more, and the lease holds: the usual case.
 #[tokio::test]
 async fn a_last_word_passes_of_what_was_revoked_and_what_stands_before_it_does_not() {
@@ -255,7 +336,7 @@ async fn what_waits_for_too_long_is_broken_off() {
     assert_eq!(next(&mut body).as_deref(), Some("(the node cannot vouch for the answer any more)"));
     lease.hold();
     assert_eq!(next(&mut body).as_deref(), Some("(end)"), "nothing comes after a gap");
-    assert_eq!(passage(&*ByHand::new(false), &who).await, Passage::Late);
+    assert_eq!(passage(&*ByHand::new(false), &who.into()).await, Passage::Late);
 }
 
 /// Both happen between two looks: the lease is lost and taken again with the revocation applied. Who asks for the standing first, and for
@@ -334,7 +415,7 @@ fn a_whole_answer_says_how_long_it_is_and_an_empty_one_that_it_is_over() {
     let (lease, who) = (ByHand::new(true), principal());
     let gated = |text: &'static str| {
         let body = Body::new(Full::new(bytes(text)));
-        Gated::new(body, Arc::clone(&lease), Arc::clone(&who))
+        Gated::new(body, Arc::clone(&lease), Arc::clone(&who).into())
     };
     assert_eq!((gated("four").size_hint().exact(), gated("four").is_end_stream()), (Some(4), false));
     assert_eq!((gated("").size_hint().exact(), gated("").is_end_stream()), (Some(0), true));

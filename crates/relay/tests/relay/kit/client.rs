@@ -1,6 +1,7 @@
 //! A client of either era, in process.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
-use trustrelay_relay::{Relay, RelayBody};
+use trustrelay_relay::{Admitted, Relay, RelayBody};
 use trustrelay_token::Principal;
 use uuid::Uuid;
 
@@ -27,6 +28,8 @@ pub struct Client {
     pub at: Option<&'static str>,
     pub era: Era,
     pub session: Option<String>,
+    /// Where it is, if that is known.
+    pub address: Option<IpAddr>,
     pub capabilities: Value,
     /// In the stateless era: the log messages that each request asks for.
     pub log_level: Option<&'static str>,
@@ -44,6 +47,7 @@ impl Client {
             at,
             era,
             session: None,
+            address: None,
             capabilities: json!({"sampling": {}, "elicitation": {}, "roots": {}}),
             log_level: None,
             next: AtomicU64::new(7),
@@ -135,7 +139,8 @@ impl Client {
     }
 
     pub async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
-        let handled = self.relay.handle(Arc::clone(&self.principal), self.at, request);
+        let handled =
+            self.relay.handle(Admitted::new(Arc::clone(&self.principal), self.address), self.at, request);
         tokio::time::timeout(Duration::from_secs(20), handled).await.expect("an answer in time")
     }
 

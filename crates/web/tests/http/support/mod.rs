@@ -12,11 +12,12 @@ use axum::Router;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
 use trustrelay_authority::{
-    AuditEntry, AuditStore as _, Authority, AuthorityConfig, CheckedUrl, Courier, Cut, Expiry, Issued,
-    ManualClock, NewAccount, NewPat, Outgoing, ServerSecret, To, Undelivered,
+    AllowsFrom, AuditEntry, AuditStore as _, Authority, AuthorityConfig, CheckedUrl, Courier, Cut, Expiry,
+    Issued, ManualClock, NewAccount, NewPat, Outgoing, ServerSecret, To, Undelivered,
 };
 use trustrelay_relay::{Relay, RelayConfig, UpstreamConfig, UpstreamTransport};
 use trustrelay_store::{SqliteOptions, SqliteStore};
+use trustrelay_token::TokenDigest;
 use trustrelay_web::{AppState, GithubKeys, TrustedProxies, WebConfig};
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -51,6 +52,16 @@ impl Cut for CutRelay {
 
     fn cut_user(&self, user_id: Uuid) -> usize {
         self.0.cut_user(user_id).sessions
+    }
+
+    fn cut_secret(&self, pat_id: Uuid, digest: &TokenDigest) -> usize {
+        let cut = self.0.cut_secret(pat_id, digest);
+        cut.streams + cut.calls
+    }
+
+    fn cut_from_elsewhere(&self, allows: Option<AllowsFrom>) -> usize {
+        let cut = self.0.cut_from_elsewhere(allows);
+        cut.streams + cut.calls
     }
 }
 
