@@ -25,6 +25,7 @@ use crate::pace::Pace;
 use crate::password::Passwords;
 use crate::policy;
 use crate::refusals::RefusalLog;
+use crate::rekey::{Rekeying, active_first};
 use crate::retired_uses::RetiredUses;
 use crate::secret::{RotationKey, ServerSecret, SessionKey, WebhookKey};
 use crate::sessions::Throttle;
@@ -90,6 +91,10 @@ pub struct AuthorityConfig {
     pub unused_sweep: Duration,
     /// How many misses may ask the store at a time.
     pub store_lookups: usize,
+    /// The first secret becomes the active one, if the store was never bound to it: servers do so, commands beside them don't.
+    pub adopt_newest_secret: bool,
+    /// Secrets that are retired, and still needed to check the audit log's seals of their time.
+    pub seal_secrets: Vec<ServerSecret>,
     /// How long an entry of the audit log is kept.
     pub audit_retention: Duration,
     /// Argon2id memory in KiB. 19,456 is OWASP's recommendation; tests take less.
@@ -106,6 +111,8 @@ impl Default for AuthorityConfig {
             usage_flush: Duration::from_secs(5),
             unused_sweep: Duration::from_secs(600),
             store_lookups: 64,
+            adopt_newest_secret: false,
+            seal_secrets: Vec::new(),
             audit_retention: Duration::from_secs(400 * 24 * 3600),
             password_memory_kib: 19_456,
         }
@@ -118,8 +125,11 @@ pub struct Authority {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) config: AuthorityConfig,
-    /// Newest first; new tokens are made under the first.
+    /// The active one first, which new tokens are made under, and then the newest.
     pub(crate) keys: Vec<DigestKey>,
+    /// The active secret's.
+    pub(crate) fingerprint: [u8; 16],
+    pub(crate) rekeying: Rekeying,
     pub(crate) session_keys: Vec<SessionKey>,
     /// In the same order.
     pub(crate) rotation_keys: Vec<RotationKey>,
@@ -158,7 +168,8 @@ pub struct Authority {
 
 impl Authority {
     /// Opens the authority over a store. `secrets`: newest first, at least one; the store must be bound to one of them, or
-    /// to none yet ([`AuthorityError::Conflict`] otherwise).
+    /// to none yet ([`AuthorityError::Conflict`] otherwise). The one that it is bound to is active: see
+    /// [`AuthorityConfig::adopt_newest_secret`].
     ///
     /// It issues and revokes at once; it verifies from memory only after [`Authority::start`].
     pub async fn open(
@@ -167,36 +178,30 @@ impl Authority {
         clock: Arc<dyn Clock>,
         config: AuthorityConfig,
     ) -> Result<Arc<Self>, AuthorityError> {
-        let mut bound = false;
-        for secret in secrets {
-            bound = bound || store.bind_secret(&secret.fingerprint()).await?;
-        }
-        if !bound {
-            return Err(AuthorityError::Conflict(
-                "the server secret is not the one that this data was written with; give the right key file"
-                    .into(),
-            ));
-        }
+        let secrets = active_first(&*store, secrets, config.adopt_newest_secret).await?;
+        let secrets = || secrets.iter().copied();
         let passwords = Passwords::new(config.password_memory_kib).map_err(AuthorityError::Internal)?;
         Ok(Arc::new_cyclic(|me| Self {
             me: me.clone(),
             store,
             clock,
-            keys: secrets.iter().map(ServerSecret::token_key).collect(),
-            session_keys: secrets.iter().map(ServerSecret::session_key).collect(),
-            webhook_keys: secrets.iter().map(ServerSecret::webhook_key).collect(),
-            rotation_keys: secrets.iter().map(ServerSecret::rotation_key).collect(),
-            invite_keys: secrets.iter().map(ServerSecret::invite_key).collect(),
+            keys: secrets().map(ServerSecret::token_key).collect(),
+            session_keys: secrets().map(ServerSecret::session_key).collect(),
+            webhook_keys: secrets().map(ServerSecret::webhook_key).collect(),
+            rotation_keys: secrets().map(ServerSecret::rotation_key).collect(),
+            invite_keys: secrets().map(ServerSecret::invite_key).collect(),
             index: Index::new(config.index_entries),
             fence: Fence::new(config.lease),
             flights: Flights::default(),
+            fingerprint: secrets().next().map(ServerSecret::fingerprint).unwrap_or_default(),
+            rekeying: Rekeying::default(),
             lookups: Arc::new(Semaphore::new(config.store_lookups)),
             pace: Pace::default(),
             usage: UsageLog::default(),
             numbers: Numbers::default(),
             calls: CallLog::default(),
             refusals: RefusalLog::default(),
-            seal_keys: secrets.iter().map(ServerSecret::seal_key).collect(),
+            seal_keys: secrets().chain(&config.seal_secrets).map(ServerSecret::seal_key).collect(),
             sealing: Sealing::default(),
             sweep: Sweep::default(),
             passwords,

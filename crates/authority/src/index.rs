@@ -196,6 +196,17 @@ impl Index {
         Some(found.remove().0)
     }
 
+    /// Removes a token that nobody holds. One that is held stays, so that a revocation reaches it.
+    pub(crate) fn forget_unheld(&self, digest: &TokenDigest) {
+        let mut shard = self.shard(digest).write();
+        let is_it = |principal: &Arc<Principal>| digest_of(principal) == Some(digest);
+        if let Ok(found) = shard.find_entry(hash(digest), is_it)
+            && Arc::strong_count(found.get()) == 1
+        {
+            found.remove();
+        }
+    }
+
     /// Ends the secrets whose overlap is over: those. Their next use comes to the store, which knows what they were.
     pub(crate) fn end_overlaps(&self, now: Timestamp) -> Vec<(Uuid, TokenDigest)> {
         let over = self.ending.over(now);

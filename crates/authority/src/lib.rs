@@ -20,6 +20,7 @@ mod fence;
 mod index;
 mod issue;
 mod judgment;
+mod keys;
 mod leaks;
 mod limits;
 mod list;
@@ -31,6 +32,7 @@ mod password;
 mod policy;
 mod record;
 mod refusals;
+mod rekey;
 mod retired_uses;
 mod revoke;
 mod rotate;
@@ -62,6 +64,7 @@ pub use error::AuthorityError;
 pub use fence::{Look, MAX_LEASE};
 pub use issue::{DEFAULT_DAYS, Expiry, Issued, MAX_DAYS, MAX_NAME_CHARS, MAX_TOKENS_PER_USER, NewPat};
 pub use judgment::{judge, judge_secret};
+pub use keys::{KeyCount, KeyStore, MAX_SECRETS, Rekey, RekeyOutcome};
 pub use leaks::{Candidate, MAX_CANDIDATES, Reporter};
 pub use limits::{
     Allowance, AskedLimits, MAX_NETWORKS, MAX_REQUESTS_PER_MINUTE, MAX_UNUSED_DAYS, OffLimits, UnusedStore,

@@ -366,17 +366,20 @@ impl Authority {
             return Err(AuthorityError::IdempotencyKeyReused);
         }
         check_active(pat, self.clock.now())?;
-        let made_under = self.rotation_keys.iter().zip(&self.keys).find(|(_, key)| key.id() == pat.key_id);
-        let Some((rotation_key, digest_key)) = made_under else {
+        let Some(digest_key) = self.keys.iter().find(|key| key.id() == pat.key_id) else {
             return Err(AuthorityError::Conflict(
                 "the server's secret was replaced since this rotation, so its answer cannot be given again; rotate once more".into(),
             ));
         };
-        let token = secret_from(rotation_key, pat.pat_id, &past.repeatable.nonce, key);
-        // Rotated again between the two looks: then this is not its secret any more.
-        if digest_key.digest(&token) != pat.digest {
+        // The secret may have been made under an older key than its digest, if the token was re-keyed since.
+        let made = self
+            .rotation_keys
+            .iter()
+            .map(|made_under| secret_from(made_under, pat.pat_id, &past.repeatable.nonce, key));
+        // Rotated again between the two looks: then none of these is its secret any more.
+        let Some(token) = made.into_iter().find(|token| digest_key.digest(token) == pat.digest) else {
             return Ok(None);
-        }
+        };
         self.wait_for_fence(past.seq).await?;
         let PastRotation { old_valid_until, until_first_use, .. } = past;
         Ok(Some(Rotated { record: pat.clone(), token, old_valid_until, until_first_use }))

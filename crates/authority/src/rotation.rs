@@ -67,7 +67,7 @@ pub struct Rotation {
     pub pat_id: Uuid,
     /// When.
     pub at: Timestamp,
-    /// The digest of the secret that it has now: another one, and nothing is done.
+    /// A digest of the secret that it has now, under whichever key: another one, and nothing is done.
     pub replaces: TokenDigest,
     /// The digest of the new secret.
     pub digest: TokenDigest,
@@ -114,7 +114,8 @@ pub enum RotateOutcome {
 /// Keeps rotations.
 #[async_trait]
 pub trait RotationStore: Send + Sync + 'static {
-    /// A token by the digest of a secret that it has or had, revoked and expired ones too, and its owner.
+    /// A token by the digest of a secret that it has or had, revoked and expired ones too, and its owner. A digest from before a
+    /// re-keying finds the token by its present secret.
     async fn pat_by_digest(&self, digest: &TokenDigest) -> Result<Option<FoundPat>, StoreError>;
     /// Gives a token a new secret. In one transaction: the token must be active at `at`, its owner enabled and its secret the one that is replaced;
     /// that one is retired; earlier ones that were still good end at `at`; and one log entry names all of these. Of the retired secrets the latest

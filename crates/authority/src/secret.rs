@@ -47,7 +47,7 @@ impl ServerSecret {
     }
 
     /// What a store remembers to notice a wrong secret. It says nothing about the secret.
-    pub(crate) fn fingerprint(&self) -> [u8; 16] {
+    pub fn fingerprint(&self) -> [u8; 16] {
         self.derive("trustrelay fingerprint v1")
     }
 
@@ -56,6 +56,11 @@ impl ServerSecret {
         let [a, b, c, d]: [u8; 4] = self.derive("trustrelay key id v1");
         let key = Zeroizing::new(self.derive::<32>("trustrelay token digest v1"));
         DigestKey::new(KeyId(u32::from_be_bytes([a, b, c, d])), &key)
+    }
+
+    /// A name for the secret that says nothing about it: the id of its token key, in hexadecimal.
+    pub fn key_name(&self) -> String {
+        format!("{:08x}", self.token_key().id().0)
     }
 
     /// The key that MCP session ids are sealed with.
@@ -161,7 +166,6 @@ impl WebhookKey {
     }
 }
 
-/// Digests the values of session cookies.
 /// Digests secrets of 32 random bytes: the values of session cookies, and what is in links.
 pub(crate) struct SessionKey(Hmac<Sha256>);
 

@@ -241,6 +241,16 @@ impl Authority {
         self.session_keys.iter().map(move |key| key.digest(value))
     }
 
+    /// The digest that a session is kept under: it may have begun under an older secret of the server.
+    async fn session_digest(&self, value: &str) -> Result<Option<[u8; 32]>, AuthorityError> {
+        for digest in self.session_digests(value) {
+            if self.store.session_by_digest(&digest).await?.is_some() {
+                return Ok(Some(digest));
+            }
+        }
+        Ok(None)
+    }
+
     /// Who a session cookie stands for; `None` if it does not (any more).
     pub async fn authenticate_session(&self, cookie: &str) -> Result<Option<Principal>, AuthorityError> {
         if cookie.len() != 43 {
@@ -295,13 +305,16 @@ impl Authority {
         let hash = self.passwords.hash(new).await?;
         let audit =
             AuditEntry::new(self.clock.now(), by.actor(), "account.password_changed").of_user(by.user_id);
-        let keep = self.session_digests(cookie).next();
+        let keep = self.session_digest(cookie).await?;
         Ok(self.store.set_password(by.user_id, &hash, keep, &audit).await?)
     }
 
     /// Ends all the caller's sessions but the one whose cookie is `keep`; how many. Tokens stay.
     pub async fn sign_out_everywhere(&self, by: &By, keep: Option<&str>) -> Result<u64, AuthorityError> {
-        let keep = keep.and_then(|cookie| self.session_digests(cookie).next());
+        let keep = match keep {
+            Some(cookie) => self.session_digest(cookie).await?,
+            None => None,
+        };
         let audit = AuditEntry::new(self.clock.now(), by.actor(), "session.ended")
             .of_user(by.user_id)
             .with("sessions", "all others");

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::admin::AdminStore;
 use crate::audit::{AuditEntry, AuditStore};
+use crate::keys::KeyStore;
 use crate::limits::UnusedStore;
 use crate::notices::{NewNotice, NoticeStore};
 use crate::policy::PolicyStore;
@@ -150,7 +151,9 @@ pub struct RevokeOutcome {
 /// that [`StoreError::Unavailable`] may leave a change done whose answer was lost. Times have microseconds. What takes an
 /// [`AuditEntry`] appends it to the audit log in the same transaction, if it changes anything.
 #[async_trait]
-pub trait Store: AdminStore + AuditStore + NoticeStore + PolicyStore + RotationStore + UnusedStore {
+pub trait Store:
+    AdminStore + AuditStore + KeyStore + NoticeStore + PolicyStore + RotationStore + UnusedStore
+{
     /// Adds an account. [`StoreError::EmailTaken`] if the address (compared as given) is in use.
     async fn insert_user(&self, user: &UserRecord, audit: &AuditEntry) -> Result<(), StoreError>;
     /// Adds an account if there is none at all; `false` if there is one.

@@ -162,6 +162,7 @@ pub(crate) async fn keep_usage(authority: Weak<Authority>) {
         authority.flush_usage().await;
         authority.flush_calls().await;
         authority.forget_rotations().await;
+        authority.flush_rekeys().await;
         authority.flush_refusals(stopped).await;
         authority.keep_audit(stopped).await;
         if stopped {

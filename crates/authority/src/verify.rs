@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use trustrelay_token::{Denied, Principal, Token, TokenDigest, Verification, Verifier};
+use uuid::Uuid;
 
 use crate::audit::{Actor, By};
 use crate::authority::Authority;
@@ -63,6 +64,15 @@ impl Authority {
         Verification::Pending(Box::pin(async move { me.verify_slowly(digests, address).await }))
     }
 
+    /// Has a token re-keyed that was found by another digest than the active key's.
+    fn note_older_key(&self, pat_id: Uuid, found_by: &TokenDigest, digests: &[TokenDigest]) {
+        if let Some(active) = digests.first()
+            && active != found_by
+        {
+            self.rekeying.note(pat_id, *found_by, *active);
+        }
+    }
+
     fn judged_from(
         &self,
         principal: Arc<Principal>,
@@ -87,6 +97,9 @@ impl Authority {
             let epoch = self.index.epoch();
             let trusted = self.fence.holds(self.clock.since_boot());
             if trusted && let Some(principal) = digests.iter().find_map(|digest| self.index.get(digest)) {
+                if let Some(pat) = principal.pat() {
+                    self.note_older_key(pat.pat_id, pat.digest(), &digests);
+                }
                 self.numbers.judged_from_index();
                 return self.judged_from(principal, address);
             }
@@ -112,7 +125,10 @@ impl Authority {
             }
             let by_another;
             let pat = match secret {
-                Secret::Current { ends_another: false } => pat,
+                Secret::Current { ends_another: false } => {
+                    self.note_older_key(pat.pat_id, &pat.digest, &digests);
+                    pat
+                }
                 Secret::Current { ends_another: true } => {
                     if let Err(error) = self.first_use(pat).await {
                         tracing::warn!(%error, "the first use of a new secret could not end the one before it");
@@ -200,7 +216,13 @@ impl Authority {
         };
         for digest in digests {
             match self.store.pat_by_digest(digest).await {
-                Ok(Some(found)) => return Ok(Some(Arc::new(found))),
+                Ok(Some(mut found)) => {
+                    // Where this node looks for it, if another node has re-keyed it under a key that is not active here.
+                    if matches!(found.secret, Secret::Current { .. }) {
+                        found.pat.digest = *digest;
+                    }
+                    return Ok(Some(Arc::new(found)));
+                }
                 Ok(None) => {}
                 Err(error) => {
                     tracing::warn!(%error, "a token could not be verified: the store does not answer");

@@ -1,12 +1,13 @@
 //! Opens the file, and brings its schema up to date.
 
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+
+use crate::private;
 
 /// The name of the database in a data directory.
 pub const DATABASE_FILE: &str = "trustrelay.db";
@@ -26,8 +27,11 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0011_searches.sql"),
     include_str!("../migrations/0012_networks.sql"),
     include_str!("../migrations/0013_unused.sql"),
+    include_str!("../migrations/0014_keys.sql"),
 ];
 
+/// The files of a database (sqlite.org/tempfiles.html), by what follows its name.
+const FILES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 /// Smallest database there can be: one page of 512 bytes (sqlite.org/fileformat2.html, "Pages").
 const SMALLEST: u64 = 512;
 /// How long to wait before trying again what SQLite itself does not wait for.
@@ -63,6 +67,14 @@ pub enum OpenError {
         /// The directory.
         path: PathBuf,
         /// What the system said.
+        cause: std::io::Error,
+    },
+    /// One of the database's files is not what it should be.
+    #[error("{path} is not used: {cause}; move it away, and find out who has put it there")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
         cause: std::io::Error,
     },
     /// The file is there and is not a database.
@@ -103,17 +115,24 @@ pub enum OpenError {
 /// Makes the directory and the file, if they are not there, for their owner alone; and brings the schema up to date.
 pub(crate) fn prepare(dir: &Path, options: &SqliteOptions) -> Result<PathBuf, OpenError> {
     let unusable = |cause| OpenError::Directory { path: dir.to_owned(), cause };
-    if !dir.exists() {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(unusable)?;
+    if let Some(repaired) = private::directory(dir).map_err(unusable)? {
+        tracing::warn!("{repaired}");
     }
     let path = dir.join(DATABASE_FILE);
     // Before SQLite does, so that the file is never readable by others. One that is there is not opened: closing it would
     // take away the locks that this process may have on it (fcntl(2)).
-    match std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path) {
+    match private::create(&path) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(unusable(error)),
         _ => {}
     }
-    let found = std::fs::metadata(&path).map_err(unusable)?;
+    let found = std::fs::symlink_metadata(&path).map_err(unusable)?;
+    if found.is_dir() {
+        return Err(OpenError::NotADatabase(path));
+    }
+    for suffix in FILES {
+        let file = dir.join(format!("{DATABASE_FILE}{suffix}"));
+        private::claim(&file).map_err(|cause| OpenError::File { path: file, cause })?;
+    }
     // SQLite takes some short texts for an empty database, and writes over them.
     if !found.is_file() || (1..SMALLEST).contains(&found.len()) {
         return Err(OpenError::NotADatabase(path));

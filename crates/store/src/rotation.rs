@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::audit;
 use crate::errors::OrStoreError;
+use crate::keys::present_digest;
 use crate::log;
 use crate::notices::add_notice;
 use crate::rows::{self, PAT, PAT_COLUMNS, USER, USER_COLUMNS};
@@ -49,6 +50,9 @@ fn by_digest(connection: &Connection, digest: &[u8; 32]) -> Result<Option<FoundP
         .or_store()?;
     if found.is_some() {
         return Ok(found);
+    }
+    if let Some(present) = present_digest(connection, digest)? {
+        return by_digest(connection, &present);
     }
     connection
         .prepare_cached(&BY_RETIRED_SECRET)
@@ -86,7 +90,13 @@ fn rotate(
         .or_store()?;
     match digest {
         None => return Ok(RotateOutcome::NotActive),
-        Some(digest) if digest != *rotation.replaces.as_bytes() => return Ok(RotateOutcome::Changed),
+        // The digest may have been rewritten under another key since the caller read it.
+        Some(digest)
+            if digest != *rotation.replaces.as_bytes()
+                && present_digest(connection, rotation.replaces.as_bytes())? != Some(digest) =>
+        {
+            return Ok(RotateOutcome::Changed);
+        }
         Some(_) => {}
     }
     let seq = log::append(connection, rotation.at, "retired", None)?;
@@ -118,7 +128,10 @@ fn retire_current(connection: &Connection, seq: u64, rotation: &Rotation) -> Res
     connection
         .prepare_cached(
             "INSERT INTO retired_secrets (digest, pat_id, key_id, hint, retired_at, valid_until, until_first_use) \
-             SELECT digest, pat_id, key_id, hint, ?2, MIN(?3, expires_at), ?4 FROM pats WHERE pat_id = ?1",
+             SELECT digest, pat_id, key_id, hint, ?2, MIN(?3, expires_at), ?4 FROM pats WHERE pat_id = ?1 \
+             UNION ALL \
+             SELECT f.digest, f.pat_id, f.key_id, p.hint, ?2, MIN(?3, p.expires_at), ?4 \
+             FROM former_digests f JOIN pats p USING (pat_id) WHERE f.pat_id = ?1",
         )
         .or_store()?
         .execute(params![id, at, until, rotation.until_first_use])
@@ -126,10 +139,16 @@ fn retire_current(connection: &Connection, seq: u64, rotation: &Rotation) -> Res
     connection
         .prepare_cached(
             "INSERT INTO log_secrets (seq, digest, pat_id, valid_until) \
-             SELECT ?2, digest, pat_id, valid_until FROM retired_secrets WHERE digest = ?1",
+             SELECT ?2, digest, pat_id, valid_until FROM retired_secrets WHERE digest IN \
+             (SELECT digest FROM pats WHERE pat_id = ?1 UNION ALL SELECT digest FROM former_digests WHERE pat_id = ?1)",
         )
         .or_store()?
-        .execute(params![rotation.replaces.as_bytes(), seq])
+        .execute(params![id, seq])
+        .or_store()?;
+    connection
+        .prepare_cached("DELETE FROM former_digests WHERE pat_id = ?1")
+        .or_store()?
+        .execute([id])
         .or_store()?;
     connection
         .prepare_cached(

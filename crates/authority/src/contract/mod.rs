@@ -25,6 +25,7 @@ pub mod model;
 mod nodes;
 pub mod notices;
 pub mod policy;
+pub mod rekeying;
 pub mod rotation;
 pub mod secrets;
 pub mod sessions;
@@ -166,6 +167,13 @@ macro_rules! store_contract {
                 the_use_of_a_retired_secret_is_noted_and_told_now_and_then
                 of_the_retired_secrets_the_latest_stay
             }
+            rekeying {
+                a_rekeyed_token_is_found_by_every_digest_that_it_had
+                what_changed_meanwhile_is_not_rekeyed
+                a_revocation_names_the_digests_from_before_a_rekeying
+                a_rotation_retires_the_digests_from_before_a_rekeying
+                what_hangs_on_each_key_is_counted
+            }
             sessions {
                 a_session_reads_back_with_its_account
                 nobody_and_a_disabled_account_get_no_session
@@ -217,6 +225,7 @@ macro_rules! store_contract {
             secrets {
                 the_first_secret_is_bound_for_good
                 of_many_secrets_at_once_one_is_bound
+                a_store_learns_a_new_secret_and_never_goes_back
                 the_store_answers
             }
         }
@@ -264,6 +273,7 @@ mod tests {
             include_str!("tokens.rs"),
             include_str!("told_revocations.rs"),
             include_str!("unused.rs"),
+            include_str!("rekeying.rs"),
             include_str!("rotation.rs"),
             include_str!("sessions.rs"),
             include_str!("log.rs"),

@@ -25,6 +25,25 @@ pub async fn of_many_secrets_at_once_one_is_bound(store: &dyn Store) {
     assert!(store.bind_secret(winners[0].1).await.expect("asks"));
 }
 
+/// A rotation of the server's secret moves the binding forward, and nothing moves it back.
+pub async fn a_store_learns_a_new_secret_and_never_goes_back(store: &dyn Store) {
+    let (old, new, other) = ([1; 16], [2; 16], [3; 16]);
+    assert!(!store.replace_secret(&old, &new).await.expect("asks"), "it is bound to none");
+    assert!(store.bind_secret(&old).await.expect("asks"));
+    assert!(!store.replace_secret(&other, &new).await.expect("asks"), "only its own secret is replaced");
+    assert!(!store.replace_secret(&old, &old).await.expect("asks"), "not with itself");
+    assert!(store.bind_secret(&old).await.expect("asks"), "what was refused changed nothing");
+    let moves = join_all((0..10).map(|_| store.replace_secret(&old, &new))).await;
+    let moved = moves.into_iter().filter(|moved| *moved.as_ref().expect("asks")).count();
+    assert_eq!(moved, 1);
+    assert!(store.bind_secret(&new).await.expect("asks"));
+    assert!(!store.bind_secret(&old).await.expect("asks"));
+    assert!(!store.replace_secret(&new, &old).await.expect("asks"), "an outdated key file undoes nothing");
+    assert!(store.replace_secret(&new, &other).await.expect("asks"));
+    assert!(!store.replace_secret(&other, &old).await.expect("asks"));
+    assert!(store.bind_secret(&other).await.expect("asks"));
+}
+
 /// The pulse changes nothing.
 pub async fn the_store_answers(store: &dyn Store) {
     store.ping().await.expect("answers");

@@ -43,6 +43,13 @@ pub struct Archive {
     seals: Vec<Seal>,
 }
 
+impl Archive {
+    /// The fingerprint of the server secret that was active, if the archive names one.
+    pub fn fingerprint(&self) -> Option<[u8; 16]> {
+        self.fingerprint.as_ref()?.0.as_slice().try_into().ok()
+    }
+}
+
 /// A store whose data can be moved.
 #[async_trait]
 pub trait Archived: Send + Sync {

@@ -17,6 +17,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0009_searches.sql"),
     include_str!("../../migrations/postgres/0010_networks.sql"),
     include_str!("../../migrations/postgres/0011_unused.sql"),
+    include_str!("../../migrations/postgres/0012_keys.sql"),
 ];
 
 /// Anything, as long as it stays the same: what the nodes that begin at the same time wait for each other by ("tr_relay").

@@ -7,6 +7,7 @@ mod activity;
 mod admin;
 mod audit;
 mod errors;
+mod keys;
 mod leases;
 mod link;
 mod listen;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use futures_util::future::{try_join_all, try_join3, try_join4, try_join5};
+use futures_util::future::{try_join, try_join_all, try_join3, try_join4, try_join5};
 use jiff::Timestamp;
 use trustrelay_authority::{AuditEntry, PatRecord, Revocation, RevokeOutcome, StoreError, Usage};
 use uuid::Uuid;
@@ -160,6 +160,12 @@ pub(super) async fn revoke(
              FROM retired_secrets r JOIN pats p USING (pat_id), log_head h WHERE p.pat_id IN (SELECT pat_id FROM tree) AND p.revoked_seq = h.seq"
         ))
         .await?;
+    let name_former = link
+        .prepare(&format!(
+            "{TREES} INSERT INTO log_secrets (seq, digest, pat_id) SELECT h.seq, f.digest, f.pat_id \
+             FROM former_digests f JOIN pats p USING (pat_id), log_head h WHERE p.pat_id IN (SELECT pat_id FROM tree) AND p.revoked_seq = h.seq"
+        ))
+        .await?;
 
     let ((), _, found) =
         try_join3(link.batch("BEGIN"), link.rows(&lock, &[&asked]), link.rows(&look, &[&asked])).await?;
@@ -197,7 +203,7 @@ pub(super) async fn revoke(
             link.row(&append, &[&micros, &"revoked", &None::<Uuid>]),
             link.count(&update, &[&newly, &micros]),
             link.count(&name, &[&newly]),
-            link.count(&name_retired, &[&newly]),
+            try_join(link.count(&name_retired, &[&newly]), link.count(&name_former, &[&newly])),
         ),
         told,
         link.batch(log::TELL_AND_COMMIT),

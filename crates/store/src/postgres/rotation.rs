@@ -19,7 +19,7 @@ use super::notices::Telling;
 use super::rows::{self, PAT, PAT_COLUMNS, USER, USER_COLUMNS, bytes, get, number, time};
 use super::store::PostgresStore;
 
-const LOCK_OWNER: &str =
+pub(super) const LOCK_OWNER: &str =
     "SELECT 1 FROM users WHERE user_id = (SELECT user_id FROM pats WHERE pat_id = $1) FOR NO KEY UPDATE";
 /// Names in the entry the retired secrets of `$1` that are still good at `$2`: they end then.
 const NAME_EARLIER: &str = "INSERT INTO log_secrets (seq, digest, pat_id, valid_until) \
@@ -34,6 +34,9 @@ async fn by_digest(links: &Links, digest: &TokenDigest) -> Result<Option<FoundPa
         .prepare(&format!(
             "SELECT {PAT}, {USER}, EXISTS (SELECT 1 FROM retired_secrets r WHERE r.pat_id = p.pat_id AND r.until_first_use), \
              NULL::bigint, NULL::text FROM pats p JOIN users u USING (user_id) WHERE p.digest = $1 \
+             UNION ALL \
+             SELECT {PAT}, {USER}, EXISTS (SELECT 1 FROM retired_secrets r WHERE r.pat_id = p.pat_id AND r.until_first_use), \
+             NULL::bigint, NULL::text FROM former_digests f JOIN pats p USING (pat_id) JOIN users u USING (user_id) WHERE f.digest = $1 \
              UNION ALL \
              SELECT {PAT}, {USER}, FALSE, r.valid_until, r.hint \
              FROM retired_secrets r JOIN pats p USING (pat_id) JOIN users u USING (user_id) WHERE r.digest = $1"
@@ -58,7 +61,8 @@ async fn rotate(links: &Links, rotation: &Rotation, audit: &AuditEntry) -> Resul
     let lock = link.prepare(LOCK_OWNER).await?;
     let look = link
         .prepare(
-            "SELECT p.digest FROM pats p JOIN users u USING (user_id) \
+            "SELECT p.digest = $3 OR EXISTS (SELECT 1 FROM former_digests f WHERE f.digest = $3 AND f.pat_id = p.pat_id) \
+             FROM pats p JOIN users u USING (user_id) \
              WHERE p.pat_id = $1 AND p.revoked_at IS NULL AND p.expires_at > $2 AND u.disabled_at IS NULL FOR NO KEY UPDATE OF p",
         )
         .await?;
@@ -68,15 +72,20 @@ async fn rotate(links: &Links, rotation: &Rotation, audit: &AuditEntry) -> Resul
     let retire = link
         .prepare(
             "INSERT INTO retired_secrets (digest, pat_id, key_id, hint, retired_at, valid_until, until_first_use) \
-             SELECT digest, pat_id, key_id, hint, $2::bigint, LEAST($3::bigint, expires_at), $4::boolean FROM pats WHERE pat_id = $1",
+             SELECT digest, pat_id, key_id, hint, $2::bigint, LEAST($3::bigint, expires_at), $4::boolean FROM pats WHERE pat_id = $1 \
+             UNION ALL \
+             SELECT f.digest, f.pat_id, f.key_id, p.hint, $2::bigint, LEAST($3::bigint, p.expires_at), $4::boolean \
+             FROM former_digests f JOIN pats p USING (pat_id) WHERE f.pat_id = $1",
         )
         .await?;
     let name = link
         .prepare(
             "INSERT INTO log_secrets (seq, digest, pat_id, valid_until) \
-             SELECT h.seq, r.digest, r.pat_id, r.valid_until FROM retired_secrets r, log_head h WHERE r.digest = $1",
+             SELECT h.seq, r.digest, r.pat_id, r.valid_until FROM retired_secrets r, log_head h WHERE r.digest IN \
+             (SELECT digest FROM pats WHERE pat_id = $1 UNION ALL SELECT digest FROM former_digests WHERE pat_id = $1)",
         )
         .await?;
+    let drop_former = link.prepare("DELETE FROM former_digests WHERE pat_id = $1").await?;
     let update = link
         .prepare(
             "UPDATE pats SET digest = $2, key_id = $3, hint = $4, expires_at = $5, rotated_at = $6 WHERE pat_id = $1",
@@ -99,16 +108,15 @@ async fn rotate(links: &Links, rotation: &Rotation, audit: &AuditEntry) -> Resul
     let append_audit = Entry::statement(&link).await?;
 
     let (id, at) = (rotation.pat_id, rotation.at.as_microsecond());
+    let replaces = &rotation.replaces.as_bytes()[..];
     let ((), _, found) =
-        try_join3(link.batch("BEGIN"), link.row(&lock, &[&id]), link.row(&look, &[&id, &at])).await?;
+        try_join3(link.batch("BEGIN"), link.row(&lock, &[&id]), link.row(&look, &[&id, &at, &replaces]))
+            .await?;
     match found {
         None => return link.undo(RotateOutcome::NotActive).await,
-        Some(row) if bytes::<32>(&row, 0)? != *rotation.replaces.as_bytes() => {
-            return link.undo(RotateOutcome::Changed).await;
-        }
+        Some(row) if !get::<bool>(&row, 0)? => return link.undo(RotateOutcome::Changed).await,
         Some(_) => {}
     }
-    let replaces = &rotation.replaces.as_bytes()[..];
     let digest = &rotation.digest.as_bytes()[..];
     let key_id = i64::from(rotation.key_id.0);
     let (expires, until) = (rotation.expires_at.as_microsecond(), rotation.old_valid_until.as_microsecond());
@@ -126,7 +134,7 @@ async fn rotate(links: &Links, rotation: &Rotation, audit: &AuditEntry) -> Resul
         ),
         try_join4(
             link.count(&retire, &[&id, &at, &until, &first_use]),
-            link.count(&name, &[&replaces]),
+            try_join(link.count(&name, &[&id]), link.count(&drop_former, &[&id])),
             link.count(&update, &[&id, &digest, &key_id, &rotation.hint, &expires, &at]),
             link.count(&trim, &[&id, &kept]),
         ),

@@ -12,7 +12,7 @@ use crate::cluster::Cluster;
 /// Stores that are used no more: emptying one is quicker than making one.
 static USED: Mutex<Vec<(PostgresStore, String)>> = Mutex::new(Vec::new());
 
-const EMPTY: &str = "DELETE FROM log_pats; DELETE FROM log_secrets; DELETE FROM log; DELETE FROM rotations; DELETE FROM retired_secrets; DELETE FROM call_days; DELETE FROM latest_calls; DELETE FROM pat_networks; DELETE FROM browser_sessions; \
+const EMPTY: &str = "DELETE FROM log_pats; DELETE FROM log_secrets; DELETE FROM log; DELETE FROM rotations; DELETE FROM retired_secrets; DELETE FROM former_digests; DELETE FROM call_days; DELETE FROM latest_calls; DELETE FROM pat_networks; DELETE FROM browser_sessions; \
      DELETE FROM deliveries; DELETE FROM notices; DELETE FROM webhooks; \
      DELETE FROM pats; DELETE FROM users; DELETE FROM nodes; DELETE FROM cuts; DELETE FROM meta; DELETE FROM audit; UPDATE log_head SET seq = 0; \
      DELETE FROM audit_seals; DELETE FROM invites; UPDATE policy SET version = 0, entry = '{}'; \

@@ -4,6 +4,7 @@
 mod admin;
 mod audit;
 mod calls;
+mod keys;
 mod notices;
 mod policy;
 mod revoke;
@@ -23,6 +24,7 @@ use uuid::Uuid;
 use self::admin::spare_the_last_administrator;
 use self::audit::append;
 use self::calls::{add_up, day_of, forget_networks, latest_first, newest_first, of, use_networks};
+use self::keys::Former;
 use self::revoke::revoke;
 use self::rotation::Retired;
 use super::gate::Gate;
@@ -57,6 +59,8 @@ struct Data {
     clock: StoreClock,
     cuts: BTreeMap<(u64, Uuid), u64>,
     fingerprint: Option<[u8; 16]>,
+    earlier_fingerprints: Vec<[u8; 16]>,
+    former: Vec<Former>,
     audit: audit::Log,
     /// Of each token, the earliest first.
     retired: Vec<Retired>,

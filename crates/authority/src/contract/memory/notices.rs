@@ -16,7 +16,7 @@ use crate::store::StoreError;
 
 #[derive(Default)]
 pub(super) struct Notices {
-    webhooks: Vec<WebhookRecord>,
+    pub(super) webhooks: Vec<WebhookRecord>,
     told: Vec<NewNotice>,
     /// With the notice that each is of.
     deliveries: Vec<(Uuid, DeliveryRecord)>,

@@ -47,6 +47,8 @@ pub(super) fn revoke(
         data.retired.iter().filter(|secret| data.revoked_seq.get(&secret.pat_id) == Some(&seq)).collect();
     revoked
         .extend(with_them.iter().map(|secret| RevokedPat { pat_id: secret.pat_id, digest: secret.digest }));
+    let rekeyed = data.former.iter().filter(|former| data.revoked_seq.get(&former.pat_id) == Some(&seq));
+    revoked.extend(rekeyed.map(|former| RevokedPat { pat_id: former.pat_id, digest: former.digest }));
     data.log.push(LogEntry { seq, at, change: Change::PatsRevoked(revoked) });
     for pat in newly {
         if let Some(new) = &pat.notice {

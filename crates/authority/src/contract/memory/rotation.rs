@@ -2,10 +2,11 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use trustrelay_token::TokenDigest;
+use trustrelay_token::{KeyId, TokenDigest};
 use uuid::Uuid;
 
 use super::audit::append;
+use super::keys::{Former, is_of_present_secret};
 use super::{Data, MemoryStore, head, is_active, notices};
 use crate::audit::AuditEntry;
 use crate::notices::NewNotice;
@@ -20,8 +21,9 @@ use crate::store::StoreError;
 pub(super) struct Retired {
     pub(super) pat_id: Uuid,
     pub(super) digest: TokenDigest,
+    pub(super) key_id: KeyId,
     hint: String,
-    valid_until: Timestamp,
+    pub(super) valid_until: Timestamp,
     until_first_use: bool,
     used_after_at: Option<Timestamp>,
 }
@@ -55,7 +57,7 @@ impl RotationStore for MemoryStore {
             let retired = data.retired.iter().find(|secret| secret.digest == *digest);
             let pat = match retired {
                 Some(secret) => data.pats.iter().find(|pat| pat.pat_id == secret.pat_id),
-                None => data.pats.iter().find(|pat| pat.digest == *digest),
+                None => data.pats.iter().find(|pat| is_of_present_secret(&data, pat.pat_id, digest)),
             };
             pat.map(|pat| FoundPat {
                 pat: pat.clone(),
@@ -88,21 +90,29 @@ impl RotationStore for MemoryStore {
         if data.users.iter().any(|user| user.user_id == pat.user_id && user.disabled_at.is_some()) {
             return Ok(RotateOutcome::NotActive);
         }
-        if pat.digest != rotation.replaces {
+        if !is_of_present_secret(data, pat_id, &rotation.replaces) {
             return Ok(RotateOutcome::Changed);
         }
         let mut named = end_earlier(data, pat_id, at);
         let valid_until = rotation.old_valid_until.min(pat.expires_at);
-        named.push(RetiredSecret { pat_id, digest: pat.digest, valid_until });
+        let (rekeyed, others) =
+            std::mem::take(&mut data.former).into_iter().partition(|one| one.pat_id == pat_id);
+        data.former = others;
+        let mut digests: Vec<(TokenDigest, KeyId)> = vec![(pat.digest, pat.key_id)];
+        digests.extend(Vec::<Former>::into_iter(rekeyed).map(|former| (former.digest, former.key_id)));
+        for (digest, key_id) in digests {
+            named.push(RetiredSecret { pat_id, digest, valid_until });
+            data.retired.push(Retired {
+                pat_id,
+                digest,
+                key_id,
+                hint: pat.hint.clone(),
+                valid_until,
+                until_first_use: rotation.until_first_use,
+                used_after_at: None,
+            });
+        }
         let seq = push(data, at, named);
-        data.retired.push(Retired {
-            pat_id,
-            digest: pat.digest,
-            hint: pat.hint,
-            valid_until,
-            until_first_use: rotation.until_first_use,
-            used_after_at: None,
-        });
         let mut more = data.retired.iter().filter(|secret| secret.pat_id == pat_id).count();
         data.retired.retain(|secret| {
             let goes = secret.pat_id == pat_id && more > RETIRED_SECRETS;

@@ -105,6 +105,21 @@ impl NoticeStore for Wire {
 }
 
 #[async_trait]
+impl KeyStore for Wire {
+    async fn replace_secret(&self, old: &[u8; 16], new: &[u8; 16]) -> Result<bool, StoreError> {
+        self.carry(self.store().replace_secret(old, new)).await
+    }
+
+    async fn rekey_pat(&self, rekey: &Rekey) -> Result<RekeyOutcome, StoreError> {
+        self.carry(self.store().rekey_pat(rekey)).await
+    }
+
+    async fn key_counts(&self, now: Timestamp) -> Result<Vec<KeyCount>, StoreError> {
+        self.carry(self.store().key_counts(now)).await
+    }
+}
+
+#[async_trait]
 impl AdminStore for Wire {
     async fn change_user(
         &self,
