@@ -1,6 +1,7 @@
 //! The command line. Every flag has an environment variable; what a server is set up with has a key in the file too.
 
 mod audit;
+mod secret;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use jiff::SignedDuration;
 use url::Url;
 
 pub(crate) use self::audit::{AuditCommand, AuditExport, AuditVerify};
+pub(crate) use self::secret::{SecretCommand, SecretRetire, SecretRotate, SecretStatus};
 use crate::duration::parse_duration;
 use crate::secret_url::SecretUrl;
 
@@ -103,7 +105,7 @@ pub(crate) enum Command {
         after_help = "Examples:\n  trustrelay scan .\n  git diff --cached | trustrelay scan -\n  trustrelay scan --sarif . > trustrelay.sarif"
     )]
     Scan(Scan),
-    /// The server secret
+    /// The server secret: make one, rotate it, see what depends on each
     #[command(after_help = "Example: trustrelay secret generate > secret.key")]
     Secret {
         #[command(subcommand)]
@@ -405,11 +407,4 @@ pub(crate) struct Scan {
     /// Leave out what matches, as a line of a .gitignore here would; may be given several times
     #[arg(long, env = "TRUSTRELAY_EXCLUDE", value_name = "GLOB", value_delimiter = '\n')]
     pub(crate) exclude: Vec<String>,
-}
-
-#[derive(Debug, Clone, Copy, Subcommand)]
-pub(crate) enum SecretCommand {
-    /// Print a new server secret: 32 random bytes in base64
-    #[command(after_help = "Example: trustrelay secret generate > secret.key")]
-    Generate,
 }

@@ -6,6 +6,7 @@ mod config;
 mod connection;
 mod dev;
 mod duration;
+mod key_file;
 mod listener;
 mod logging;
 mod open;
@@ -108,6 +109,11 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Export(to) => commands::archive::export(place, &to.file).await,
         Command::Import(from) => commands::archive::import(place, &from.file).await,
         Command::Scan(scan) => commands::scan::run(&scan),
-        Command::Secret { command: SecretCommand::Generate } => commands::secret::generate(),
+        Command::Secret { command } => match command {
+            SecretCommand::Generate => commands::secret::generate(),
+            SecretCommand::Rotate(rotate) => commands::secret::rotate(place, &rotate),
+            SecretCommand::Status(status) => commands::secret::status(place, status).await,
+            SecretCommand::Retire(retire) => commands::secret::retire(place, &retire).await,
+        },
     }
 }

@@ -1,39 +1,53 @@
 //! Opens the data: the one place that names a backend.
 
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use trustrelay_authority::{Authority, AuthorityConfig, ServerSecret, Store, SystemClock};
-use trustrelay_store::{Archived, DATABASE_FILE, PostgresStore, SqliteOptions, SqliteStore};
+use trustrelay_store::{Archived, DATABASE_FILE, PostgresStore, SqliteOptions, SqliteStore, private};
 use zeroize::Zeroizing;
 
 use crate::cli::Place;
 use crate::config::{self, Data, Location};
+use crate::key_file::{self, Keys};
+use crate::redact::one_line;
 use crate::secret_url::SecretUrl;
 
 const KEY_FILE: &str = "secret.key";
+const KEY_VARIABLE: &str = "TRUSTRELAY_SECRET_KEY";
 
 /// What to do if there is no data yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Missing {
     /// Begin it.
     Create,
-    /// Begin it, but not its secret: what comes in was written under another.
-    Receive,
+    /// Begin it, but not its secret: what comes in was written under the one with this fingerprint, if that is known.
+    Receive(Option<[u8; 16]>),
     /// Say so: a command on the wrong directory would seem to work else.
     Refuse,
+}
+
+impl Missing {
+    /// The fingerprint of the secret that a new store has to be bound to.
+    fn binds_to(self) -> Option<[u8; 16]> {
+        match self {
+            Self::Receive(fingerprint) => fingerprint,
+            Self::Create | Self::Refuse => None,
+        }
+    }
 }
 
 /// The opened data.
 pub(crate) struct Opened {
     pub(crate) authority: Arc<Authority>,
-    /// What MCP session ids are sealed with.
-    pub(crate) mcp_key: [u8; 32],
-    /// What nodes seal with what they say of a request that they carry.
-    pub(crate) carry_key: [u8; 32],
+    /// MCP session ids are sealed with the first, and open with each.
+    pub(crate) mcp_keys: Vec<[u8; 32]>,
+    /// Nodes seal with the first what they say of a request that they carry, and believe each.
+    pub(crate) carry_keys: Vec<[u8; 32]>,
+    /// The secrets that were given, in their order.
+    pub(crate) keys: Keys,
     /// Where the data is, as it may be shown.
     pub(crate) place: String,
     pub(crate) archived: Arc<dyn Archived>,
@@ -55,18 +69,25 @@ pub(crate) async fn data_at(
         Data::Directory(dir) => in_directory(location, dir, missing)?,
         Data::Database(url) => in_database(location, url, missing).await?,
     };
-    let (mcp_key, carry_key) = (stored.secret.mcp_key(), stored.secret.carry_key());
-    let authority = Authority::open(stored.store, &[stored.secret], Arc::new(SystemClock), config)
+    let Stored { store, archived, mut keys, place } = stored;
+    // A new store is bound to the secret that comes first.
+    keys.secrets.sort_by_key(|secret| Some(secret.fingerprint()) != missing.binds_to());
+    let config = AuthorityConfig { seal_secrets: keys.retired.clone(), ..config };
+    let authority = Authority::open(store, &keys.secrets, Arc::new(SystemClock), config)
         .await
-        .with_context(|| format!("the data in {} does not open", stored.place))?;
-    Ok(Opened { authority, mcp_key, carry_key, place: stored.place, archived: stored.archived })
+        .with_context(|| format!("the data in {place} does not open"))?;
+    let mut secrets = keys.secrets.clone();
+    secrets.sort_by_key(|secret| Some(secret.token_key().id()) != authority.active_key());
+    let mcp_keys = secrets.iter().map(ServerSecret::mcp_key).collect();
+    let carry_keys = secrets.iter().map(ServerSecret::carry_key).collect();
+    Ok(Opened { authority, mcp_keys, carry_keys, keys, place, archived })
 }
 
-/// A store, the secret that it is used with, and where it is.
+/// A store, the secrets that it is used with, and where it is.
 struct Stored {
     store: Arc<dyn Store>,
     archived: Arc<dyn Archived>,
-    secret: ServerSecret,
+    keys: Keys,
     place: String,
 }
 
@@ -78,58 +99,56 @@ fn in_directory(location: &Location, dir: &Path, missing: Missing) -> anyhow::Re
             dir.display()
         );
     }
-    if missing != Missing::Refuse {
-        make(dir)?;
-    }
+    make(dir)?;
     // The key is settled before the database is begun, so that a wrong one leaves no database behind.
-    let secret = directory_secret(location, dir, fresh && missing == Missing::Create)?;
+    let keys = directory_keys(location, dir, fresh && missing == Missing::Create)?;
     let store = Arc::new(SqliteStore::open(dir, SqliteOptions::default())?);
-    Ok(Stored { archived: store.clone(), store, secret, place: dir.display().to_string() })
+    Ok(Stored { archived: store.clone(), store, keys, place: dir.display().to_string() })
 }
 
 async fn in_database(location: &Location, url: &SecretUrl, missing: Missing) -> anyhow::Result<Stored> {
-    let secret = match given_secret(location)? {
-        Some(secret) => secret,
+    let keys = match given_keys(location)? {
+        Some(keys) => keys,
         None => bail!(
             "with --database-url all nodes share one secret: give it with --secret-key-file or in TRUSTRELAY_SECRET_KEY; \
              `trustrelay secret generate` makes one"
         ),
     };
     let store = match missing {
-        Missing::Create | Missing::Receive => PostgresStore::open(url.expose()).await?,
+        Missing::Create | Missing::Receive(_) => PostgresStore::open(url.expose()).await?,
         Missing::Refuse => PostgresStore::open_begun(url.expose()).await?,
     };
     let place = store.place().to_owned();
     let store = Arc::new(store);
-    Ok(Stored { archived: store.clone(), store, secret, place })
+    Ok(Stored { archived: store.clone(), store, keys, place })
 }
 
-/// The secret of the environment, or of the key file that was named.
-fn given_secret(location: &Location) -> anyhow::Result<Option<ServerSecret>> {
+/// The secrets of the environment, or of the key file that was named.
+fn given_keys(location: &Location) -> anyhow::Result<Option<Keys>> {
     if !location.key_file_by_flag
-        && let Some(text) = std::env::var_os("TRUSTRELAY_SECRET_KEY")
+        && let Some(text) = std::env::var_os(KEY_VARIABLE)
     {
         let text = Zeroizing::new(text.into_string().unwrap_or_default());
-        return text.parse().map(Some).map_err(|error| anyhow::anyhow!("TRUSTRELAY_SECRET_KEY: {error}"));
+        return text.parse().map(Some).context(KEY_VARIABLE);
     }
     let Some(path) = &location.key_file else { return Ok(None) };
-    match read_key(path)? {
-        Some(secret) => Ok(Some(secret)),
+    match key_file::read(path, false)? {
+        Some(keys) => Ok(Some(keys)),
         None => {
             bail!("the key file {} is not there; name the right one with --secret-key-file", path.display())
         }
     }
 }
 
-/// The secret that was given, or the data directory's own.
-fn directory_secret(location: &Location, dir: &Path, fresh: bool) -> anyhow::Result<ServerSecret> {
-    if let Some(secret) = given_secret(location)? {
-        return Ok(secret);
+/// The secrets that were given, or the data directory's own.
+fn directory_keys(location: &Location, dir: &Path, fresh: bool) -> anyhow::Result<Keys> {
+    if let Some(keys) = given_keys(location)? {
+        return Ok(keys);
     }
     let path = dir.join(KEY_FILE);
-    match read_key(&path)? {
-        Some(secret) => Ok(secret),
-        None if fresh => begin_key(dir, &path),
+    match key_file::read(&path, true)? {
+        Some(keys) => Ok(keys),
+        None if fresh => key_file::begin(&path),
         None => bail!(
             "the data in {} has no key file {}; restore it from your backup: without it no token can be verified",
             dir.display(),
@@ -138,65 +157,34 @@ fn directory_secret(location: &Location, dir: &Path, fresh: bool) -> anyhow::Res
     }
 }
 
-/// Reads a key file; `None` if there is none.
-fn read_key(path: &Path) -> anyhow::Result<Option<ServerSecret>> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => Zeroizing::new(text),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => bail!("the key file {} cannot be read: {error}", path.display()),
-    };
-    let mode = std::fs::metadata(path)?.permissions().mode();
-    if mode & 0o077 != 0 {
+/// The key file that is in use, for a command that changes it.
+pub(crate) fn key_file_of(location: &Location) -> anyhow::Result<PathBuf> {
+    if !location.key_file_by_flag && std::env::var_os(KEY_VARIABLE).is_some() {
         bail!(
-            "the key file {} can be read by others (mode {:03o}); run `chmod 600 {}`",
-            path.display(),
-            mode & 0o777,
-            path.display()
+            "the server secret is in {KEY_VARIABLE}, which this program cannot change; put the new one there yourself \
+             (`trustrelay secret generate` prints one), the newest first and separated by commas"
         );
     }
-    let secret = text.parse().map_err(|error| anyhow::anyhow!("the key file {}: {error}", path.display()))?;
-    Ok(Some(secret))
-}
-
-/// Makes the key file, whole or not at all: a start that is killed half-way leaves none that the next one would refuse.
-fn begin_key(dir: &Path, path: &Path) -> anyhow::Result<ServerSecret> {
-    let unwritable = || format!("the key file {} cannot be written", path.display());
-    let secret = ServerSecret::generate()?;
-    let draft = dir.join(format!("{KEY_FILE}.{}", std::process::id()));
-    let mut file = std::fs::OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(0o600)
-        .open(&draft)
-        .with_context(unwritable)?;
-    file.write_all(secret.expose().as_bytes())?;
-    file.write_all(b"\n")?;
-    // Tokens hang on it: it is on the disk before the first of them.
-    file.sync_all()?;
-    // Unlike a renaming, a link never replaces the key of another who began at the same time.
-    let linked = std::fs::hard_link(&draft, path);
-    std::fs::remove_file(&draft).with_context(unwritable)?;
-    match linked {
-        Ok(()) => {
-            std::fs::File::open(dir)?.sync_all()?;
-            Ok(secret)
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            read_key(path)?.with_context(unwritable)
-        }
-        Err(error) => Err(error).with_context(unwritable),
+    match (&location.key_file, &location.data) {
+        (Some(path), _) => Ok(path.clone()),
+        (None, Data::Directory(dir)) => Ok(dir.join(KEY_FILE)),
+        (None, Data::Database(_)) => bail!("name the key file of the nodes with --secret-key-file"),
     }
 }
 
-/// Makes the data directory, if it is not there, for its owner alone.
+/// Makes the data directory for its owner alone, or checks the one that is there.
 fn make(dir: &Path) -> anyhow::Result<()> {
-    if dir.is_dir() {
-        return Ok(());
+    let repaired = private::directory(dir).with_context(|| {
+        format!(
+            "the data directory {} cannot be used; repair it, or name another with --data-dir",
+            dir.display()
+        )
+    })?;
+    if let Some(repaired) = repaired {
+        // Where standard error is closed there is nobody to tell.
+        let _ = writeln!(std::io::stderr(), "trustrelay: {}", one_line(&repaired));
     }
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(|| {
-        format!("the data directory {} cannot be made; name another with --data-dir", dir.display())
-    })
+    Ok(())
 }
 
 /// Held by a running server, so that two do not share a data directory.
@@ -206,33 +194,12 @@ pub(crate) struct ServerLock(#[allow(dead_code, reason = "held, not read")] std:
 pub(crate) fn lock(dir: &Path) -> anyhow::Result<ServerLock> {
     make(dir)?;
     let path = dir.join("server.lock");
-    let file = std::fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
-        .with_context(|| format!("{} cannot be written", path.display()))?;
+    let file =
+        private::open_or_create(&path).with_context(|| format!("{} cannot be written", path.display()))?;
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(ServerLock(file)),
         Err(_) => {
             bail!("another server runs on {}; stop it, or give this one its own --data-dir", dir.display())
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_two_who_begin_at_once_the_later_takes_the_key_of_the_first() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join(KEY_FILE);
-        let first = begin_key(dir.path(), &path).expect("begun");
-        let second = begin_key(dir.path(), &path).expect("there already");
-        assert_eq!(*first.expose(), *second.expose());
-        assert_eq!(*read_key(&path).expect("reads").expect("there").expose(), *first.expose());
-        assert_eq!(std::fs::read_dir(dir.path()).expect("lists").count(), 1, "no draft is left");
     }
 }

@@ -118,6 +118,7 @@ pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode>
             lease: config.lease,
             node_name: node_name(address),
             audit_retention: config.audit_retention,
+            adopt_newest_secret: true,
             ..AuthorityConfig::default()
         },
     )
@@ -126,7 +127,7 @@ pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode>
         upstreams: config.upstreams,
         public_origin,
         home: config.node_url.clone(),
-        seal_keys: vec![opened.mcp_key],
+        seal_keys: opened.mcp_keys,
         recorder: Some(Arc::new(NoteCalls(Arc::downgrade(&opened.authority)))),
         ..RelayConfig::default()
     })?;
@@ -151,7 +152,7 @@ pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode>
     tokio::spawn(keep_metrics(metrics.clone()));
     let nodes = config
         .node_url
-        .map(|_| Nodes::new(&opened.carry_key))
+        .map(|_| Nodes::new(&opened.carry_keys))
         .transpose()
         .context("the way to other nodes cannot be set up")?;
     let stopping = CancellationToken::new();

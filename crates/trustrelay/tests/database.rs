@@ -22,6 +22,8 @@ mod network;
 mod nodes;
 #[path = "database/refused.rs"]
 mod refused;
+#[path = "database/secrets.rs"]
+mod secrets;
 #[path = "database/streams.rs"]
 mod streams;
 mod support;

@@ -61,11 +61,11 @@ pub(crate) enum Lost {
 }
 
 impl Nodes {
-    /// `key`: what all nodes derive from their secret for this, and nobody else has.
+    /// `keys`: what all nodes derive from their secrets for this, and nobody else has; the active secret's first.
     ///
     /// # Errors
     /// If the system's certificates cannot be read.
-    pub fn new(key: &[u8; 32]) -> Result<Self, reqwest::Error> {
+    pub fn new(keys: &[[u8; 32]]) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder()
             .tcp_nodelay(true)
             .tcp_keepalive(SILENCE)
@@ -73,7 +73,7 @@ impl Nodes {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()?;
-        Ok(Self { client, seal: Seal::new(key), stopping: CancellationToken::new() })
+        Ok(Self { client, seal: Seal::new(keys), stopping: CancellationToken::new() })
     }
 
     /// Ends the streams of sessions that are carried, which would not end by themselves.

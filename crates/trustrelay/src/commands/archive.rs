@@ -1,12 +1,11 @@
 //! `trustrelay export` and `trustrelay import`.
 
 use std::io::{BufReader, BufWriter, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use trustrelay_store::{Archive, NotImported};
+use trustrelay_store::{Archive, NotImported, private};
 
 use crate::cli::Place;
 use crate::open::{self, Missing};
@@ -20,12 +19,7 @@ pub(crate) async fn export(place: &Place, file: &Path) -> anyhow::Result<ExitCod
     let mut draft = file.as_os_str().to_owned();
     draft.push(format!(".{}", std::process::id()));
     let draft = Path::new(&draft);
-    let out = std::fs::OpenOptions::new()
-        .create_new(true)
-        .write(true)
-        .mode(0o600)
-        .open(draft)
-        .with_context(unwritable)?;
+    let out = private::create(draft).with_context(unwritable)?;
     let written = write(&archive, out).and_then(|()| std::fs::hard_link(draft, file));
     std::fs::remove_file(draft).with_context(unwritable)?;
     match written {
@@ -52,7 +46,7 @@ pub(crate) async fn import(place: &Place, file: &Path) -> anyhow::Result<ExitCod
     let archive = Archive::read(BufReader::new(std::fs::File::open(file).with_context(unreadable)?))
         .with_context(unreadable)?;
     let summary = archive.summary();
-    let opened = open::data(place, Missing::Receive).await?;
+    let opened = open::data(place, Missing::Receive(archive.fingerprint())).await?;
     match opened.archived.import(archive).await {
         Ok(()) => {}
         Err(NotImported::NotEmpty) => {

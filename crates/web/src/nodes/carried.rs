@@ -19,17 +19,20 @@ pub(crate) const CARRIED: HeaderName = HeaderName::from_static("trustrelay-carri
 /// How far the clocks of two nodes may be apart, and a request be under way.
 const FRESH: Duration = Duration::from_secs(60);
 
-/// Seals what nodes say to each other.
+/// Seals what nodes say to each other: under the first key, and opens under each, so that the server's secret can be rotated node by node.
 #[derive(Clone)]
-pub(crate) struct Seal(Hmac<Sha256>);
+pub(crate) struct Seal(Vec<Hmac<Sha256>>);
 
 impl Seal {
     /// # Panics
     /// Never: HMAC takes keys of any length (RFC 2104 §3).
-    pub(crate) fn new(key: &[u8; 32]) -> Self {
-        let mut block = [0; 64];
-        block[..32].copy_from_slice(key);
-        Self(<Hmac<Sha256> as KeyInit>::new((&block).into()))
+    pub(crate) fn new(keys: &[[u8; 32]]) -> Self {
+        let keyed = |key: &[u8; 32]| {
+            let mut block = [0; 64];
+            block[..32].copy_from_slice(key);
+            <Hmac<Sha256> as KeyInit>::new((&block).into())
+        };
+        Self(keys.iter().map(keyed).collect())
     }
 
     /// The value of [`CARRIED`] for a request with these headers.
@@ -37,7 +40,9 @@ impl Seal {
         let address = client.address.map_or_else(|| "-".to_owned(), |address| address.to_string());
         let said =
             format!("{} {} {address}", now.as_second(), if client.is_hidden { "hidden" } else { "known" });
-        let seal = URL_SAFE_NO_PAD.encode(self.over(&said, headers).finalize().into_bytes());
+        // Without a key nothing is sealed, and nobody believes it.
+        let Some(key) = self.0.first() else { return HeaderValue::from_static("-") };
+        let seal = URL_SAFE_NO_PAD.encode(over(key, &said, headers).finalize().into_bytes());
         HeaderValue::from_str(&format!("{said} {seal}")).unwrap_or_else(|_| HeaderValue::from_static("-"))
     }
 
@@ -47,23 +52,23 @@ impl Seal {
         let (Some(value), None) = (values.next(), values.next()) else { return None };
         let (said, seal) = value.to_str().ok()?.rsplit_once(' ')?;
         let seal = URL_SAFE_NO_PAD.decode(seal).ok()?;
-        self.over(said, headers).verify_slice(&seal).ok()?;
+        self.0.iter().find(|key| over(key, said, headers).verify_slice(&seal).is_ok())?;
         let [at, state, address] = said.split(' ').collect::<Vec<_>>().try_into().ok()?;
         let apart = now.duration_since(Timestamp::from_second(at.parse().ok()?).ok()?).unsigned_abs();
         let address = if address == "-" { None } else { Some(address.parse().ok()?) };
         (apart <= FRESH).then_some(Client { address, is_hidden: state == "hidden" })
     }
+}
 
-    /// Over what is said, and the credential and the id of the request that it is said of. Each part is led by its length.
-    fn over(&self, said: &str, headers: &HeaderMap) -> Hmac<Sha256> {
-        let mut mac = self.0.clone();
-        let of = |name| headers.get(name).map_or(&[][..], HeaderValue::as_bytes);
-        for part in [said.as_bytes(), of(AUTHORIZATION), of(REQUEST_ID)] {
-            mac.update(&(part.len() as u64).to_be_bytes());
-            mac.update(part);
-        }
-        mac
+/// Over what is said, and the credential and the id of the request that it is said of. Each part is led by its length.
+fn over(key: &Hmac<Sha256>, said: &str, headers: &HeaderMap) -> Hmac<Sha256> {
+    let mut mac = key.clone();
+    let of = |name| headers.get(name).map_or(&[][..], HeaderValue::as_bytes);
+    for part in [said.as_bytes(), of(AUTHORIZATION), of(REQUEST_ID)] {
+        mac.update(&(part.len() as u64).to_be_bytes());
+        mac.update(part);
     }
+    mac
 }
 
 #[cfg(test)]
@@ -85,7 +90,7 @@ mod tests {
 
     fn carried(client: &Client) -> HeaderMap {
         let mut headers = request();
-        let value = Seal::new(&[7; 32]).seal(client, NOW, &headers);
+        let value = Seal::new(&[[7; 32]]).seal(client, NOW, &headers);
         headers.insert(CARRIED, value);
         headers
     }
@@ -97,28 +102,28 @@ mod tests {
             Client { address: "192.0.2.7".parse().ok(), is_hidden: true },
             Client { address: None, is_hidden: false },
         ] {
-            assert_eq!(Seal::new(&[7; 32]).open(NOW, &carried(&client)), Some(client));
+            assert_eq!(Seal::new(&[[7; 32]]).open(NOW, &carried(&client)), Some(client));
         }
     }
 
     #[test]
     fn who_has_not_the_secret_is_not_believed() {
-        assert_eq!(Seal::new(&[8; 32]).open(NOW, &carried(&client())), None);
+        assert_eq!(Seal::new(&[[8; 32]]).open(NOW, &carried(&client())), None);
         for claim in ["1", "", "-", "1800000000 known 192.0.2.7", "1800000000 known 192.0.2.7 AAAA"] {
             let mut headers = request();
             headers.insert(CARRIED, HeaderValue::from_static(claim));
-            assert_eq!(Seal::new(&[7; 32]).open(NOW, &headers), None, "{claim}");
+            assert_eq!(Seal::new(&[[7; 32]]).open(NOW, &headers), None, "{claim}");
         }
         let mut headers = request();
-        assert_eq!(Seal::new(&[7; 32]).open(NOW, &headers), None);
+        assert_eq!(Seal::new(&[[7; 32]]).open(NOW, &headers), None);
         headers = carried(&client());
         headers.append(CARRIED, HeaderValue::from_static("1"));
-        assert_eq!(Seal::new(&[7; 32]).open(NOW, &headers), None, "two of them");
+        assert_eq!(Seal::new(&[[7; 32]]).open(NOW, &headers), None, "two of them");
     }
 
     #[test]
     fn what_a_node_says_is_of_that_request_and_cannot_be_altered() {
-        let seal = Seal::new(&[7; 32]);
+        let seal = Seal::new(&[[7; 32]]);
         for (name, value) in [(AUTHORIZATION, "Bearer two"), (REQUEST_ID, "another-id"), (REQUEST_ID, "")] {
             let mut headers = carried(&client());
             headers.insert(name, HeaderValue::from_static(value));
@@ -137,7 +142,7 @@ mod tests {
     fn it_holds_for_as_long_as_a_request_is_under_way() {
         let at = |seconds: i64| NOW + jiff::SignedDuration::from_secs(seconds);
         for (seconds, holds) in [(0, true), (60, true), (-60, true), (61, false), (-61, false)] {
-            let opened = Seal::new(&[7; 32]).open(at(seconds), &carried(&client()));
+            let opened = Seal::new(&[[7; 32]]).open(at(seconds), &carried(&client()));
             assert_eq!(opened.is_some(), holds, "{seconds}");
         }
     }
