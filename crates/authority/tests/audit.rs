@@ -227,7 +227,8 @@ async fn seals_of_an_older_secret_are_good() {
     let newest = ServerSecret::generate().expect("random");
     let open = |secrets: Vec<ServerSecret>| {
         let (store, clock) = (world.store.clone(), world.clock.clone());
-        async move { Authority::open(store, &secrets, clock, config()).await.expect("opens") }
+        let config = AuthorityConfig { adopt_newest_secret: true, ..config() };
+        async move { Authority::open(store, &secrets, clock, config).await.expect("opens") }
     };
     let rotated = open(vec![newest.clone(), world.secret.clone()]).await;
     assert_eq!(rotated.verify_audit().await.expect("asks").flaw, None);

@@ -172,8 +172,8 @@ async fn an_expired_token_and_one_made_under_an_older_secret_are_revoked_too() {
     let issued = world.token("mcp").await;
     let (secrets, clock) =
         ([ServerSecret::generate().expect("random"), world.secret.clone()], world.clock.clone());
-    let newer =
-        Authority::open(world.store.clone(), &secrets, clock, support::config()).await.expect("opens");
+    let config = AuthorityConfig { adopt_newest_secret: true, ..support::config() };
+    let newer = Authority::open(world.store.clone(), &secrets, clock, config).await.expect("opens");
     world.clock.advance(Duration::from_secs(400 * 24 * 3600));
     let candidates = vec![seen(&issued.token, None)];
     assert_eq!(newer.report_leaks(Reporter::Anybody, candidates, from()).await.expect("reported"), [true]);
