@@ -301,6 +301,13 @@ where
             return reply::json(StatusCode::BAD_REQUEST, error);
         }
     };
+    if !message.is_request()
+        && !message.is_response()
+        && !era::CLIENT_NOTIFICATIONS.contains(&message.method())
+    {
+        let why = "a request must have an `id`; this is no notification that a client may send";
+        return reply::refused(StatusCode::BAD_REQUEST, why);
+    }
     trace::adopt(&mut context.trace, &message);
     let (tasks, gone) = (context.relay.0.tasks.clone(), context.gone.clone());
     let answered = async move {

@@ -8,6 +8,7 @@ mod door;
 mod faithful;
 mod heard;
 mod held;
+mod judged;
 mod kit;
 mod matrix;
 mod parked;
