@@ -437,7 +437,7 @@ async fn own(link: &Link, method: &str, params: RawObject) -> Result<Message, Fa
         Era::Stateless => {
             let body = crate::upstream::own_request(method, params);
             let message = Message::parse(body).map_err(|_| Fault::Garbage)?;
-            let headers = era::headers_for(&message, None);
+            let headers = era::headers_for(&message, None)?;
             (message.into_text(), headers)
         }
     };

@@ -13,6 +13,9 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
+use crate::decimal::Decimal;
+use crate::judge::is_lookalike;
+
 pub(crate) const PARSE_ERROR: i64 = -32700;
 pub(crate) const INVALID_REQUEST: i64 = -32600;
 pub(crate) const METHOD_NOT_FOUND: i64 = -32601;
@@ -35,7 +38,22 @@ pub(crate) const FORBIDDEN: i64 = -32003;
 ///
 /// Repeated names are refused: of `{"name":1,"name":2}` the relay would judge one and the upstream might
 /// obey the other.
-struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+pub(crate) struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'a> Members<'a> {
+    /// Reads an object; `None` if it is none, or has a name twice.
+    pub(crate) fn read(json: &'a str) -> Option<Self> {
+        serde_json::from_str(json).ok()
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&'a str> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.get())
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| &**name)
+    }
+}
 
 /// A name that serde may borrow.
 #[derive(serde::Deserialize)]
@@ -148,25 +166,50 @@ pub(crate) fn raw<T: Serialize + ?Sized>(value: &T) -> Box<RawValue> {
     to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
-/// A name that a lenient reader (Go's, for one) would take for one of `names`, though it isn't.
-fn is_lookalike(name: &str, names: &[&str]) -> bool {
-    if names.contains(&name) {
-        return false;
-    }
-    if name.is_ascii() {
-        return names.iter().any(|known| name.eq_ignore_ascii_case(known));
-    }
-    let folded = name.to_lowercase().replace('ſ', "s").replace('\u{212a}', "k");
-    names.contains(&&*folded)
+/// Whether two ids are the same, however they are spelled. Numbers are compared exactly.
+pub(crate) fn is_same_id(one: &str, other: &str) -> bool {
+    let text = |id: &str| serde_json::from_str::<String>(id).ok();
+    one == other
+        || text(one).zip(text(other)).is_some_and(|(one, other)| one == other)
+        || Decimal::read(one).zip(Decimal::read(other)).is_some_and(|(one, other)| one == other)
 }
 
-/// Whether two ids are the same, however they are spelled.
-pub(crate) fn is_same_id(one: &str, other: &str) -> bool {
-    let read = |id: &str| serde_json::from_str::<serde_json::Value>(id).ok();
-    one == other
-        || read(one).zip(read(other)).is_some_and(|(one, other)| {
-            one == other || one.as_f64().is_some_and(|one| other.as_f64() == Some(one))
-        })
+/// Whether an id is one that every reader hands back as it was: a string, or an integer of 64 bits.
+fn is_id(id: &str) -> bool {
+    /// So many digits always fit.
+    const FIT: usize = 18;
+    if id.starts_with('"') {
+        // Only an escape can be wrong by now: half of a surrogate pair.
+        return !id.contains('\\') || serde_json::from_str::<String>(id).is_ok();
+    }
+    (id.len() <= FIT && id.bytes().all(|byte| byte.is_ascii_digit()))
+        || Decimal::read(id).is_some_and(|number| number.whole().is_some())
+}
+
+/// Whether a result says `isError: true`, however the name is spelled.
+struct SaysError(bool);
+
+impl<'de> Deserialize<'de> for SaysError {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = SaysError;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a result")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SaysError, A::Error> {
+                let mut says = false;
+                while let Some((Name(name), value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
+                    // Of two that differ, the worse one counts.
+                    says |= name == "isError" && value.get() == "true";
+                }
+                Ok(SaysError(says))
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
 }
 
 /// Why a text is not one message, for a person, with JSON-RPC's code.
@@ -225,8 +268,8 @@ impl Message {
             return Err(invalid("`jsonrpc` must be \"2.0\""));
         }
         let id = get("id");
-        if id.is_some_and(|id| !id.get().starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit())) {
-            return Err(invalid("`id` must be a string or a number"));
+        if id.is_some_and(|id| !is_id(id.get())) {
+            return Err(invalid("`id` must be a string or an integer"));
         }
         let method = match get("method") {
             Some(method) => Some(string(method).ok_or(invalid("`method` must be a string"))?),
@@ -242,9 +285,6 @@ impl Message {
         if let Some(params) = params {
             let Members(members) = serde_json::from_str(params.get())
                 .map_err(|_| invalid("`params` must be an object with distinct member names"))?;
-            if members.iter().any(|(name, _)| is_lookalike(name, &["name", "uri", "_meta"])) {
-                return Err(invalid("a member name of `params` differs from a known one only in case"));
-            }
             given =
                 members.into_iter().map(|(name, value)| (name.into_owned(), place(&text, value))).collect();
         }
@@ -289,11 +329,9 @@ impl Message {
     /// Whether a response says that it failed: with an error, or as a tool does (MCP 2025-11-25, "Tools", "Error Handling").
     pub(crate) fn has_failed(&self) -> bool {
         let says_so = |result: &str| {
-            // Most results do not speak of it, and are not read for it.
-            result.contains("\"isError\"")
-                && serde_json::from_str(result).is_ok_and(|Members(members)| {
-                    members.iter().any(|(name, value)| name == "isError" && value.get() == "true")
-                })
+            // Most results do not speak of it, and are not read for it. The name may be spelled with escapes.
+            (result.contains("\"isError\"") || result.contains("\\u00"))
+                && serde_json::from_str(result).is_ok_and(|SaysError(says)| says)
         };
         self.error().is_some() || self.result().is_some_and(says_so)
     }
@@ -313,13 +351,9 @@ impl Message {
         self.0.params.clone().and_then(|at| RawObject::parse(&self.0.text[at]).ok()).unwrap_or_default()
     }
 
-    /// Whether `params._meta` is an object that has this member.
-    pub(crate) fn has_meta(&self, name: &str) -> bool {
-        // Most that are not of the stateless era have none of it, and are not read for it.
-        self.param("_meta").filter(|meta| meta.contains('"')).is_some_and(|meta| {
-            serde_json::from_str::<Members<'_>>(meta)
-                .is_ok_and(|Members(members)| members.iter().any(|(key, _)| key == name))
-        })
+    /// The names of the parameters.
+    pub(crate) fn param_names(&self) -> impl Iterator<Item = &str> {
+        self.0.given.iter().map(|(name, _)| name.as_str())
     }
 
     /// `params._meta`, if it is an object.
@@ -420,81 +454,5 @@ pub(crate) fn notification(method: &str, params: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(text: &str) -> Message {
-        Message::parse(text.to_owned()).unwrap()
-    }
-
-    #[test]
-    fn a_renamed_call_keeps_every_other_byte() {
-        let m = parse(
-            r#"{"jsonrpc":"2.0", "id" : 1e2,"method":"tools/call","x":[ 1 ],"params":{"a":123456789012345678901234567890, "name":"up__t","z":{"k":1.0}}}"#,
-        );
-        assert_eq!(
-            m.with(Some("7"), &[("name", "\"t\"")]),
-            r#"{"jsonrpc":"2.0", "id" : 7,"method":"tools/call","x":[ 1 ],"params":{"a":123456789012345678901234567890, "name":"t","z":{"k":1.0}}}"#
-        );
-    }
-
-    #[test]
-    fn parameters_are_added_where_there_are_none() {
-        for (text, expected) in [
-            (
-                r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#,
-                r#"{"params":{"_meta":{}},"jsonrpc":"2.0","id":1,"method":"x"}"#,
-            ),
-            (
-                r#"{"jsonrpc":"2.0","id":1,"method":"x","params":{}}"#,
-                r#"{"jsonrpc":"2.0","id":1,"method":"x","params":{"_meta":{}}}"#,
-            ),
-            (
-                r#"{"jsonrpc":"2.0","id":1,"method":"x","params":{ "a":1}}"#,
-                r#"{"jsonrpc":"2.0","id":1,"method":"x","params":{"_meta":{}, "a":1}}"#,
-            ),
-        ] {
-            assert_eq!(parse(text).with_param("_meta", "{}"), expected);
-        }
-    }
-
-    #[test]
-    fn what_two_readers_would_read_differently_is_refused() {
-        for bad in [
-            r#"{"jsonrpc":"2.0","id":1,"method":"ping","method":"tools/call"}"#,
-            r#"{"jsonrpc":"2.0","id":1,"method":"ping","Method":"tools/call"}"#,
-            r#"{"jsonrpc":"2.0","id":1,"method":"ping","me\u0074hod":"tools/call"}"#,
-            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","name":"b"}}"#,
-            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","Name":"b"}}"#,
-            r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#,
-            r#"{"jsonrpc":"2.0","id":true,"method":"ping"}"#,
-            r#"{"jsonrpc":"2.0","id":1,"method":7}"#,
-            r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":[]}"#,
-            r#"{"jsonrpc":"2.0","id":1,"result":{},"error":{}}"#,
-            r#"{"jsonrpc":"2.0","result":{}}"#,
-            r#"{"jsonrpc":"1.0","id":1,"method":"ping"}"#,
-            r#"{"jsonrpc":"2.0","id":1}"#,
-            "[]",
-            "1",
-        ] {
-            assert_eq!(Message::parse(bad.to_owned()).unwrap_err().code, INVALID_REQUEST, "{bad}");
-        }
-        for bad in ["", "{", "{} {}", "nonsense"] {
-            assert_eq!(Message::parse(bad.to_owned()).unwrap_err().code, PARSE_ERROR, "{bad}");
-        }
-    }
-
-    #[test]
-    fn an_id_is_the_same_in_any_spelling() {
-        assert!(is_same_id("7", "7.0") && is_same_id("1e2", "100") && is_same_id(r#""a\u0062""#, r#""ab""#));
-        assert!(!is_same_id("7", "\"7\"") && !is_same_id("7", "8") && !is_same_id("null", "\"null\""));
-    }
-
-    #[test]
-    fn many_members_are_still_told_apart() {
-        let many: Vec<String> = (0..40).map(|n| format!("\"k{n}\":{n}")).collect();
-        let text = |extra: &str| format!(r#"{{"jsonrpc":"2.0","method":"x",{}{extra}}}"#, many.join(","));
-        assert!(Message::parse(text("")).is_ok());
-        assert!(Message::parse(text(r#","k3":0"#)).is_err());
-    }
-}
+#[path = "envelope_tests.rs"]
+mod tests;

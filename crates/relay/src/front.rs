@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, ORIGIN};
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, ORIGIN};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,7 @@ use crate::reply::{self, Reply};
 use crate::session::{Session, keep_alive};
 use crate::upstream::{BOTH_KINDS, Fault, Link, Upstream};
 use crate::whole::Whole;
-use crate::{clock, serve, single, subscribe, trace};
+use crate::{clock, judge, mirror, serve, single, subscribe, trace};
 
 /// In the extensions of the answer that refuses a request for its `Origin`.
 #[derive(Debug, Clone, Copy)]
@@ -284,7 +284,7 @@ where
         Err(_) => return reply::refused(StatusCode::BAD_REQUEST, "the body could not be read"),
     };
     let parsed = match String::from_utf8(body.into()) {
-        Ok(text) => Message::parse(text),
+        Ok(text) => judge::read(text),
         Err(_) => {
             let why = "the body is not valid UTF-8";
             Err(envelope::Malformed { code: envelope::PARSE_ERROR, why })
@@ -294,13 +294,14 @@ where
     if let Err(refusal) = takes_both(&context, &headers) {
         return *refusal;
     }
-    let message = match parsed {
-        Ok(message) => message,
+    let judged = match parsed {
+        Ok(judged) => judged,
         Err(malformed) => {
             let error = envelope::error("null", malformed.code, malformed.why);
             return reply::json(StatusCode::BAD_REQUEST, error);
         }
     };
+    let (era, message) = (era::of(&headers, &judged), judged.message);
     if !message.is_request()
         && !message.is_response()
         && !era::CLIENT_NOTIFICATIONS.contains(&message.method())
@@ -311,7 +312,7 @@ where
     trace::adopt(&mut context.trace, &message);
     let (tasks, gone) = (context.relay.0.tasks.clone(), context.gone.clone());
     let answered = async move {
-        match era::of(&headers, &message) {
+        match era {
             Era::Session => session_post(&context, &headers, message).await,
             Era::Stateless => stateless_post(&context, &headers, message).await,
         }
@@ -322,9 +323,13 @@ where
 /// On `/mcp/NAME` the upstream judges what is accepted.
 fn takes_both(context: &Context, headers: &HeaderMap) -> Result<(), Box<Reply>> {
     let refused = |status, why| Err(Box::new(reply::refused(status, why)));
-    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
-        return refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json");
+    if !era::only(headers, &CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(is_json) {
+        let why = "Content-Type must be application/json, in UTF-8";
+        return refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, why);
+    }
+    if headers.get_all(CONTENT_ENCODING).iter().any(|coding| coding != "identity") {
+        let why = "Content-Encoding is not supported; send the body as it is";
+        return refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, why);
     }
     // Most say it in these words.
     let both = || {
@@ -336,6 +341,19 @@ fn takes_both(context: &Context, headers: &HeaderMap) -> Result<(), Box<Reply>> 
         return refused(StatusCode::NOT_ACCEPTABLE, why);
     }
     Ok(())
+}
+
+/// Whether a media type is JSON in UTF-8, which is all that JSON between systems may be in (RFC 8259, section 8.1).
+fn is_json(kind: &str) -> bool {
+    let mut parts = kind.split(';').map(str::trim);
+    parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"))
+        && parts.filter(|parameter| !parameter.is_empty()).all(|parameter| {
+            let Some((name, value)) = parameter.split_once('=') else { return false };
+            // A quoted value with a semicolon in it is torn apart, and refused for it.
+            let quoted = value.strip_prefix('"').map(|rest| rest.strip_suffix('"'));
+            let Some(value) = quoted.unwrap_or(Some(value)) else { return false };
+            !name.trim().eq_ignore_ascii_case("charset") || value.trim().eq_ignore_ascii_case("utf-8")
+        })
 }
 
 async fn session_post(context: &Context, headers: &HeaderMap, message: Message) -> Reply {
@@ -354,10 +372,12 @@ async fn session_post(context: &Context, headers: &HeaderMap, message: Message) 
         };
         return opened.unwrap_or_else(|refusal| refusal);
     }
-    if let Some(version) = headers.get(VERSION)
-        && !era::SESSION_VERSIONS.iter().any(|known| version == known)
-    {
-        let why = format!("unknown MCP-Protocol-Version; a session has {}", era::SESSION_VERSIONS.join(", "));
+    let known = |version: &HeaderValue| era::SESSION_VERSIONS.iter().any(|known| version == known);
+    if headers.contains_key(VERSION) && !era::only(headers, &VERSION).is_some_and(known) {
+        let why = format!(
+            "unknown MCP-Protocol-Version, or there twice; a session has {}",
+            era::SESSION_VERSIONS.join(", ")
+        );
         return reply::refused(StatusCode::BAD_REQUEST, &why);
     }
     let session = match session(context, headers, message.text()) {
@@ -404,9 +424,7 @@ async fn stateless_post(context: &Context, headers: &HeaderMap, message: Message
     if let Some(upstream) = &context.only {
         match upstream.stateless().await {
             Ok(Some(link)) => {
-                // Who may not call everything is judged here: an upstream might go by the headers.
-                let judge = upstream.is_stdio() || !context.may_call_all(upstream);
-                if judge && let Err(refused) = judged(upstream, headers, &message).await {
+                if let Err(refused) = judged(context, upstream, headers, &message).await {
                     return refused_stateless(&message, refused);
                 }
                 return single::stateless_request(context, headers, link, entry, message).await;
@@ -421,8 +439,9 @@ async fn stateless_post(context: &Context, headers: &HeaderMap, message: Message
     }
 }
 
-/// Holds a request's headers against its body where the upstream sees no headers.
+/// Holds a request's headers against its body: the upstream gets those that the relay makes of the body.
 async fn judged(
+    context: &Context,
     upstream: &Arc<Upstream>,
     headers: &HeaderMap,
     message: &Message,
@@ -430,9 +449,14 @@ async fn judged(
     era::stated(headers, message)?;
     if message.method() == "tools/call"
         && let Some(name) = message.param_str("name")
-        && let Some(schema) = upstream.schema(&name).await
     {
-        era::check_mirrored(headers, message, &schema)?;
+        // Without such headers, and with all of the upstream open to it, a call does not wait for a list: the upstream misses
+        // what it wants to see.
+        let waits = mirror::has_any(headers) || upstream.is_stdio() || !context.may_call_all(upstream);
+        let schema = if waits { upstream.schema(&name).await } else { upstream.mirrored(&name) };
+        if let Some(schema) = schema {
+            mirror::check(headers, message, &schema)?;
+        }
     }
     Ok(())
 }

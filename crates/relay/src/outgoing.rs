@@ -4,7 +4,7 @@ use http::HeaderMap;
 
 use crate::call::{Call, Client, Conveyance};
 use crate::envelope::Message;
-use crate::era::{self, Era};
+use crate::era::{self, Era, VERSION};
 use crate::{trace, translate};
 
 impl Call {
@@ -47,7 +47,12 @@ impl Call {
     fn with_headers(&self, text: String) -> (String, HeaderMap, String) {
         match Message::parse(text) {
             Ok(message) => {
-                let headers = era::headers_for(&message, self.mirrored.as_ref());
+                // The arguments were readable when the call was routed, and are the same.
+                let mut headers = era::headers_for(&message, self.mirrored.as_ref()).unwrap_or_default();
+                // A version that the upstream alone may know: it says so.
+                if let Some(version) = self.headers.get(VERSION) {
+                    headers.insert(VERSION, version.clone());
+                }
                 let id = message.id().to_owned();
                 (message.into_text(), headers, id)
             }

@@ -9,7 +9,7 @@ use crate::builtin;
 use crate::catalogue::{List, fits};
 use crate::context::Context;
 use crate::envelope::{self, INVALID_PARAMS, Message, RESOURCE_NOT_FOUND, RawObject, UPSTREAM, raw};
-use crate::era::Era;
+use crate::era::{self, Era};
 use crate::reply::{self, Reply};
 use crate::trace;
 use crate::upstream::{Fault, Upstream};
@@ -39,6 +39,10 @@ impl Target {
         Self::Upstream(Box::new(Routed { upstream, message, what: what.into(), mirrored: None }))
     }
 }
+
+/// Why a call is refused whose tool wants arguments as headers.
+pub(crate) const UNREADABLE: &str = "the tool wants arguments as headers, and these cannot be read without doubt: a name is \
+    there twice or looks like another, a number is out of range, or they are nested too deep";
 
 fn refused(message: &Message, code: i64, why: &str) -> Target {
     trace::unknown(message);
@@ -163,6 +167,11 @@ async fn tool(context: &Context, message: &Message) -> Target {
     };
     // Only what is known already: a call does not wait for a list.
     let mirrored = upstream.mirrored(name);
+    if let Some(schema) = &mirrored
+        && era::headers_for(&message, Some(schema)).is_err()
+    {
+        return refused(&message, INVALID_PARAMS, UNREADABLE);
+    }
     Target::Upstream(Box::new(Routed { upstream, what: name.to_owned(), message, mirrored }))
 }
 
@@ -213,6 +222,10 @@ async fn complete(context: &Context, message: &Message) -> Target {
     }
     let nothing =
         |message| refused(message, INVALID_PARAMS, "`params.ref` names nothing that this token reaches");
+    if reference.get("uri").is_some() && reference.get("name").is_some() {
+        // By one of them it would be routed, and by the other answered.
+        return nothing(message);
+    }
     if let Some(uri) = reference.str("uri") {
         return match owner(context, &uri).await {
             Some(upstream) => Target::upstream(upstream, message.clone(), what),

@@ -20,7 +20,7 @@ use crate::reply::{self, Reply};
 use crate::routes::{Routed, Target, failed, faulty, target};
 use crate::session::{Session, set_level};
 use crate::upstream::{Link, Server};
-use crate::{subscribe, trace, translate};
+use crate::{mirror, subscribe, trace, translate};
 
 /// What the relay says of itself on `/mcp`.
 pub(crate) fn own_server() -> Server {
@@ -207,7 +207,7 @@ pub(crate) async fn stateless_request(
     };
     if message.method() == "tools/call"
         && let Some(schema) = upstream.schema(&what).await
-        && let Err(refused) = era::check_mirrored(headers, &message, &schema)
+        && let Err(refused) = mirror::check(headers, &message, &schema)
     {
         return crate::front::refused_stateless(&message, refused);
     }

@@ -10,10 +10,10 @@ use crate::envelope::{self, Message, RawObject, UPSTREAM};
 use crate::era::{self, Era, SESSION, SESSION_VERSIONS, Sender};
 use crate::registry::Entry;
 use crate::reply::{self, Reply};
-use crate::routes::{Routed, Target, failed, faulty, target};
+use crate::routes::{Routed, Target, UNREADABLE, failed, faulty, target};
 use crate::serve;
 use crate::session::Session;
-use crate::upstream::{Exchange, Fault, Link, Server, Upstream};
+use crate::upstream::{Exchange, Fault, Link, Server, Upstream, add_both_kinds};
 
 /// `initialize`: the upstream's own answer where it speaks the session era, else one made of what it says of itself.
 pub(crate) async fn initialize(
@@ -106,7 +106,7 @@ pub(crate) async fn session_request(
     }
     let conveyance = conveyance(context, &upstream, &message);
     let (client, context) = (Client::Session(session), context.clone());
-    let headers = era::travelling(headers);
+    let headers = era::travelling_in_session(headers);
     Call { context, client, entry, link, message, what, conveyance, headers, mirrored }.run().await
 }
 
@@ -153,8 +153,7 @@ pub(crate) async fn session_said(
     }
 }
 
-/// A request of the stateless era for an upstream that speaks it: the upstream judges its headers and its body. Over a pipe,
-/// where there are no headers, the relay does.
+/// A request of the stateless era for an upstream that speaks it. The door has held its headers against its body.
 pub(crate) async fn stateless_request(
     context: &Context,
     headers: &HeaderMap,
@@ -175,7 +174,10 @@ pub(crate) async fn stateless_request(
     }
     let conveyance = conveyance(context, &upstream, &message);
     let client = Client::Stateless(Sender::default());
-    let (context, headers) = (context.clone(), era::travelling(headers));
+    let Ok(headers) = era::travelling_stateless(headers, &message, mirrored.as_ref()) else {
+        return reply::refused(StatusCode::BAD_REQUEST, UNREADABLE);
+    };
+    let context = context.clone();
     Call { context, client, entry, link, message, what, conveyance, headers, mirrored }.run().await
 }
 
@@ -195,9 +197,10 @@ impl Upstream {
     async fn initialize(
         self: &Arc<Self>,
         message: &Message,
-        headers: HeaderMap,
+        mut headers: HeaderMap,
     ) -> Result<(StatusCode, Option<HeaderValue>, Option<Message>), Fault> {
         let wait = self.limits.initialize;
+        add_both_kinds(&mut headers);
         let answer = self.send(Method::POST, headers, message.text().to_owned(), wait).await?;
         let (status, own) = (answer.status, answer.session.clone());
         let response = Exchange::Http(answer).response().await;

@@ -199,7 +199,7 @@ async fn follow(
             params.set("notifications", raw(&serde_json::json!({ "resourceSubscriptions": uris })));
             let body = crate::upstream::own_request("subscriptions/listen", params);
             let message = Message::parse(body).map_err(|_| Fault::Garbage)?;
-            let headers = era::headers_for(&message, None);
+            let headers = era::headers_for(&message, None)?;
             let mut exchange = link.request(message.into_text(), headers).await?;
             let stopped = stop.clone();
             tokio::spawn(async move {

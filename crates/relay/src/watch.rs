@@ -59,7 +59,7 @@ async fn listened(upstream: &Weak<Upstream>, link: &Link) -> Result<(), Fault> {
     );
     let body = crate::upstream::own_request("subscriptions/listen", params);
     let message = Message::parse(body).map_err(|_| Fault::Garbage)?;
-    let headers = era::headers_for(&message, None);
+    let headers = era::headers_for(&message, None)?;
     let mut exchange = match link.request(message.into_text(), headers).await {
         Err(Fault::Down | Fault::Slow) => return Ok(()),
         exchange => exchange?,

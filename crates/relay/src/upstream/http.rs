@@ -175,10 +175,10 @@ pub(crate) fn both_kinds() -> HeaderMap {
     headers
 }
 
-/// The same, where there are none of these yet.
+/// The same; what a client accepts is its own to say. What the body is, the relay says: it has read it as UTF-8.
 pub(crate) fn add_both_kinds(headers: &mut HeaderMap) {
     headers.entry(ACCEPT).or_insert(HeaderValue::from_static(BOTH_KINDS));
-    headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
 }
 
 /// What an upstream answered: its head, and its body as it comes.

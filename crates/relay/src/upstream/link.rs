@@ -148,7 +148,7 @@ impl Link {
         let (mut exchange, wire) = match (&upstream.transport, reuse.as_deref().map(|link| &link.wire)) {
             (Transport::Http(http), _) => {
                 let mut headers = both_kinds();
-                headers.extend(era::headers_for(&message, None));
+                headers.extend(era::headers_for(&message, None)?);
                 let limit = upstream.limits.answer;
                 let answer =
                     http.send(Method::POST, None, headers, Some(message.into_text()), wait, limit).await?;

@@ -49,6 +49,12 @@ pub(crate) enum Fault {
     Rejected,
 }
 
+impl From<crate::mirror::Unreadable> for Fault {
+    fn from(_: crate::mirror::Unreadable) -> Self {
+        Self::Garbage
+    }
+}
+
 impl Fault {
     pub(crate) fn outcome(self) -> &'static str {
         match self {

@@ -185,7 +185,9 @@ async fn updates_of_resources_come_to_no_token_that_cannot_read_them_however_the
                         "{eras:?} {at:?} {key}: {acknowledged}"
                     );
                 } else {
-                    assert_eq!(live.status, 403, "{eras:?} {at:?} {key}");
+                    // A name that is none of the protocol's but looks like one is refused before the scopes are asked.
+                    let refused = if key.starts_with('R') { 400 } else { 403 };
+                    assert_eq!(live.status, refused, "{eras:?} {at:?} {key}");
                 }
             }
         }

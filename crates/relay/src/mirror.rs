@@ -1,0 +1,200 @@
+//! `Mcp-Param-*`: arguments that a tool wants to see as headers as well (MCP 2026-07-28, "Custom Headers from Tool Parameters").
+//!
+//! Whoever stands between the relay and a tool may go by the header, and the tool by its argument. So the relay compares
+//! exactly, and refuses arguments that it cannot read as the tool may.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::Value;
+
+use crate::decimal::Decimal;
+use crate::envelope::{Members, Message};
+use crate::era::{Refused, only};
+use crate::judge::is_lookalike;
+
+const PARAM_PREFIX: &str = "mcp-param-";
+/// How deep `x-mcp-header` is looked for: deeper than any tool's parameters are.
+const MAX_DEPTH: usize = 16;
+const SENTINEL: (&str, &str) = ("=?base64?", "?=");
+
+/// Arguments that two readers could read differently, or that not every reader can read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Unreadable;
+
+/// An argument as it is compared with its header.
+enum Scalar {
+    Text(String),
+    /// As it was written.
+    Number(String),
+    Truth(bool),
+}
+
+impl Scalar {
+    fn read(json: &str) -> Result<Option<Self>, Unreadable> {
+        match json.as_bytes().first() {
+            Some(b'"') => serde_json::from_str(json).map(Self::Text).map(Some).map_err(|_| Unreadable),
+            Some(b't') => Ok(Some(Self::Truth(true))),
+            Some(b'f') => Ok(Some(Self::Truth(false))),
+            Some(b'-' | b'0'..=b'9') => Ok(Some(Self::Number(json.to_owned()))),
+            // `null` is as good as absent, and what has members of its own is no parameter for a header.
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether a header's text says this. `42.0` says 42, but `"42"` is not 42, nor is `"007"` or `007` seven.
+    fn is_said_by(&self, text: &str) -> bool {
+        match self {
+            Self::Text(own) => own == text,
+            Self::Truth(own) => text == if *own { "true" } else { "false" },
+            Self::Number(own) => {
+                Decimal::read(own).zip(Decimal::read(text)).is_some_and(|(own, given)| own == given)
+            }
+        }
+    }
+
+    fn header(&self) -> HeaderValue {
+        match self {
+            Self::Text(text) => encoded(text),
+            Self::Truth(true) => HeaderValue::from_static("true"),
+            Self::Truth(false) => HeaderValue::from_static("false"),
+            Self::Number(text) => {
+                let plain = Decimal::read(text).and_then(|number| number.plain());
+                encoded(plain.as_deref().unwrap_or(text))
+            }
+        }
+    }
+}
+
+/// The headers that a call's arguments ask for.
+fn wanted(schema: &Value, message: &Message) -> Result<Vec<(HeaderName, Scalar)>, Unreadable> {
+    let mut all = Vec::new();
+    let Some(arguments) = message.param("arguments").filter(|_| wants_any(schema, 0)) else {
+        return Ok(all);
+    };
+    // What this reader cannot read (a number out of range, half of a surrogate pair, too deep) others may read as they please.
+    serde_json::from_str::<Value>(arguments).map_err(|_| Unreadable)?;
+    collect(schema, arguments, &mut all, 0)?;
+    Ok(all)
+}
+
+/// Only `properties` are followed.
+fn collect(
+    schema: &Value,
+    given: &str,
+    all: &mut Vec<(HeaderName, Scalar)>,
+    depth: usize,
+) -> Result<(), Unreadable> {
+    if !given.starts_with('{') || properties(schema).next().is_none() {
+        return Ok(());
+    }
+    let members = Members::read(given).ok_or(Unreadable)?;
+    let declared = |name: &str| properties(schema).any(|(key, _)| key == name);
+    for (key, property) in properties(schema) {
+        let name = header_of(property);
+        if name.is_none() && (depth == MAX_DEPTH || properties(property).next().is_none()) {
+            continue;
+        }
+        if members.names().any(|other| is_lookalike(other, &[key]) && !declared(other)) {
+            return Err(Unreadable);
+        }
+        let Some(value) = members.get(key) else { continue };
+        match name {
+            Some(name) => all.extend(Scalar::read(value)?.map(|scalar| (name, scalar))),
+            None => collect(property, value, all, depth + 1)?,
+        }
+    }
+    Ok(())
+}
+
+/// Holds the headers that a tool's schema asks for against the call's arguments (MCP 2026-07-28, "Server Behavior for Custom
+/// Headers").
+pub(crate) fn check(headers: &HeaderMap, message: &Message, schema: &Value) -> Result<(), Refused> {
+    let wanted = wanted(schema, message).map_err(|Unreadable| {
+        Refused::mismatch("the arguments cannot be compared with the headers that repeat them")
+    })?;
+    for (name, expected) in &wanted {
+        let Some(given) = only(headers, name).and_then(decoded) else {
+            return Err(Refused::mismatch(&format!("the header {name} is missing or malformed")));
+        };
+        if !expected.is_said_by(&given) {
+            return Err(Refused::mismatch(&format!("the header {name} differs from the argument")));
+        }
+    }
+    let mut known = HeaderMap::new();
+    names(schema, &mut known, 0);
+    let is_wanted = |name: &HeaderName| wanted.iter().any(|(wanted, _)| wanted == name);
+    match known.keys().find(|name| headers.contains_key(*name) && !is_wanted(name)) {
+        Some(name) => {
+            Err(Refused::mismatch(&format!("the header {name} is of an argument that is not there")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Adds the headers that a tool's schema asks for, made from the call's arguments.
+pub(crate) fn add(headers: &mut HeaderMap, message: &Message, schema: &Value) -> Result<(), Unreadable> {
+    for (name, value) in wanted(schema, message)? {
+        headers.insert(name, value.header());
+    }
+    Ok(())
+}
+
+/// Whether a request has any header that repeats an argument.
+pub(crate) fn has_any(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| name.as_str().starts_with(PARAM_PREFIX))
+}
+
+fn wants_any(schema: &Value, depth: usize) -> bool {
+    properties(schema).any(|(_, property)| {
+        header_of(property).is_some() || (depth < MAX_DEPTH && wants_any(property, depth + 1))
+    })
+}
+
+/// All headers that a schema asks for, whatever the arguments.
+fn names(schema: &Value, headers: &mut HeaderMap, depth: usize) {
+    for (_, property) in properties(schema) {
+        match header_of(property) {
+            Some(name) => drop(headers.insert(name, HeaderValue::from_static(""))),
+            None if depth < MAX_DEPTH => names(property, headers, depth + 1),
+            None => {}
+        }
+    }
+}
+
+fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    schema.get("properties").and_then(|properties| properties.as_object()).into_iter().flatten()
+}
+
+fn header_of(property: &Value) -> Option<HeaderName> {
+    let name = property.get("x-mcp-header")?.as_str()?;
+    HeaderName::try_from(format!("{PARAM_PREFIX}{}", name.to_ascii_lowercase())).ok()
+}
+
+/// A header's value, out of its Base64 form if it is in it (MCP 2026-07-28, "Value Encoding").
+pub(crate) fn decoded(value: &HeaderValue) -> Option<Cow<'_, str>> {
+    let text = value.to_str().ok()?;
+    match text.strip_prefix(SENTINEL.0).and_then(|rest| rest.strip_suffix(SENTINEL.1)) {
+        Some(encoded) => String::from_utf8(STANDARD.decode(encoded).ok()?).ok().map(Cow::Owned),
+        None => Some(Cow::Borrowed(text)),
+    }
+}
+
+/// A value as a header carries it: plain where that is safe, else in the Base64 form.
+pub(crate) fn encoded(text: &str) -> HeaderValue {
+    let plain = text.bytes().all(|byte| matches!(byte, 0x20..=0x7e))
+        && text.trim() == text
+        && !(text.starts_with(SENTINEL.0) && text.ends_with(SENTINEL.1));
+    let value = if plain {
+        HeaderValue::from_str(text)
+    } else {
+        HeaderValue::from_str(&format!("{}{}{}", SENTINEL.0, STANDARD.encode(text), SENTINEL.1))
+    };
+    value.unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+#[path = "mirror_tests.rs"]
+mod tests;
