@@ -24,6 +24,8 @@ mod nodes;
 mod refused;
 #[path = "database/secrets.rs"]
 mod secrets;
+#[path = "database/stopped.rs"]
+mod stopped;
 #[path = "database/streams.rs"]
 mod streams;
 mod support;

@@ -108,7 +108,9 @@ pub enum PostgresOpenError {
 impl PostgresOpenError {
     pub(super) fn new(at: &str, failure: &Failure) -> Self {
         let (at, cause) = (at.to_owned(), failure.to_string());
-        let Failure::Database(error) = failure else { return Self::Unreachable { at, cause } };
+        let (Failure::Database(error) | Failure::Undone(error)) = failure else {
+            return Self::Unreachable { at, cause };
+        };
         let Some(code) = error.code() else {
             return if says(error, "does not allow writes") {
                 Self::ReadOnly { at }
@@ -144,14 +146,27 @@ pub(crate) enum Failure {
     /// The store's own answer.
     Answer(StoreError),
     Database(tokio_postgres::Error),
+    /// The connection ended in the middle of a transaction whose commit was not sent.
+    Undone(tokio_postgres::Error),
     /// No connection, or no answer in time.
     NoAnswer(String),
 }
 
 impl Failure {
-    /// Whether the same again may well work: two who waited for each other, of whom this one was given up. Nothing of it is done.
+    /// Whether nothing of the transaction can have been committed, and the same again may well work: another transaction had
+    /// the lock for too long, or the database gave this one up.
     pub(super) fn is_transient(&self) -> bool {
-        matches!(self, Self::Database(error) if error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED))
+        const GIVEN_UP: [SqlState; 4] = [
+            SqlState::T_R_DEADLOCK_DETECTED,
+            SqlState::T_R_SERIALIZATION_FAILURE,
+            SqlState::LOCK_NOT_AVAILABLE,
+            SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+        ];
+        match self {
+            Self::Undone(_) => true,
+            Self::Database(error) => error.code().is_some_and(|code| GIVEN_UP.contains(code)),
+            Self::Answer(_) | Self::NoAnswer(_) => false,
+        }
     }
 }
 
@@ -159,7 +174,7 @@ impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Answer(error) => error.fmt(f),
-            Self::Database(error) => f.write_str(&described(error)),
+            Self::Database(error) | Self::Undone(error) => f.write_str(&described(error)),
             Self::NoAnswer(why) => f.write_str(why),
         }
     }

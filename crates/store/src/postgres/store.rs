@@ -12,7 +12,7 @@ use trustrelay_authority::{
 use uuid::Uuid;
 
 use super::errors::{Failure, PostgresOpenError};
-use super::link::Links;
+use super::link::{CONNECTIONS, LEASE_CONNECTIONS, Links};
 use super::listen::Ear;
 use super::rows::{corrupt, get};
 use super::url::Target;
@@ -24,6 +24,8 @@ const OPENING: Duration = Duration::from_secs(90);
 /// A store in a PostgreSQL database.
 pub struct PostgresStore {
     links: Links,
+    /// For renewals alone.
+    lease_links: Links,
     ear: Ear,
     at: String,
 }
@@ -43,13 +45,14 @@ impl PostgresStore {
     async fn open_at(url: &str, begin: bool) -> Result<Self, PostgresOpenError> {
         let target = Target::parse(url)?;
         let tls = tls::connector(target.check, &target.roots)?;
-        let links = Links::new(&target, tls.clone())?;
+        let links = Links::new(&target, tls.clone(), CONNECTIONS)?;
+        let lease_links = Links::new(&target, tls.clone(), LEASE_CONNECTIONS)?;
         let ready = migrate::bring_up_to_date(&links, &target.at, begin);
         tokio::time::timeout(OPENING, ready).await.map_err(|_| PostgresOpenError::Unreachable {
             at: target.at.clone(),
             cause: format!("it did not answer within {} s", OPENING.as_secs()),
         })??;
-        Ok(Self { links, ear: Ear::open(target.config, tls), at: target.at })
+        Ok(Self { links, lease_links, ear: Ear::open(target.config, tls), at: target.at })
     }
 
     pub(crate) fn links(&self) -> &Links {
@@ -198,7 +201,7 @@ impl Store for PostgresStore {
     }
 
     async fn renew_lease(&self, lease: &Lease) -> Result<Renewal, StoreError> {
-        self.links.run(|| leases::renew(&self.links, lease)).await
+        self.lease_links.once(leases::renew(&self.lease_links, lease)).await
     }
 
     async fn end_lease(&self, node_id: Uuid) -> Result<(), StoreError> {

@@ -34,6 +34,31 @@ async fn a_lock_that_is_never_released_is_unavailable_in_bounded_time_and_leaves
     assert!(fresh.revoke_pat(pat.pat_id, pat.created_at, &AUDIT).await.expect("asks").expect("there").newly);
 }
 
+/// A flood of changes that wait for one account's row occupies every connection but the renewals' own.
+#[tokio::test]
+async fn changes_that_wait_for_a_lock_do_not_cost_the_node_its_lease() {
+    let fresh = Fresh::open().await;
+    let pat = issued(&fresh).await;
+    let client = fresh.client().await;
+    client.batch_execute("BEGIN; SELECT 1 FROM users FOR UPDATE").await.expect("locks");
+    let revoke = || Box::pin(fresh.revoke_pat(pat.pat_id, pat.created_at, &AUDIT));
+    let mut changes = futures_util::future::select_all((0..20).map(|_| revoke()));
+    let renewed = async {
+        until_waiting(7, &client).await;
+        crate::kit::held(&fresh, Uuid::now_v7(), 0, LONG).await;
+    };
+    tokio::select! {
+        biased;
+        (done, ..) = &mut changes => panic!("the account's row is locked: {done:?}"),
+        () = renewed => {}
+    }
+    client.batch_execute("ROLLBACK").await.expect("lets go");
+    let (first, _, others) = changes.await;
+    for done in std::iter::once(first).chain(futures_util::future::join_all(others).await) {
+        done.expect("asks").expect("there");
+    }
+}
+
 /// Whichever of what has to be written cannot be.
 #[tokio::test]
 async fn a_revocation_and_its_notice_are_done_together_or_not_at_all() {
