@@ -12,24 +12,24 @@ use crate::postgres::{Failure, Link, corrupt, get};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Mark {
-    seq: i64,
-    hash: Bytes,
+    pub(super) seq: i64,
+    pub(super) hash: Bytes,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Audited {
-    seq: i64,
-    entry: Bytes,
-    hash: Bytes,
+    pub(super) seq: i64,
+    pub(super) entry: Bytes,
+    pub(super) hash: Bytes,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Seal {
-    seq: i64,
-    at: i64,
-    mac: Bytes,
+    pub(super) seq: i64,
+    pub(super) at: i64,
+    pub(super) mac: Bytes,
 }
 
 impl Archive {

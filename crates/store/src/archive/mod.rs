@@ -5,6 +5,7 @@
 //! seals. It holds no browser sessions, which end with a move, and no nodes.
 
 mod audit;
+mod check;
 mod notices;
 mod policy;
 mod postgres;
@@ -89,6 +90,14 @@ pub enum BadArchive {
     /// A line is not as it was written. What is in it is not repeated.
     #[error("line {0} is damaged")]
     Damaged(usize),
+    /// A value of a line is none that a store could read back. The value is not repeated.
+    #[error("line {line}: `{value}` is nothing that TrustRelay can have written")]
+    Value {
+        /// The line.
+        line: usize,
+        /// The value's name.
+        value: &'static str,
+    },
     /// It ends too early.
     #[error("it was cut short after line {0}")]
     CutShort(usize),
@@ -301,9 +310,14 @@ impl Archive {
         let header: Header = serde_json::from_str(&first).map_err(|_| BadArchive::Damaged(1))?;
         let mut archive = Self { fingerprint: header.secret_fingerprint, ..Self::default() };
         let mut read = 0;
+        let mut checker = check::Checker::default();
         for text in lines {
             let at = read + 2;
-            match serde_json::from_str(&text?).map_err(|_| BadArchive::Damaged(at))? {
+            let line: Line = serde_json::from_str(&text?).map_err(|_| BadArchive::Damaged(at))?;
+            if let Some(value) = checker.check(&line) {
+                return Err(BadArchive::Value { line: at, value });
+            }
+            match line {
                 Line::User(user) => archive.users.push(user),
                 Line::Pat(pat) => archive.pats.push(*pat),
                 Line::Log(entry) => archive.log.push(entry),

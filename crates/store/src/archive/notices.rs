@@ -13,40 +13,40 @@ use crate::rows::id;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Hook {
-    webhook_id: Uuid,
-    user_id: Option<Uuid>,
-    url: String,
-    origin: String,
-    key_id: i64,
-    created_at: i64,
+    pub(super) webhook_id: Uuid,
+    pub(super) user_id: Option<Uuid>,
+    pub(super) url: String,
+    pub(super) origin: String,
+    pub(super) key_id: i64,
+    pub(super) created_at: i64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Told {
-    notice_id: Uuid,
-    user_id: Uuid,
-    pat_id: Option<Uuid>,
-    kind: String,
-    once: String,
-    created_at: i64,
-    facts: String,
+    pub(super) notice_id: Uuid,
+    pub(super) user_id: Uuid,
+    pub(super) pat_id: Option<Uuid>,
+    pub(super) kind: String,
+    pub(super) once: String,
+    pub(super) created_at: i64,
+    pub(super) facts: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Way {
-    delivery_id: Uuid,
-    notice_id: Uuid,
-    channel: String,
-    webhook_id: Option<Uuid>,
-    is_shared: bool,
-    target: String,
-    attempts: i64,
-    next_at: i64,
-    state: String,
-    error: Option<String>,
-    done_at: Option<i64>,
+    pub(super) delivery_id: Uuid,
+    pub(super) notice_id: Uuid,
+    pub(super) channel: String,
+    pub(super) webhook_id: Option<Uuid>,
+    pub(super) is_shared: bool,
+    pub(super) target: String,
+    pub(super) attempts: i64,
+    pub(super) next_at: i64,
+    pub(super) state: String,
+    pub(super) error: Option<String>,
+    pub(super) done_at: Option<i64>,
 }
 
 const HOOKS: &str =

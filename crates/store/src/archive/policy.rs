@@ -12,8 +12,8 @@ use crate::postgres::{Failure, Link, get};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Decided {
-    version: i64,
-    entry: String,
+    pub(super) version: i64,
+    pub(super) entry: String,
 }
 
 const DECIDED: &str = "SELECT version, entry FROM policy WHERE version > 0";

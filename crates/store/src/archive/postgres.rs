@@ -5,7 +5,7 @@ use tokio_postgres::Row;
 use trustrelay_authority::StoreError;
 
 use super::{Archive, Archived, Bytes, Day, Entry, NotImported, One, Pat, User, notices};
-use crate::postgres::{Failure, Link, Links, PostgresStore, corrupt, get};
+use crate::postgres::{Failure, Link, Links, PostgresStore, corrupt, get, read_back};
 
 #[async_trait]
 impl Archived for PostgresStore {
@@ -258,6 +258,7 @@ async fn import(links: &Links, archive: &Archive) -> Result<Result<(), NotImport
     super::rotation::into_postgres(&link, archive).await?;
     super::policy::into_postgres(&link, archive).await?;
     super::audit::into_postgres(&link, archive).await?;
+    read_back(&link).await?;
     link.batch(
         "UPDATE log_head SET seq = (SELECT COALESCE(MAX(seq), 0) FROM log); NOTIFY trustrelay_log; COMMIT",
     )

@@ -15,32 +15,32 @@ use crate::rows;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rotated {
-    pat_id: Uuid,
-    at: i64,
+    pub(super) pat_id: Uuid,
+    pub(super) at: i64,
 }
 
 /// A secret that a token had before.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Retired {
-    digest: Bytes,
-    pat_id: Uuid,
-    key_id: i64,
-    hint: String,
-    retired_at: i64,
-    valid_until: i64,
-    until_first_use: bool,
-    used_after_at: Option<i64>,
+    pub(super) digest: Bytes,
+    pub(super) pat_id: Uuid,
+    pub(super) key_id: i64,
+    pub(super) hint: String,
+    pub(super) retired_at: i64,
+    pub(super) valid_until: i64,
+    pub(super) until_first_use: bool,
+    pub(super) used_after_at: Option<i64>,
 }
 
 /// A secret that a log entry names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Named {
-    seq: i64,
-    digest: Bytes,
-    pat_id: Uuid,
-    valid_until: Option<i64>,
+    pub(super) seq: i64,
+    pub(super) digest: Bytes,
+    pub(super) pat_id: Uuid,
+    pub(super) valid_until: Option<i64>,
 }
 
 const ROTATED: &str = "SELECT pat_id, rotated_at FROM pats WHERE rotated_at IS NOT NULL ORDER BY pat_id";

@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use super::{Archive, Archived, Bytes, Day, Entry, NotImported, One, Pat, User, notices};
 use crate::errors::OrStoreError;
-use crate::rows::id;
+use crate::log::log_after;
+use crate::rows::{self, PAT, USER, id};
 use crate::sqlite::SqliteStore;
 
 #[async_trait]
@@ -265,5 +266,17 @@ fn import(connection: &Connection, archive: &Archive) -> Result<Result<(), NotIm
     super::rotation::into_sqlite(connection, archive)?;
     super::policy::into_sqlite(connection, archive)?;
     super::audit::into_sqlite(connection, archive)?;
+    read_back(connection)?;
     Ok(Ok(()))
+}
+
+/// Reads what was written as it will be read: what cannot be is refused now, with all the rest.
+fn read_back(connection: &Connection) -> Result<(), StoreError> {
+    all(connection, &format!("SELECT {PAT} FROM pats p"), |row| rows::pat(row).map(drop))?;
+    all(connection, &format!("SELECT {USER} FROM users u"), |row| rows::user(row, 0).map(drop))?;
+    let mut seq = 0;
+    while let Some(last) = log_after(connection, seq)?.last() {
+        seq = last.seq;
+    }
+    Ok(())
 }
