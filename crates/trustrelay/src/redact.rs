@@ -1,5 +1,7 @@
 //! What is taken out of messages before they are shown: whole tokens, passwords in URLs, control characters.
 
+use std::borrow::Cow;
+
 /// Makes a message safe to show. Inputs find their way into messages: a token given in the wrong place, a URL with a password.
 pub(crate) fn redact(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -15,9 +17,13 @@ pub(crate) fn redact(text: &str) -> String {
                     .map_or(found.len(), |end| prefix + end)
             }
             Kind::Url => {
-                let authority =
-                    found[3..].find(['/', '?', '#', ' ', '`', '\'', '"']).map_or(found.len(), |end| 3 + end);
-                found[..authority].rfind('@').unwrap_or(3)
+                // A password that is not percent-encoded may hold what ends the host in a URL: all up to the last `@` goes.
+                let quote = quote_before(&rest[..at]);
+                let ends = |c: char| {
+                    quote.map_or(matches!(c, ' ' | '`' | '\'' | '"'), |quote| c == quote) || c == '\n'
+                };
+                let all = found[3..].find(ends).map_or(found.len(), |end| 3 + end);
+                found[..all].rfind('@').unwrap_or(3)
             }
         };
         out.push_str(match kind {
@@ -31,9 +37,44 @@ pub(crate) fn redact(text: &str) -> String {
     out
 }
 
+/// A text with its control characters written out, and with those that change the direction of text: what comes from outside cannot
+/// move a terminal's cursor, or look like something else than it is.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    printable_but(text, |_| false)
+}
+
+/// The same, but for the characters that `stays` names.
+pub(crate) fn printable_but(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
+    let goes = |c| is_unprintable(c) && !stays(c);
+    if !text.contains(goes) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if goes(c) {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Control characters (Unicode's Cc), and the format characters that reorder text (Unicode TR 9, section 2).
+fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// A message as one line, safe to show on a terminal.
 pub(crate) fn one_line(text: &str) -> String {
-    redact(text).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    redact(text).chars().map(|c| if is_unprintable(c) { ' ' } else { c }).collect()
+}
+
+/// The quotation mark that a URL stands in, by what comes before its `://`. In quotes it ends with them, whatever it holds.
+fn quote_before(before: &str) -> Option<char> {
+    let quoted = before.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '.' | '-'));
+    quoted.chars().next_back().filter(|c| matches!(c, '`' | '\'' | '"'))
 }
 
 #[derive(Clone, Copy)]
@@ -62,8 +103,11 @@ mod tests {
             ("no secret, all of it: tr_pa://", "no secret, all of it: tr_pa://"),
             ("found tr_pat_0123456789abc'", "found tr_pat_…'"),
             ("tr_pat_atr_pat_b", "tr_pat_…_pat_b"),
-            ("`https://user:pw@host/a@b`", "`https://…@host/a@b`"),
-            ("http://p@ss@host and https://host/@", "http://…@host and https://host/@"),
+            ("`https://user:pw@host/a`", "`https://…@host/a`"),
+            ("postgres://u:p@ss/w0?r#d@host/db is", "postgres://…@host/db is"),
+            ("invalid value 'https://u:p w`d@host' for", "invalid value 'https://…@host' for"),
+            ("`https://user:pw@host/a@b`", "`https://…@b`"),
+            ("http://p@ss@host and https://host/", "http://…@host and https://host/"),
             ("a://b@c://tr_pat_x", "a://…@c://tr_pat_…"),
         ] {
             assert_eq!(redact(text), shown);

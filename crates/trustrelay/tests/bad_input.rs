@@ -216,3 +216,58 @@ fn many_may_begin_the_same_data_at_once() {
     let files: Vec<_> = std::fs::read_dir(place.data()).expect("lists").collect();
     assert_eq!(files.len(), 2, "the database and its key, no drafts: {files:?}");
 }
+
+/// Each setting that takes a URL, with passwords in every shape that a URL reader may stumble over.
+#[test]
+fn no_part_of_a_password_in_a_url_is_shown_whatever_is_wrong_with_it() {
+    let settings: [(&[&str], &str, &str); 9] = [
+        (&["serve"], "--database-url", "postgres"),
+        (&["user", "list"], "--database-url", "postgresql"),
+        (&["serve"], "--database-url", "mysql"),
+        (&["serve"], "--smtp-url", "smtps"),
+        (&["serve"], "--smtp-url", "gopher"),
+        (&["serve"], "--public-url", "https"),
+        (&["serve"], "--node-url", "http"),
+        (&["serve"], "--otlp-endpoint", "http"),
+        (&["token", "check"], "--server", "https"),
+    ];
+    let passwords = [
+        "S3CRET@S3CRET",
+        "S3CRET/S3CRET",
+        "S3CRET?S3CRET",
+        "S3CRET#S3CRET",
+        "@S3CRET",
+        "S3CRET@",
+        "1/S3CRET@S3CRET",
+        "%zzS3CRET",
+        "S3CRET:S3CRET",
+        "S3CRET\\S3CRET",
+        "[S3CRET",
+        "S3CRET S3CRET",
+        "S3CRET\u{1b}[2J",
+    ];
+    let place = Place::new();
+    let key = place.bare(&["secret", "generate"]).done().good();
+    for (command, flag, scheme) in settings {
+        for password in passwords {
+            for rest in ["127.0.0.1:1/db", "127.0.0.1:port/db", ""] {
+                let url = format!("{scheme}://ada:{password}@{rest}");
+                let variable =
+                    format!("TRUSTRELAY_{}", flag.trim_start_matches('-').replace('-', "_").to_uppercase());
+                let listen: &[&str] = if command == ["serve"] { &["--listen", "127.0.0.1:0"] } else { &[] };
+                let by_flag = [command, listen, &[flag, &url]].concat();
+                let by_variable = [command, listen].concat();
+                for run in [place.bare(&by_flag), place.bare(&by_variable).env(&variable, &url)] {
+                    let run = run
+                        .env("TRUSTRELAY_SECRET_KEY", key.trim())
+                        .env("TRUSTRELAY_MAIL_FROM", "a@example.org");
+                    let done = run.stdin("").done();
+                    assert!(matches!(done.code, Some(1 | 2)), "{url}: {done:?}");
+                    let said = format!("{}{}", done.out, done.err);
+                    assert!(!said.contains("S3CRET"), "{url}: {said}");
+                    assert!(!said.contains('\u{1b}'), "{url}: {said:?}");
+                }
+            }
+        }
+    }
+}

@@ -177,3 +177,21 @@ fn what_cannot_be_served_is_said_in_one_line_without_a_password() {
     );
     assert!(!shared.place.path("here").exists(), "nothing half done");
 }
+
+/// The driver says at `trace` which parameters a statement has: among them are password hashes and digests.
+#[tokio::test]
+async fn a_log_at_trace_holds_no_statement_and_no_hash() {
+    let shared = Shared::new();
+    let server = Server::start(shared.run(&["serve", "--listen", "127.0.0.1:0", "--dev", "--log", "trace"]));
+    let said = server.out().join("\n");
+    let token = said.split_whitespace().find_map(|word| word.find("tr_pat_").map(|at| &word[at..at + 45]));
+    assert_eq!(server.api(token.expect("a token to try")).whoami().await.0, 200);
+    server.signal(Signal::TERM);
+    let (code, _, err) = server.end();
+    assert_eq!(code, Some(0), "{err:?}");
+    let log = err.join("\n");
+    assert!(log.contains("\"level\":\"INFO\""), "something is logged: {log}");
+    for secret in ["$argon2", "INSERT INTO", "SELECT ", "tr_pat_", "Bearer"] {
+        assert!(!log.contains(secret), "{secret} in {log}");
+    }
+}

@@ -48,6 +48,14 @@ impl Target {
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return Err(wrong("it does not begin with postgres://"));
         }
+        // A password that is not percent-encoded would be taken for a host, a port or a database, and shown as that.
+        let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        if rest.matches('@').count() > usize::from(authority.contains('@')) {
+            return Err(wrong(
+                "it has an `@` that is part of a value; percent-encode the user and the password (`@` is %40, `/` is %2F)",
+            ));
+        }
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
         let mut mode = "prefer".to_owned();
         let mut roots = None;
@@ -184,6 +192,12 @@ mod tests {
             "mysql://ada:s3cret@h/d",
             "postgres://",
             "postgres:///s3cret",
+            "postgres://ada:s3@s3cret@h/d",
+            "postgres://ada:s3cret/s3@h/d",
+            "postgres://ada:1/s3cret@h/d",
+            "postgres://ada:s?3cret=s3cret@h/d",
+            "postgres://ada:s#3cret/s3cret@h/d",
+            "postgres://ada:p@s3cret/s3@h/d",
             "postgres://ada:s3cret@h:port/d",
             "postgres://ada:s3cret@h/d?sslmode=s3cret",
             "postgres://ada:s3cret@h/d?sslmode=allow",

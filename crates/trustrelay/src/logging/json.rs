@@ -1,6 +1,7 @@
 //! Log lines as JSON: one object a line. A line is written for each call, so it is put together in one piece: the format that comes
 //! with the library took a seventh of a call's instructions (docs/PERFORMANCE.md).
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 use std::io::Write as _;
@@ -13,6 +14,8 @@ use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
+
+use crate::redact::printable_but;
 
 thread_local! {
     /// The second that a thread's last line was of, and its text: a busy thread writes many in one.
@@ -38,8 +41,13 @@ impl Members {
 
     fn string(&mut self, name: &str, value: &str) {
         self.key(name);
+        // JSON escapes the control characters of ASCII; the others begin with these bytes in UTF-8.
+        let value = match value.bytes().any(|byte| matches!(byte, 0x7f | 0xc2 | 0xd8 | 0xe2)) {
+            true => printable_but(value, |c| c.is_ascii_control() && c != '\u{7f}'),
+            false => Cow::Borrowed(value),
+        };
         // Neither a string nor a vector refuses.
-        let _ = serde_json::to_writer(&mut self.0, value);
+        let _ = serde_json::to_writer(&mut self.0, &*value);
     }
 
     /// In UTC, to the microsecond (RFC 3339, section 5.6).
