@@ -89,6 +89,10 @@ fn read_head(came: &[u8]) -> Result<Option<Head>, Unanswered> {
         let value = HeaderValue::from_bytes(header.value).map_err(|_| Unanswered::Garbage)?;
         headers.append(name, value);
     }
+    // HTTP/1.0 knows no transfer codings: a proxy of it passed on what it did not understand (RFC 9112, section 6.1).
+    if head.version == Some(0) && headers.contains_key(TRANSFER_ENCODING) {
+        return Err(Unanswered::Garbage);
+    }
     Ok(Some((len, status, headers)))
 }
 
@@ -138,6 +142,12 @@ impl Left {
     }
 }
 
+/// Whether the first line ends without a carriage return.
+fn has_bare_line_feed(came: &[u8]) -> bool {
+    let line = &came[..came.len().min(MAX_SIZE_LINE + 1)];
+    line.iter().position(|byte| *byte == b'\n').is_some_and(|at| at == 0 || line[at - 1] != b'\r')
+}
+
 impl<I: AsyncRead + Unpin> Lean<I> {
     /// The next bytes; `None` at the end. Nothing is lost if it is not waited for to the end.
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Unanswered> {
@@ -158,6 +168,8 @@ impl<I: AsyncRead + Unpin> Lean<I> {
     fn taken(&mut self) -> Result<Option<Bytes>, Unanswered> {
         loop {
             match self.left {
+                // httparse lets a line feed alone pass within an extension, where another reader ends the line.
+                Left::Chunks if has_bare_line_feed(&self.came) => return Err(Unanswered::Garbage),
                 Left::Chunks => match parse_chunk_size(&self.came).map_err(|_| Unanswered::Garbage)? {
                     Status::Complete((len, size)) => {
                         self.came.advance(len);
@@ -216,6 +228,7 @@ impl<I: AsyncRead + Unpin> Lean<I> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use tokio::io::AsyncReadExt as _;
 
     use super::*;
@@ -308,6 +321,9 @@ mod tests {
             ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nx\r\n", Garbage),
             ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nabc", Garbage),
             ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nfffffffffffffffff\r\n", Garbage),
+            ("HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n", Garbage),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1;a\nb\r\na\r\n0\r\n\r\n", Garbage),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\na\r\n0\r\n\r\n", Garbage),
             (&long, Garbage),
             (&many, Garbage),
             (&size, Garbage),
@@ -338,5 +354,90 @@ mod tests {
         assert!(futures_util::poll!(Box::pin(lean.chunk())).is_pending());
         server.write_all(b"\r\ne\r\n0\r\n").await.expect("sent");
         assert_eq!((lean.chunk().await, lean.chunk().await), (Ok(Some("e".into())), Ok(None)));
+    }
+
+    /// What hyper makes of an answer that comes in pieces of so many bytes.
+    async fn read_by_hyper(answer: &str, piece: usize) -> Result<(StatusCode, String), hyper::Error> {
+        let (io, mut server) = tokio::io::duplex(64);
+        let io = hyper_util::rt::TokioIo::new(io);
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
+        let connection = async {
+            let _ = connection.await;
+        };
+        let served = async {
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                server.read_buf(&mut asked).await.expect("a request");
+            }
+            for piece in answer.as_bytes().chunks(piece) {
+                if server.write_all(piece).await.is_err() {
+                    break;
+                }
+            }
+            drop(server);
+        };
+        let request = http::Request::get("/").body(http_body_util::Empty::<Bytes>::new()).expect("a request");
+        let asked = async move {
+            let answer = sender.send_request(request).await?;
+            let status = answer.status();
+            let body = http_body_util::BodyExt::collect(answer.into_body()).await?.to_bytes();
+            Ok((status, String::from_utf8(body.to_vec()).expect("text")))
+        };
+        tokio::join!(connection, served, asked).2
+    }
+
+    /// Answers whose framing is good, or wrong in one of many ways.
+    fn framed() -> impl Strategy<Value = String> {
+        let version = prop::sample::select(vec!["HTTP/1.1", "HTTP/1.1", "HTTP/1.1", "HTTP/1.0", "HTTP/2.0"]);
+        let status =
+            prop::sample::select(vec!["200 OK", "200 OK", "404 Not Found", "204 No Content", "100 Continue"]);
+        let framing = prop::collection::vec(
+            prop::sample::select(vec![
+                "transfer-encoding: chunked",
+                "Transfer-Encoding: Chunked",
+                "transfer-encoding: gzip",
+                "transfer-encoding: gzip, chunked",
+                "transfer-encoding:",
+                "content-length: 5",
+                "content-length: 5",
+                "content-length: 6",
+                "content-length: +5",
+                "content-length: 5, 5",
+                "content-length : 5",
+                "x: y",
+            ]),
+            0..3,
+        );
+        let extension =
+            prop::sample::select(vec!["", "", "", ";a=b", " ;a", ";a\nb", ";a\rb", "\n", "g", " "]);
+        let end = prop::sample::select(vec!["\r\n", "\r\n", "\r\n", "\r\n", "\n", "\r", "x\r\n"]);
+        let chunks = prop::collection::vec(("[a-z]{1,20}", extension, end), 0..4);
+        (version, status, framing, chunks).prop_map(|(version, status, framing, chunks)| {
+            let mut text = format!("{version} {status}\r\n");
+            for line in framing {
+                text.push_str(line);
+                text.push_str("\r\n");
+            }
+            text.push_str("\r\n");
+            for (data, extension, end) in chunks {
+                text.push_str(&format!("{:x}{extension}\r\n{data}{end}", data.len()));
+            }
+            text.push_str("0\r\n\r\n");
+            text
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn an_answer_is_taken_only_as_hyper_takes_it_in_whatever_pieces(answer in framed(), piece in 1_usize..80) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            let (own, hypers) = runtime.block_on(async {
+                (answered(&answer, piece).await, read_by_hyper(&answer, piece).await)
+            });
+            // It may be stricter than hyper, never laxer.
+            if let Ok((status, _, body)) = own {
+                prop_assert_eq!(hypers.ok(), Some((status, body)));
+            }
+        }
     }
 }
