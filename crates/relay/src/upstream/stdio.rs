@@ -350,3 +350,7 @@ fn restored_subscription(message: &Message, id: &str) -> Option<String> {
 fn raw_text(json: &str) -> Box<serde_json::value::RawValue> {
     serde_json::value::RawValue::from_string(json.to_owned()).unwrap_or_else(|_| raw(&()))
 }
+
+#[cfg(test)]
+#[path = "stdio_tests.rs"]
+mod tests;
