@@ -35,7 +35,7 @@ pub mod unused;
 
 pub use gate::Gate;
 pub use kit::AUDIT;
-pub use memory::MemoryStore;
+pub use memory::{AuditRows, MemoryStore};
 
 /// Makes a test of each story. `$fresh` is the name of an `async fn()` that answers a new, empty store, or what derefs to it.
 #[macro_export]

@@ -13,9 +13,13 @@ use crate::store::StoreError;
 /// The log, as a test may damage it.
 #[derive(Default)]
 pub struct Log {
+    /// The entries, in their order.
     pub records: Vec<AuditRecord>,
+    /// Their seals.
     pub seals: Vec<AuditSeal>,
+    /// The last entry that was cut off.
     pub cut: Option<AuditLink>,
+    /// The last entry.
     pub head: Option<AuditLink>,
 }
 

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use self::admin::spare_the_last_administrator;
+pub use self::audit::Log as AuditRows;
 use self::audit::append;
 use self::calls::{add_up, day_of, forget_networks, latest_first, newest_first, of, use_networks};
 use self::keys::Former;
