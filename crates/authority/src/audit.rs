@@ -28,6 +28,7 @@ pub(crate) use seal::{SealKey, Sealing};
 pub(crate) use sweep::Sweep;
 pub use verify::{AuditFlaw, AuditReport};
 
+use crate::power::{Credential, Power};
 use crate::record::{PatRecord, UserRecord};
 use crate::store::StoreError;
 
@@ -50,18 +51,45 @@ pub struct By {
     pub principal: Arc<Principal>,
     /// The client's address, where it is known.
     pub address: Option<IpAddr>,
+    /// The digest of the browser session's cookie, if the credential is one.
+    session: Option<[u8; 32]>,
 }
 
 impl By {
     /// A caller from an address.
     pub fn new(principal: Arc<Principal>, address: Option<IpAddr>) -> Self {
-        Self { principal, address }
+        Self { principal, address, session: None }
     }
 
-    /// The caller, as the audit log names it.
+    /// The same, with the digest of the browser session that it came with: a change is then refused if the
+    /// session has ended before it is committed.
+    #[must_use]
+    pub fn with_session(self, digest: [u8; 32]) -> Self {
+        Self { session: Some(digest), ..self }
+    }
+
+    /// The caller as an administrator: what it changes is refused if it has lost the role by then.
+    pub fn administrator(&self) -> Actor {
+        let mut actor = self.actor();
+        if let Some(power) = &mut actor.power.0 {
+            power.admin = true;
+        }
+        actor
+    }
+
+    fn power(&self) -> Power {
+        let secret = self.principal.pat();
+        let secret = secret.map(|pat| Credential::Secret { pat_id: pat.pat_id, digest: *pat.digest() });
+        let credential = secret.or(self.session.map(Credential::Session));
+        Power { user_id: self.principal.user_id, credential, admin: false }
+    }
+
+    /// The caller, as the audit log names it, and what it must still be able to do when its change is
+    /// committed.
     pub fn actor(&self) -> Actor {
         let pat = self.principal.pat();
         Actor {
+            power: ActingPower(Some(self.power())),
             kind: if pat.is_some() { ActorKind::Token } else { ActorKind::User },
             user_id: Some(self.principal.user_id),
             email: Some(self.principal.email.to_string()),
@@ -96,9 +124,25 @@ pub enum ActorKind {
     Anonymous,
 }
 
+/// The power that an [`Actor`] acts with. It is asked for in the transaction of a change and is no part of the
+/// entry that is kept: two actors are the same whatever they act with.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ActingPower(pub(crate) Option<Power>);
+
+impl PartialEq for ActingPower {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for ActingPower {}
+
 /// Who does something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
+    /// What it must still be able to do when its change is committed.
+    #[serde(skip)]
+    pub power: ActingPower,
     /// In what capacity.
     pub kind: ActorKind,
     /// The account, if there is one.
@@ -141,7 +185,14 @@ impl Actor {
     }
 
     const fn of(kind: ActorKind, address: Option<IpAddr>) -> Self {
-        Self { kind, user_id: None, email: None, pat_id: None, pat_name: None, address }
+        let power = ActingPower(None);
+        Self { power, kind, user_id: None, email: None, pat_id: None, pat_name: None, address }
+    }
+
+    /// What must still hold when its change is committed; `None` for the operator, the server itself, and
+    /// whoever needs no credential for it.
+    pub fn power(&self) -> Option<&Power> {
+        self.power.0.as_ref()
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use trustrelay_token::Denied;
 
+use crate::power::Powerless;
 use crate::store::StoreError;
 
 /// Why the authority did not do as asked.
@@ -69,6 +70,9 @@ pub enum AuthorityError {
     /// The caller's own credential does not stand.
     #[error(transparent)]
     Denied(#[from] Denied),
+    /// The caller's browser session has ended since the request began.
+    #[error("the browser session has ended; sign in again")]
+    SignedOut,
     /// It cannot be done now: the store does not answer. Nothing was accepted.
     #[error("the store does not answer right now; try again")]
     Unavailable(#[source] StoreError),
@@ -84,7 +88,9 @@ impl From<StoreError> for AuthorityError {
             StoreError::UserGone => Self::NotFound("active account"),
             StoreError::ParentGone => Self::Invalid {
                 field: "parent",
-                message: "the token that this one would be made with is no longer active".into(),
+                message:
+                    "the token that this one would be made with is no longer active, or would end before it"
+                        .into(),
             },
             StoreError::TooManyPats(limit) => Self::Conflict(format!(
                 "this account has {limit} active tokens, the most there can be; revoke some that are no longer used"
@@ -98,6 +104,9 @@ impl From<StoreError> for AuthorityError {
             StoreError::TooManyWebhooks(limit) => Self::Conflict(format!(
                 "there are {limit} webhooks, the most there can be; remove one that is no longer used"
             )),
+            StoreError::Powerless(Powerless::Denied(denied)) => Self::Denied(denied),
+            StoreError::Powerless(Powerless::SignedOut) => Self::SignedOut,
+            StoreError::Powerless(Powerless::NotAdministrator) => Self::NotAdministrator,
             StoreError::Unavailable(_) => Self::Unavailable(error),
             StoreError::Corrupt(what) => Self::Internal(what),
         }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use trustrelay_token::{Token, TokenDigest};
 use uuid::Uuid;
 
-use crate::audit::{Actor, ActorKind, AuditEntry};
+use crate::audit::{Actor, AuditEntry};
 use crate::authority::Authority;
 use crate::error::AuthorityError;
 use crate::judgment::judge_secret;
@@ -101,14 +101,7 @@ impl Authority {
         let Some(FoundPat { pat, owner, .. }) = found.filter(|found| self.is_of_use(found)) else {
             return Ok(());
         };
-        let actor = Actor {
-            kind: ActorKind::Token,
-            user_id: Some(owner.user_id),
-            email: Some(owner.email),
-            pat_id: Some(pat.pat_id),
-            pat_name: Some(pat.name.clone()),
-            address: from,
-        };
+        let actor = Actor::holder(&pat, &owner, from);
         self.revoke_as(actor, "token.revoked", &pat).await.map(drop)
     }
 

@@ -30,6 +30,7 @@ mod numbers;
 mod pace;
 mod password;
 mod policy;
+mod power;
 mod record;
 mod refusals;
 mod rekey;
@@ -79,6 +80,7 @@ pub use notices::{
 pub use policy::{
     AskedPolicy, MAX_POLICY_NETWORKS, Policy, PolicyChange, PolicyRecord, PolicyState, PolicyStore,
 };
+pub use power::{Credential, Power, PowerFacts, Powerless, TokenFacts};
 pub use record::{
     Call, Change, DayCalls, KeptActivity, LogEntry, NetworkUse, PatRecord, RetiredSecret, RevokedPat,
     SessionRecord, TokenCalls, Usage, UserRecord, networks_of,

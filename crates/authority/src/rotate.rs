@@ -258,6 +258,11 @@ impl Authority {
                     Ok(true)
                 }
                 RotateOutcome::Changed => Ok(false),
+                RotateOutcome::Outlived => Err(AuthorityError::Conflict(
+                    "the life of the token that this one was made with, or of one that was made with it, was changed at the \
+                     same time; look at it and try again"
+                        .into(),
+                )),
                 RotateOutcome::NotActive => Err(AuthorityError::Conflict(
                     "the token is no longer active: it was revoked, or it expired; make a new one".into(),
                 )),

@@ -109,6 +109,9 @@ pub enum RotateOutcome {
     NotActive,
     /// It has another secret by now.
     Changed,
+    /// It would outlive the token that it was made with, or a token that was made with it would outlive it: one of their lives was
+    /// changed meanwhile.
+    Outlived,
 }
 
 /// Keeps rotations.
@@ -117,7 +120,8 @@ pub trait RotationStore: Send + Sync + 'static {
     /// A token by the digest of a secret that it has or had, revoked and expired ones too, and its owner. A digest from before a
     /// re-keying finds the token by its present secret.
     async fn pat_by_digest(&self, digest: &TokenDigest) -> Result<Option<FoundPat>, StoreError>;
-    /// Gives a token a new secret. In one transaction: the token must be active at `at`, its owner enabled and its secret the one that is replaced;
+    /// Gives a token a new secret. In one transaction: the token must be active at `at`, its owner enabled and its secret the one that is replaced; its new
+    /// life no longer than its parent's, and no shorter than that of any active token made with it ([`RotateOutcome::Outlived`]);
     /// that one is retired; earlier ones that were still good end at `at`; and one log entry names all of these. Of the retired secrets the latest
     /// [`RETIRED_SECRETS`] stay.
     async fn rotate_pat(&self, rotation: &Rotation, audit: &AuditEntry) -> Result<RotateOutcome, StoreError>;

@@ -253,6 +253,21 @@ impl Authority {
 
     /// Who a session cookie stands for; `None` if it does not (any more).
     pub async fn authenticate_session(&self, cookie: &str) -> Result<Option<Principal>, AuthorityError> {
+        Ok(self.session_of(cookie).await?.map(|(principal, _)| principal))
+    }
+
+    /// The caller that a session cookie stands for, from an address; `None` if it does not stand (any more). What it changes is
+    /// refused if the session has ended before the change is committed.
+    pub async fn authenticate_browser(
+        &self,
+        cookie: &str,
+        address: Option<IpAddr>,
+    ) -> Result<Option<By>, AuthorityError> {
+        let found = self.session_of(cookie).await?;
+        Ok(found.map(|(principal, digest)| By::new(Arc::new(principal), address).with_session(digest)))
+    }
+
+    async fn session_of(&self, cookie: &str) -> Result<Option<(Principal, [u8; 32])>, AuthorityError> {
         if cookie.len() != 43 {
             return Ok(None);
         }
@@ -261,7 +276,7 @@ impl Authority {
                 let good = session.expires_at > self.clock.now() && user.disabled_at.is_none();
                 return Ok(good.then(|| {
                     let account = account_of(&user);
-                    Principal::with_session(Arc::new(account), session.expires_at)
+                    (Principal::with_session(Arc::new(account), session.expires_at), digest)
                 }));
             }
         }

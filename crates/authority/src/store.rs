@@ -13,6 +13,7 @@ use crate::keys::KeyStore;
 use crate::limits::UnusedStore;
 use crate::notices::{NewNotice, NoticeStore};
 use crate::policy::PolicyStore;
+use crate::power::Powerless;
 use crate::record::{KeptActivity, LogEntry, PatRecord, SessionRecord, TokenCalls, Usage, UserRecord};
 use crate::rotation::RotationStore;
 
@@ -57,6 +58,9 @@ pub enum StoreError {
     /// There are as many webhooks as there may be.
     #[error("there are {0} webhooks already")]
     TooManyWebhooks(u64),
+    /// The actor of the change can no longer do it.
+    #[error(transparent)]
+    Powerless(#[from] Powerless),
     /// The store does not answer; it may later.
     #[error("the store does not answer: {0}")]
     Unavailable(String),
@@ -149,7 +153,10 @@ pub struct RevokeOutcome {
 ///
 /// Each method is one transaction: done durably when it answers `Ok`, and not done at all on `Err`, except
 /// that [`StoreError::Unavailable`] may leave a change done whose answer was lost. Times have microseconds. What takes an
-/// [`AuditEntry`] appends it to the audit log in the same transaction, if it changes anything.
+/// [`AuditEntry`] appends it to the audit log in the same transaction, if it changes anything. Before anything else in that
+/// transaction it asks whether the entry's actor still has the [`Power`](crate::Power) that it acts with, and answers
+/// [`StoreError::Powerless`] if not: nobody changes anything with power that was taken away meanwhile. Whoever takes that
+/// power away at the same time is waited for, or waits.
 #[async_trait]
 pub trait Store:
     AdminStore + AuditStore + KeyStore + NoticeStore + PolicyStore + RotationStore + UnusedStore
@@ -188,7 +195,8 @@ pub trait Store:
     ) -> Result<(), StoreError>;
 
     /// Adds a token. In the same transaction: its owner must be there and not disabled ([`StoreError::UserGone`]), its parent,
-    /// if it has one, of the same owner and active at `created_at` ([`StoreError::ParentGone`]), and the owner must have fewer than
+    /// if it has one, of the same owner, active at `created_at` and no sooner at its end than the new one
+    /// ([`StoreError::ParentGone`]), and the owner must have fewer than
     /// `limit` active tokens ([`StoreError::TooManyPats`]).
     async fn insert_pat(&self, pat: &PatRecord, limit: u64, audit: &AuditEntry) -> Result<(), StoreError>;
     /// A token by its id, revoked and expired ones too.

@@ -37,6 +37,7 @@ fn insert_invite(
     limit: u64,
     audit: &AuditEntry,
 ) -> Result<(), StoreError> {
+    let permit = audit::permit(connection, audit)?;
     let taken = "SELECT EXISTS (SELECT 1 FROM users WHERE email = ?1)";
     if connection.query_row(taken, [&invite.email], |row| row.get(0)).or_store()? {
         return Err(StoreError::EmailTaken);
@@ -68,7 +69,7 @@ fn insert_invite(
             ],
         )
         .or_store()?;
-    audit::append(connection, audit)
+    audit::append(connection, audit, permit)
 }
 
 fn accept_invite(
@@ -103,6 +104,7 @@ fn change_user(
     now: Timestamp,
     audit: &AuditEntry,
 ) -> Result<Option<u64>, StoreError> {
+    let permit = audit::permit(connection, audit)?;
     let id = user_id.as_bytes();
     let (kind, column, value) = match change {
         UserChange::Admin(is_admin) => ("admin", "is_admin", Value::from(*is_admin)),
@@ -126,7 +128,7 @@ fn change_user(
     let seq = append(connection, now, kind, Some(user_id))?;
     let sql = format!("UPDATE users SET {column} = ?2, changed_seq = ?3 WHERE user_id = ?1");
     connection.execute(&sql, params![id, value, seq]).or_store()?;
-    audit::append(connection, audit)?;
+    audit::append(connection, audit, permit)?;
     Ok(Some(seq))
 }
 
@@ -176,10 +178,11 @@ impl AdminStore for SqliteStore {
         let audit = audit.clone();
         self.threads()
             .write(move |connection| {
+                let permit = audit::permit(connection, &audit)?;
                 let sql = "DELETE FROM invites WHERE invite_id = ?1";
                 let was_there = connection.execute(sql, [invite_id.as_bytes()]).or_store()? > 0;
                 if was_there {
-                    audit::append(connection, &audit)?;
+                    audit::append(connection, &audit, permit)?;
                 }
                 Ok(was_there)
             })

@@ -3,20 +3,83 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, Row, ToSql, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params, params_from_iter};
 use trustrelay_authority::{
     AuditColumns, AuditEnds, AuditEntry, AuditLink, AuditLook, AuditRecord, AuditSeal, AuditStore,
-    StoreError, chained,
+    Credential, Power, PowerFacts, StoreError, TokenFacts, chained,
 };
 use uuid::Uuid;
 
 use crate::audit_page::{COLUMNS, Value, question};
 use crate::errors::OrStoreError;
-use crate::rows::time;
+use crate::rows::{optional_time, time};
 use crate::sqlite::SqliteStore;
 
+/// Shows that an entry's actor was asked for its power. Only [`permit`] makes one for a change, and no entry is
+/// appended without one.
+#[derive(Clone, Copy)]
+#[must_use = "a change appends its entry with it"]
+pub(crate) struct Permit(());
+
+/// Asks whether the entry's actor may still do what it tells of. First of all in the transaction of the change:
+/// the change itself may end the actor's power.
+pub(crate) fn permit(connection: &Connection, entry: &AuditEntry) -> Result<Permit, StoreError> {
+    if let Some(power) = entry.actor.power() {
+        power.judge(&facts(connection, power)?, entry.at)?;
+    }
+    Ok(Permit(()))
+}
+
+fn facts(connection: &Connection, power: &Power) -> Result<PowerFacts, StoreError> {
+    let user_id = power.user_id.as_bytes();
+    let user: Option<(bool, bool)> = connection
+        .prepare_cached("SELECT disabled_at IS NULL, is_admin FROM users WHERE user_id = ?1")
+        .or_store()?
+        .query_row([user_id], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()
+        .or_store()?;
+    let (is_enabled, is_admin) = user.unwrap_or_default();
+    let mut facts = PowerFacts { is_enabled, is_admin, ..PowerFacts::default() };
+    match power.credential {
+        Some(Credential::Session(digest)) => {
+            facts.session_expires_at = connection
+                .prepare_cached("SELECT expires_at FROM browser_sessions WHERE digest = ?1 AND user_id = ?2")
+                .or_store()?
+                .query_row(params![digest, user_id], |row| time(row, 0))
+                .optional()
+                .or_store()?;
+        }
+        Some(Credential::Secret { pat_id, digest }) => {
+            facts.token = connection
+                .prepare_cached(
+                    "SELECT p.revoked_at, p.expires_at, p.digest = ?3 OR EXISTS (SELECT 1 FROM former_digests f WHERE f.digest = ?3 \
+                     AND f.pat_id = p.pat_id), r.valid_until FROM pats p \
+                     LEFT JOIN retired_secrets r ON r.digest = ?3 AND r.pat_id = p.pat_id \
+                     WHERE p.pat_id = ?1 AND p.user_id = ?2",
+                )
+                .or_store()?
+                .query_row(params![pat_id.as_bytes(), user_id, digest.as_bytes()], |row| {
+                    Ok(TokenFacts {
+                        revoked_at: optional_time(row, 0)?,
+                        expires_at: time(row, 1)?,
+                        is_current: row.get(2)?,
+                        valid_until: optional_time(row, 3)?,
+                    })
+                })
+                .optional()
+                .or_store()?;
+        }
+        None => {}
+    }
+    Ok(facts)
+}
+
 /// Appends an entry, within the transaction of the change that it tells of.
-pub(crate) fn append(connection: &Connection, entry: &AuditEntry) -> Result<(), StoreError> {
+pub(crate) fn append(
+    connection: &Connection,
+    entry: &AuditEntry,
+    Permit(()): Permit,
+) -> Result<(), StoreError> {
     let (last, before): (u64, [u8; 32]) = connection
         .prepare_cached("SELECT seq, hash FROM audit_head")
         .or_store()?
@@ -109,7 +172,7 @@ fn cut(connection: &Connection, before: i64, limit: u64, told: &AuditEntry) -> R
     connection
         .execute("UPDATE audit_cut SET seq = ?1, hash = ?2", params![through_seq, through.hash])
         .or_store()?;
-    append(connection, &told.clone().of_cut(&through))?;
+    append(connection, &told.clone().of_cut(&through), Permit(()))?;
     Ok(count)
 }
 
@@ -131,7 +194,10 @@ impl AuditStore for SqliteStore {
     async fn append_audit(&self, entries: &[AuditEntry]) -> Result<(), StoreError> {
         let entries = entries.to_vec();
         self.threads()
-            .write(move |connection| entries.iter().try_for_each(|entry| append(connection, entry)))
+            // They tell of no change, such as of what was refused: nobody needs any power for them.
+            .write(move |connection| {
+                entries.iter().try_for_each(|entry| append(connection, entry, Permit(())))
+            })
             .await
     }
 

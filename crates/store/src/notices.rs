@@ -81,6 +81,7 @@ fn insert_webhook(
     limit: u64,
     audit: &AuditEntry,
 ) -> Result<(), StoreError> {
+    let permit = audit::permit(connection, audit)?;
     if let Some(user_id) = webhook.user_id
         && !is_enabled(connection, user_id)?
     {
@@ -106,7 +107,7 @@ fn insert_webhook(
             ],
         )
         .or_store()?;
-    audit::append(connection, audit)
+    audit::append(connection, audit, permit)
 }
 
 fn delete_webhook(
@@ -115,6 +116,7 @@ fn delete_webhook(
     at: Timestamp,
     audit: &AuditEntry,
 ) -> Result<bool, StoreError> {
+    let permit = audit::permit(connection, audit)?;
     let webhook_id = webhook_id.as_bytes();
     if connection.execute("DELETE FROM webhooks WHERE webhook_id = ?1", [webhook_id]).or_store()? == 0 {
         return Ok(false);
@@ -122,7 +124,7 @@ fn delete_webhook(
     let sql = "UPDATE deliveries SET state = 'failed', error = 'the webhook was removed', done_at = ?2 \
                WHERE state = 'pending' AND webhook_id = ?1";
     connection.execute(sql, params![webhook_id, at.as_microsecond()]).or_store()?;
-    audit::append(connection, audit)?;
+    audit::append(connection, audit, permit)?;
     Ok(true)
 }
 

@@ -21,6 +21,7 @@ pub(crate) fn insert_pat(
     limit: u64,
     audit: &AuditEntry,
 ) -> Result<(), StoreError> {
+    let permit = audit::permit(connection, audit)?;
     if !is_enabled(connection, pat.user_id)? {
         return Err(StoreError::UserGone);
     }
@@ -28,10 +29,14 @@ pub(crate) fn insert_pat(
     if let Some(parent) = pat.parent_id {
         let active: bool = connection
             .prepare_cached(
-                "SELECT EXISTS (SELECT 1 FROM pats WHERE pat_id = ?1 AND user_id = ?2 AND revoked_at IS NULL AND expires_at > ?3)",
+                "SELECT EXISTS (SELECT 1 FROM pats WHERE pat_id = ?1 AND user_id = ?2 AND revoked_at IS NULL AND expires_at > ?3 \
+                 AND expires_at >= ?4)",
             )
             .or_store()?
-            .query_row(params![parent.as_bytes(), pat.user_id.as_bytes(), now], |row| row.get(0))
+            .query_row(
+                params![parent.as_bytes(), pat.user_id.as_bytes(), now, pat.expires_at.as_microsecond()],
+                |row| row.get(0),
+            )
             .or_store()?;
         if !active {
             return Err(StoreError::ParentGone);
@@ -73,7 +78,7 @@ pub(crate) fn insert_pat(
             limits.unused_days,
         ])
         .or_store()?;
-    audit::append(connection, audit)
+    audit::append(connection, audit, permit)
 }
 
 /// What became of a token that was to be revoked by entry `seq`, before anything is done.
@@ -106,17 +111,19 @@ pub(crate) fn revoke_pats(
     at: Timestamp,
     mail: bool,
 ) -> Result<Vec<Option<RevokeOutcome>>, StoreError> {
+    let permits = pats.iter().map(|pat| audit::permit(connection, &pat.audit));
+    let permits = permits.collect::<Result<Vec<_>, _>>()?;
     let seq = head(connection)? + 1;
     let outcomes = pats.iter().map(|pat| outcome(connection, pat.pat_id, at, seq));
     let outcomes = outcomes.collect::<Result<Vec<_>, _>>()?;
-    let newly = pats.iter().zip(&outcomes);
+    let newly = pats.iter().zip(permits).zip(&outcomes);
     let newly = newly.filter(|(_, outcome)| outcome.as_ref().is_some_and(|outcome| outcome.newly));
-    for (at_index, (Revocation { pat_id, audit, notice }, _)) in newly.enumerate() {
+    for (at_index, ((Revocation { pat_id, audit, notice }, permit), _)) in newly.enumerate() {
         if at_index == 0 {
             append(connection, at, "revoked", None)?;
         }
         revoke_tree(connection, *pat_id, at, seq)?;
-        audit::append(connection, audit)?;
+        audit::append(connection, audit, permit)?;
         if let Some(notice) = notice {
             add_notice(connection, notice, mail)?;
         }

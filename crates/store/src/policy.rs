@@ -23,12 +23,13 @@ fn set_policy(
     now: Timestamp,
     audit: &AuditEntry,
 ) -> Result<Option<u64>, StoreError> {
+    let permit = audit::permit(connection, audit)?;
     let sql = "UPDATE policy SET version = (SELECT COALESCE(MAX(seq), 0) + 1 FROM log), entry = ?1 WHERE version = ?2";
     if connection.execute(sql, params![policy.to_json(), replaces]).or_store()? == 0 {
         return Ok(None);
     }
     let seq = append(connection, now, "policy", None)?;
-    audit::append(connection, audit)?;
+    audit::append(connection, audit, permit)?;
     Ok(Some(seq))
 }
 

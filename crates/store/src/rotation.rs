@@ -73,11 +73,18 @@ fn by_digest(connection: &Connection, digest: &[u8; 32]) -> Result<Option<FoundP
         .or_store()
 }
 
+/// Whether a token that lives until `?3` would outlive the one that it was made with, or be outlived by one that was made with it.
+/// One generation each is enough: the same holds between all others.
+const OUTLIVED: &str = "SELECT EXISTS (SELECT 1 FROM pats p JOIN pats parent ON parent.pat_id = p.parent_id \
+     WHERE p.pat_id = ?1 AND parent.expires_at < ?3) \
+     OR EXISTS (SELECT 1 FROM pats WHERE parent_id = ?1 AND revoked_at IS NULL AND expires_at > ?2 AND expires_at > ?3)";
+
 fn rotate(
     connection: &Connection,
     rotation: &Rotation,
     audit: &AuditEntry,
 ) -> Result<RotateOutcome, StoreError> {
+    let permit = audit::permit(connection, audit)?;
     let (id, at) = (rotation.pat_id.into_bytes(), rotation.at.as_microsecond());
     let digest: Option<[u8; 32]> = connection
         .prepare_cached(
@@ -99,6 +106,14 @@ fn rotate(
         }
         Some(_) => {}
     }
+    let outlived: bool = connection
+        .prepare_cached(OUTLIVED)
+        .or_store()?
+        .query_row(params![id, at, rotation.expires_at.as_microsecond()], |row| row.get(0))
+        .or_store()?;
+    if outlived {
+        return Ok(RotateOutcome::Outlived);
+    }
     let seq = log::append(connection, rotation.at, "retired", None)?;
     end_earlier(connection, seq, rotation.pat_id, rotation.at)?;
     retire_current(connection, seq, rotation)?;
@@ -117,7 +132,7 @@ fn rotate(
         ])
         .or_store()?;
     remember(connection, seq, rotation)?;
-    audit::append(connection, audit)?;
+    audit::append(connection, audit, permit)?;
     Ok(RotateOutcome::Rotated(seq))
 }
 
@@ -218,6 +233,7 @@ fn retire(
     at: Timestamp,
     audit: &AuditEntry,
 ) -> Result<Option<u64>, StoreError> {
+    let permit = audit::permit(connection, audit)?;
     let waits: bool = connection
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM retired_secrets WHERE pat_id = ?1 AND until_first_use)")
         .or_store()?
@@ -228,7 +244,7 @@ fn retire(
     }
     let seq = log::append(connection, at, "retired", None)?;
     end_earlier(connection, seq, pat_id, at)?;
-    audit::append(connection, audit)?;
+    audit::append(connection, audit, permit)?;
     Ok(Some(seq))
 }
 

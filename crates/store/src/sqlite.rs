@@ -55,6 +55,7 @@ pub(crate) fn insert_user(
     user: &UserRecord,
     audit: &AuditEntry,
 ) -> Result<(), StoreError> {
+    let permit = audit::permit(connection, audit)?;
     let inserted = connection
         .prepare_cached(
             "INSERT INTO users (user_id, email, password_hash, is_admin, created_at, disabled_at, upstreams) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
@@ -71,7 +72,7 @@ pub(crate) fn insert_user(
             user.upstreams.as_ref().map(|names| names.join(" ")),
         ])
         .or_store()?;
-    if inserted == 0 { Err(StoreError::EmailTaken) } else { audit::append(connection, audit) }
+    if inserted == 0 { Err(StoreError::EmailTaken) } else { audit::append(connection, audit, permit) }
 }
 
 fn has_users(connection: &Connection) -> Result<bool, StoreError> {
@@ -105,6 +106,7 @@ fn set_user_disabled(
     now: Timestamp,
     audit: &AuditEntry,
 ) -> Result<Option<u64>, StoreError> {
+    let permit = audit::permit(connection, audit)?;
     let found: Option<(bool, u64)> = connection
         .query_row(
             "SELECT disabled_at IS NOT NULL, changed_seq FROM users WHERE user_id = ?1",
@@ -131,7 +133,7 @@ fn set_user_disabled(
     if at.is_some() {
         delete_sessions(connection, user_id, None)?;
     }
-    audit::append(connection, audit)?;
+    audit::append(connection, audit, permit)?;
     Ok(Some(seq))
 }
 
@@ -220,12 +222,13 @@ impl Store for SqliteStore {
         let (hash, audit) = (password_hash.to_owned(), audit.clone());
         self.threads
             .write(move |connection| {
+                let permit = audit::permit(connection, &audit)?;
                 let sql = "UPDATE users SET password_hash = ?2 WHERE user_id = ?1";
                 if connection.execute(sql, params![user_id.as_bytes(), hash]).or_store()? == 0 {
                     return Err(StoreError::UserGone);
                 }
                 delete_sessions(connection, user_id, keep)?;
-                audit::append(connection, &audit)
+                audit::append(connection, &audit, permit)
             })
             .await
     }
@@ -290,6 +293,7 @@ impl Store for SqliteStore {
         let (session, audit) = (session.clone(), audit.clone());
         self.threads
             .write(move |connection| {
+                let permit = audit::permit(connection, &audit)?;
                 if !is_enabled(connection, session.user_id)? {
                     return Err(StoreError::UserGone);
                 }
@@ -305,7 +309,7 @@ impl Store for SqliteStore {
                         session.expires_at.as_microsecond(),
                     ])
                     .or_store()?;
-                audit::append(connection, &audit)
+                audit::append(connection, &audit, permit)
             })
             .await
     }
@@ -333,10 +337,11 @@ impl Store for SqliteStore {
         let (digest, audit) = (*digest, audit.clone());
         self.threads
             .write(move |connection| {
+                let permit = audit::permit(connection, &audit)?;
                 let sql = "DELETE FROM browser_sessions WHERE digest = ?1";
                 let was_there = connection.execute(sql, [digest]).or_store()? > 0;
                 if was_there {
-                    audit::append(connection, &audit)?;
+                    audit::append(connection, &audit, permit)?;
                 }
                 Ok(was_there)
             })
@@ -352,9 +357,10 @@ impl Store for SqliteStore {
         let audit = audit.clone();
         self.threads
             .write(move |connection| {
+                let permit = audit::permit(connection, &audit)?;
                 let ended = delete_sessions(connection, user_id, keep)?;
                 if ended > 0 {
-                    audit::append(connection, &audit)?;
+                    audit::append(connection, &audit, permit)?;
                 }
                 Ok(ended as u64)
             })

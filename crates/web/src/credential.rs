@@ -87,10 +87,8 @@ impl FromRequestParts<AppState> for Browser {
         if !parts.method.is_safe() {
             check_origin(parts, state)?;
         }
-        let principal = state.authority.authenticate_session(&cookie).await?;
-        let principal = Arc::new(principal.ok_or(Refusal::Missing)?);
         let address = client(state, &parts.extensions, &parts.headers).address;
-        let by = By::new(principal, address);
+        let by = state.authority.authenticate_browser(&cookie, address).await?.ok_or(Refusal::Missing)?;
         note(parts, &by);
         Ok(Self { by, cookie })
     }

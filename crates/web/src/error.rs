@@ -131,6 +131,7 @@ impl From<AuthorityError> for ApiError {
             AuthorityError::Conflict(_) | AuthorityError::TooManyEnd { .. } => {
                 Self::new(StatusCode::CONFLICT, "conflict", message)
             }
+            AuthorityError::SignedOut => Refusal::Missing.into(),
             AuthorityError::WrongCredentials => {
                 Self::new(StatusCode::UNAUTHORIZED, "wrong_credentials", message)
             }

@@ -40,7 +40,7 @@ impl Authority {
     /// Invites somebody. An earlier invitation of the same address no longer works. It makes a credential: a token needs `tokens` beside `api`.
     pub async fn invite(&self, by: &By, email: &str, is_admin: bool) -> Result<Invited, AuthorityError> {
         self.require_admin(by, &[Scope::Api, Scope::Tokens])?;
-        self.invite_as(by.actor(), Some(by.user_id), email, is_admin).await
+        self.invite_as(by.administrator(), Some(by.user_id), email, is_admin).await
     }
 
     /// The same, by the operator at the machine.
@@ -89,7 +89,7 @@ impl Authority {
         let open = self.store.invites(now).await?;
         let invite = open.iter().find(|invite| invite.invite_id == invite_id);
         let invite = invite.ok_or(AuthorityError::NotFound("invitation"))?;
-        let audit = told(now, by.actor(), "account.invite_withdrawn", invite);
+        let audit = told(now, by.administrator(), "account.invite_withdrawn", invite);
         if self.store.delete_invite(invite_id, &audit).await? {
             Ok(())
         } else {

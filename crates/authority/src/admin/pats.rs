@@ -158,7 +158,7 @@ impl Authority {
         }
         let me = self.me.upgrade().ok_or_else(|| AuthorityError::Internal("shutting down".into()))?;
         let now = self.clock.now();
-        let entry = AuditEntry::new(now, by.actor(), "token.revoked");
+        let entry = AuditEntry::new(now, by.administrator(), "token.revoked");
         // A task of its own: once begun it is carried through, also if the caller goes away.
         let done = tokio::spawn(async move {
             let revocation = |pat: &PatRecord| Revocation {

@@ -79,7 +79,7 @@ impl Authority {
     ) -> Result<(UserRecord, u64), AuthorityError> {
         self.require_admin(by, &[Scope::Api])?;
         let user = self.store.user_by_id(user_id).await?.ok_or(AuthorityError::NotFound("account"))?;
-        self.change_account(by.actor(), &user, change).await?;
+        self.change_account(by.administrator(), &user, change).await?;
         self.person(by, user_id).await
     }
 

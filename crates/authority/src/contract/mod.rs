@@ -25,6 +25,7 @@ pub mod model;
 mod nodes;
 pub mod notices;
 pub mod policy;
+pub mod power;
 pub mod rekeying;
 pub mod rotation;
 pub mod secrets;
@@ -130,6 +131,13 @@ macro_rules! store_contract {
                 a_policy_is_changed_by_entries_of_the_log
                 a_policy_that_was_changed_since_is_not_replaced
                 of_many_who_change_a_policy_at_once_one_does
+            }
+            power {
+                what_begins_with_power_and_ends_without_it_changes_nothing
+                whoever_has_power_changes_what_there_is
+                an_actor_may_end_its_own_power
+                no_token_outlives_the_one_that_it_was_made_with
+                of_two_who_take_power_from_each_other_one_does
             }
             admin_pats {
                 everybody_s_tokens_are_listed_page_by_page
@@ -268,6 +276,7 @@ mod tests {
             include_str!("admin_pats.rs"),
             include_str!("notices.rs"),
             include_str!("policy.rs"),
+            include_str!("power.rs"),
             include_str!("audit.rs"),
             include_str!("audit_log.rs"),
             include_str!("tokens.rs"),

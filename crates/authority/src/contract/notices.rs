@@ -16,7 +16,7 @@ use crate::record::{PatRecord, UserRecord};
 use crate::store::{Store, StoreError};
 
 /// A webhook that is not in the store yet.
-fn webhook(owner: Option<&UserRecord>) -> WebhookRecord {
+pub(super) fn webhook(owner: Option<&UserRecord>) -> WebhookRecord {
     let webhook_id = Uuid::now_v7();
     WebhookRecord {
         webhook_id,

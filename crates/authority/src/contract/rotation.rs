@@ -18,7 +18,7 @@ fn digest(n: u8) -> TokenDigest {
 }
 
 /// A rotation at `at`, whose old secret is good until `until`.
-fn rotation(pat: &PatRecord, when: Timestamp, until: Timestamp) -> Rotation {
+pub(super) fn rotation(pat: &PatRecord, when: Timestamp, until: Timestamp) -> Rotation {
     Rotation {
         pat_id: pat.pat_id,
         at: when,
@@ -151,7 +151,7 @@ pub async fn revoking_names_every_secret_that_the_token_had(store: &dyn Store) {
     let ada = added(store, "ada@example.org").await;
     let parent = issued(store, &ada).await;
     let below = insert(store, child(&parent)).await;
-    let asked = rotation(&below, at(10), at(20));
+    let asked = Rotation { expires_at: parent.expires_at, ..rotation(&below, at(10), at(20)) };
     rotate(store, &asked).await;
     // Also one whose time is over: clocks differ.
     store.revoke_pat(parent.pat_id, at(30), &AUDIT).await.expect("asks");

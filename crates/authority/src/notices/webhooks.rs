@@ -186,7 +186,8 @@ impl Authority {
 }
 
 fn about(now: Timestamp, by: &By, action: &'static str, webhook: &WebhookRecord) -> AuditEntry {
-    let entry = AuditEntry::new(now, by.actor(), action)
+    let actor = if webhook.user_id.is_some() { by.actor() } else { by.administrator() };
+    let entry = AuditEntry::new(now, actor, action)
         .with("webhook_id", webhook.webhook_id)
         .with("origin", &webhook.origin);
     match webhook.user_id {

@@ -68,7 +68,7 @@ impl Authority {
                 before.seq
             } else {
                 let now = self.clock.now();
-                let audit = AuditEntry::new(now, by.actor(), "policy.changed")
+                let audit = AuditEntry::new(now, by.administrator(), "policy.changed")
                     .with("before", before.policy.to_json())
                     .with("after", change.policy.to_json());
                 match self.settle_policy(change.policy.clone(), before.seq, now, audit).await? {

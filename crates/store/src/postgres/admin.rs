@@ -55,11 +55,9 @@ async fn insert_invite(
         link.prepare(&format!("INSERT INTO invites ({INVITE}) VALUES ($1, $2, $3, $4, $5, $6, $7)")).await?;
     let (now, expires) = (invite.created_at.as_microsecond(), invite.expires_at.as_microsecond());
     // The lock keeps out everyone who invites or accepts: what is counted stays so.
-    let ((), found) = try_join(
-        link.batch("BEGIN; LOCK TABLE invites IN SHARE ROW EXCLUSIVE MODE"),
-        link.row(&look, &[&invite.email, &now]),
-    )
-    .await?;
+    let (link, permit) = entry.begin(link).await?;
+    let lock = link.batch("LOCK TABLE invites IN SHARE ROW EXCLUSIVE MODE");
+    let ((), found) = try_join(lock, link.row(&look, &[&invite.email, &now])).await?;
     let found = found.ok_or_else(|| rows::corrupt("a count has no row"))?;
     if get::<bool>(&found, 0)? {
         return link.undo(Err(StoreError::EmailTaken.into())).await?;
@@ -73,7 +71,7 @@ async fn insert_invite(
         [&invite.invite_id, &digest, &invite.email, &invite.is_admin, &invite.created_by, &now, &expires];
     try_join(
         link.count(&clear, &[&invite.email, &now]),
-        try_join3(link.count(&insert, &values), entry.append(&link, &append), link.batch("COMMIT")),
+        try_join3(link.count(&insert, &values), entry.append(&link, &append, permit), link.batch("COMMIT")),
     )
     .await?;
     link.keep(Ok(()))
@@ -91,16 +89,15 @@ async fn accept_invite(
     let take = link.prepare("DELETE FROM invites WHERE digest = $1 AND expires_at > $2").await?;
     let insert = insertion(&link).await?;
     let row = NewRow::of(user);
-    let ((), taken) =
-        try_join(link.batch("BEGIN"), link.count(&take, &[&&digest[..], &user.created_at.as_microsecond()]))
-            .await?;
+    let (link, permit) = entry.begin(link).await?;
+    let taken = link.count(&take, &[&&digest[..], &user.created_at.as_microsecond()]).await?;
     if taken == 0 {
         return link.undo(false).await;
     }
     if link.count(&insert, &row.values()).await? == 0 {
         return link.undo(Err(StoreError::EmailTaken.into())).await?;
     }
-    try_join(entry.append(&link, &append), link.batch("COMMIT")).await?;
+    try_join(entry.append(&link, &append, permit), link.batch("COMMIT")).await?;
     Ok(link.keep(true))
 }
 
@@ -126,11 +123,12 @@ async fn delete_invite(links: &Links, invite_id: Uuid, audit: &AuditEntry) -> Re
     let link = links.link().await?;
     let append = Entry::statement(&link).await?;
     let delete = link.prepare("DELETE FROM invites WHERE invite_id = $1").await?;
-    let ((), deleted) = try_join(link.batch("BEGIN"), link.count(&delete, &[&invite_id])).await?;
+    let (link, permit) = entry.begin(link).await?;
+    let deleted = link.count(&delete, &[&invite_id]).await?;
     if deleted == 0 {
         return link.undo(false).await;
     }
-    try_join(entry.append(&link, &append), link.batch("COMMIT")).await?;
+    try_join(entry.append(&link, &append, permit), link.batch("COMMIT")).await?;
     Ok(link.keep(true))
 }
 
@@ -191,7 +189,8 @@ async fn change_user(
             "UPDATE users SET is_admin = $2, upstreams = $3, changed_seq = (SELECT seq FROM log_head) WHERE user_id = $1",
         )
         .await?;
-    let ((), found) = try_join(link.batch("BEGIN"), link.rows(&lock, &[&user_id])).await?;
+    let (link, permit) = entry.begin(link).await?;
+    let found = link.rows(&lock, &[&user_id]).await?;
     let Some(own) = locked(&found, user_id)? else { return link.undo(None).await };
     let (kind, is_admin, upstreams) = match change {
         UserChange::Admin(is_admin) => ("admin", *is_admin, own.upstreams.clone()),
@@ -209,7 +208,7 @@ async fn change_user(
     let (seq, _, (), ()) = try_join4(
         link.row(&append, &[&now.as_microsecond(), &kind, &Some(user_id)]),
         link.count(&update, &[&user_id, &is_admin, &upstreams]),
-        entry.append(&link, &append_audit),
+        entry.append(&link, &append_audit, permit),
         link.batch(log::TELL_AND_COMMIT),
     )
     .await?;

@@ -1,23 +1,46 @@
 //! The audit log. The database chains the entries itself, so that nobody holds the head's row while a node thinks, or is stopped.
 
 use async_trait::async_trait;
-use futures_util::future::{try_join, try_join_all};
+use futures_util::future::{try_join, try_join_all, try_join3};
 use jiff::Timestamp;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 use trustrelay_authority::{
-    AuditColumns, AuditEnds, AuditEntry, AuditLink, AuditLook, AuditRecord, AuditSeal, AuditStore, StoreError,
+    AuditColumns, AuditEnds, AuditEntry, AuditLink, AuditLook, AuditRecord, AuditSeal, AuditStore,
+    Credential, Power, PowerFacts, StoreError, TokenFacts,
 };
 use uuid::Uuid;
 
 use super::errors::Failure;
 use super::link::{Link, Links};
-use super::rows::{bytes, corrupt, get, number, time, whole};
+use super::rows::{bytes, corrupt, get, number, optional_time, time, whole};
 use super::store::PostgresStore;
 use crate::audit_page::{COLUMNS, Value, question};
 
+/// Shows that an entry's actor was asked for its power, in the transaction that is open. Only [`Entry::begin`] makes one
+/// for a change, and no entry is appended without one.
+#[derive(Clone, Copy)]
+#[must_use = "a change appends its entry with it"]
+pub(super) struct Permit(());
+
+/// The account that acts. Where the deed needs an administrator, all of them: whoever changes an account locks them
+/// all, in the same order, so that two administrators never wait for each other in a circle. The row of the account
+/// stays locked to the commit: nobody disables it, takes its role, revokes or rotates its tokens or sets its password
+/// meanwhile, since each of these changes it or locks it first.
+const LOCK_ACCOUNT: &str = "SELECT user_id, disabled_at IS NULL, is_admin FROM users \
+     WHERE user_id = $1 OR ($2 AND is_admin AND disabled_at IS NULL) ORDER BY user_id FOR NO KEY UPDATE";
+/// The session that acts, which nobody ends meanwhile.
+const LOCK_SESSION: &str =
+    "SELECT expires_at FROM browser_sessions WHERE digest = $1 AND user_id = $2 FOR SHARE";
+/// The token that acts, and the secret that it acts with. In a statement after the account's lock: it sees what those who
+/// held that before have committed.
+const LOOK_AT_TOKEN: &str = "SELECT p.revoked_at, p.expires_at, p.digest = $3 OR EXISTS (SELECT 1 FROM former_digests f WHERE f.digest = $3 \
+     AND f.pat_id = p.pat_id), r.valid_until FROM pats p \
+     LEFT JOIN retired_secrets r ON r.digest = $3 AND r.pat_id = p.pat_id WHERE p.pat_id = $1 AND p.user_id = $2";
+
 /// An entry on its way: the values of [`Entry::append`]'s statement.
 pub(super) struct Entry<'a> {
+    power: Option<&'a Power>,
     bytes: Vec<u8>,
     at: i64,
     action: &'a str,
@@ -28,6 +51,7 @@ pub(super) struct Entry<'a> {
 impl<'a> Entry<'a> {
     pub(super) fn of(entry: &'a AuditEntry) -> Result<Self, StoreError> {
         Ok(Self {
+            power: entry.actor.power(),
             bytes: entry.to_bytes()?,
             at: entry.at.as_microsecond(),
             action: &entry.action,
@@ -52,17 +76,76 @@ impl<'a> Entry<'a> {
         [&self.bytes, &self.at, &self.action, by_user, by_pat, user, pat]
     }
 
+    /// Begins the transaction of the change, and asks before anything else in it whether the entry's actor may
+    /// still do it. If not, nothing has been done and the connection is given back.
+    pub(super) async fn begin(&self, link: Link) -> Result<(Link, Permit), Failure> {
+        let Some(power) = self.power else {
+            link.batch("BEGIN").await?;
+            return Ok((link, Permit(())));
+        };
+        let facts = facts(&link, power).await?;
+        let now = Timestamp::from_microsecond(self.at).map_err(|error| corrupt(&error.to_string()))?;
+        match power.judge(&facts, now) {
+            Ok(()) => Ok((link, Permit(()))),
+            Err(powerless) => link.undo(Err(StoreError::from(powerless).into())).await?,
+        }
+    }
+
     /// Sent when first polled.
-    pub(super) async fn append(&self, link: &Link, statement: &Statement) -> Result<(), Failure> {
+    pub(super) async fn append(
+        &self,
+        link: &Link,
+        statement: &Statement,
+        Permit(()): Permit,
+    ) -> Result<(), Failure> {
         link.count(statement, &self.values()).await.map(drop)
     }
 }
 
+/// Begins the transaction, and reads what its actor's power is judged by.
+async fn facts(link: &Link, power: &Power) -> Result<PowerFacts, Failure> {
+    let lock = link.prepare(LOCK_ACCOUNT).await?;
+    let lock_session = link.prepare(LOCK_SESSION).await?;
+    let look = link.prepare(LOOK_AT_TOKEN).await?;
+    let user_id = &power.user_id;
+    let credential = async {
+        match &power.credential {
+            Some(Credential::Session(digest)) => link.row(&lock_session, &[&&digest[..], user_id]).await,
+            Some(Credential::Secret { pat_id, digest }) => {
+                link.row(&look, &[pat_id, user_id, &&digest.as_bytes()[..]]).await
+            }
+            None => Ok(None),
+        }
+    };
+    let ((), accounts, credential) =
+        try_join3(link.batch("BEGIN"), link.rows(&lock, &[user_id, &power.admin]), credential).await?;
+    let mut facts = PowerFacts::default();
+    for account in &accounts {
+        if get::<Uuid>(account, 0)? == power.user_id {
+            (facts.is_enabled, facts.is_admin) = (get(account, 1)?, get(account, 2)?);
+        }
+    }
+    match (&power.credential, &credential) {
+        (Some(Credential::Session(_)), Some(row)) => facts.session_expires_at = Some(time(row, 0)?),
+        (Some(Credential::Secret { .. }), Some(row)) => {
+            facts.token = Some(TokenFacts {
+                revoked_at: optional_time(row, 0)?,
+                expires_at: time(row, 1)?,
+                is_current: get(row, 2)?,
+                valid_until: optional_time(row, 3)?,
+            });
+        }
+        _ => {}
+    }
+    Ok(facts)
+}
+
+/// Entries that tell of no change, such as of what was refused: nobody needs any power for them.
 async fn append(links: &Links, entries: &[AuditEntry]) -> Result<(), Failure> {
     let entries = entries.iter().map(Entry::of).collect::<Result<Vec<_>, _>>()?;
     let link = links.link().await?;
     let statement = Entry::statement(&link).await?;
-    let all = try_join_all(entries.iter().map(|entry| entry.append(&link, &statement)));
+    let all = try_join_all(entries.iter().map(|entry| entry.append(&link, &statement, Permit(()))));
     let ((), (_, ())) = try_join(link.batch("BEGIN"), try_join(all, link.batch("COMMIT"))).await?;
     link.keep(Ok(()))
 }

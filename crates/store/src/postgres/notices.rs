@@ -92,14 +92,14 @@ async fn insert_webhook(
             "INSERT INTO webhooks (webhook_id, user_id, url, origin, key_id, created_at) VALUES ($1, $2, $3, $4, $5, $6)",
         )
         .await?;
+    let (link, permit) = entry.begin(link).await?;
     let locked = async {
         match &webhook.user_id {
             Some(user_id) => link.row(&lock, &[user_id]).await,
             None => link.row(&lock_all, &[&ALL_ACCOUNTS]).await,
         }
     };
-    let ((), locked, there) =
-        try_join3(link.batch("BEGIN"), locked, link.row(&there, &[&webhook.user_id])).await?;
+    let (locked, there) = try_join(locked, link.row(&there, &[&webhook.user_id])).await?;
     if locked.is_none() {
         return link.undo(Err(StoreError::UserGone.into())).await?;
     }
@@ -110,7 +110,8 @@ async fn insert_webhook(
     let (key_id, at) = (i64::from(webhook.key_id.0), webhook.created_at.as_microsecond());
     let values: [&(dyn ToSql + Sync); 6] =
         [&webhook.webhook_id, &webhook.user_id, &webhook.url, &webhook.origin, &key_id, &at];
-    try_join3(link.count(&insert, &values), entry.append(&link, &append), link.batch("COMMIT")).await?;
+    try_join3(link.count(&insert, &values), entry.append(&link, &append, permit), link.batch("COMMIT"))
+        .await?;
     link.keep(Ok(()))
 }
 
@@ -140,13 +141,15 @@ async fn delete_webhook(
              WHERE state = 'pending' AND webhook_id = $1",
         )
         .await?;
-    let ((), gone) = try_join(link.batch("BEGIN"), link.count(&delete, &[&webhook_id])).await?;
+    let (link, permit) = entry.begin(link).await?;
+    let gone = link.count(&delete, &[&webhook_id]).await?;
     if gone == 0 {
         return link.undo(false).await;
     }
     let at = at.as_microsecond();
     let values: [&(dyn ToSql + Sync); 2] = [&webhook_id, &at];
-    try_join3(link.count(&give_up, &values), entry.append(&link, &append), link.batch("COMMIT")).await?;
+    try_join3(link.count(&give_up, &values), entry.append(&link, &append, permit), link.batch("COMMIT"))
+        .await?;
     Ok(link.keep(true))
 }
 

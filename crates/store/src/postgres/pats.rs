@@ -35,7 +35,8 @@ pub(super) async fn insert(
     // In a statement of its own: it sees what those who held the lock before have committed.
     let look = link
         .prepare(
-            "SELECT $2::uuid IS NULL OR EXISTS (SELECT 1 FROM pats WHERE pat_id = $2 AND user_id = $1 AND revoked_at IS NULL AND expires_at > $3), \
+            "SELECT $2::uuid IS NULL OR EXISTS (SELECT 1 FROM pats WHERE pat_id = $2 AND user_id = $1 AND revoked_at IS NULL AND expires_at > $3 \
+             AND expires_at >= $4), \
              (SELECT COUNT(*) FROM pats WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $3)",
         )
         .await?;
@@ -48,10 +49,10 @@ pub(super) async fn insert(
         .await?;
     let now = pat.created_at.as_microsecond();
     let limits = Kept::of(pat.limits.as_ref());
-    let ((), owner, found) = try_join3(
-        link.batch("BEGIN"),
+    let (link, permit) = entry.begin(link).await?;
+    let (owner, found) = try_join(
         link.row(&lock, &[&pat.user_id]),
-        link.row(&look, &[&pat.user_id, &pat.parent_id, &now]),
+        link.row(&look, &[&pat.user_id, &pat.parent_id, &now, &pat.expires_at.as_microsecond()]),
     )
     .await?;
     if owner.is_none() {
@@ -86,7 +87,7 @@ pub(super) async fn insert(
                 &limits.unused_days,
             ],
         ),
-        entry.append(&link, &append),
+        entry.append(&link, &append, permit),
         link.batch("COMMIT"),
     )
     .await?;
@@ -167,8 +168,10 @@ pub(super) async fn revoke(
         ))
         .await?;
 
-    let ((), _, found) =
-        try_join3(link.batch("BEGIN"), link.rows(&lock, &[&asked]), link.rows(&look, &[&asked])).await?;
+    // All of them are one actor's.
+    let Some((_, first)) = entries.first() else { return Ok(link.keep(Vec::new())) };
+    let (link, permit) = first.begin(link).await?;
+    let (_, found) = try_join(link.rows(&lock, &[&asked]), link.rows(&look, &[&asked])).await?;
     let mut before = HashMap::new();
     for row in &found {
         let revoked = match optional_time(row, 1)? {
@@ -193,7 +196,7 @@ pub(super) async fn revoke(
     let noticed = notices.iter().filter(|(pat_id, _)| stand(pat_id));
     let noticed = try_join_all(noticed.map(|(_, telling)| telling.keep(&link, &keep_notice)));
     let told = entries.iter().filter(|(pat_id, _)| stand(pat_id));
-    let told = try_join_all(told.map(|(_, entry)| entry.append(&link, &append_audit)));
+    let told = try_join_all(told.map(|(_, entry)| entry.append(&link, &append_audit, permit)));
     // All at once: the log's head, for which every other revocation waits, is not held while this node thinks, or is stopped. Nor while notices are
     // kept: they come before it.
     let (_, (_, seq, _, _, _), _, ()) = try_join4(

@@ -1,7 +1,7 @@
 //! The policy: one row, locked before the log's head and the audit log's.
 
 use async_trait::async_trait;
-use futures_util::future::{try_join, try_join4};
+use futures_util::future::try_join4;
 use jiff::Timestamp;
 use trustrelay_authority::{AuditEntry, Policy, PolicyRecord, PolicyStore, StoreError};
 use uuid::Uuid;
@@ -35,7 +35,8 @@ async fn set_policy(
     // Who waited for the row sees it as it is then.
     let lock = link.prepare("SELECT 1 FROM policy WHERE version = $1 FOR UPDATE").await?;
     let update = link.prepare("UPDATE policy SET version = (SELECT seq FROM log_head), entry = $1").await?;
-    let ((), found) = try_join(link.batch("BEGIN"), link.row(&lock, &[&whole(replaces)])).await?;
+    let (link, permit) = entry.begin(link).await?;
+    let found = link.row(&lock, &[&whole(replaces)]).await?;
     if found.is_none() {
         return link.undo(None).await;
     }
@@ -43,7 +44,7 @@ async fn set_policy(
     let (seq, _, (), ()) = try_join4(
         link.row(&append, &[&now.as_microsecond(), &"policy", &None::<Uuid>]),
         link.count(&update, &[&policy.to_json()]),
-        entry.append(&link, &append_audit),
+        entry.append(&link, &append_audit, permit),
         link.batch(log::TELL_AND_COMMIT),
     )
     .await?;

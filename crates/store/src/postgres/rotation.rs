@@ -55,6 +55,12 @@ fn found(row: &Row, digest: TokenDigest) -> Result<FoundPat, Failure> {
     Ok(FoundPat { pat: rows::pat(row)?, owner: rows::user(row, PAT_COLUMNS)?, secret })
 }
 
+/// Whether a token that lives until `$3` would outlive the one that it was made with, or be outlived by one that was made with it.
+/// One generation each is enough: the same holds between all others.
+const OUTLIVED: &str = "SELECT EXISTS (SELECT 1 FROM pats p JOIN pats parent ON parent.pat_id = p.parent_id \
+     WHERE p.pat_id = $1 AND parent.expires_at < $3) \
+     OR EXISTS (SELECT 1 FROM pats WHERE parent_id = $1 AND revoked_at IS NULL AND expires_at > $2 AND expires_at > $3)";
+
 async fn rotate(links: &Links, rotation: &Rotation, audit: &AuditEntry) -> Result<RotateOutcome, Failure> {
     let entry = Entry::of(audit)?;
     let link = links.link().await?;
@@ -66,6 +72,7 @@ async fn rotate(links: &Links, rotation: &Rotation, audit: &AuditEntry) -> Resul
              WHERE p.pat_id = $1 AND p.revoked_at IS NULL AND p.expires_at > $2 AND u.disabled_at IS NULL FOR NO KEY UPDATE OF p",
         )
         .await?;
+    let outlived = link.prepare(OUTLIVED).await?;
     let append = log::append(&link).await?;
     let name_earlier = link.prepare(NAME_EARLIER).await?;
     let end_earlier = link.prepare(END_EARLIER).await?;
@@ -109,17 +116,25 @@ async fn rotate(links: &Links, rotation: &Rotation, audit: &AuditEntry) -> Resul
 
     let (id, at) = (rotation.pat_id, rotation.at.as_microsecond());
     let replaces = &rotation.replaces.as_bytes()[..];
-    let ((), _, found) =
-        try_join3(link.batch("BEGIN"), link.row(&lock, &[&id]), link.row(&look, &[&id, &at, &replaces]))
-            .await?;
+    let (link, permit) = entry.begin(link).await?;
+    let expires = rotation.expires_at.as_microsecond();
+    let (_, found, outlived) = try_join3(
+        link.row(&lock, &[&id]),
+        link.row(&look, &[&id, &at, &replaces]),
+        link.row(&outlived, &[&id, &at, &expires]),
+    )
+    .await?;
     match found {
         None => return link.undo(RotateOutcome::NotActive).await,
         Some(row) if !get::<bool>(&row, 0)? => return link.undo(RotateOutcome::Changed).await,
         Some(_) => {}
     }
+    if outlived.map(|row| get::<bool>(&row, 0)).transpose()?.unwrap_or(false) {
+        return link.undo(RotateOutcome::Outlived).await;
+    }
     let digest = &rotation.digest.as_bytes()[..];
     let key_id = i64::from(rotation.key_id.0);
-    let (expires, until) = (rotation.expires_at.as_microsecond(), rotation.old_valid_until.as_microsecond());
+    let until = rotation.old_valid_until.as_microsecond();
     let first_use = rotation.until_first_use;
     let part = |of: fn(&Repeatable) -> &[u8; 32]| rotation.repeatable.as_ref().map(|all| &of(all)[..]);
     let (key, asked, nonce) =
@@ -141,7 +156,7 @@ async fn rotate(links: &Links, rotation: &Rotation, audit: &AuditEntry) -> Resul
         try_join4(
             link.count(&forget, &[&id]),
             link.count(&remember, &[&replaces, &at, &first_use, &key, &asked, &nonce]),
-            entry.append(&link, &append_audit),
+            entry.append(&link, &append_audit, permit),
             link.batch(log::TELL_AND_COMMIT),
         ),
     )
@@ -167,8 +182,8 @@ async fn retire(
     let end_earlier = link.prepare(END_EARLIER).await?;
     let append_audit = Entry::statement(&link).await?;
 
-    let ((), _, found) =
-        try_join3(link.batch("BEGIN"), link.row(&lock, &[&pat_id]), link.row(&look, &[&pat_id])).await?;
+    let (link, permit) = entry.begin(link).await?;
+    let (_, found) = try_join(link.row(&lock, &[&pat_id]), link.row(&look, &[&pat_id])).await?;
     if !found.map(|row| get::<bool>(&row, 0)).transpose()?.unwrap_or(false) {
         return link.undo(None).await;
     }
@@ -177,7 +192,7 @@ async fn retire(
         link.row(&append, &[&micros, &"retired", &None::<Uuid>]),
         link.count(&name_earlier, &[&pat_id, &micros]),
         link.count(&end_earlier, &[&pat_id, &micros]),
-        entry.append(&link, &append_audit),
+        entry.append(&link, &append_audit, permit),
         link.batch(log::TELL_AND_COMMIT),
     )
     .await?;

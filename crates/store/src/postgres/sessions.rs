@@ -73,10 +73,11 @@ async fn told(
     let link = links.link().await?;
     let change = link.prepare(sql).await?;
     let append = Entry::statement(&link).await?;
-    let ((), changed) = try_join(link.batch("BEGIN"), link.count(&change, values)).await?;
+    let (link, permit) = entry.begin(link).await?;
+    let changed = link.count(&change, values).await?;
     if changed == 0 {
         return link.undo(0).await;
     }
-    try_join(entry.append(&link, &append), link.batch("COMMIT")).await?;
+    try_join(entry.append(&link, &append, permit), link.batch("COMMIT")).await?;
     Ok(link.keep(changed))
 }

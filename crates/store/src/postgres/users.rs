@@ -21,11 +21,12 @@ pub(super) async fn insert(links: &Links, user: &UserRecord, audit: &AuditEntry)
     let insert = insertion(&link).await?;
     let row = NewRow::of(user);
     let values = row.values();
-    let ((), inserted) = try_join(link.batch("BEGIN"), link.count(&insert, &values)).await?;
+    let (link, permit) = entry.begin(link).await?;
+    let inserted = link.count(&insert, &values).await?;
     if inserted == 0 {
         return link.undo(Err(StoreError::EmailTaken.into())).await?;
     }
-    try_join(entry.append(&link, &append), link.batch("COMMIT")).await?;
+    try_join(entry.append(&link, &append, permit), link.batch("COMMIT")).await?;
     link.keep(Ok(()))
 }
 
@@ -88,15 +89,13 @@ pub(super) async fn insert_first(
     let row = NewRow::of(user);
     let values = row.values();
     // The lock keeps out everyone who adds an account: there is no row yet that could be locked instead.
-    let ((), inserted) = try_join(
-        link.batch("BEGIN; LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE"),
-        link.count(&insert, &values),
-    )
-    .await?;
+    let (link, permit) = entry.begin(link).await?;
+    let lock = link.batch("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE");
+    let ((), inserted) = try_join(lock, link.count(&insert, &values)).await?;
     if inserted == 0 {
         return link.undo(false).await;
     }
-    try_join(entry.append(&link, &append), link.batch("COMMIT")).await?;
+    try_join(entry.append(&link, &append, permit), link.batch("COMMIT")).await?;
     Ok(link.keep(true))
 }
 
@@ -153,7 +152,8 @@ pub(super) async fn set_disabled(
         .await?;
     let sign_out = link.prepare("DELETE FROM browser_sessions WHERE user_id = $1 AND $2").await?;
 
-    let ((), found) = try_join(link.batch("BEGIN"), link.rows(&lock, &[&user_id])).await?;
+    let (link, permit) = entry.begin(link).await?;
+    let found = link.rows(&lock, &[&user_id]).await?;
     let Some(own) = locked(&found, user_id)? else { return link.undo(None).await };
     if own.is_disabled == at.is_some() {
         return link.undo(Some(own.changed_seq)).await;
@@ -167,7 +167,7 @@ pub(super) async fn set_disabled(
         link.row(&append, &[&now.as_microsecond(), &kind, &Some(user_id)]),
         link.count(&update, &[&user_id, &at.map(Timestamp::as_microsecond)]),
         link.count(&sign_out, &[&user_id, &at.is_some()]),
-        entry.append(&link, &append_audit),
+        entry.append(&link, &append_audit, permit),
         link.batch(log::TELL_AND_COMMIT),
     )
     .await?;
@@ -190,12 +190,16 @@ pub(super) async fn set_password(
         .prepare("DELETE FROM browser_sessions WHERE user_id = $1 AND digest IS DISTINCT FROM $2")
         .await?;
     let keep = keep.as_ref().map(|digest| &digest[..]);
-    let ((), updated) =
-        try_join(link.batch("BEGIN"), link.count(&update, &[&user_id, &password_hash])).await?;
+    let (link, permit) = entry.begin(link).await?;
+    let updated = link.count(&update, &[&user_id, &password_hash]).await?;
     if updated == 0 {
         return link.undo(Err(StoreError::UserGone.into())).await?;
     }
-    try_join3(link.count(&sign_out, &[&user_id, &keep]), entry.append(&link, &append), link.batch("COMMIT"))
-        .await?;
+    try_join3(
+        link.count(&sign_out, &[&user_id, &keep]),
+        entry.append(&link, &append, permit),
+        link.batch("COMMIT"),
+    )
+    .await?;
     link.keep(Ok(()))
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::audit::append;
+use super::audit::{append, permit};
 use super::{Data, MemoryStore, head, is_active};
 use crate::admin::{
     AdminStore, Cursor, InviteRecord, Key, PatFilter, PatOwner, PatPage, PatState, UserChange, UserFilter,
@@ -69,6 +69,7 @@ impl AdminStore for MemoryStore {
         audit: &AuditEntry,
     ) -> Result<(), StoreError> {
         let mut data = self.data()?;
+        permit(&data, audit)?;
         if data.users.iter().any(|user| user.email == invite.email) {
             return Err(StoreError::EmailTaken);
         }
@@ -97,6 +98,7 @@ impl AdminStore for MemoryStore {
 
     async fn delete_invite(&self, invite_id: Uuid, audit: &AuditEntry) -> Result<bool, StoreError> {
         let mut data = self.data()?;
+        permit(&data, audit)?;
         let before = data.invites.len();
         data.invites.retain(|invite| invite.invite_id != invite_id);
         if data.invites.len() == before {
@@ -113,6 +115,7 @@ impl AdminStore for MemoryStore {
         audit: &AuditEntry,
     ) -> Result<bool, StoreError> {
         let mut data = self.data()?;
+        permit(&data, audit)?;
         let is_open =
             |invite: &&InviteRecord| invite.digest == *digest && invite.expires_at > user.created_at;
         if data.invites.iter().find(is_open).is_none() {
@@ -135,6 +138,7 @@ impl AdminStore for MemoryStore {
         audit: &AuditEntry,
     ) -> Result<Option<u64>, StoreError> {
         let mut data = self.data()?;
+        permit(&data, audit)?;
         let Some(at) = data.users.iter().position(|user| user.user_id == user_id) else { return Ok(None) };
         let user = &data.users[at];
         let is_so = match change {

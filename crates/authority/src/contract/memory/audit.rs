@@ -3,11 +3,13 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+use super::keys::is_of_present_secret;
 use super::{Data, MemoryStore};
 use crate::audit::{
     AuditColumns, AuditEnds, AuditEntry, AuditLink, AuditLook, AuditPlace, AuditRecord, AuditSeal,
     AuditStore, chained,
 };
+use crate::power::{Credential, PowerFacts, TokenFacts};
 use crate::store::StoreError;
 
 /// The log, as a test may damage it.
@@ -28,6 +30,35 @@ impl Log {
         let begin = AuditLink::BEGINNING;
         AuditEnds { cut: self.cut.unwrap_or(begin), head: self.head.unwrap_or(begin) }
     }
+}
+
+/// Whether the entry's actor may still do what it tells of: asked before anything is changed.
+pub(super) fn permit(data: &Data, entry: &AuditEntry) -> Result<(), StoreError> {
+    let Some(power) = entry.actor.power() else { return Ok(()) };
+    let user = data.users.iter().find(|user| user.user_id == power.user_id);
+    let mut facts = PowerFacts {
+        is_enabled: user.is_some_and(|user| user.disabled_at.is_none()),
+        is_admin: user.is_some_and(|user| user.is_admin),
+        ..PowerFacts::default()
+    };
+    match power.credential {
+        Some(Credential::Session(digest)) => {
+            let session = data.sessions.get(&digest).filter(|session| session.user_id == power.user_id);
+            facts.session_expires_at = session.map(|session| session.expires_at);
+        }
+        Some(Credential::Secret { pat_id, digest }) => {
+            let pat = data.pats.iter().find(|pat| pat.pat_id == pat_id && pat.user_id == power.user_id);
+            let retired = data.retired.iter().find(|one| one.pat_id == pat_id && one.digest == digest);
+            facts.token = pat.map(|pat| TokenFacts {
+                revoked_at: pat.revoked_at,
+                expires_at: pat.expires_at,
+                is_current: is_of_present_secret(data, pat_id, &digest),
+                valid_until: retired.map(|one| one.valid_until),
+            });
+        }
+        None => {}
+    }
+    Ok(power.judge(&facts, entry.at)?)
 }
 
 pub(super) fn append(data: &mut Data, entry: &AuditEntry) -> Result<(), StoreError> {

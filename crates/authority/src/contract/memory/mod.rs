@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use self::admin::spare_the_last_administrator;
 pub use self::audit::Log as AuditRows;
-use self::audit::append;
+use self::audit::{append, permit};
 use self::calls::{add_up, day_of, forget_networks, latest_first, newest_first, of, use_networks};
 use self::keys::Former;
 use self::revoke::revoke;
@@ -137,6 +137,7 @@ fn is_active(pat: &PatRecord, now: Timestamp) -> bool {
 impl Store for MemoryStore {
     async fn insert_user(&self, user: &UserRecord, audit: &AuditEntry) -> Result<(), StoreError> {
         let mut data = self.data()?;
+        permit(&data, audit)?;
         if data.users.iter().any(|other| other.email == user.email) {
             return Err(StoreError::EmailTaken);
         }
@@ -146,6 +147,7 @@ impl Store for MemoryStore {
 
     async fn insert_first_user(&self, user: &UserRecord, audit: &AuditEntry) -> Result<bool, StoreError> {
         let mut data = self.data()?;
+        permit(&data, audit)?;
         let first = data.users.is_empty();
         if first {
             data.users.push(user.clone());
@@ -180,6 +182,7 @@ impl Store for MemoryStore {
         audit: &AuditEntry,
     ) -> Result<Option<u64>, StoreError> {
         let mut data = self.data()?;
+        permit(&data, audit)?;
         let seq = head(&data) + 1;
         let Some(user) = data.users.iter().find(|user| user.user_id == user_id) else {
             return Ok(None);
@@ -210,6 +213,7 @@ impl Store for MemoryStore {
         audit: &AuditEntry,
     ) -> Result<(), StoreError> {
         let mut data = self.data()?;
+        permit(&data, audit)?;
         let user = data.users.iter_mut().find(|user| user.user_id == user_id).ok_or(StoreError::UserGone)?;
         user.password_hash = hash.to_owned();
         data.sessions.retain(|digest, session| session.user_id != user_id || Some(*digest) == keep);
@@ -218,6 +222,7 @@ impl Store for MemoryStore {
 
     async fn insert_pat(&self, pat: &PatRecord, limit: u64, audit: &AuditEntry) -> Result<(), StoreError> {
         let mut data = self.data()?;
+        permit(&data, audit)?;
         if !data.users.iter().any(|user| user.user_id == pat.user_id && user.disabled_at.is_none()) {
             return Err(StoreError::UserGone);
         }
@@ -225,7 +230,8 @@ impl Store for MemoryStore {
             && !data
                 .pats
                 .iter()
-                .any(|p| p.pat_id == parent && p.user_id == pat.user_id && is_active(p, pat.created_at))
+                .filter(|p| p.pat_id == parent && p.user_id == pat.user_id && is_active(p, pat.created_at))
+                .any(|p| p.expires_at >= pat.expires_at)
         {
             return Err(StoreError::ParentGone);
         }
@@ -336,6 +342,7 @@ impl Store for MemoryStore {
     async fn insert_session(&self, session: &SessionRecord, audit: &AuditEntry) -> Result<(), StoreError> {
         self.before_session.pass().await;
         let mut data = self.data()?;
+        permit(&data, audit)?;
         if !data.users.iter().any(|user| user.user_id == session.user_id && user.disabled_at.is_none()) {
             return Err(StoreError::UserGone);
         }
@@ -356,6 +363,7 @@ impl Store for MemoryStore {
 
     async fn delete_session(&self, digest: &[u8; 32], audit: &AuditEntry) -> Result<bool, StoreError> {
         let mut data = self.data()?;
+        permit(&data, audit)?;
         let was_there = data.sessions.remove(digest).is_some();
         if was_there {
             append(&mut data, audit)?;
@@ -370,6 +378,7 @@ impl Store for MemoryStore {
         audit: &AuditEntry,
     ) -> Result<u64, StoreError> {
         let mut data = self.data()?;
+        permit(&data, audit)?;
         let before = data.sessions.len();
         data.sessions.retain(|digest, session| session.user_id != user_id || Some(*digest) == keep);
         let ended = (before - data.sessions.len()) as u64;

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::audit::append;
+use super::audit::{append, permit};
 use super::{Data, MemoryStore, is_active};
 use crate::audit::AuditEntry;
 use crate::notices::{
@@ -68,6 +68,7 @@ impl NoticeStore for MemoryStore {
         audit: &AuditEntry,
     ) -> Result<(), StoreError> {
         let mut data = self.data()?;
+        permit(&data, audit)?;
         let is_enabled = |id| data.users.iter().any(|user| user.user_id == id && user.disabled_at.is_none());
         if !webhook.user_id.is_none_or(is_enabled) {
             return Err(StoreError::UserGone);
@@ -95,6 +96,7 @@ impl NoticeStore for MemoryStore {
         audit: &AuditEntry,
     ) -> Result<bool, StoreError> {
         let mut data = self.data()?;
+        permit(&data, audit)?;
         let before = data.notices.webhooks.len();
         data.notices.webhooks.retain(|webhook| webhook.webhook_id != webhook_id);
         if data.notices.webhooks.len() == before {

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::audit::append;
+use super::audit::{append, permit};
 use super::{MemoryStore, head};
 use crate::audit::AuditEntry;
 use crate::policy::{Policy, PolicyRecord, PolicyStore};
@@ -24,6 +24,7 @@ impl PolicyStore for MemoryStore {
         audit: &AuditEntry,
     ) -> Result<Option<u64>, StoreError> {
         let mut data = self.data()?;
+        permit(&data, audit)?;
         if data.policy.seq != replaces {
             return Ok(None);
         }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::audit::append;
+use super::audit::{append, permit};
 use super::{Data, head, notices};
 use crate::record::{Change, LogEntry, RevokedPat};
 use crate::store::{Revocation, RevokeOutcome, StoreError};
@@ -13,6 +13,7 @@ pub(super) fn revoke(
     at: Timestamp,
     mail: bool,
 ) -> Result<Vec<Option<RevokeOutcome>>, StoreError> {
+    pats.iter().try_for_each(|pat| permit(data, &pat.audit))?;
     let seq = head(data) + 1;
     let outcome = |Revocation { pat_id, .. }: &Revocation| {
         let pat = data.pats.iter().find(|pat| pat.pat_id == *pat_id)?;

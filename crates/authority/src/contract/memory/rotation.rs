@@ -5,12 +5,12 @@ use jiff::Timestamp;
 use trustrelay_token::{KeyId, TokenDigest};
 use uuid::Uuid;
 
-use super::audit::append;
+use super::audit::{append, permit};
 use super::keys::{Former, is_of_present_secret};
 use super::{Data, MemoryStore, head, is_active, notices};
 use crate::audit::AuditEntry;
 use crate::notices::NewNotice;
-use crate::record::{Change, LogEntry, RetiredSecret};
+use crate::record::{Change, LogEntry, PatRecord, RetiredSecret};
 use crate::rotation::{
     FoundPat, PastRotation, RETIRED_SECRETS, RotateOutcome, Rotation, RotationStore, Secret,
 };
@@ -81,6 +81,7 @@ impl RotationStore for MemoryStore {
 
     async fn rotate_pat(&self, rotation: &Rotation, audit: &AuditEntry) -> Result<RotateOutcome, StoreError> {
         let mut data = self.data()?;
+        permit(&data, audit)?;
         let data = &mut *data;
         let Rotation { pat_id, at, .. } = *rotation;
         let Some(pat) = data.pats.iter().find(|pat| pat.pat_id == pat_id && is_active(pat, at)).cloned()
@@ -92,6 +93,14 @@ impl RotationStore for MemoryStore {
         }
         if !is_of_present_secret(data, pat_id, &rotation.replaces) {
             return Ok(RotateOutcome::Changed);
+        }
+        let parent = data.pats.iter().find(|other| Some(other.pat_id) == pat.parent_id);
+        let mut children = data.pats.iter().filter(|other| other.parent_id == Some(pat_id));
+        let outlives = |one: &PatRecord, other: Timestamp| is_active(one, at) && one.expires_at > other;
+        if parent.is_some_and(|parent| parent.expires_at < rotation.expires_at)
+            || children.any(|child| outlives(child, rotation.expires_at))
+        {
+            return Ok(RotateOutcome::Outlived);
         }
         let mut named = end_earlier(data, pat_id, at);
         let valid_until = rotation.old_valid_until.min(pat.expires_at);
@@ -143,6 +152,7 @@ impl RotationStore for MemoryStore {
         audit: &AuditEntry,
     ) -> Result<Option<u64>, StoreError> {
         let mut data = self.data()?;
+        permit(&data, audit)?;
         if !data.retired.iter().any(|secret| secret.pat_id == pat_id && secret.until_first_use) {
             return Ok(None);
         }
