@@ -8,7 +8,7 @@ use trustrelay_token::{Account, Principal};
 
 use crate::history::{Events, Moment, Verdict, Verified};
 use crate::node::Node;
-use crate::world::{ROOT, World};
+use crate::world::{ROOT, USERS, World};
 
 /// What an account has, or has not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +81,14 @@ impl Events {
 }
 
 impl World {
+    /// The administrator who makes all changes that need one. Nobody takes its power away.
+    pub fn root(&self) -> By {
+        let user_id = self.user_ids[USERS.len()];
+        let account = Account { user_id, email: ROOT.into(), ..Account::default() };
+        account.role.set_admin(true);
+        By::new(Arc::new(Principal::with_session(Arc::new(account), Timestamp::MAX)), None)
+    }
+
     /// Makes an account an administrator or holds it to other upstreams, or takes that back. One change at a time, as with its state.
     pub async fn grant(&self, node: &Node, user: usize, power: Power, has: bool) {
         let Ok(_alone) = self.granting[user].try_lock() else { return };
@@ -94,10 +102,7 @@ impl World {
             Power::Admin => PersonChange::Admin(has),
             Power::Wiki => PersonChange::Upstreams((!has).then(|| vec!["github".to_owned()])),
         };
-        let root = Account { email: ROOT.into(), ..Account::default() };
-        root.role.set_admin(true);
-        let by = By::new(Arc::new(Principal::with_session(Arc::new(root), Timestamp::MAX)), None);
-        if node.authority.change_person(&by, self.user_ids[user], change).await.is_ok() {
+        if node.authority.change_person(&self.root(), self.user_ids[user], change).await.is_ok() {
             let answered = self.history.moment();
             self.history.0.lock().granted[at].answered = Some(answered);
             let nodes = self.nodes.lock().clone();

@@ -5,13 +5,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use trustrelay_authority::contract::AUDIT;
 use trustrelay_authority::*;
-use trustrelay_token::{Account, Principal, Token, Verifier};
+use trustrelay_token::{Principal, Token, Verifier};
 use uuid::Uuid;
 
 use crate::dice::Dice;
@@ -23,7 +22,8 @@ use crate::wire::{Database, Weather};
 const NODES: usize = 3;
 /// Where all clients are.
 pub const CLIENTS: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
-const USERS: [&str; 2] = ["ada@example.org", "bob@example.org"];
+/// The accounts whose power is taken away and given back.
+pub const USERS: [&str; 2] = ["ada@example.org", "bob@example.org"];
 pub const ROOT: &str = "root@example.org";
 /// How many things clients and operators do in one schedule.
 const STEPS: usize = 150;
@@ -375,9 +375,6 @@ impl World {
         let is_open = self.dice.percent(50);
         let elsewhere = "10.0.0.0/8".parse().expect("a network");
         let networks = if is_open { Vec::new() } else { vec![elsewhere] };
-        let account = Account { user_id: self.user_ids[0], ..Account::default() };
-        account.role.set_admin(true);
-        let by = By::new(Arc::new(Principal::with_session(Arc::new(account), Timestamp::MAX)), None);
         let began = self.history.moment();
         let at = {
             let mut events = self.history.0.lock();
@@ -385,7 +382,11 @@ impl World {
             events.decided.len() - 1
         };
         let policy = Policy { networks, ..Policy::default() };
-        if node.authority.change_policy(&by, PolicyChange { policy, ..PolicyChange::default() }).await.is_ok()
+        if node
+            .authority
+            .change_policy(&self.root(), PolicyChange { policy, ..PolicyChange::default() })
+            .await
+            .is_ok()
         {
             let answered = self.history.moment();
             self.history.0.lock().decided[at].answered = Some(answered);
