@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hashbrown::HashSet;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use trustrelay_token::{Principal, TokenDigest};
@@ -19,13 +20,20 @@ struct One {
 
 /// Of every token one at most, but for those of one rotation after another: few.
 #[derive(Default)]
-pub(crate) struct Ending(Mutex<Vec<One>>);
+pub(crate) struct Ending {
+    good: Mutex<Vec<One>>,
+    /// Tokens of which a secret has come to its end by this node's clock, and whose store may not say so yet.
+    overdue: Mutex<HashSet<Uuid>>,
+}
+
+/// Most tokens that wait to be marked, at 16 bytes each; of more, the next use or rotation marks them.
+const MAX_OVERDUE: usize = 65_536;
 
 impl Ending {
     /// A secret is retired by an entry of `at`.
     pub(crate) fn add(&self, secret: &RetiredSecret, held: Option<Arc<Principal>>, at: Timestamp) {
-        let mut all = self.0.lock();
-        if secret.has_ended(at) {
+        let mut all = self.good.lock();
+        if secret.ended {
             held.iter().for_each(|held| held.standing().end(at));
             all.retain(|one| {
                 let is_it = one.digest == secret.digest;
@@ -36,7 +44,7 @@ impl Ending {
             });
             return;
         }
-        let RetiredSecret { pat_id, digest, valid_until: until } = *secret;
+        let RetiredSecret { pat_id, digest, valid_until: until, .. } = *secret;
         // It said that it lasts as long as the token. Whoever hands something on asks it for its end.
         held.iter().for_each(|held| held.expire_by(until));
         all.push(One { pat_id, digest, until, held });
@@ -44,7 +52,7 @@ impl Ending {
 
     /// A secret was admitted that is good until then.
     pub(crate) fn admitted(&self, pat_id: Uuid, digest: TokenDigest, until: Timestamp) {
-        let mut all = self.0.lock();
+        let mut all = self.good.lock();
         if !all.iter().any(|one| one.digest == digest) {
             all.push(One { pat_id, digest, until, held: None });
         }
@@ -52,7 +60,7 @@ impl Ending {
 
     /// A token is revoked: what was handed out by its secrets of before is as well.
     pub(crate) fn revoke(&self, pat_id: Uuid, at: Timestamp) {
-        self.0.lock().retain(|one| {
+        self.good.lock().retain(|one| {
             let is_it = one.pat_id == pat_id;
             if is_it {
                 one.held.iter().for_each(|held| held.standing().end(at));
@@ -61,10 +69,23 @@ impl Ending {
         });
     }
 
+    /// A secret of this token has come to its end by this node's clock.
+    pub(crate) fn overdue(&self, pat_id: Uuid) {
+        let mut overdue = self.overdue.lock();
+        if overdue.len() < MAX_OVERDUE {
+            overdue.insert(pat_id);
+        }
+    }
+
+    /// The tokens of which that was said since the last time.
+    pub(crate) fn take_overdue(&self) -> HashSet<Uuid> {
+        std::mem::take(&mut *self.overdue.lock())
+    }
+
     /// Those whose time is over, which are ended by that.
     pub(crate) fn over(&self, now: Timestamp) -> Vec<(Uuid, TokenDigest)> {
         let mut over = Vec::new();
-        self.0.lock().retain(|one| {
+        self.good.lock().retain(|one| {
             let is_over = one.until <= now;
             if is_over {
                 one.held.iter().for_each(|held| held.standing().end(one.until));

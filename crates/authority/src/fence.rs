@@ -271,7 +271,7 @@ impl Authority {
                 Change::UpstreamsChanged(user_id) => self.cut.get().map_or(0, |cut| cut.cut_user(*user_id)),
                 // What is good for a while yet is ended when that is over.
                 Change::SecretsRetired(secrets) => {
-                    let ended = secrets.iter().filter(|secret| secret.has_ended(entry.at));
+                    let ended = secrets.iter().filter(|secret| secret.ended);
                     ended.map(|secret| self.cut_secret(secret.pat_id, &secret.digest)).sum()
                 }
                 Change::PolicyChanged => {
@@ -360,6 +360,7 @@ impl KeepLease {
     async fn renew(&mut self, authority: &Authority) {
         match authority.renew().await {
             Ok(()) => {
+                authority.mark_ended().await;
                 if std::mem::take(&mut self.lost) {
                     tracing::info!("the lease is held again: tokens are verified from memory");
                 }

@@ -210,7 +210,8 @@ impl Index {
     /// Ends the secrets whose overlap is over: those. Their next use comes to the store, which knows what they were.
     pub(crate) fn end_overlaps(&self, now: Timestamp) -> Vec<(Uuid, TokenDigest)> {
         let over = self.ending.over(now);
-        for (_, digest) in &over {
+        for (pat_id, digest) in &over {
+            self.ending.overdue(*pat_id);
             if let Some(gone) = self.remove(digest) {
                 gone.standing().end(now);
             }

@@ -184,7 +184,7 @@ impl Authority {
     fn is_of_use(&self, found: &FoundPat) -> bool {
         match &found.secret {
             Secret::Current { .. } => true,
-            Secret::Retired { valid_until, .. } => judge_secret(Some(*valid_until), self.clock.now()).is_ok(),
+            secret @ Secret::Retired { .. } => judge_secret(secret, self.clock.now()).is_ok(),
         }
     }
 

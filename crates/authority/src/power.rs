@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use trustrelay_token::{Denied, TokenDigest};
 use uuid::Uuid;
 
-use crate::judgment::{judge, judge_secret};
+use crate::judgment::{judge, judge_retired};
 
 /// The credential that a change is asked for with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub struct TokenFacts {
     pub is_current: bool,
     /// Until when the secret is good, if it is one that the token had before.
     pub valid_until: Option<Timestamp>,
+    /// Whether the store says that it has ended. Then no clock is asked.
+    pub has_ended: bool,
 }
 
 /// What a store knows, inside the transaction, of whoever acts.
@@ -90,7 +92,9 @@ impl Power {
                 match token {
                     TokenFacts { is_current: true, .. } => {}
                     TokenFacts { valid_until: None, .. } => return Err(Denied::Unknown.into()),
-                    TokenFacts { valid_until, .. } => judge_secret(*valid_until, now)?,
+                    TokenFacts { valid_until: Some(until), has_ended, .. } => {
+                        judge_retired(*has_ended, *until, now)?;
+                    }
                 }
             }
             Some(Credential::Session(_)) => {

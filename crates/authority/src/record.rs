@@ -221,13 +221,8 @@ pub struct RetiredSecret {
     pub digest: TokenDigest,
     /// From when on it is refused.
     pub valid_until: Timestamp,
-}
-
-impl RetiredSecret {
-    /// Whether an entry of `at` has ended it.
-    pub(crate) fn has_ended(&self, at: Timestamp) -> bool {
-        self.valid_until <= at
-    }
+    /// Whether the entry ends it. No clock is asked then.
+    pub ended: bool,
 }
 
 /// A change that every node must know of. Most take power away.

@@ -20,6 +20,7 @@ use crate::record::PatRecord;
 use crate::revoke::PatRef;
 use crate::rotation::{PastRotation, Repeatable, RotateOutcome, Rotation};
 use crate::secret::RotationKey;
+use crate::store::StoreError;
 
 /// How long the old secret is good if nothing is said.
 pub const DEFAULT_OVERLAP: Duration = Duration::from_secs(24 * 3600);
@@ -399,6 +400,28 @@ impl Authority {
         if !over.is_empty() {
             self.fence.changed.notify_waiters();
         }
+    }
+
+    /// Has the store say that secrets have ended whose overlap is over by this node's clock. Slower clocks say otherwise, and are not asked
+    /// from then on.
+    pub(crate) async fn mark_ended(&self) {
+        for pat_id in self.index.ending.take_overdue() {
+            if let Err(error) = self.mark_ended_of(pat_id).await {
+                tracing::debug!(%error, "a secret could not be marked as ended; it is tried again");
+                self.index.ending.overdue(pat_id);
+            }
+        }
+    }
+
+    async fn mark_ended_of(&self, pat_id: Uuid) -> Result<(), StoreError> {
+        let Some(pat) = self.store.pat_by_id(pat_id).await? else { return Ok(()) };
+        let now = self.clock.now();
+        let audit = AuditEntry::new(now, Actor::SYSTEM, "token.secret_retired")
+            .of_user(pat.user_id)
+            .of_pat(pat_id)
+            .with("name", &pat.name)
+            .with("reason", "its overlap was over");
+        self.store.end_overlap(pat_id, now, &audit).await.map(drop)
     }
 
     /// Ends what was opened with a secret, whose standing has been ended before; how much.

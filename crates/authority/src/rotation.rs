@@ -25,8 +25,10 @@ pub enum Secret {
     Retired {
         /// Its digest.
         digest: TokenDigest,
-        /// From when on it is refused.
+        /// From when on it is refused at the latest.
         valid_until: Timestamp,
+        /// Whether it has ended. Then it is refused whatever time it is.
+        ended: bool,
         /// `...` and its last four characters.
         hint: String,
     },
@@ -122,11 +124,19 @@ pub trait RotationStore: Send + Sync + 'static {
     async fn pat_by_digest(&self, digest: &TokenDigest) -> Result<Option<FoundPat>, StoreError>;
     /// Gives a token a new secret. In one transaction: the token must be active at `at`, its owner enabled and its secret the one that is replaced; its new
     /// life no longer than its parent's, and no shorter than that of any active token made with it ([`RotateOutcome::Outlived`]);
-    /// that one is retired; earlier ones that were still good end at `at`; and one log entry names all of these. Of the retired secrets the latest
+    /// that one is retired, and has ended if it is good no longer than `at`; earlier ones that had not ended end; and one log entry names all of these. Of the retired secrets the latest
     /// [`RETIRED_SECRETS`] stay.
     async fn rotate_pat(&self, rotation: &Rotation, audit: &AuditEntry) -> Result<RotateOutcome, StoreError>;
     /// Ends the retired secret that its successor's first use ends, in a log entry: its number. `None` if there is none.
     async fn retire_secret(
+        &self,
+        pat_id: Uuid,
+        at: Timestamp,
+        audit: &AuditEntry,
+    ) -> Result<Option<u64>, StoreError>;
+    /// Ends a token's retired secrets whose overlap is over at `at`, in a log entry: its number. `None` if there is none that has not ended
+    /// yet. So whichever node's clock is the first to say so ends it for all.
+    async fn end_overlap(
         &self,
         pat_id: Uuid,
         at: Timestamp,

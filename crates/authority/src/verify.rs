@@ -136,8 +136,11 @@ impl Authority {
                     }
                     continue;
                 }
-                Secret::Retired { digest, valid_until, hint } => {
-                    if let Err(denied) = judge_secret(Some(*valid_until), now) {
+                Secret::Retired { digest, valid_until, ended, hint } => {
+                    if let Err(denied) = judge_secret(secret, now) {
+                        if !ended {
+                            self.index.ending.overdue(pat.pat_id);
+                        }
                         self.note_retired_use(pat, digest, hint, address).await;
                         return self.refuse_in_turn(denied).await;
                     }

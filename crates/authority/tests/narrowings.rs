@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use support::{World, config};
 use trustrelay_authority::*;
-use trustrelay_token::{Principal, Token, TokenDigest};
+use trustrelay_token::{Denied, Principal, Token, TokenDigest, Verifier};
 use uuid::Uuid;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -228,4 +228,46 @@ async fn an_upstream_that_is_taken_away_ends_what_the_account_holds_open() {
     open.world.authority.change_policy(&by, change).await.expect("changed");
     assert_eq!(open.cuts.take(), [(Ended::Elsewhere(false), true)]);
     assert!(open.world.authority.admits_from(None));
+}
+
+/// Another node over the same store, whose wall clock is behind.
+async fn behind(world: &World, by: Duration) -> Arc<Authority> {
+    let now = world.clock.now() - jiff::SignedDuration::try_from(by).expect("short");
+    let clock = Arc::new(ManualClock::at(now));
+    let secrets = std::slice::from_ref(&world.secret);
+    let node = Authority::open(world.store.clone(), secrets, clock, config()).await.expect("opens");
+    node.start().await.expect("starts");
+    node
+}
+
+/// Whether it has the token in memory or asks the store, with a lease and without one.
+#[tokio::test(start_paused = true)]
+async fn no_clock_that_is_behind_takes_a_secret_that_has_ended() {
+    for by in [Duration::from_millis(500), HOUR] {
+        for overlap in [Overlap::For(Duration::ZERO), Overlap::UntilFirstUse, Overlap::For(HOUR / 2)] {
+            let world = World::new().await;
+            let slow = behind(&world, by).await;
+            let issued = world.token("mcp").await;
+            let warm = slow.verify(issued.token.clone()).wait().await.expect("warm");
+            let asked = Rotate { overlap, expiry: Expiry::Default, idempotency_key: None };
+            let id = PatRef::Id(issued.record.pat_id);
+            let rotated = world.authority.rotate(&world.browser().await, id, asked).await.expect("rotated");
+            match overlap {
+                Overlap::UntilFirstUse => drop(world.verify(&rotated.token).await.expect("good")),
+                // By the first clock that says so.
+                Overlap::For(left) if !left.is_zero() => {
+                    slow.verify(issued.token.clone()).wait().await.expect("good for a while yet");
+                    world.clock.advance(left);
+                    until("it is marked", || !warm.stands()).await;
+                }
+                Overlap::For(_) => {}
+            }
+            assert!(!warm.stands(), "{overlap:?}, {by:?}");
+            let refused = slow.verify(issued.token.clone()).wait().await;
+            assert!(matches!(refused, Err(Denied::Retired(_))), "{overlap:?}, {by:?}: {refused:?}");
+            slow.stop().await;
+            let refused = slow.verify(issued.token.clone()).wait().await;
+            assert!(matches!(refused, Err(Denied::Retired(_))), "without a lease, {overlap:?}, {by:?}");
+        }
+    }
 }

@@ -53,7 +53,7 @@ fn facts(connection: &Connection, power: &Power) -> Result<PowerFacts, StoreErro
             facts.token = connection
                 .prepare_cached(
                     "SELECT p.revoked_at, p.expires_at, p.digest = ?3 OR EXISTS (SELECT 1 FROM former_digests f WHERE f.digest = ?3 \
-                     AND f.pat_id = p.pat_id), r.valid_until FROM pats p \
+                     AND f.pat_id = p.pat_id), r.valid_until, COALESCE(r.ended, 0) FROM pats p \
                      LEFT JOIN retired_secrets r ON r.digest = ?3 AND r.pat_id = p.pat_id \
                      WHERE p.pat_id = ?1 AND p.user_id = ?2",
                 )
@@ -64,6 +64,7 @@ fn facts(connection: &Connection, power: &Power) -> Result<PowerFacts, StoreErro
                         expires_at: time(row, 1)?,
                         is_current: row.get(2)?,
                         valid_until: optional_time(row, 3)?,
+                        has_ended: row.get(4)?,
                     })
                 })
                 .optional()

@@ -75,7 +75,9 @@ fn revoked_in(connection: &Connection, seq: u64) -> Result<Vec<RevokedPat>, Stor
 
 fn retired_in(connection: &Connection, seq: u64) -> Result<Vec<RetiredSecret>, StoreError> {
     let mut statement = connection
-        .prepare_cached("SELECT pat_id, digest, valid_until FROM log_secrets WHERE seq = ?1 ORDER BY digest")
+        .prepare_cached(
+            "SELECT pat_id, digest, valid_until, ended FROM log_secrets WHERE seq = ?1 ORDER BY digest",
+        )
         .or_store()?;
     let secrets = statement
         .query_map([seq], |row| {
@@ -83,6 +85,7 @@ fn retired_in(connection: &Connection, seq: u64) -> Result<Vec<RetiredSecret>, S
                 pat_id: rows::id(row, 0)?,
                 digest: TokenDigest::from_bytes(row.get(1)?),
                 valid_until: rows::time(row, 2)?,
+                ended: row.get(3)?,
             })
         })
         .or_store()?;

@@ -30,7 +30,7 @@ pub(crate) static BY_SECRET: LazyLock<String> = LazyLock::new(|| {
 /// By one that it had.
 pub(crate) static BY_RETIRED_SECRET: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "SELECT {PAT}, {USER}, r.valid_until, r.hint FROM retired_secrets r JOIN pats p USING (pat_id) JOIN users u USING (user_id) \
+        "SELECT {PAT}, {USER}, r.valid_until, r.ended, r.hint FROM retired_secrets r JOIN pats p USING (pat_id) JOIN users u USING (user_id) \
          WHERE r.digest = ?1"
     )
 });
@@ -65,7 +65,8 @@ fn by_digest(connection: &Connection, digest: &[u8; 32]) -> Result<Option<FoundP
                 secret: Secret::Retired {
                     digest: TokenDigest::from_bytes(*digest),
                     valid_until: rows::time(row, at)?,
-                    hint: row.get(at + 1)?,
+                    ended: row.get(at + 1)?,
+                    hint: row.get(at + 2)?,
                 },
             })
         })
@@ -115,7 +116,7 @@ fn rotate(
         return Ok(RotateOutcome::Outlived);
     }
     let seq = log::append(connection, rotation.at, "retired", None)?;
-    end_earlier(connection, seq, rotation.pat_id, rotation.at)?;
+    end_earlier(connection, seq, rotation.pat_id, rotation.at, false)?;
     retire_current(connection, seq, rotation)?;
     connection
         .prepare_cached(
@@ -142,10 +143,10 @@ fn retire_current(connection: &Connection, seq: u64, rotation: &Rotation) -> Res
     let until = rotation.old_valid_until.as_microsecond();
     connection
         .prepare_cached(
-            "INSERT INTO retired_secrets (digest, pat_id, key_id, hint, retired_at, valid_until, until_first_use) \
-             SELECT digest, pat_id, key_id, hint, ?2, MIN(?3, expires_at), ?4 FROM pats WHERE pat_id = ?1 \
+            "INSERT INTO retired_secrets (digest, pat_id, key_id, hint, retired_at, valid_until, until_first_use, ended) \
+             SELECT digest, pat_id, key_id, hint, ?2, MIN(?3, expires_at), ?4, ?3 <= ?2 FROM pats WHERE pat_id = ?1 \
              UNION ALL \
-             SELECT f.digest, f.pat_id, f.key_id, p.hint, ?2, MIN(?3, p.expires_at), ?4 \
+             SELECT f.digest, f.pat_id, f.key_id, p.hint, ?2, MIN(?3, p.expires_at), ?4, ?3 <= ?2 \
              FROM former_digests f JOIN pats p USING (pat_id) WHERE f.pat_id = ?1",
         )
         .or_store()?
@@ -153,8 +154,8 @@ fn retire_current(connection: &Connection, seq: u64, rotation: &Rotation) -> Res
         .or_store()?;
     connection
         .prepare_cached(
-            "INSERT INTO log_secrets (seq, digest, pat_id, valid_until) \
-             SELECT ?2, digest, pat_id, valid_until FROM retired_secrets WHERE digest IN \
+            "INSERT INTO log_secrets (seq, digest, pat_id, valid_until, ended) \
+             SELECT ?2, digest, pat_id, valid_until, ended FROM retired_secrets WHERE digest IN \
              (SELECT digest FROM pats WHERE pat_id = ?1 UNION ALL SELECT digest FROM former_digests WHERE pat_id = ?1)",
         )
         .or_store()?
@@ -205,45 +206,57 @@ fn remember(connection: &Connection, seq: u64, rotation: &Rotation) -> Result<()
     Ok(())
 }
 
-/// Ends the retired secrets that are still good, and names them in the entry.
-fn end_earlier(connection: &Connection, seq: u64, pat_id: Uuid, at: Timestamp) -> Result<(), StoreError> {
+/// Ends the retired secrets that have not ended, or of them those whose time is over, and names them in the entry.
+fn end_earlier(
+    connection: &Connection,
+    seq: u64,
+    pat_id: Uuid,
+    at: Timestamp,
+    over_alone: bool,
+) -> Result<(), StoreError> {
     let (id, at) = (pat_id.into_bytes(), at.as_microsecond());
     connection
         .prepare_cached(
-            "INSERT INTO log_secrets (seq, digest, pat_id, valid_until) \
-             SELECT ?2, digest, pat_id, ?3 FROM retired_secrets WHERE pat_id = ?1 AND valid_until > ?3",
+            "INSERT INTO log_secrets (seq, digest, pat_id, valid_until, ended) \
+             SELECT ?2, digest, pat_id, MIN(valid_until, ?3), 1 FROM retired_secrets \
+             WHERE pat_id = ?1 AND NOT ended AND (valid_until <= ?3 OR NOT ?4)",
         )
         .or_store()?
-        .execute(params![id, seq, at])
+        .execute(params![id, seq, at, over_alone])
         .or_store()?;
     connection
         .prepare_cached(
-            "UPDATE retired_secrets SET valid_until = MIN(valid_until, ?2), until_first_use = 0 \
-             WHERE pat_id = ?1 AND (valid_until > ?2 OR until_first_use)",
+            "UPDATE retired_secrets SET valid_until = MIN(valid_until, ?2), until_first_use = 0, ended = 1 \
+             WHERE pat_id = ?1 AND NOT ended AND (valid_until <= ?2 OR NOT ?3)",
         )
         .or_store()?
-        .execute(params![id, at])
+        .execute(params![id, at, over_alone])
         .or_store()?;
     Ok(())
 }
 
+/// Ends what a first use ends, or what has come to its end (`over_alone`).
 fn retire(
     connection: &Connection,
     pat_id: Uuid,
     at: Timestamp,
+    over_alone: bool,
     audit: &AuditEntry,
 ) -> Result<Option<u64>, StoreError> {
     let permit = audit::permit(connection, audit)?;
     let waits: bool = connection
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM retired_secrets WHERE pat_id = ?1 AND until_first_use)")
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM retired_secrets WHERE pat_id = ?1 AND NOT ended \
+             AND CASE WHEN ?3 THEN valid_until <= ?2 ELSE until_first_use END)",
+        )
         .or_store()?
-        .query_row([pat_id.as_bytes()], |row| row.get(0))
+        .query_row(params![pat_id.as_bytes(), at.as_microsecond(), over_alone], |row| row.get(0))
         .or_store()?;
     if !waits {
         return Ok(None);
     }
     let seq = log::append(connection, at, "retired", None)?;
-    end_earlier(connection, seq, pat_id, at)?;
+    end_earlier(connection, seq, pat_id, at, over_alone)?;
     audit::append(connection, audit, permit)?;
     Ok(Some(seq))
 }
@@ -291,7 +304,17 @@ impl RotationStore for SqliteStore {
         audit: &AuditEntry,
     ) -> Result<Option<u64>, StoreError> {
         let audit = audit.clone();
-        self.threads().write(move |connection| retire(connection, pat_id, at, &audit)).await
+        self.threads().write(move |connection| retire(connection, pat_id, at, false, &audit)).await
+    }
+
+    async fn end_overlap(
+        &self,
+        pat_id: Uuid,
+        at: Timestamp,
+        audit: &AuditEntry,
+    ) -> Result<Option<u64>, StoreError> {
+        let audit = audit.clone();
+        self.threads().write(move |connection| retire(connection, pat_id, at, true, &audit)).await
     }
 
     async fn last_rotation(&self, pat_id: Uuid) -> Result<Option<PastRotation>, StoreError> {

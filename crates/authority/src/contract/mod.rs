@@ -170,6 +170,7 @@ macro_rules! store_contract {
                 of_many_rotations_at_once_one_is_made
                 rotating_again_ends_the_secret_before_the_last
                 revoking_names_every_secret_that_the_token_had
+                a_secret_that_has_ended_is_marked_as_such
                 the_first_use_ends_the_secret_before
                 a_rotation_reads_back_until_it_is_forgotten
                 the_use_of_a_retired_secret_is_noted_and_told_now_and_then

@@ -134,7 +134,7 @@ pub async fn a_rotation_retires_the_digests_from_before_a_rekeying(store: &dyn S
         let found = store.pat_by_digest(&known).await.expect("asks").expect("there");
         assert_eq!(
             found.secret,
-            Secret::Retired { digest: known, valid_until: at(500), hint: pat.hint.clone() }
+            Secret::Retired { digest: known, valid_until: at(500), ended: false, hint: pat.hint.clone() }
         );
     }
     assert_eq!(rotate(store, &pat).await, RotateOutcome::Changed, "its time is over");

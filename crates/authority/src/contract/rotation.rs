@@ -69,11 +69,14 @@ pub async fn a_rotated_token_has_another_secret_and_stays_itself(store: &dyn Sto
     let by_old = found(store, &pat.digest).await;
     assert_eq!((by_old.pat, by_old.owner), (now, ada));
     let (digest, hint) = (pat.digest, pat.hint.clone());
-    assert_eq!(by_old.secret, Secret::Retired { digest, valid_until: at(500), hint });
+    assert_eq!(by_old.secret, Secret::Retired { digest, valid_until: at(500), ended: false, hint });
 
     let entry = only_entry(store).await;
     assert_eq!((entry.seq, entry.at), (1, at(10)));
-    assert_eq!(retired(&entry), [RetiredSecret { pat_id: pat.pat_id, digest, valid_until: at(500) }]);
+    assert_eq!(
+        retired(&entry),
+        [RetiredSecret { pat_id: pat.pat_id, digest, valid_until: at(500), ended: false }]
+    );
 }
 
 /// However long an overlap is asked for.
@@ -138,8 +141,8 @@ pub async fn rotating_again_ends_the_secret_before_the_last(store: &dyn Store) {
     assert_eq!(rotate(store, &second).await, RotateOutcome::Rotated(2));
     let mut named = retired(&log_after(store, 1).await[0]);
     named.sort_by_key(|secret| secret.valid_until);
-    let of = |digest, valid_until| RetiredSecret { pat_id: pat.pat_id, digest, valid_until };
-    assert_eq!(named, [of(pat.digest, at(20)), of(first.digest, at(800))]);
+    let of = |digest, valid_until, ended| RetiredSecret { pat_id: pat.pat_id, digest, valid_until, ended };
+    assert_eq!(named, [of(pat.digest, at(20), true), of(first.digest, at(800), false)]);
     let Secret::Retired { valid_until, .. } = found(store, &pat.digest).await.secret else {
         panic!("retired")
     };
@@ -188,7 +191,46 @@ pub async fn the_first_use_ends_the_secret_before(store: &dyn Store) {
         panic!("retired")
     };
     assert_eq!(valid_until, entry.at);
-    assert_eq!(retired(entry), [RetiredSecret { pat_id: pat.pat_id, digest: pat.digest, valid_until }]);
+    assert_eq!(
+        retired(entry),
+        [RetiredSecret { pat_id: pat.pat_id, digest: pat.digest, valid_until, ended: true }]
+    );
+}
+
+/// Whoever's clock is behind is not asked.
+pub async fn a_secret_that_has_ended_is_marked_as_such(store: &dyn Store) {
+    let ada = added(store, "ada@example.org").await;
+    let ended = async |digest: &TokenDigest| match found(store, digest).await.secret {
+        Secret::Retired { ended, valid_until, .. } => (ended, valid_until),
+        Secret::Current { .. } => panic!("retired"),
+    };
+    // With an overlap of nothing.
+    let pat = issued(store, &ada).await;
+    rotate(store, &rotation(&pat, at(10), at(10))).await;
+    assert_eq!(ended(&pat.digest).await, (true, at(10)));
+    assert!(retired(&only_entry(store).await)[0].ended);
+
+    // With one that comes to its end, by whichever clock says so first. Nothing else of the token's ends then.
+    let pat = issued(store, &ada).await;
+    let first = rotation(&pat, at(10), at(20));
+    rotate(store, &first).await;
+    assert_eq!(store.end_overlap(pat.pat_id, at(19), &AUDIT).await.expect("asks"), None);
+    assert_eq!(ended(&pat.digest).await, (false, at(20)));
+    assert_eq!(store.end_overlap(pat.pat_id, at(25), &AUDIT).await.expect("asks"), Some(3));
+    assert_eq!(ended(&pat.digest).await, (true, at(20)));
+    let named = RetiredSecret { pat_id: pat.pat_id, digest: pat.digest, valid_until: at(20), ended: true };
+    assert_eq!(retired(&log_after(store, 2).await[0]), [named]);
+    assert_eq!(store.end_overlap(pat.pat_id, at(26), &AUDIT).await.expect("asks"), None, "once");
+
+    // With one that is over by the clock of who rotates again, and is not marked yet: the entry ends it.
+    let second = Rotation { replaces: first.digest, digest: digest(2), ..rotation(&pat, at(30), at(40)) };
+    rotate(store, &second).await;
+    let third = Rotation { replaces: second.digest, digest: digest(3), ..rotation(&pat, at(50), at(900)) };
+    rotate(store, &third).await;
+    assert_eq!(ended(&first.digest).await, (true, at(40)));
+    assert_eq!(store.end_overlap(pat.pat_id, at(60), &AUDIT).await.expect("asks"), None);
+    assert_eq!(ended(&second.digest).await, (false, at(900)));
+    assert_eq!(store.end_overlap(Uuid::now_v7(), at(60), &AUDIT).await.expect("asks"), None);
 }
 
 /// As long as that is remembered, and until the next one.

@@ -66,12 +66,13 @@ pub struct Revoked {
     pub surely_cut: usize,
 }
 
-/// A token got another secret; the one before is refused at once.
+/// A token got another secret; the one before is refused at once, or from the new one's first use on.
 #[derive(Debug, Clone)]
 pub struct Rotated {
     pub pat_id: Uuid,
     pub began: Moment,
-    /// When it was answered, and the secrets that were refused from then on.
+    /// When it was answered, and the secrets that were refused from then on. Of a rotation whose new secret's first use ends the old one
+    /// that is not said: it may be any time.
     pub replaced: Option<(Moment, Vec<TokenNumber>)>,
 }
 
@@ -108,6 +109,10 @@ pub struct LetIn {
 pub struct HandedOn {
     pub token: TokenNumber,
     pub node: usize,
+    /// When the verification had ended that it was opened after.
+    pub began: Moment,
+    /// Whether its account might use all upstreams then.
+    pub had_wiki: bool,
     pub at: Moment,
     /// Whether the node held no lease when it came to the gate.
     pub waited: bool,
@@ -201,10 +206,35 @@ impl Events {
             |at_the_door| format!("{at_the_door:?}: by no policy that held then, of {:?}", self.decided),
         ));
         wrong.extend(self.handed_on.iter().filter_map(|handed| {
-            let revoked = self.answered(handed.token, handed.at)?;
-            Some(format!("{handed:?} after {revoked:?}"))
+            let why = self.should_be_held_back(handed)?;
+            Some(format!("{handed:?} after {why}"))
         }));
         wrong
+    }
+
+    /// What was answered before something was handed on, and takes it away.
+    fn should_be_held_back(&self, handed: &HandedOn) -> Option<String> {
+        if let Some(revoked) = self.answered(handed.token, handed.at) {
+            return Some(format!("{revoked:?}"));
+        }
+        if self.is_replaced(handed.token, handed.at) {
+            return Some("a rotation that replaced its secret".into());
+        }
+        let since = |began: Moment, answered: Option<Moment>| {
+            began > handed.began && answered.is_some_and(|answered| answered < handed.at)
+        };
+        let user = self.tokens[handed.token].user;
+        let narrowed = self.granted.iter().find(|granted| {
+            let takes = granted.user == user && granted.power == Power::Wiki && !granted.has;
+            handed.had_wiki && takes && since(granted.began, granted.answered)
+        });
+        if let Some(narrowed) = narrowed {
+            return Some(format!("{narrowed:?}"));
+        }
+        let shut = self.decided.iter().rfind(|one| !one.is_open && since(one.began, one.answered))?;
+        let opened =
+            self.decided.iter().any(|one| one.is_open && one.began > shut.began && one.began < handed.at);
+        (!opened).then(|| format!("{shut:?}"))
     }
 
     /// A revocation of a token that was answered before.

@@ -12,7 +12,7 @@ use trustrelay_token::{Principal, TokenDigest};
 use uuid::Uuid;
 
 use crate::dice::Dice;
-use crate::history::{self, History};
+use crate::history::{self, History, Moment, TokenNumber};
 use crate::powers::Power;
 use crate::wire::Wire;
 use crate::world::CLIENTS;
@@ -24,16 +24,18 @@ pub const DRIFT: std::ops::RangeInclusive<u32> = 950..=1050;
 /// For so long after a renewal its node surely trusts it: that is nine tenths, by a clock that may be fast.
 pub const SURE: Duration = Duration::from_millis(340);
 
-/// A machine's clocks: those who judge agree on the date; what measures leases is a little slow, or fast.
+/// A machine's clocks: the wall clock is set wrong, by up to an hour; what measures leases is a little slow, or fast.
 pub struct DriftingClock {
     pub began: Instant,
+    /// How far the wall clock is ahead, in microseconds.
+    pub ahead: i64,
     pub thousandths: u32,
 }
 
 impl Clock for DriftingClock {
     fn now(&self) -> Timestamp {
         let micros = i64::try_from(self.began.elapsed().as_micros()).expect("short");
-        Timestamp::from_microsecond(1_775_563_200_000_000 + micros).expect("in range")
+        Timestamp::from_microsecond(1_775_563_200_000_000 + micros + self.ahead).expect("in range")
     }
 
     fn since_boot(&self) -> Duration {
@@ -41,9 +43,27 @@ impl Clock for DriftingClock {
     }
 }
 
+/// What a request was let in by, as the MCP endpoint keeps it.
+#[derive(Clone)]
+pub struct Admitted {
+    pub principal: Arc<Principal>,
+    pub token: TokenNumber,
+    /// When its verification had ended.
+    pub at: Moment,
+    pub narrowings: u64,
+    /// Whether its account might use all upstreams then.
+    pub had_wiki: bool,
+}
+
+impl Admitted {
+    pub fn stands(&self) -> bool {
+        self.principal.stands() && self.principal.upstreams.narrowings() == self.narrowings
+    }
+}
+
 /// Something that a token holds open.
 struct Stream {
-    principal: Arc<Principal>,
+    admitted: Admitted,
     pat_id: Uuid,
     /// Whether its principal was asked whether it stands, after the stream was registered.
     asked: bool,
@@ -63,18 +83,18 @@ impl Streams {
     }
 
     /// Registers first; [`Streams::ask`] comes second.
-    pub fn register(&self, principal: &Arc<Principal>) -> u64 {
+    pub fn register(&self, admitted: &Admitted) -> u64 {
         let number = self.history.moment();
-        let pat_id = principal.pat_id().expect("a token's");
-        let stream = Stream { principal: Arc::clone(principal), pat_id, asked: false };
+        let pat_id = admitted.principal.pat_id().expect("a token's");
+        let stream = Stream { admitted: admitted.clone(), pat_id, asked: false };
         self.open.lock().insert(number, stream);
         number
     }
 
     /// Keeps the stream open if its principal still stands.
-    pub fn ask(&self, stream: u64, principal: &Principal) {
+    pub fn ask(&self, stream: u64, admitted: &Admitted) {
         let mut open = self.open.lock();
-        if principal.stands() {
+        if admitted.stands() {
             open.entry(stream).and_modify(|stream| stream.asked = true);
         } else {
             open.remove(&stream);
@@ -86,21 +106,26 @@ impl Streams {
         self.open.lock().values().any(|stream| stream.pat_id == pat_id && stream.asked)
     }
 
+    /// Whether one of these secrets has an open stream here.
+    pub fn has_secret(&self, tokens: &[TokenNumber]) -> bool {
+        self.open.lock().values().any(|stream| stream.asked && tokens.contains(&stream.admitted.token))
+    }
+
     /// Whether somebody of an account who has something holds a stream open here.
     pub fn has_power(&self, user_id: Uuid, power: Power) -> bool {
         let open = self.open.lock();
-        let mut principals = open.values().map(|stream| &stream.principal);
+        let mut principals = open.values().map(|stream| &stream.admitted.principal);
         principals.any(|principal| principal.user_id == user_id && power.is_had_by(principal))
     }
 
     /// Whose one of the open streams is.
-    pub fn any(&self, dice: &Dice) -> Option<Arc<Principal>> {
+    pub fn any(&self, dice: &Dice) -> Option<Admitted> {
         let open = self.open.lock();
-        open.values().nth(dice.below(open.len())).map(|stream| Arc::clone(&stream.principal))
+        open.values().nth(dice.below(open.len())).map(|stream| stream.admitted.clone())
     }
 
     fn end(&self, ends: impl Fn(Uuid, Uuid) -> bool) -> usize {
-        self.end_if(|stream| ends(stream.pat_id, stream.principal.user_id))
+        self.end_if(|stream| ends(stream.pat_id, stream.admitted.principal.user_id))
     }
 
     fn end_if(&self, ends: impl Fn(&Stream) -> bool) -> usize {
@@ -125,7 +150,8 @@ impl Cut for Streams {
 
     fn cut_secret(&self, pat_id: Uuid, digest: &TokenDigest) -> usize {
         self.end_if(|stream| {
-            stream.pat_id == pat_id && stream.principal.pat().is_some_and(|pat| pat.digest() == digest)
+            stream.pat_id == pat_id
+                && stream.admitted.principal.pat().is_some_and(|pat| pat.digest() == digest)
         })
     }
 
@@ -145,11 +171,12 @@ pub struct Node {
 
 impl Node {
     /// Hands something of a stream on, as soon as the lease holds, as the gate of the MCP endpoint does; whether it was handed on.
-    pub async fn hand_on(&self, principal: &Principal) -> bool {
+    pub async fn hand_on(&self, admitted: &Admitted) -> bool {
         loop {
             let changed = self.authority.lease_changed();
-            let holds = self.authority.holds_lease();
-            if self.wire.has_ended() || !principal.stands() {
+            let Look { holds, now } = self.authority.look();
+            let stands = admitted.stands() && !admitted.principal.has_expired_by(now);
+            if self.wire.has_ended() || !stands || !self.authority.admits_from(Some(CLIENTS)) {
                 return false;
             }
             if holds {

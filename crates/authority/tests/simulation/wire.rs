@@ -205,6 +205,15 @@ impl RotationStore for Wire {
         self.change(self.store().retire_secret(pat_id, at, audit)).await
     }
 
+    async fn end_overlap(
+        &self,
+        pat_id: Uuid,
+        at: Timestamp,
+        audit: &AuditEntry,
+    ) -> Result<Option<u64>, StoreError> {
+        self.change(self.store().end_overlap(pat_id, at, audit)).await
+    }
+
     async fn last_rotation(&self, pat_id: Uuid) -> Result<Option<PastRotation>, StoreError> {
         self.carry(self.store().last_rotation(pat_id)).await
     }

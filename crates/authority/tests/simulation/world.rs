@@ -10,12 +10,12 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use trustrelay_authority::contract::AUDIT;
 use trustrelay_authority::*;
-use trustrelay_token::{Principal, Token, Verifier};
+use trustrelay_token::{Token, Verifier};
 use uuid::Uuid;
 
 use crate::dice::Dice;
 use crate::history::{self, History, Moment, TokenNumber, Verdict};
-use crate::node::{DRIFT, DriftingClock, LEASE, Node, open};
+use crate::node::{Admitted, DRIFT, DriftingClock, LEASE, Node, open};
 use crate::powers::Power;
 use crate::wire::{Database, Weather};
 
@@ -64,7 +64,7 @@ impl World {
         let database = Database::new(dice.clone(), Weather::FINE);
         let (history, began) = (Arc::<History>::default(), Instant::now());
         let secret = ServerSecret::generate().expect("random");
-        let clock = DriftingClock { began, thousandths: 1000 };
+        let clock = DriftingClock { began, ahead: 0, thousandths: 1000 };
         let command = open(NODES, database.connect(), &secret, clock, &history).await;
         let mut user_ids = Vec::new();
         // One more, who always administers, so that nobody is the last.
@@ -113,7 +113,9 @@ impl World {
     async fn begin(&self, number: usize) -> Node {
         let span = DRIFT.end() - DRIFT.start();
         let thousandths = DRIFT.start() + u32::try_from(self.dice.below(span as usize + 1)).expect("small");
-        let clock = DriftingClock { began: self.began, thousandths };
+        // Half of them agree; of the others some are off by less than an overlap may be, some by far more.
+        let by = [0, 0, 0, 500_000, 60 * MINUTE, -500_000, -60 * MINUTE, 0][self.dice.below(8)];
+        let clock = DriftingClock { began: self.began, ahead: by, thousandths };
         open(number, self.database.connect(), &self.secret, clock, &self.history).await
     }
 
@@ -151,8 +153,8 @@ impl World {
         let (me, mut asked) = (self.clone(), node.clone());
         let work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>> = match self.dice.below(100) {
             0..10 if is_node => {
-                let Some(principal) = node.streams.any(&self.dice) else { return };
-                Box::pin(async move { me.hand_on(&node, &principal).await })
+                let Some(admitted) = node.streams.any(&self.dice) else { return };
+                Box::pin(async move { me.hand_on(&node, &admitted).await })
             }
             10..70 if is_node => {
                 let token = self.dice.below(self.tokens.lock().len());
@@ -203,7 +205,9 @@ impl World {
         let result = node.authority.verify(secret).wait().await;
         let ended = self.history.moment();
         let verdict = Verdict::of(&result);
+        let narrowings = result.as_deref().map_or(0, |principal| principal.upstreams.narrowings());
         let powers = Power::of(result.as_deref().ok());
+        let had_wiki = powers.contains(&Power::Wiki);
         let verified = history::Verified { token, node: node.number, began, ended, verdict, powers };
         self.history.0.lock().verified.push(verified);
         if let Ok(principal) = &result {
@@ -218,24 +222,32 @@ impl World {
             if self.dice.percent(50) {
                 sleep(self.dice.millis(50)).await;
             }
-            let stream = node.streams.register(&principal);
+            let admitted = Admitted { principal, token, at: ended, narrowings, had_wiki };
+            let stream = node.streams.register(&admitted);
             tokio::task::yield_now().await;
-            node.streams.ask(stream, &principal);
+            node.streams.ask(stream, &admitted);
         }
     }
 
     /// As long as it waits for its lease, so does what is handed on.
-    async fn hand_on(&self, node: &Node, principal: &Principal) {
+    async fn hand_on(&self, node: &Node, admitted: &Admitted) {
         let waited = !node.authority.holds_lease();
-        let handed_on = timeout(LEASE * 8, node.hand_on(principal)).await;
+        let handed_on = timeout(LEASE * 8, node.hand_on(admitted)).await;
         let at = self.history.moment();
         let mut events = self.history.0.lock();
-        let token = events.tokens.iter().position(|token| Some(token.pat_id) == principal.pat_id());
-        match (handed_on, token) {
-            (Ok(true), Some(token)) => {
-                events.handed_on.push(history::HandedOn { token, node: node.number, at, waited });
+        let Admitted { token, at: began, had_wiki, .. } = *admitted;
+        match handed_on {
+            Ok(true) => {
+                events.handed_on.push(history::HandedOn {
+                    token,
+                    node: node.number,
+                    began,
+                    had_wiki,
+                    at,
+                    waited,
+                });
             }
-            (Ok(false), _) if waited => events.held_back += 1,
+            Ok(false) if waited => events.held_back += 1,
             _ => {}
         }
     }
@@ -267,7 +279,7 @@ impl World {
         }
     }
 
-    /// The token gets another secret, and the one that it has is refused at once. To those outside the new one is another token, of the same
+    /// The token gets another secret, and the one that it has is refused at once, or from the new one's first use on. To those outside the new one is another token, of the same
     /// identity.
     async fn rotate(&self, node: &Node, token: TokenNumber) {
         let pat_id = self.history.0.lock().tokens[token].pat_id;
@@ -281,8 +293,9 @@ impl World {
             events.rotated.push(history::Rotated { pat_id, began, replaced: None });
             events.rotated.len() - 1
         };
-        let at_once = Overlap::For(Duration::ZERO);
-        let asked = Rotate { overlap: at_once, expiry: Expiry::Default, idempotency_key: None };
+        let at_once = self.dice.percent(60);
+        let overlap = if at_once { Overlap::For(Duration::ZERO) } else { Overlap::UntilFirstUse };
+        let asked = Rotate { overlap, expiry: Expiry::Default, idempotency_key: None };
         if let Ok(rotated) = node.authority.rotate_any(pat_id, asked).await {
             let answered = self.history.moment();
             let mut secrets = self.tokens.lock();
@@ -290,7 +303,17 @@ impl World {
             // Whatever secrets of it are known are older than this one.
             let replaced = (0..events.tokens.len()).filter(|other| events.tokens[*other].pat_id == pat_id);
             let replaced: Vec<_> = replaced.collect();
-            events.rotated[at].replaced = Some((answered, replaced));
+            if at_once {
+                let nodes = self.nodes.lock().clone();
+                for node in nodes.iter().filter(|node| node.authority.holds_lease()) {
+                    if node.streams.has_secret(&replaced) {
+                        let number = node.number;
+                        let wrong = format!("at {answered}, node {number} has a stream of {replaced:?} open");
+                        events.wrong.push(wrong);
+                    }
+                }
+                events.rotated[at].replaced = Some((answered, replaced));
+            }
             let new = events.tokens[token].clone();
             events.tokens.push(new);
             secrets.push(rotated.token);

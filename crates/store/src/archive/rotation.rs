@@ -31,6 +31,9 @@ pub(super) struct Retired {
     pub(super) valid_until: i64,
     pub(super) until_first_use: bool,
     pub(super) used_after_at: Option<i64>,
+    /// Left out by earlier programs: then its time says it.
+    #[serde(default)]
+    pub(super) ended: bool,
 }
 
 /// A secret that a log entry names.
@@ -41,12 +44,14 @@ pub(super) struct Named {
     pub(super) digest: Bytes,
     pub(super) pat_id: Uuid,
     pub(super) valid_until: Option<i64>,
+    #[serde(default)]
+    pub(super) ended: bool,
 }
 
 const ROTATED: &str = "SELECT pat_id, rotated_at FROM pats WHERE rotated_at IS NOT NULL ORDER BY pat_id";
-const RETIRED: &str = "SELECT digest, pat_id, key_id, hint, retired_at, valid_until, until_first_use, used_after_at \
+const RETIRED: &str = "SELECT digest, pat_id, key_id, hint, retired_at, valid_until, until_first_use, used_after_at, ended \
      FROM retired_secrets ORDER BY pat_id, retired_at, digest";
-const NAMED: &str = "SELECT seq, digest, pat_id, valid_until FROM log_secrets ORDER BY seq, digest";
+const NAMED: &str = "SELECT seq, digest, pat_id, valid_until, ended FROM log_secrets ORDER BY seq, digest";
 
 impl Archive {
     /// The lines of rotations.
@@ -70,6 +75,7 @@ pub(super) fn from_sqlite(connection: &Connection, archive: &mut Archive) -> Res
             valid_until: row.get(5)?,
             until_first_use: row.get(6)?,
             used_after_at: row.get(7)?,
+            ended: row.get(8)?,
         })
     })?;
     archive.named = super::sqlite::all(connection, NAMED, |row| {
@@ -78,6 +84,7 @@ pub(super) fn from_sqlite(connection: &Connection, archive: &mut Archive) -> Res
             digest: Bytes(row.get(1)?),
             pat_id: rows::id(row, 2)?,
             valid_until: row.get(3)?,
+            ended: row.get(4)?,
         })
     })?;
     Ok(())
@@ -90,8 +97,8 @@ pub(super) fn into_sqlite(connection: &Connection, archive: &Archive) -> Result<
     }
     let mut insert = connection
         .prepare(
-            "INSERT INTO retired_secrets (digest, pat_id, key_id, hint, retired_at, valid_until, until_first_use, used_after_at) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO retired_secrets (digest, pat_id, key_id, hint, retired_at, valid_until, until_first_use, used_after_at, ended) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )
         .or_store()?;
     for one in &archive.retired {
@@ -103,14 +110,16 @@ pub(super) fn into_sqlite(connection: &Connection, archive: &Archive) -> Result<
             one.retired_at,
             one.valid_until,
             one.until_first_use,
-            one.used_after_at
+            one.used_after_at,
+            one.ended
         ];
         insert.execute(values).or_store()?;
     }
-    let sql = "INSERT INTO log_secrets (seq, digest, pat_id, valid_until) VALUES (?1, ?2, ?3, ?4)";
+    let sql = "INSERT INTO log_secrets (seq, digest, pat_id, valid_until, ended) VALUES (?1, ?2, ?3, ?4, ?5)";
     let mut insert = connection.prepare(sql).or_store()?;
     for one in &archive.named {
-        insert.execute(params![one.seq, one.digest.0, one.pat_id.as_bytes(), one.valid_until]).or_store()?;
+        let values = params![one.seq, one.digest.0, one.pat_id.as_bytes(), one.valid_until, one.ended];
+        insert.execute(values).or_store()?;
     }
     Ok(())
 }
@@ -129,6 +138,7 @@ pub(super) async fn from_postgres(link: &Link, archive: &mut Archive) -> Result<
             valid_until: get(row, 5)?,
             until_first_use: get(row, 6)?,
             used_after_at: get(row, 7)?,
+            ended: get(row, 8)?,
         })
     })
     .await?;
@@ -138,6 +148,7 @@ pub(super) async fn from_postgres(link: &Link, archive: &mut Archive) -> Result<
             digest: Bytes(get(row, 1)?),
             pat_id: get(row, 2)?,
             valid_until: get(row, 3)?,
+            ended: get(row, 4)?,
         })
     })
     .await?;
@@ -151,24 +162,27 @@ pub(super) async fn into_postgres(link: &Link, archive: &Archive) -> Result<(), 
     }
     let insert = link
         .prepare(
-            "INSERT INTO retired_secrets (digest, pat_id, key_id, hint, retired_at, valid_until, until_first_use, used_after_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            "INSERT INTO retired_secrets (digest, pat_id, key_id, hint, retired_at, valid_until, until_first_use, used_after_at, ended) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
         .await?;
     for one in &archive.retired {
         let (id, key, hint) = (&one.pat_id, &one.key_id, &one.hint);
-        let (first_use, used) = (&one.until_first_use, &one.used_after_at);
+        let (first_use, used, ended) = (&one.until_first_use, &one.used_after_at, &one.ended);
         link.count(
             &insert,
-            &[&one.digest.0, id, key, hint, &one.retired_at, &one.valid_until, first_use, used],
+            &[&one.digest.0, id, key, hint, &one.retired_at, &one.valid_until, first_use, used, ended],
         )
         .await?;
     }
     let insert = link
-        .prepare("INSERT INTO log_secrets (seq, digest, pat_id, valid_until) VALUES ($1, $2, $3, $4)")
+        .prepare(
+            "INSERT INTO log_secrets (seq, digest, pat_id, valid_until, ended) VALUES ($1, $2, $3, $4, $5)",
+        )
         .await?;
     for one in &archive.named {
-        link.count(&insert, &[&one.seq, &one.digest.0, &one.pat_id, &one.valid_until]).await?;
+        let (digest, until) = (&one.digest.0, &one.valid_until);
+        link.count(&insert, &[&one.seq, digest, &one.pat_id, until, &one.ended]).await?;
     }
     Ok(())
 }

@@ -35,7 +35,7 @@ const LOCK_SESSION: &str =
 /// The token that acts, and the secret that it acts with. In a statement after the account's lock: it sees what those who
 /// held that before have committed.
 const LOOK_AT_TOKEN: &str = "SELECT p.revoked_at, p.expires_at, p.digest = $3 OR EXISTS (SELECT 1 FROM former_digests f WHERE f.digest = $3 \
-     AND f.pat_id = p.pat_id), r.valid_until FROM pats p \
+     AND f.pat_id = p.pat_id), r.valid_until, COALESCE(r.ended, FALSE) FROM pats p \
      LEFT JOIN retired_secrets r ON r.digest = $3 AND r.pat_id = p.pat_id WHERE p.pat_id = $1 AND p.user_id = $2";
 
 /// An entry on its way: the values of [`Entry::append`]'s statement.
@@ -133,6 +133,7 @@ async fn facts(link: &Link, power: &Power) -> Result<PowerFacts, Failure> {
                 expires_at: time(row, 1)?,
                 is_current: get(row, 2)?,
                 valid_until: optional_time(row, 3)?,
+                has_ended: get(row, 4)?,
             });
         }
         _ => {}

@@ -49,10 +49,10 @@ pub(super) async fn read(links: &Links, seq: u64) -> Result<Vec<LogEntry>, Failu
 /// The entries after `$1`, each with the tokens that it names, one a row.
 pub(super) async fn after(link: &Link) -> Result<Statement, Failure> {
     link.prepare(&format!(
-        "SELECT l.seq, l.at, l.kind, l.user_id, p.pat_id, p.digest, p.valid_until \
+        "SELECT l.seq, l.at, l.kind, l.user_id, p.pat_id, p.digest, p.valid_until, p.ended \
          FROM (SELECT seq, at, kind, user_id FROM log WHERE seq > $1 ORDER BY seq LIMIT {MAX_BEHIND}) l \
-         LEFT JOIN LATERAL (SELECT pat_id, digest, NULL::bigint AS valid_until FROM log_pats WHERE seq = l.seq \
-         UNION ALL SELECT pat_id, digest, valid_until FROM log_secrets WHERE seq = l.seq) p ON TRUE ORDER BY l.seq, p.pat_id, p.digest"
+         LEFT JOIN LATERAL (SELECT pat_id, digest, NULL::bigint AS valid_until, FALSE AS ended FROM log_pats WHERE seq = l.seq \
+         UNION ALL SELECT pat_id, digest, valid_until, ended FROM log_secrets WHERE seq = l.seq) p ON TRUE ORDER BY l.seq, p.pat_id, p.digest"
     ))
     .await
 }
@@ -80,7 +80,8 @@ pub(super) fn entries(rows: &[Row]) -> Result<Vec<LogEntry>, Failure> {
         match entries.last_mut().map(|entry| &mut entry.change) {
             Some(Change::PatsRevoked(pats)) => pats.push(RevokedPat { pat_id, digest }),
             Some(Change::SecretsRetired(secrets)) => {
-                secrets.push(RetiredSecret { pat_id, digest, valid_until: time(row, 6)? });
+                let (valid_until, ended) = (time(row, 6)?, get(row, 7)?);
+                secrets.push(RetiredSecret { pat_id, digest, valid_until, ended });
             }
             _ => {}
         }

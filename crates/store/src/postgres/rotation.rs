@@ -21,11 +21,12 @@ use super::store::PostgresStore;
 
 pub(super) const LOCK_OWNER: &str =
     "SELECT 1 FROM users WHERE user_id = (SELECT user_id FROM pats WHERE pat_id = $1) FOR NO KEY UPDATE";
-/// Names in the entry the retired secrets of `$1` that are still good at `$2`: they end then.
-const NAME_EARLIER: &str = "INSERT INTO log_secrets (seq, digest, pat_id, valid_until) \
-     SELECT h.seq, r.digest, r.pat_id, $2::bigint FROM retired_secrets r, log_head h WHERE r.pat_id = $1 AND r.valid_until > $2";
-const END_EARLIER: &str = "UPDATE retired_secrets SET valid_until = LEAST(valid_until, $2), until_first_use = FALSE \
-     WHERE pat_id = $1 AND (valid_until > $2 OR until_first_use)";
+/// Names in the entry the retired secrets of `$1` that have not ended, or of them those whose time is over at `$2` (`$3`): they end then.
+const NAME_EARLIER: &str = "INSERT INTO log_secrets (seq, digest, pat_id, valid_until, ended) \
+     SELECT h.seq, r.digest, r.pat_id, LEAST(r.valid_until, $2::bigint), TRUE FROM retired_secrets r, log_head h \
+     WHERE r.pat_id = $1 AND NOT r.ended AND (r.valid_until <= $2 OR NOT $3::boolean)";
+const END_EARLIER: &str = "UPDATE retired_secrets SET valid_until = LEAST(valid_until, $2), until_first_use = FALSE, ended = TRUE \
+     WHERE pat_id = $1 AND NOT ended AND (valid_until <= $2 OR NOT $3::boolean)";
 
 async fn by_digest(links: &Links, digest: &TokenDigest) -> Result<Option<FoundPat>, Failure> {
     let link = links.link().await?;
@@ -33,12 +34,12 @@ async fn by_digest(links: &Links, digest: &TokenDigest) -> Result<Option<FoundPa
     let select = link
         .prepare(&format!(
             "SELECT {PAT}, {USER}, EXISTS (SELECT 1 FROM retired_secrets r WHERE r.pat_id = p.pat_id AND r.until_first_use), \
-             NULL::bigint, NULL::text FROM pats p JOIN users u USING (user_id) WHERE p.digest = $1 \
+             NULL::bigint, FALSE, NULL::text FROM pats p JOIN users u USING (user_id) WHERE p.digest = $1 \
              UNION ALL \
              SELECT {PAT}, {USER}, EXISTS (SELECT 1 FROM retired_secrets r WHERE r.pat_id = p.pat_id AND r.until_first_use), \
-             NULL::bigint, NULL::text FROM former_digests f JOIN pats p USING (pat_id) JOIN users u USING (user_id) WHERE f.digest = $1 \
+             NULL::bigint, FALSE, NULL::text FROM former_digests f JOIN pats p USING (pat_id) JOIN users u USING (user_id) WHERE f.digest = $1 \
              UNION ALL \
-             SELECT {PAT}, {USER}, FALSE, r.valid_until, r.hint \
+             SELECT {PAT}, {USER}, FALSE, r.valid_until, r.ended, r.hint \
              FROM retired_secrets r JOIN pats p USING (pat_id) JOIN users u USING (user_id) WHERE r.digest = $1"
         ))
         .await?;
@@ -50,7 +51,9 @@ fn found(row: &Row, digest: TokenDigest) -> Result<FoundPat, Failure> {
     let at = PAT_COLUMNS + USER_COLUMNS;
     let secret = match rows::optional_time(row, at + 1)? {
         None => Secret::Current { ends_another: get(row, at)? },
-        Some(valid_until) => Secret::Retired { digest, valid_until, hint: get(row, at + 2)? },
+        Some(valid_until) => {
+            Secret::Retired { digest, valid_until, ended: get(row, at + 2)?, hint: get(row, at + 3)? }
+        }
     };
     Ok(FoundPat { pat: rows::pat(row)?, owner: rows::user(row, PAT_COLUMNS)?, secret })
 }
@@ -78,17 +81,18 @@ async fn rotate(links: &Links, rotation: &Rotation, audit: &AuditEntry) -> Resul
     let end_earlier = link.prepare(END_EARLIER).await?;
     let retire = link
         .prepare(
-            "INSERT INTO retired_secrets (digest, pat_id, key_id, hint, retired_at, valid_until, until_first_use) \
-             SELECT digest, pat_id, key_id, hint, $2::bigint, LEAST($3::bigint, expires_at), $4::boolean FROM pats WHERE pat_id = $1 \
+            "INSERT INTO retired_secrets (digest, pat_id, key_id, hint, retired_at, valid_until, until_first_use, ended) \
+             SELECT digest, pat_id, key_id, hint, $2::bigint, LEAST($3::bigint, expires_at), $4::boolean, $3::bigint <= $2::bigint \
+             FROM pats WHERE pat_id = $1 \
              UNION ALL \
-             SELECT f.digest, f.pat_id, f.key_id, p.hint, $2::bigint, LEAST($3::bigint, p.expires_at), $4::boolean \
+             SELECT f.digest, f.pat_id, f.key_id, p.hint, $2::bigint, LEAST($3::bigint, p.expires_at), $4::boolean, $3::bigint <= $2::bigint \
              FROM former_digests f JOIN pats p USING (pat_id) WHERE f.pat_id = $1",
         )
         .await?;
     let name = link
         .prepare(
-            "INSERT INTO log_secrets (seq, digest, pat_id, valid_until) \
-             SELECT h.seq, r.digest, r.pat_id, r.valid_until FROM retired_secrets r, log_head h WHERE r.digest IN \
+            "INSERT INTO log_secrets (seq, digest, pat_id, valid_until, ended) \
+             SELECT h.seq, r.digest, r.pat_id, r.valid_until, r.ended FROM retired_secrets r, log_head h WHERE r.digest IN \
              (SELECT digest FROM pats WHERE pat_id = $1 UNION ALL SELECT digest FROM former_digests WHERE pat_id = $1)",
         )
         .await?;
@@ -144,8 +148,8 @@ async fn rotate(links: &Links, rotation: &Rotation, audit: &AuditEntry) -> Resul
     let ((seq, _, _), (_, _, _, _), (_, _, (), ())) = try_join3(
         try_join3(
             link.row(&append, &[&at, &"retired", &None::<Uuid>]),
-            link.count(&name_earlier, &[&id, &at]),
-            link.count(&end_earlier, &[&id, &at]),
+            link.count(&name_earlier, &[&id, &at, &false]),
+            link.count(&end_earlier, &[&id, &at, &false]),
         ),
         try_join4(
             link.count(&retire, &[&id, &at, &until, &first_use]),
@@ -165,17 +169,22 @@ async fn rotate(links: &Links, rotation: &Rotation, audit: &AuditEntry) -> Resul
     Ok(link.keep(RotateOutcome::Rotated(seq)))
 }
 
+/// Ends what a first use ends, or what has come to its end (`over_alone`).
 async fn retire(
     links: &Links,
     pat_id: Uuid,
     at: Timestamp,
+    over_alone: bool,
     audit: &AuditEntry,
 ) -> Result<Option<u64>, Failure> {
     let entry = Entry::of(audit)?;
     let link = links.link().await?;
     let lock = link.prepare(LOCK_OWNER).await?;
     let look = link
-        .prepare("SELECT EXISTS (SELECT 1 FROM retired_secrets WHERE pat_id = $1 AND until_first_use)")
+        .prepare(
+            "SELECT EXISTS (SELECT 1 FROM retired_secrets WHERE pat_id = $1 AND NOT ended \
+             AND CASE WHEN $3::boolean THEN valid_until <= $2 ELSE until_first_use END)",
+        )
         .await?;
     let append = log::append(&link).await?;
     let name_earlier = link.prepare(NAME_EARLIER).await?;
@@ -183,15 +192,16 @@ async fn retire(
     let append_audit = Entry::statement(&link).await?;
 
     let (link, permit) = entry.begin(link).await?;
-    let (_, found) = try_join(link.row(&lock, &[&pat_id]), link.row(&look, &[&pat_id])).await?;
+    let micros = at.as_microsecond();
+    let (_, found) =
+        try_join(link.row(&lock, &[&pat_id]), link.row(&look, &[&pat_id, &micros, &over_alone])).await?;
     if !found.map(|row| get::<bool>(&row, 0)).transpose()?.unwrap_or(false) {
         return link.undo(None).await;
     }
-    let micros = at.as_microsecond();
     let (seq, _, _, (), ()) = try_join5(
         link.row(&append, &[&micros, &"retired", &None::<Uuid>]),
-        link.count(&name_earlier, &[&pat_id, &micros]),
-        link.count(&end_earlier, &[&pat_id, &micros]),
+        link.count(&name_earlier, &[&pat_id, &micros, &over_alone]),
+        link.count(&end_earlier, &[&pat_id, &micros, &over_alone]),
         entry.append(&link, &append_audit, permit),
         link.batch(log::TELL_AND_COMMIT),
     )
@@ -272,7 +282,16 @@ impl RotationStore for PostgresStore {
         at: Timestamp,
         audit: &AuditEntry,
     ) -> Result<Option<u64>, StoreError> {
-        self.links().run(|| retire(self.links(), pat_id, at, audit)).await
+        self.links().run(|| retire(self.links(), pat_id, at, false, audit)).await
+    }
+
+    async fn end_overlap(
+        &self,
+        pat_id: Uuid,
+        at: Timestamp,
+        audit: &AuditEntry,
+    ) -> Result<Option<u64>, StoreError> {
+        self.links().run(|| retire(self.links(), pat_id, at, true, audit)).await
     }
 
     async fn last_rotation(&self, pat_id: Uuid) -> Result<Option<PastRotation>, StoreError> {

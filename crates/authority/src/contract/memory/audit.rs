@@ -54,6 +54,7 @@ pub(super) fn permit(data: &Data, entry: &AuditEntry) -> Result<(), StoreError> 
                 expires_at: pat.expires_at,
                 is_current: is_of_present_secret(data, pat_id, &digest),
                 valid_until: retired.map(|one| one.valid_until),
+                has_ended: retired.is_some_and(|one| one.ended),
             });
         }
         None => {}

@@ -24,19 +24,23 @@ pub(super) struct Retired {
     pub(super) key_id: KeyId,
     hint: String,
     pub(super) valid_until: Timestamp,
+    pub(super) ended: bool,
     until_first_use: bool,
     used_after_at: Option<Timestamp>,
 }
 
-/// Ends those that are still good; what the entry names of them.
-fn end_earlier(data: &mut Data, pat_id: Uuid, at: Timestamp) -> Vec<RetiredSecret> {
+/// Ends those that have not ended, or of them those whose time is over; what the entry names of them.
+fn end_earlier(data: &mut Data, pat_id: Uuid, at: Timestamp, over_alone: bool) -> Vec<RetiredSecret> {
     let mut ended = Vec::new();
-    for secret in data.retired.iter_mut().filter(|secret| secret.pat_id == pat_id) {
-        secret.until_first_use = false;
-        if secret.valid_until > at {
-            secret.valid_until = at;
-            ended.push(RetiredSecret { pat_id, digest: secret.digest, valid_until: at });
+    for secret in data.retired.iter_mut().filter(|secret| secret.pat_id == pat_id && !secret.ended) {
+        if over_alone && secret.valid_until > at {
+            continue;
         }
+        secret.until_first_use = false;
+        secret.ended = true;
+        secret.valid_until = secret.valid_until.min(at);
+        let valid_until = secret.valid_until;
+        ended.push(RetiredSecret { pat_id, digest: secret.digest, valid_until, ended: true });
     }
     ended
 }
@@ -63,9 +67,12 @@ impl RotationStore for MemoryStore {
                 pat: pat.clone(),
                 owner: data.users.iter().find(|user| user.user_id == pat.user_id).expect("owner").clone(),
                 secret: match retired {
-                    Some(Retired { digest, valid_until, hint, .. }) => {
-                        Secret::Retired { digest: *digest, valid_until: *valid_until, hint: hint.clone() }
-                    }
+                    Some(Retired { digest, valid_until, ended, hint, .. }) => Secret::Retired {
+                        digest: *digest,
+                        valid_until: *valid_until,
+                        ended: *ended,
+                        hint: hint.clone(),
+                    },
                     None => Secret::Current {
                         ends_another: data
                             .retired
@@ -102,21 +109,23 @@ impl RotationStore for MemoryStore {
         {
             return Ok(RotateOutcome::Outlived);
         }
-        let mut named = end_earlier(data, pat_id, at);
+        let mut named = end_earlier(data, pat_id, at, false);
         let valid_until = rotation.old_valid_until.min(pat.expires_at);
         let (rekeyed, others) =
             std::mem::take(&mut data.former).into_iter().partition(|one| one.pat_id == pat_id);
         data.former = others;
         let mut digests: Vec<(TokenDigest, KeyId)> = vec![(pat.digest, pat.key_id)];
         digests.extend(Vec::<Former>::into_iter(rekeyed).map(|former| (former.digest, former.key_id)));
+        let ended = valid_until <= at;
         for (digest, key_id) in digests {
-            named.push(RetiredSecret { pat_id, digest, valid_until });
+            named.push(RetiredSecret { pat_id, digest, valid_until, ended });
             data.retired.push(Retired {
                 pat_id,
                 digest,
                 key_id,
                 hint: pat.hint.clone(),
                 valid_until,
+                ended,
                 until_first_use: rotation.until_first_use,
                 used_after_at: None,
             });
@@ -156,7 +165,23 @@ impl RotationStore for MemoryStore {
         if !data.retired.iter().any(|secret| secret.pat_id == pat_id && secret.until_first_use) {
             return Ok(None);
         }
-        let ended = end_earlier(&mut data, pat_id, at);
+        let ended = end_earlier(&mut data, pat_id, at, false);
+        let seq = push(&mut data, at, ended);
+        append(&mut data, audit)?;
+        Ok(Some(seq))
+    }
+
+    async fn end_overlap(
+        &self,
+        pat_id: Uuid,
+        at: Timestamp,
+        audit: &AuditEntry,
+    ) -> Result<Option<u64>, StoreError> {
+        let mut data = self.data()?;
+        let ended = end_earlier(&mut data, pat_id, at, true);
+        if ended.is_empty() {
+            return Ok(None);
+        }
         let seq = push(&mut data, at, ended);
         append(&mut data, audit)?;
         Ok(Some(seq))
