@@ -29,6 +29,7 @@ use crate::rekey::{Rekeying, active_first};
 use crate::retired_uses::RetiredUses;
 use crate::secret::{RotationKey, ServerSecret, SessionKey, WebhookKey};
 use crate::sessions::Throttle;
+use crate::skew::Skew;
 use crate::store::Store;
 use crate::turns::Turns;
 use crate::usage::{UsageLog, keep_usage};
@@ -143,6 +144,7 @@ pub struct Authority {
     pub(crate) pace: Pace,
     pub(crate) usage: UsageLog,
     pub(crate) numbers: Numbers,
+    pub(crate) skew: Skew,
     pub(crate) calls: CallLog,
     pub(crate) refusals: RefusalLog,
     /// Newest first, as the secrets.
@@ -199,6 +201,7 @@ impl Authority {
             pace: Pace::default(),
             usage: UsageLog::default(),
             numbers: Numbers::default(),
+            skew: Skew::default(),
             calls: CallLog::default(),
             refusals: RefusalLog::default(),
             seal_keys: secrets().chain(&config.seal_secrets).map(ServerSecret::seal_key).collect(),

@@ -365,6 +365,7 @@ impl KeepLease {
                     tracing::info!("the lease is held again: tokens are verified from memory");
                 }
                 authority.let_go_of_the_silent(&mut self.silent).await;
+                authority.compare_clocks().await;
             }
             Err(error) => {
                 if !self.lost && !authority.holds_lease() {

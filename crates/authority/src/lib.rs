@@ -40,6 +40,7 @@ mod rotate;
 mod rotation;
 mod secret;
 mod sessions;
+mod skew;
 mod store;
 mod turns;
 mod usage;
@@ -92,6 +93,7 @@ pub use rotation::{
 };
 pub use secret::{BadSecret, ServerSecret};
 pub use sessions::SessionSecret;
+pub use skew::CLOCK_TOLERANCE;
 pub use store::{
     Holder, KEPT_NETWORKS, LATEST_CALLS, Lease, NETWORK_STEP, NodeRecord, OTHER_TOOL, REVOKE_BATCH, Renewal,
     Revocation, RevokeOutcome, Store, StoreError, TOOLS_A_DAY,

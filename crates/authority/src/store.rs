@@ -286,6 +286,11 @@ pub trait Store:
 
     /// Binds the store to a server secret at first use, by a fingerprint; afterwards says whether it is the same.
     async fn bind_secret(&self, fingerprint: &[u8; 16]) -> Result<bool, StoreError>;
+    /// What time it is by the store's own clock; `None` if it has none but this machine's. For people and for what nodes seal for
+    /// each other: no lease and no expiry rests on it.
+    async fn clock(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(None)
+    }
     /// Whether the store answers.
     async fn ping(&self) -> Result<(), StoreError>;
 }

@@ -61,6 +61,14 @@ impl ApiError {
             .with(RETRY_AFTER, Some(HeaderValue::from_static("1")))
     }
 
+    /// Another node vouched for the client's address, at a time that this node cannot believe.
+    pub(crate) fn clocks_apart() -> Self {
+        let message = "two nodes of this server disagree about the time, so the client's address is not known here; \
+                       its operator finds more in the log";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "clocks_apart", message)
+            .with(RETRY_AFTER, Some(HeaderValue::from_static("2")))
+    }
+
     /// The answer was there, and could not be handed on.
     pub(crate) fn unvouched() -> Self {
         let message = "this server could not make sure in time that the token still stands; what was asked for may have been done";

@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use http::header::{COOKIE, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use tracing::{Instrument, Span};
-use trustrelay_authority::{Allowance, By};
+use trustrelay_authority::{Allowance, By, OffLimits};
 use trustrelay_guard::{TOKEN_EXPIRATION, expiration};
 use trustrelay_relay::{Admitted, Elsewhere, continue_trace};
 
@@ -21,7 +21,7 @@ use crate::envelope::{REQUEST_ID, request_id};
 use crate::error::{ApiError, REALM};
 use crate::gate::{Gateable, Gated, Passage, passage};
 use crate::limits;
-use crate::nodes::{Asked, Lost, keep_if_carried};
+use crate::nodes::{Asked, ClocksApart, Lost, keep_if_carried};
 use crate::refused::note_of_relay;
 use crate::state::AppState;
 
@@ -81,6 +81,11 @@ async fn relay(state: &AppState, upstream: Option<&str>, id: &HeaderValue, mut r
     let expires = expiration(&principal);
     let allowance = match limits::hold(state, &principal, &client) {
         Ok(allowance) => allowance,
+        Err(OffLimits::Network { .. } | OffLimits::Policy { .. })
+            if request.extensions().get::<ClocksApart>().is_some() =>
+        {
+            return told(ApiError::clocks_apart().into_response(), expires, None);
+        }
         Err(off) => return told(limits::refused(off), expires, None),
     };
     let caller = Admitted::new(principal, client.address.filter(|_| !client.is_hidden));
@@ -91,7 +96,7 @@ async fn relay(state: &AppState, upstream: Option<&str>, id: &HeaderValue, mut r
         && let Some((nodes, asked)) = nodes
     {
         // In a box: what is rare is not carried about with every request.
-        answer = match Box::pin(nodes.carry(&asked, &client, state.authority.clock().now(), &to)).await {
+        answer = match Box::pin(nodes.carry(&asked, &client, state.authority.shared_now(), &to)).await {
             Ok(answer) => return vouched_for(state, &caller, answer).await,
             Err(Lost::Unreached) => {
                 Box::pin(state.relay.handle(caller.clone(), upstream, asked.here(to.body))).await

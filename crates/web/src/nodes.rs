@@ -24,7 +24,7 @@ use url::Url;
 
 use crate::client::{Client, X_FORWARDED_FOR};
 use crate::envelope::REQUEST_ID;
-use crate::nodes::carried::{CARRIED, Seal};
+use crate::nodes::carried::{CARRIED, Opened, Seal};
 use crate::state::AppState;
 
 /// Of one connection, not of the request or the answer (RFC 9110 §7.6.1).
@@ -189,6 +189,10 @@ impl Asked {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CarriedFor(pub(crate) Client);
 
+/// A node carried the request here, and its time and this node's are too far apart for it to be believed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ClocksApart;
+
 /// Has a request that was carried here served here, for whom the node says that carried it. Anybody may say that a request was carried: it saves a way, and opens
 /// nothing.
 pub(crate) fn keep_if_carried(state: &AppState, request: &mut Request) {
@@ -196,9 +200,15 @@ pub(crate) fn keep_if_carried(state: &AppState, request: &mut Request) {
         return;
     }
     request.extensions_mut().insert(Here);
-    let now = state.authority.clock().now();
-    let sealed = state.config.nodes.as_ref().and_then(|nodes| nodes.seal.open(now, request.headers()));
-    if let Some(client) = sealed {
-        request.extensions_mut().insert(CarriedFor(client));
+    let now = state.authority.shared_now();
+    match state.config.nodes.as_ref().and_then(|nodes| nodes.seal.open(now, request.headers())) {
+        Some(Opened::Fresh(client)) => {
+            request.extensions_mut().insert(CarriedFor(client));
+        }
+        Some(Opened::Stale { seconds }) => {
+            tracing::warn!(seconds, "another node dated a carried request too far from this node's time");
+            request.extensions_mut().insert(ClocksApart);
+        }
+        None => {}
     }
 }

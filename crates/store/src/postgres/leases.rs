@@ -18,13 +18,14 @@
 use std::time::Duration;
 
 use futures_util::future::{try_join, try_join3, try_join4, try_join5};
+use jiff::Timestamp;
 use trustrelay_authority::{Holder, Lease, MAX_LEASE, NodeRecord, Renewal};
 use uuid::Uuid;
 
 use super::errors::Failure;
 use super::link::Links;
 use super::log;
-use super::rows::{corrupt, get, number, whole};
+use super::rows::{corrupt, get, number, time, whole};
 
 /// The database's clock in microseconds: of this moment, not of the transaction's beginning.
 const NOW: &str = "(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint";
@@ -200,6 +201,15 @@ pub(super) async fn list(links: &Links) -> Result<Vec<NodeRecord>, Failure> {
         })
     });
     link.keep(nodes.collect())
+}
+
+/// The database's clock, for comparison with a node's.
+pub(super) async fn clock(links: &Links) -> Result<Timestamp, Failure> {
+    let link = links.link().await?;
+    let select = link.prepare(&format!("SELECT {NOW}")).await?;
+    let now = link.row(&select, &[]).await?;
+    let now = time(&now.ok_or_else(|| corrupt("the clock has no row"))?, 0)?;
+    Ok(link.keep(now))
 }
 
 pub(super) async fn cuts(links: &Links, seq: u64, except: Option<Uuid>) -> Result<u64, Failure> {

@@ -232,6 +232,10 @@ impl Store for PostgresStore {
         self.links.run(|| bind_secret(&self.links, fingerprint)).await
     }
 
+    async fn clock(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.lease_links.once(leases::clock(&self.lease_links)).await.map(Some)
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         self.links.run(|| migrate::is_current(&self.links)).await
     }

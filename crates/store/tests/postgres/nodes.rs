@@ -153,6 +153,35 @@ async fn a_clock_of_the_database_that_is_wrong_ends_no_lease() {
     assert!(took >= Duration::from_secs(2) && took < PATIENCE, "{took:?}");
 }
 
+/// Such nodes date what they seal for each other by the database's clock, and say that their own is wrong.
+#[tokio::test]
+async fn a_node_whose_clock_is_an_hour_off_knows_it_and_the_shared_time() {
+    use jiff::{SignedDuration, Timestamp};
+    use trustrelay_authority::Clock;
+
+    let fresh = Fresh::open().await;
+    let secret = ServerSecret::generate().expect("random");
+    for hours in [-1, 0, 1] {
+        let real = trustrelay_authority::SystemClock.now();
+        let wrong = real + SignedDuration::from_hours(hours);
+        let clock = std::sync::Arc::new(trustrelay_authority::ManualClock::at(wrong));
+        let store = std::sync::Arc::new(fresh.again().await);
+        let secrets = std::slice::from_ref(&secret);
+        let node = trustrelay_authority::Authority::open(store, secrets, clock, Default::default());
+        let node = node.await.expect("opens");
+        assert_eq!((node.clock_ahead(), node.shared_now()), (None, wrong), "nothing was compared yet");
+        node.start().await.expect("starts");
+        until("the clocks are compared", async || node.clock_ahead().is_some()).await;
+        let minute = std::time::Duration::from_secs(60);
+        let near = |one: Timestamp, other: Timestamp| one.duration_since(other).unsigned_abs() < minute;
+        let ahead = node.clock_ahead().expect("compared");
+        assert!(near(real + ahead, wrong), "{ahead}");
+        assert!(near(node.shared_now(), real), "{}", node.shared_now());
+        // Neither clock goes on by itself, so the node would never renew again.
+        node.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn a_node_with_another_secret_is_refused() {
     let fresh = Fresh::open().await;

@@ -19,6 +19,16 @@ pub(crate) const CARRIED: HeaderName = HeaderName::from_static("trustrelay-carri
 /// How far the clocks of two nodes may be apart, and a request be under way.
 const FRESH: Duration = Duration::from_secs(60);
 
+/// A seal that is genuine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Opened {
+    Fresh(Client),
+    /// It was made so many seconds before or after now, by this node's time, and vouches for nothing.
+    Stale {
+        seconds: u64,
+    },
+}
+
 /// Seals what nodes say to each other: under the first key, and opens under each, so that the server's secret can be rotated node by node.
 #[derive(Clone)]
 pub(crate) struct Seal(Vec<Hmac<Sha256>>);
@@ -46,8 +56,8 @@ impl Seal {
         HeaderValue::from_str(&format!("{said} {seal}")).unwrap_or_else(|_| HeaderValue::from_static("-"))
     }
 
-    /// Whom a request with these headers was carried for, if a node says so.
-    pub(super) fn open(&self, now: Timestamp, headers: &HeaderMap) -> Option<Client> {
+    /// The client that a request with these headers was carried for, if a node says so.
+    pub(super) fn open(&self, now: Timestamp, headers: &HeaderMap) -> Option<Opened> {
         let mut values = headers.get_all(CARRIED).iter();
         let (Some(value), None) = (values.next(), values.next()) else { return None };
         let (said, seal) = value.to_str().ok()?.rsplit_once(' ')?;
@@ -56,7 +66,10 @@ impl Seal {
         let [at, state, address] = said.split(' ').collect::<Vec<_>>().try_into().ok()?;
         let apart = now.duration_since(Timestamp::from_second(at.parse().ok()?).ok()?).unsigned_abs();
         let address = if address == "-" { None } else { Some(address.parse().ok()?) };
-        (apart <= FRESH).then_some(Client { address, is_hidden: state == "hidden" })
+        if apart > FRESH {
+            return Some(Opened::Stale { seconds: apart.as_secs() });
+        }
+        Some(Opened::Fresh(Client { address, is_hidden: state == "hidden" }))
     }
 }
 
@@ -102,7 +115,8 @@ mod tests {
             Client { address: "192.0.2.7".parse().ok(), is_hidden: true },
             Client { address: None, is_hidden: false },
         ] {
-            assert_eq!(Seal::new(&[[7; 32]]).open(NOW, &carried(&client)), Some(client));
+            let opened = Seal::new(&[[7; 32]]).open(NOW, &carried(&client));
+            assert_eq!(opened, Some(Opened::Fresh(client)));
         }
     }
 
@@ -143,7 +157,9 @@ mod tests {
         let at = |seconds: i64| NOW + jiff::SignedDuration::from_secs(seconds);
         for (seconds, holds) in [(0, true), (60, true), (-60, true), (61, false), (-61, false)] {
             let opened = Seal::new(&[[7; 32]]).open(at(seconds), &carried(&client()));
-            assert_eq!(opened.is_some(), holds, "{seconds}");
+            let stale = Opened::Stale { seconds: seconds.unsigned_abs() };
+            let expected = if holds { Opened::Fresh(client()) } else { stale };
+            assert_eq!(opened, Some(expected), "{seconds}");
         }
     }
 }

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use serde_json::json;
-use trustrelay_authority::AuthorityError;
+use trustrelay_authority::{AuthorityError, CLOCK_TOLERANCE};
 
 use crate::error::ApiError;
 use crate::json::Value;
@@ -33,13 +33,22 @@ pub(crate) async fn readyz(State(state): State<AppState>) -> Result<Value<serde_
     if !state.authority.holds_lease() {
         return Err(ApiError::not_ready("this node holds no lease yet, or has lost it; see its log"));
     }
-    Ok(Value { value: json!({ "status": "ready" }) })
+    let mut ready = json!({ "status": "ready" });
+    if let Some(ahead) = state.authority.clock_ahead()
+        && ahead.unsigned_abs() > CLOCK_TOLERANCE
+    {
+        ready["clock_ahead_seconds"] = json!(ahead.as_secs_f64());
+    }
+    Ok(Value { value: ready })
 }
 
 /// `GET /metrics`: Prometheus text.
 pub(crate) async fn metrics(State(state): State<AppState>) -> Response {
     metrics::gauge!("trustrelay_index_entries").set(state.authority.indexed() as f64);
     metrics::gauge!("trustrelay_lease_held").set(if state.authority.holds_lease() { 1.0 } else { 0.0 });
+    if let Some(ahead) = state.authority.clock_ahead() {
+        metrics::gauge!("trustrelay_clock_ahead_seconds").set(ahead.as_secs_f64());
+    }
     state.authority.publish_numbers();
     tokio::join!(count_nodes(&state), count_due_soon(&state));
     let text = state.config.metrics.as_ref().map(|metrics| metrics.render()).unwrap_or_default();
