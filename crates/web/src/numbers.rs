@@ -98,6 +98,10 @@ impl Numbers {
             "trustrelay_tokens_expiring",
             "Active tokens that expire within so many days, counted once a minute at most"
         );
+        describe_gauge!(
+            "trustrelay_clock_ahead_seconds",
+            "By how much this machine's clock is ahead of the database's."
+        );
         describe_gauge!("trustrelay_lease_held", "1 while tokens are verified from memory");
         let verified = |outcome: &'static str| counter!(VERIFICATIONS, "outcome" => outcome);
         let off = |limit: &'static str| counter!(OFF_LIMITS, "limit" => limit);
