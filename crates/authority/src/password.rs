@@ -5,13 +5,16 @@ use std::sync::Arc;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use zeroize::Zeroizing;
 
 use crate::error::AuthorityError;
 
 /// How many hashes are computed at a time: at 19 MiB each, 76 MiB.
 const AT_A_TIME: usize = 4;
+
+/// The right to compute one hash.
+pub(crate) struct Turn(#[expect(dead_code, reason = "held until the hash is computed")] OwnedSemaphorePermit);
 
 pub(crate) struct Passwords {
     argon2: Argon2<'static>,
@@ -30,37 +33,43 @@ impl Passwords {
 
     pub(crate) async fn hash(&self, password: Zeroizing<String>) -> Result<String, AuthorityError> {
         let argon2 = self.argon2.clone();
-        self.run(move || {
+        let turn = self.turn().await?;
+        Self::run(turn, move || {
             argon2.hash_password(password.as_bytes()).map(|hash| hash.to_string()).map_err(|e| e.to_string())
         })
         .await?
         .map_err(AuthorityError::Internal)
     }
 
+    /// Waits until a hash may be computed.
+    pub(crate) async fn turn(&self) -> Result<Turn, AuthorityError> {
+        let turn = self.turns.clone().acquire_owned().await;
+        turn.map(Turn).map_err(|error| AuthorityError::Internal(error.to_string()))
+    }
+
     /// Whether `password` is the one of `stored`; of nobody, if there is none: always `false`, in the same time.
     pub(crate) async fn matches(
         &self,
+        turn: Turn,
         password: Zeroizing<String>,
         stored: Option<String>,
     ) -> Result<bool, AuthorityError> {
         let argon2 = self.argon2.clone();
         let known = stored.is_some();
         let stored = stored.unwrap_or_else(|| self.nobody.clone());
-        let matches = self
-            .run(move || {
-                let hash = PasswordHash::new(&stored).map_err(|error| error.to_string())?;
-                Ok::<_, String>(argon2.verify_password(password.as_bytes(), &hash).is_ok())
-            })
-            .await?
-            .map_err(AuthorityError::Internal)?;
+        let matches = Self::run(turn, move || {
+            let hash = PasswordHash::new(&stored).map_err(|error| error.to_string())?;
+            Ok::<_, String>(argon2.verify_password(password.as_bytes(), &hash).is_ok())
+        })
+        .await?
+        .map_err(AuthorityError::Internal)?;
         Ok(matches && known)
     }
 
     async fn run<T: Send + 'static>(
-        &self,
+        turn: Turn,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, AuthorityError> {
-        let turn = self.turns.clone().acquire_owned().await;
         tokio::task::spawn_blocking(move || {
             let _turn = turn;
             work()

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::audit::{AUDIT_BATCH, Actor, ActorKind, AuditEntry, By};
 use crate::authority::Authority;
-use crate::sessions::network;
+use crate::counters::{network, widest_network};
 
 /// How long the same refusal is added up before it is written down again.
 const EVERY: Duration = Duration::from_secs(60);
@@ -23,6 +23,12 @@ const EVERY: Duration = Duration::from_secs(60);
 const MAX_KNOWN: usize = 400;
 /// How many refusals to somebody who is not known are told apart. Apart from the others: whoever has no token crowds nobody out who has one.
 const MAX_ANONYMOUS: usize = 100;
+/// All places, with room for the sum of each action: there are fewer than a hundred.
+#[cfg(test)]
+pub(crate) const MAX_PLACES: usize = MAX_KNOWN + MAX_ANONYMOUS + 100;
+/// The share of the places that one account's refusals may take, or without an account one /48 or
+/// IPv4 address: whoever has many tokens or addresses hides nobody else's refusals in the sum.
+const SHARE_OF_ONE: usize = 4;
 /// The detail that keeps refusals of one action apart: one of the server's own words, never a caller's.
 const REASON: &str = "reason";
 
@@ -35,6 +41,13 @@ struct Same {
     by: (Option<Uuid>, Option<Uuid>),
     from: Option<IpAddr>,
     of: (Option<Uuid>, Option<Uuid>),
+}
+
+impl Same {
+    fn is_from_one_source_with(&self, other: &Self) -> bool {
+        let (user, of) = (self.by.0, other.by.0);
+        user == of && (user.is_some() || self.from.map(widest_network) == other.from.map(widest_network))
+    }
 }
 
 /// Refusals that are one entry.
@@ -97,7 +110,12 @@ impl Waiting {
 }
 
 impl RefusalLog {
-    fn add(&self, entry: AuditEntry, action: &'static str) {
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.places.lock().len()
+    }
+
+    pub(crate) fn add(&self, entry: AuditEntry, action: &'static str) {
         let (kind, by) = (entry.actor.kind, (entry.actor.user_id, entry.actor.pat_id));
         let same = Same {
             action,
@@ -112,8 +130,13 @@ impl RefusalLog {
             return place.add(entry);
         }
         let anonymous = kind == ActorKind::Anonymous;
-        let taken = places.keys().filter(|same| (same.kind == ActorKind::Anonymous) == anonymous).count();
-        if taken < if anonymous { MAX_ANONYMOUS } else { MAX_KNOWN } {
+        let most = if anonymous { MAX_ANONYMOUS } else { MAX_KNOWN };
+        let (mut taken, mut taken_by_one) = (0, 0);
+        for other in places.keys().filter(|same| (same.kind == ActorKind::Anonymous) == anonymous) {
+            taken += 1;
+            taken_by_one += usize::from(same.is_from_one_source_with(other));
+        }
+        if taken < most && taken_by_one < most / SHARE_OF_ONE {
             return places.entry(same).or_default().add(entry);
         }
         // Actions are few, and their names the program's own.

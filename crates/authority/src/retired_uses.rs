@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashMap;
 use jiff::SignedDuration;
 use parking_lot::Mutex;
 use trustrelay_token::TokenDigest;
@@ -12,35 +11,42 @@ use trustrelay_token::TokenDigest;
 use crate::audit::Actor;
 use crate::authority::Authority;
 use crate::notices::{NewNotice, NoticeFacts, NoticeKind};
+use crate::recent::Recent;
 use crate::record::PatRecord;
 
-/// How many retired secrets are remembered as used lately: at some 60 bytes each, 600 KB.
-const MAX_USES: usize = 10_000;
+/// How many retired secrets are remembered as used lately: at some 160 bytes each, 1.6 MB. Past that
+/// the oldest is forgotten, which costs one write more: rotating a token and using its retired
+/// secrets must not keep the leak of another token quiet.
+pub(crate) const MAX_USES: usize = 10_000;
 /// For how long the store is not asked again about the same.
 const NEWS: Duration = Duration::from_secs(3600);
 
-/// Which retired secrets were used lately, so that a flood of them costs no writes.
-#[derive(Default)]
-pub(crate) struct RetiredUses(Mutex<HashMap<TokenDigest, Duration>>);
+/// The retired secrets that were used lately, so that a flood of them costs no writes.
+pub(crate) struct RetiredUses(Mutex<Recent<TokenDigest, ()>>);
+
+impl Default for RetiredUses {
+    fn default() -> Self {
+        Self(Mutex::new(Recent::new(MAX_USES)))
+    }
+}
 
 impl RetiredUses {
-    fn is_news(&self, digest: &TokenDigest, now: Duration) -> bool {
+    pub(crate) fn is_news(&self, digest: &TokenDigest, now: Duration) -> bool {
         let mut uses = self.0.lock();
-        if uses.len() >= MAX_USES {
-            uses.retain(|_, at| now.saturating_sub(*at) < NEWS);
-        }
-        if uses.len() >= MAX_USES && !uses.contains_key(digest) {
-            return false;
-        }
-        let is_news = uses.get(digest).is_none_or(|at| now.saturating_sub(*at) >= NEWS);
+        let is_news = uses.since(digest).is_none_or(|at| now.saturating_sub(at) >= NEWS);
         if is_news {
-            uses.insert(*digest, now);
+            uses.insert(*digest, (), now);
         }
         is_news
     }
 
     fn forget(&self, digest: &TokenDigest) {
         self.0.lock().remove(digest);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.0.lock().len()
     }
 }
 

@@ -2,16 +2,11 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hashbrown::HashMap;
 use jiff::Timestamp;
-use parking_lot::Mutex;
-use sha2::{Digest, Sha256};
 use trustrelay_token::Principal;
-use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::accounts::check_password;
@@ -20,6 +15,7 @@ use crate::authority::Authority;
 use crate::error::AuthorityError;
 use crate::index::account_of;
 use crate::record::{SessionRecord, UserRecord};
+use crate::throttle::Attempt;
 
 /// What the `session` cookie holds.
 pub struct SessionSecret(Zeroizing<String>);
@@ -44,118 +40,6 @@ pub(crate) fn random_secret() -> Result<Zeroizing<String>, AuthorityError> {
     Ok(Zeroizing::new(URL_SAFE_NO_PAD.encode(*bytes)))
 }
 
-/// How long failed attempts are counted together.
-const WINDOW: Duration = Duration::from_secs(15 * 60);
-/// How many failures one address may have on one account: people mistype.
-const PER_PAIR: u32 = 5;
-/// How many failures one address may have in all: an office behind one address.
-const PER_ADDRESS: u32 = 50;
-/// How many failures an account may see from everywhere: above what its owner needs, far below what guessing needs.
-const PER_ACCOUNT: u32 = 100;
-/// How many counters are kept: at some 120 bytes each, 6 MB.
-const MAX_COUNTERS: usize = 50_000;
-
-#[derive(PartialEq, Eq, Hash, Clone)]
-enum Counter {
-    Pair(Account, Option<IpAddr>),
-    Address(IpAddr),
-    Account(Account),
-}
-
-/// An e-mail address, hashed: whoever guesses chooses its length, and not what a counter takes.
-type Account = [u8; 32];
-
-fn account(email: &str) -> Account {
-    Sha256::digest(email).into()
-}
-
-/// Counts failed sign-ins. An unknown account counts like a known one.
-#[derive(Default)]
-pub(crate) struct Throttle {
-    counts: Mutex<HashMap<Counter, (u32, Duration)>>,
-    /// Which of the accounts that sign-ins failed at are there: for the audit log, which holds nothing that was typed. At some 60 bytes
-    /// each, 3 MB.
-    known: Mutex<HashMap<Account, Uuid>>,
-}
-
-/// What one client has: an IPv4 address, or the /64 of an IPv6 one, within which it may choose (RFC 4291 §2.5.4).
-pub(crate) fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
-        v4 => v4,
-    }
-}
-
-impl Throttle {
-    fn counters(email: &str, from: Option<IpAddr>) -> Vec<(Counter, u32)> {
-        let from = from.map(network);
-        let mut counters = vec![
-            (Counter::Pair(account(email), from), PER_PAIR),
-            (Counter::Account(account(email)), PER_ACCOUNT),
-        ];
-        counters.extend(from.map(|address| (Counter::Address(address), PER_ADDRESS)));
-        counters
-    }
-
-    /// Takes one attempt out of what is left, before any work is done for it.
-    fn take(&self, email: &str, from: Option<IpAddr>, now: Duration) -> Result<(), AuthorityError> {
-        let mut counts = self.counts.lock();
-        if counts.len() >= MAX_COUNTERS {
-            counts.retain(|_, (_, since)| now.saturating_sub(*since) < WINDOW);
-        }
-        if counts.len() >= MAX_COUNTERS {
-            return Err(AuthorityError::Throttled { retry_after: WINDOW });
-        }
-        let counters = Self::counters(email, from);
-        for (counter, most) in &counters {
-            if let Some((count, since)) = counts.get(counter) {
-                let passed = now.saturating_sub(*since);
-                if count >= most && passed < WINDOW {
-                    return Err(AuthorityError::Throttled { retry_after: WINDOW - passed });
-                }
-            }
-        }
-        for (counter, _) in counters {
-            let slot = counts.entry(counter).or_insert((0, now));
-            if now.saturating_sub(slot.1) >= WINDOW {
-                *slot = (0, now);
-            }
-            slot.0 += 1;
-        }
-        Ok(())
-    }
-
-    /// Keeps that an account is there.
-    fn learn(&self, email: &str, user_id: Uuid) {
-        let mut known = self.known.lock();
-        if known.len() >= MAX_COUNTERS {
-            known.clear();
-        }
-        known.insert(account(email), user_id);
-    }
-
-    /// Which account it is, if a sign-in failed at it not long ago.
-    fn whose(&self, email: &str) -> Option<Uuid> {
-        self.known.lock().get(&account(email)).copied()
-    }
-
-    /// Gives an attempt back: it was not one, for the store did not answer.
-    fn give_back(&self, email: &str, from: Option<IpAddr>) {
-        let mut counts = self.counts.lock();
-        for (counter, _) in Self::counters(email, from) {
-            if let Some((count, _)) = counts.get_mut(&counter) {
-                *count = count.saturating_sub(1);
-            }
-        }
-    }
-
-    /// A success gives its attempt back and forgives the pair.
-    fn forgive(&self, email: &str, from: Option<IpAddr>) {
-        self.give_back(email, from);
-        self.counts.lock().remove(&Counter::Pair(account(email), from.map(network)));
-    }
-}
-
 fn session_entry(
     at: Timestamp,
     user: &UserRecord,
@@ -177,15 +61,19 @@ impl Authority {
     ) -> Result<(SessionSecret, Timestamp), AuthorityError> {
         let password = Zeroizing::new(password);
         let email = email.trim().to_lowercase();
-        if let Err(throttled) = self.throttle.take(&email, from, self.clock.since_boot()) {
-            self.note_refused_login(self.throttle.whose(&email), from, "throttled");
-            return Err(throttled);
-        }
-        let outcome = self.sign_in(&email, password, from).await;
+        let mut attempt = match self.throttle.take(&email, from, self.clock.since_boot()) {
+            Ok(attempt) => attempt,
+            Err(throttled) => {
+                self.note_refused_login(self.throttle.whose(&email), from, "throttled");
+                return Err(throttled);
+            }
+        };
+        let outcome = self.sign_in(&email, password, from, &mut attempt).await;
         match &outcome {
-            Ok(_) => self.throttle.forgive(&email, from),
-            Err(AuthorityError::WrongCredentials) => {}
-            Err(_) => self.throttle.give_back(&email, from),
+            Ok(_) => attempt.forgive(),
+            Err(AuthorityError::WrongCredentials) => attempt.keep(),
+            // It was not an attempt: the store did not answer, or something else broke.
+            Err(_) => attempt.give_back(),
         }
         outcome
     }
@@ -195,13 +83,18 @@ impl Authority {
         email: &str,
         password: Zeroizing<String>,
         from: Option<IpAddr>,
+        attempt: &mut Attempt<'_>,
     ) -> Result<(SessionSecret, Timestamp), AuthorityError> {
         let user = self.store.user_by_email(email).await?;
         let hash = user.as_ref().map(|user| user.password_hash.clone());
-        let good = self.passwords.matches(password, hash.clone()).await?;
+        let turn = self.passwords.turn().await?;
+        attempt.keep();
+        let good = self.passwords.matches(turn, password, hash.clone()).await?;
         let user_id = user.as_ref().map(|user| user.user_id);
         let Some(user) = user.filter(|user| good && user.disabled_at.is_none()) else {
-            user_id.into_iter().for_each(|user_id| self.throttle.learn(email, user_id));
+            user_id
+                .into_iter()
+                .for_each(|user_id| self.throttle.learn(email, user_id, self.clock.since_boot()));
             self.note_refused_login(user_id, from, if good { "account disabled" } else { "wrong" });
             return Err(AuthorityError::WrongCredentials);
         };
@@ -304,19 +197,24 @@ impl Authority {
     ) -> Result<(), AuthorityError> {
         let (current, new) = (Zeroizing::new(current), Zeroizing::new(new));
         check_password("new_password", &new)?;
-        if let Err(throttled) = self.throttle.take(&by.email, None, self.clock.since_boot()) {
-            self.note_refusal_to(by, "refused.login", &[("reason", "throttled")]);
-            return Err(throttled);
-        }
+        let mut attempt = match self.throttle.take(&by.email, None, self.clock.since_boot()) {
+            Ok(attempt) => attempt,
+            Err(throttled) => {
+                self.note_refusal_to(by, "refused.login", &[("reason", "throttled")]);
+                return Err(throttled);
+            }
+        };
         let user = self.store.user_by_id(by.user_id).await?.ok_or(AuthorityError::NotFound("account"))?;
-        if !self.passwords.matches(current, Some(user.password_hash)).await? {
+        let turn = self.passwords.turn().await?;
+        attempt.keep();
+        if !self.passwords.matches(turn, current, Some(user.password_hash)).await? {
             self.note_refusal_to(by, "refused.login", &[("reason", "wrong current password")]);
             return Err(AuthorityError::Invalid {
                 field: "current_password",
                 message: "the current password is wrong".into(),
             });
         }
-        self.throttle.forgive(&by.email, None);
+        attempt.forgive();
         let hash = self.passwords.hash(new).await?;
         let audit =
             AuditEntry::new(self.clock.now(), by.actor(), "account.password_changed").of_user(by.user_id);

@@ -3,48 +3,50 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use hashbrown::HashMap;
 use parking_lot::Mutex;
 
+use crate::counters::{ClientNetwork, WindowCounters, client_networks};
 use crate::error::AuthorityError;
-use crate::sessions::network;
 
 /// How long turns are counted together.
 const WINDOW: Duration = Duration::from_secs(60);
-/// How many clients are told apart: at some 80 bytes each, 4 MB. When all places are taken, a client that is new waits.
-const MAX_CLIENTS: usize = 50_000;
+/// How many networks are told apart: at some 150 bytes each, 7.5 MB.
+pub(crate) const MAX_CLIENTS: usize = 50_000;
 
-/// Counts what each client has asked for in the last minute; clients without an address are one.
+/// Counts the requests of each client in the last minute. Clients without an address are one. An
+/// IPv6 client is counted by its /64, and by its /56 and /48 with twice and four times as many.
 pub(crate) struct Turns {
     most: u32,
-    clients: Mutex<HashMap<Option<IpAddr>, (u32, Duration)>>,
+    clients: Mutex<WindowCounters<Option<ClientNetwork>>>,
 }
 
 impl Turns {
     /// At most so many a minute for each client.
     pub(crate) fn new(most: u32) -> Self {
-        Self { most, clients: Mutex::default() }
+        Self { most, clients: Mutex::new(WindowCounters::new(WINDOW, MAX_CLIENTS)) }
     }
 
-    /// Takes a turn, before any work is done for it.
+    /// Takes a turn, before any work is done for it. It is not given back if the client goes away,
+    /// for it pays for reading the body.
     pub(crate) fn take(&self, from: Option<IpAddr>, now: Duration) -> Result<(), AuthorityError> {
+        let networks = || {
+            let known = from.into_iter().flat_map(client_networks).map(|(net, times)| (Some(net), times));
+            known.chain(from.is_none().then_some((None, 1)))
+        };
         let mut clients = self.clients.lock();
-        let client = from.map(network);
-        if clients.len() >= MAX_CLIENTS && !clients.contains_key(&client) {
-            clients.retain(|_, (_, since)| now.saturating_sub(*since) < WINDOW);
-            if clients.len() >= MAX_CLIENTS {
-                return Err(AuthorityError::Throttled { retry_after: WINDOW });
-            }
+        let refusals = networks().filter_map(|(net, times)| clients.refusal(&net, self.most * times, now));
+        if let Some(retry_after) = refusals.max() {
+            return Err(AuthorityError::Throttled { retry_after });
         }
-        let (count, since) = clients.entry(client).or_insert((0, now));
-        let passed = now.saturating_sub(*since);
-        if passed >= WINDOW {
-            (*count, *since) = (0, now);
-        } else if *count >= self.most {
-            return Err(AuthorityError::Throttled { retry_after: WINDOW - passed });
+        for (network, _) in networks() {
+            clients.add(&network, now);
         }
-        *count += 1;
         Ok(())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.clients.lock().len()
     }
 }
 
@@ -76,24 +78,32 @@ mod tests {
     }
 
     #[test]
-    fn one_network_of_ipv6_is_one_client() {
+    fn ipv6_clients_are_counted_by_wider_networks_too() {
         let turns = Turns::new(1);
         let now = Duration::ZERO;
-        assert_eq!(wait(turns.take("2001:db8::1".parse().ok(), now)), None);
-        assert!(wait(turns.take("2001:db8::2".parse().ok(), now)).is_some());
-        assert_eq!(wait(turns.take("2001:db8:0:1::1".parse().ok(), now)), None);
+        let take = |address: &str| wait(turns.take(address.parse().ok(), now));
+        assert_eq!(take("2001:db8::1"), None);
+        assert!(take("2001:db8::2").is_some(), "the same /64");
+        assert_eq!(take("2001:db8:0:1::1"), None);
+        assert!(take("2001:db8:0:2::1").is_some(), "the third of a /56");
+        assert_eq!(take("2001:db8:0:100::1"), None);
+        assert_eq!(take("2001:db8:0:200::1"), None);
+        assert!(take("2001:db8:0:300::1").is_some(), "the fifth of a /48");
+        assert_eq!(take("2001:db8:1::1"), None, "another /48");
     }
 
     #[test]
-    fn a_flood_of_clients_takes_no_more_memory_and_keeps_known_ones_going() {
+    fn flood_of_clients_refuses_nobody_and_keeps_the_counters_of_busy_ones() {
         let turns = Turns::new(2);
         let address = |n: u32| Some(IpAddr::from(Ipv4Addr::from_bits(n)));
-        for n in 0..50_000 {
-            assert_eq!(wait(turns.take(address(n), Duration::ZERO)), None);
+        let now = Duration::from_secs(1);
+        for _ in 0..2 {
+            assert_eq!(wait(turns.take(address(7), now)), None);
         }
-        assert!(wait(turns.take(address(50_000), Duration::from_secs(1))).is_some());
-        assert_eq!(turns.clients.lock().len(), MAX_CLIENTS);
-        assert_eq!(wait(turns.take(address(7), Duration::from_secs(1))), None);
-        assert_eq!(wait(turns.take(address(50_000), WINDOW)), None, "whoever was quiet makes room");
+        for n in 100..100 + MAX_CLIENTS as u32 + 1_000 {
+            assert_eq!(wait(turns.take(address(n), now)), None);
+        }
+        assert_eq!(turns.len(), MAX_CLIENTS);
+        assert!(wait(turns.take(address(7), now)).is_some(), "the flood did not make it forgotten");
     }
 }

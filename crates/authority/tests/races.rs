@@ -266,3 +266,63 @@ async fn revocations_that_come_together_share_one_renewal() {
         assert!(matches!(world.verify(&one.token).await, Err(Denied::Revoked(_))));
     }
 }
+
+#[tokio::test]
+async fn one_wide_network_has_bounded_guesses_and_locks_nobody_else_out() {
+    let world = World::new().await;
+    let mut guesses = 0;
+    for subnet in 0..300 {
+        let from = Some(format!("2001:db8:7:{subnet:x}::1").parse().expect("an address"));
+        for _ in 0..5 {
+            match world.authority.login(EMAIL, "wrong".into(), from).await {
+                Err(AuthorityError::WrongCredentials) => guesses += 1,
+                other => assert!(matches!(other, Err(AuthorityError::Throttled { .. })), "{other:?}"),
+            }
+        }
+    }
+    assert_eq!(guesses, 20, "5 by /64, 10 by /56, 20 by /48");
+    let from = Some("2001:db8:8::1".parse().expect("an address"));
+    world.authority.login(EMAIL, PASSWORD.into(), from).await.expect("another network signs in");
+    // Of other accounts too: 200 in all by /48.
+    for account in 0..400 {
+        let from = Some(format!("2001:db8:7:{account:x}::1").parse().expect("an address"));
+        let email = format!("nobody-{account}@example.org");
+        guesses += usize::from(matches!(
+            world.authority.login(&email, "wrong".into(), from).await,
+            Err(AuthorityError::WrongCredentials)
+        ));
+    }
+    assert_eq!(guesses, 200);
+}
+
+async fn is_pending<F: Future>(mut future: std::pin::Pin<&mut F>) -> bool {
+    std::future::poll_fn(|context| std::task::Poll::Ready(future.as_mut().poll(context).is_pending())).await
+}
+
+/// The hashing threads are kept busy, so that sign-ins wait; then their clients go away.
+#[test]
+fn abandoned_sign_in_that_waited_is_not_counted() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build();
+    runtime.expect("a runtime").block_on(async {
+        let world = World::new().await;
+        let from = Some("192.0.2.1".parse().expect("an address"));
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        tokio::task::spawn_blocking(move || held.recv());
+        // These have their turn, and wait for the thread.
+        let others = ["a@example.org", "b@example.org", "c@example.org", "d@example.org"];
+        let mut hashing: Vec<_> =
+            others.iter().map(|email| Box::pin(world.authority.login(email, "wrong".into(), None))).collect();
+        for attempt in &mut hashing {
+            assert!(is_pending(attempt.as_mut()).await);
+        }
+        for _ in 0..200 {
+            let mut abandoned = Box::pin(world.authority.login(EMAIL, "wrong".into(), from));
+            assert!(is_pending(abandoned.as_mut()).await);
+        }
+        release.send(()).expect("the thread waits");
+        for attempt in hashing {
+            assert!(matches!(attempt.await, Err(AuthorityError::WrongCredentials)));
+        }
+        world.authority.login(EMAIL, PASSWORD.into(), from).await.expect("no attempt was made");
+    });
+}

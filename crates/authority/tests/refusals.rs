@@ -246,3 +246,27 @@ async fn a_token_that_is_no_good_any_more_is_told_of_with_its_owner() {
         assert_eq!(entry.actor.address, Some(address(9)));
     }
 }
+
+#[tokio::test]
+async fn one_wide_network_and_one_account_take_a_share_of_the_places_only() {
+    let world = World::new().await;
+    let refuse = |from: String| {
+        let actor = Actor::anonymous(Some(from.parse().expect("an address")));
+        world.authority.note_refusal("refused.login", actor, None, None, &[]);
+    };
+    for subnet in 0..1_000 {
+        refuse(format!("2001:db8:7:{subnet:x}::1"));
+    }
+    refuse("2001:db8:8::1".to_owned());
+    let by = By::new(world.browser().await.principal, None);
+    for token in 0..1_000 {
+        let (actor, of) = (by.actor(), Some(Uuid::from_u128(token)));
+        world.authority.note_refusal("refused.scope", actor, Some(by.user_id), of, &[]);
+    }
+    world.authority.flush_refusals(true).await;
+    let told = refusals(&world).await;
+    assert!(told.iter().any(|entry| entry.actor.address == "2001:db8:8::1".parse().ok()), "it is told apart");
+    let entries = |action| told.iter().filter(|entry| entry.action == action).count();
+    assert_eq!((entries("refused.login"), entries("refused.scope")), (25 + 1 + 1, 100 + 1));
+    assert_eq!(told.iter().map(count).sum::<u64>(), 2_001, "all are counted");
+}

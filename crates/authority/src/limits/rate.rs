@@ -42,6 +42,8 @@ struct Shard {
     old: HashMap<Uuid, u64>,
     /// When the young generation began.
     began: Duration,
+    /// The latest time that a request was judged at.
+    latest: Duration,
 }
 
 impl Default for Rates {
@@ -51,10 +53,16 @@ impl Default for Rates {
 }
 
 impl Rates {
+    #[cfg(test)]
+    pub(crate) const CAPACITY: usize = SHARDS * 2 * PER_GENERATION;
+
     /// Judges a request, and counts it if it is allowed.
     pub(super) fn judge(&self, pat_id: Uuid, per_minute: NonZeroU32, now: Duration) -> Judged {
         let shard = usize::try_from(self.hasher.hash_one(pat_id) % SHARDS as u64).unwrap_or(0);
         let mut shard = self.shards[shard].lock();
+        // The clock was read before the lock was taken, so a later request may have come first.
+        let now = shard.latest.max(now);
+        shard.latest = now;
         shard.age(now);
         let now = nanos(now);
         let known = shard.young.get(&pat_id).or_else(|| shard.old.get(&pat_id)).copied();
@@ -67,7 +75,12 @@ impl Rates {
     }
 
     #[cfg(test)]
-    fn counted(&self) -> usize {
+    pub(crate) fn is_allowed(&self, pat_id: Uuid, per_minute: NonZeroU32, now: Duration) -> bool {
+        self.judge(pat_id, per_minute, now).is_allowed
+    }
+
+    #[cfg(test)]
+    pub(crate) fn counted(&self) -> usize {
         let counted = |shard: &Shard| shard.young.len() + shard.old.len();
         self.shards.iter().map(|shard| counted(&shard.lock())).sum()
     }
@@ -92,16 +105,17 @@ fn judge(clear_at: u64, now: u64, per_minute: NonZeroU32) -> (u64, Judged) {
     // A request's share of the minute. What the division drops makes the minute some nanoseconds shorter for this token.
     let share = nanos(MINUTE) / requests;
     let minute = share * requests;
-    let is_allowed = clear_at - now + share <= minute;
-    let clear_at = if is_allowed { clear_at + share } else { clear_at };
-    let used = clear_at - now;
-    let left = (minute - used) / share;
+    let used = clear_at.saturating_sub(now);
+    let is_allowed = used.saturating_add(share) <= minute;
+    let used = if is_allowed { used + share } else { used };
+    // Under another rate, whose minute was not cut as short, it may have used more than this minute.
+    let left = minute.saturating_sub(used) / share;
     let allowance = Allowance {
         per_minute,
         left: u32::try_from(left).unwrap_or(u32::MAX),
         more_in: Duration::from_nanos((used + (left + 1) * share).saturating_sub(minute)),
     };
-    (clear_at, Judged { is_allowed, allowance })
+    (now.saturating_add(used), Judged { is_allowed, allowance })
 }
 
 #[cfg(test)]
@@ -133,6 +147,29 @@ mod tests {
         assert_eq!(ask(&rates, 6, at + SECOND * 10), (true, 0, SECOND * 10));
         assert_eq!(ask(&rates, 6, at + SECOND * 15), (false, 0, SECOND * 5));
         assert_eq!(ask(&rates, 6, at + SECOND * 35), (true, 1, SECOND * 5));
+    }
+
+    #[test]
+    fn request_that_read_the_clock_earlier_and_comes_later_leaves_the_count_right() {
+        let rates = Rates::default();
+        let at = SECOND * 1_000;
+        for _ in 0..3 {
+            assert!(ask(&rates, 3, at).0);
+        }
+        assert_eq!(ask(&rates, 3, at - SECOND), (false, 0, SECOND * 20));
+        assert_eq!(ask(&rates, 3, at), (false, 0, SECOND * 20));
+    }
+
+    #[test]
+    fn token_that_used_a_minute_of_another_rate_has_nothing_left() {
+        let rates = Rates::default();
+        let at = SECOND * 1_000;
+        for _ in 0..60 {
+            assert!(ask(&rates, 60, at).0);
+        }
+        let (is_allowed, left, _) = ask(&rates, 7, at);
+        assert!(!is_allowed);
+        assert_eq!(left, 0);
     }
 
     #[test]
@@ -206,6 +243,42 @@ mod tests {
                     let most = f64::from(requests) * (1.0 + (*to - *from).as_secs_f64() / 60.0);
                     prop_assert!((last - first + 1) as f64 <= most + 1e-6);
                 }
+            }
+        }
+
+        #[test]
+        fn rates_agree_with_a_leaky_bucket_while_clocks_go_back_and_rates_change(
+            requests in proptest::collection::vec(
+                (0u128..3, -5_000i64..5_000, prop_oneof![1u32..=20, 59u32..=61, Just(1_000_000)]),
+                1..400,
+            ),
+        ) {
+            // Each token has a bucket that holds a minute and leaks a nanosecond each nanosecond.
+            let mut buckets = [(0u64, 0u64); 3];
+            let rates = Rates::default();
+            // All tokens share the time, as the tokens of a shard do.
+            let shard_of = |id| rates.hasher.hash_one(Uuid::from_u128(id)) % SHARDS as u64;
+            let mut latest = std::collections::BTreeMap::new();
+            let mut clock = nanos(SECOND * 1_000);
+            for (id, step, rate) in requests {
+                clock = clock.saturating_add_signed(step * 1_000_003);
+                let now = latest.entry(shard_of(id)).or_insert(clock);
+                *now = (*now).max(clock);
+                let (level, at) = &mut buckets[usize::try_from(id).expect("small")];
+                *level = level.saturating_sub(*now - *at);
+                *at = *now;
+                let share = nanos(MINUTE) / u64::from(rate);
+                let minute = share * u64::from(rate);
+                let is_allowed = *level + share <= minute;
+                if is_allowed {
+                    *level += share;
+                }
+                let judged = rates.judge(Uuid::from_u128(id), per_minute(rate), Duration::from_nanos(clock));
+                prop_assert_eq!(judged.is_allowed, is_allowed);
+                let left = minute.saturating_sub(*level) / share;
+                prop_assert_eq!(u64::from(judged.allowance.left), left);
+                prop_assert!(judged.allowance.left < rate);
+                prop_assert!(!judged.allowance.more_in.is_zero());
             }
         }
 
