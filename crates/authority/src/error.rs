@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use trustrelay_token::Denied;
+use trustrelay_token::{Denied, Scope};
 
 use crate::power::Powerless;
 use crate::store::StoreError;
@@ -107,6 +107,8 @@ impl From<StoreError> for AuthorityError {
             StoreError::Powerless(Powerless::Denied(denied)) => Self::Denied(denied),
             StoreError::Powerless(Powerless::SignedOut) => Self::SignedOut,
             StoreError::Powerless(Powerless::NotAdministrator) => Self::NotAdministrator,
+            // Only a credential without `tokens` asks for a change that may narrow alone.
+            StoreError::WidensUpstreams => Self::InsufficientScope { scope: Scope::Tokens.to_string() },
             StoreError::Unavailable(_) => Self::Unavailable(error),
             StoreError::Corrupt(what) => Self::Internal(what),
         }

@@ -61,6 +61,9 @@ pub enum StoreError {
     /// The actor of the change can no longer do it.
     #[error(transparent)]
     Powerless(#[from] Powerless),
+    /// A change that may only narrow an account's upstreams would add one.
+    #[error("the account may not use all of these upstreams now")]
+    WidensUpstreams,
     /// The store does not answer; it may later.
     #[error("the store does not answer: {0}")]
     Unavailable(String),

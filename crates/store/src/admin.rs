@@ -111,16 +111,19 @@ fn change_user(
         UserChange::Upstreams(upstreams) => {
             ("upstreams", "upstreams", upstreams.as_ref().map(|names| names.join(" ")).into())
         }
+        UserChange::NarrowUpstreams(names) => ("upstreams", "upstreams", names.join(" ").into()),
     };
-    let sql = format!("SELECT {column} IS ?2, changed_seq FROM users WHERE user_id = ?1");
-    let found: Option<(bool, u64)> = connection
-        .query_row(&sql, params![id, value], |row| Ok((row.get(0)?, row.get(1)?)))
+    let sql = format!("SELECT {column} IS ?2, changed_seq, upstreams FROM users WHERE user_id = ?1");
+    let found: Option<(bool, u64, Option<String>)> = connection
+        .query_row(&sql, params![id, value], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()
         .or_store()?;
     match found {
         None => return Ok(None),
-        Some((true, seq)) => return Ok(Some(seq)),
-        Some((false, _)) => {}
+        Some((true, seq, _)) => return Ok(Some(seq)),
+        Some((false, _, upstreams)) => {
+            change.check_narrowing(upstreams.as_deref().map(str::split_ascii_whitespace))?;
+        }
     }
     if *change == UserChange::Admin(false) {
         spare_the_last_administrator(connection, user_id)?;

@@ -21,6 +21,8 @@ pub enum PersonChange {
     Admin(bool),
     /// Held to these upstreams; `None`: all there are.
     Upstreams(Option<Vec<String>>),
+    /// Held to these upstreams, if it may use each of them already.
+    NarrowUpstreams(Vec<String>),
 }
 
 /// Where in a list to go on, and for how long.
@@ -71,6 +73,9 @@ impl Authority {
     }
 
     /// Changes an account. When what takes power away is answered, it holds everywhere. The last administrator that is enabled stays one.
+    ///
+    /// A token needs `api`, and `tokens` beside it for a change that gives power: promoting, enabling and
+    /// adding upstreams.
     pub async fn change_person(
         &self,
         by: &By,
@@ -78,9 +83,26 @@ impl Authority {
         change: PersonChange,
     ) -> Result<(UserRecord, u64), AuthorityError> {
         self.require_admin(by, &[Scope::Api])?;
+        let change = self.within_scopes(by, change)?;
         let user = self.store.user_by_id(user_id).await?.ok_or(AuthorityError::NotFound("account"))?;
         self.change_account(by.administrator(), &user, change).await?;
         self.person(by, user_id).await
+    }
+
+    /// Refuses a change that gives power to a credential without `tokens`, whose list of upstreams may only
+    /// narrow. The store decides whether it does, with what is stored then.
+    fn within_scopes(&self, by: &Principal, change: PersonChange) -> Result<PersonChange, AuthorityError> {
+        if by.scopes.allows(&Scope::Tokens) {
+            return Ok(change);
+        }
+        match change {
+            PersonChange::Disabled(true) | PersonChange::Admin(false) => Ok(change),
+            PersonChange::Upstreams(Some(names)) => Ok(PersonChange::NarrowUpstreams(names)),
+            PersonChange::NarrowUpstreams(_) => Ok(change),
+            PersonChange::Disabled(false) | PersonChange::Admin(true) | PersonChange::Upstreams(None) => {
+                self.require(by, &Scope::Tokens).map(|()| change)
+            }
+        }
     }
 
     /// Makes an account an administrator, or one no longer: what the operator at the machine may do.
@@ -113,7 +135,7 @@ impl Authority {
             PersonChange::Admin(true) => told("account.admin_granted"),
             PersonChange::Admin(false) => told("account.admin_withdrawn"),
             PersonChange::Upstreams(None) => told("account.upstreams_changed").with("upstreams", "all"),
-            PersonChange::Upstreams(Some(names)) => {
+            PersonChange::Upstreams(Some(names)) | PersonChange::NarrowUpstreams(names) => {
                 told("account.upstreams_changed").with("upstreams", names.join(" "))
             }
         };
@@ -127,6 +149,7 @@ impl Authority {
                 }
                 PersonChange::Admin(is_admin) => UserChange::Admin(is_admin),
                 PersonChange::Upstreams(names) => UserChange::Upstreams(names),
+                PersonChange::NarrowUpstreams(names) => UserChange::NarrowUpstreams(names),
             };
             let seq = me.store.change_user(user_id, &change, now, &audit).await?;
             me.wait_for_fence(seq.ok_or(AuthorityError::NotFound("account"))?).await
@@ -137,7 +160,10 @@ impl Authority {
 
 /// Names that upstreams can have, each once and in one order.
 fn checked(change: PersonChange) -> Result<PersonChange, AuthorityError> {
-    let PersonChange::Upstreams(Some(mut names)) = change else { return Ok(change) };
+    let mut change = change;
+    let (PersonChange::Upstreams(Some(names)) | PersonChange::NarrowUpstreams(names)) = &mut change else {
+        return Ok(change);
+    };
     let invalid = |message: String| AuthorityError::Invalid { field: "upstreams", message };
     if names.len() > MAX_UPSTREAMS {
         return Err(invalid(format!(
@@ -145,10 +171,10 @@ fn checked(change: PersonChange) -> Result<PersonChange, AuthorityError> {
             names.len()
         )));
     }
-    for name in &names {
+    for name in names.iter() {
         name.parse::<UpstreamName>().map_err(|error| invalid(format!("`upstreams`: {error}")))?;
     }
     names.sort_unstable();
     names.dedup();
-    Ok(PersonChange::Upstreams(Some(names)))
+    Ok(change)
 }

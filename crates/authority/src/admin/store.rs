@@ -38,6 +38,30 @@ pub enum UserChange {
     Admin(bool),
     /// Which upstreams it may use; `None`: all.
     Upstreams(Option<Vec<String>>),
+    /// Which upstreams it may use, each of them one that it may use already:
+    /// [`StoreError::WidensUpstreams`] otherwise.
+    NarrowUpstreams(Vec<String>),
+}
+
+impl UserChange {
+    /// Checks a narrowing against the upstreams that the account may use (`None`: all). Stores call it
+    /// inside the transaction, so that a change that commits at the same time cannot turn it into a
+    /// widening.
+    ///
+    /// # Errors
+    /// [`StoreError::WidensUpstreams`]
+    pub fn check_narrowing<'n>(
+        &self,
+        current: Option<impl IntoIterator<Item = &'n str>>,
+    ) -> Result<(), StoreError> {
+        let (Self::NarrowUpstreams(names), Some(current)) = (self, current) else { return Ok(()) };
+        let current: Vec<&str> = current.into_iter().collect();
+        if names.iter().all(|name| current.contains(&name.as_str())) {
+            Ok(())
+        } else {
+            Err(StoreError::WidensUpstreams)
+        }
+    }
 }
 
 /// Which accounts are asked for. What is `None` is left open.

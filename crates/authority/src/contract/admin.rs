@@ -160,10 +160,32 @@ pub async fn an_account_s_role_and_upstreams_are_changed_by_entries_of_the_log(s
         match change {
             UserChange::Admin(is_admin) => assert_eq!(is.is_admin, *is_admin),
             UserChange::Upstreams(upstreams) => assert_eq!(is.upstreams, *upstreams),
+            UserChange::NarrowUpstreams(names) => assert_eq!(is.upstreams.as_ref(), Some(names)),
         }
     }
     assert_eq!(told(store).await, begun + changes.len());
     assert_eq!((stored(store, &eve).await, stored(store, &ada).await), (eve, ada));
+}
+
+/// The transaction compares with what is stored then, not with what a caller read before.
+pub async fn narrowing_upstreams_never_adds_one(store: &dyn Store) {
+    let eve = added(store, "eve@example.org").await;
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let narrow = async |to: &[&str]| {
+        store.change_user(eve.user_id, &UserChange::NarrowUpstreams(names(to)), at(1), &AUDIT).await
+    };
+    // All upstreams: every list is narrower. Then the same list and its parts are.
+    for (seq, to) in [(1, &["git", "wiki"][..]), (1, &["git", "wiki"]), (2, &["wiki"])] {
+        assert_eq!(narrow(to).await.expect("narrower"), Some(seq), "{to:?}");
+    }
+    let before = told(store).await;
+    for to in [&["git"][..], &["git", "wiki"], &["wik"]] {
+        let refused = narrow(to).await;
+        assert!(matches!(refused, Err(StoreError::WidensUpstreams)), "{to:?}: {refused:?}");
+    }
+    assert_eq!((stored(store, &eve).await.upstreams, told(store).await), (Some(names(&["wiki"])), before));
+    assert_eq!(narrow(&[]).await.expect("narrower"), Some(3));
+    assert!(matches!(narrow(&["wiki"]).await, Err(StoreError::WidensUpstreams)));
 }
 
 /// What was not changed is named by entry zero; who is not there is not made.

@@ -121,6 +121,7 @@ macro_rules! store_contract {
                 what_cannot_be_accepted_any_more_makes_no_account
                 an_invitation_is_taken_back_once
                 an_account_s_role_and_upstreams_are_changed_by_entries_of_the_log
+                narrowing_upstreams_never_adds_one
                 what_is_so_already_and_who_is_not_there_make_no_entry
                 the_last_administrator_stays
                 of_many_administrators_who_go_at_once_one_stays

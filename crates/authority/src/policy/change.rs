@@ -47,19 +47,25 @@ impl Authority {
         Ok(PolicyState { record, unused })
     }
 
-    /// Refuses who may not change the policy.
+    /// Refuses who may not change the policy at all; widening it takes more ([`Authority::change_policy`]).
     pub fn may_change_policy(&self, by: &Principal) -> Result<(), AuthorityError> {
         self.require_admin(by, &[Scope::Api])
     }
 
     /// Changes the policy. When it is answered, it holds on every node. Tokens that it would end for not having been used must be no more than
     /// whoever asks knows of: they do not come back.
+    ///
+    /// A token needs `api`, and `tokens` beside it if the change widens any rule.
     pub async fn change_policy(&self, by: &By, change: PolicyChange) -> Result<PolicyState, AuthorityError> {
         self.may_change_policy(by)?;
         for _ in 0..TRIES {
             let before = self.store.policy().await?;
             if change.replaces.is_some_and(|seen| seen != before.seq) {
                 break;
+            }
+            // The store replaces this very policy or nothing, so it cannot be a narrower one by then.
+            if change.policy.widens(&before.policy) {
+                self.require(by, &Scope::Tokens)?;
             }
             let unused = self.may_end(&before.policy, &change).await?;
             let seq = if before.policy == change.policy {

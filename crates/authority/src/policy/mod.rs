@@ -128,6 +128,26 @@ impl Policy {
         self.default_days.map_or(DEFAULT_DAYS, |days| days.get().into()).min(self.longest())
     }
 
+    /// Whether any rule lets tokens do more, or live longer, than under `before`. A rule that is merely
+    /// different, such as networks of which none is within an earlier one, counts as wider.
+    pub fn widens(&self, before: &Self) -> bool {
+        let scopes = match (&self.allowed_scopes, &before.allowed_scopes) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(now), Some(before)) => !now.is_within(before),
+        };
+        let unused = match (self.unused_days, before.unused_days) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(now), Some(before)) => now > before,
+        };
+        let is_within = |network: &Network| before.networks.iter().any(|before| before.covers(network));
+        let networks =
+            !before.networks.is_empty() && (self.networks.is_empty() || !self.networks.iter().all(is_within));
+        let life = self.longest() > before.longest() || self.usual() > before.usual();
+        scopes || unused || networks || life
+    }
+
     /// Refuses what opens more than tokens may.
     pub(crate) fn check(&self, scopes: &ScopeSet) -> Result<(), AuthorityError> {
         let Some(allowed) = &self.allowed_scopes else { return Ok(()) };
@@ -224,6 +244,46 @@ mod tests {
         for text in ["", r#"{"max_days":"90"}"#, r#"{"max_days":0}"#, r#"{"max_days":90,"two_people":true}"#]
         {
             assert!(Policy::from_json(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn each_rule_that_is_relaxed_widens_the_policy_and_none_that_is_tightened() {
+        let days = |days| NonZeroU16::new(days);
+        let scopes = |text: &str| Some(text.parse::<ScopeSet>().expect("scopes"));
+        let networks = |list: &[&str]| list.iter().map(|text| text.parse().expect("a network")).collect();
+        let held = Policy {
+            max_days: days(90),
+            default_days: days(30),
+            allowed_scopes: scopes("mcp api:read"),
+            unused_days: days(45),
+            networks: networks(&["10.0.0.0/8", "192.0.2.0/24"]),
+        };
+        assert!(!held.widens(&held) && !held.widens(&Policy::default()) && Policy::default().widens(&held));
+        let narrower = [
+            Policy { max_days: days(30), ..held.clone() },
+            Policy { default_days: days(1), ..held.clone() },
+            Policy { allowed_scopes: scopes("mcp:read api:read"), ..held.clone() },
+            Policy { unused_days: days(1), ..held.clone() },
+            Policy { networks: networks(&["10.1.0.0/16"]), ..held.clone() },
+        ];
+        for policy in narrower {
+            assert!(!policy.widens(&held) && held.widens(&policy), "{policy:?}");
+        }
+        let wider = [
+            Policy { max_days: None, ..held.clone() },
+            Policy { max_days: days(91), ..held.clone() },
+            Policy { default_days: None, ..held.clone() },
+            Policy { allowed_scopes: None, ..held.clone() },
+            Policy { allowed_scopes: scopes("mcp api"), ..held.clone() },
+            Policy { unused_days: None, ..held.clone() },
+            Policy { unused_days: days(46), ..held.clone() },
+            Policy { networks: Vec::new(), ..held.clone() },
+            Policy { networks: networks(&["0.0.0.0/0"]), ..held.clone() },
+            Policy { networks: networks(&["10.0.0.0/8", "198.51.100.0/24"]), ..held.clone() },
+        ];
+        for policy in wider {
+            assert!(policy.widens(&held), "{policy:?}");
         }
     }
 

@@ -197,12 +197,17 @@ async fn change_user(
         UserChange::Upstreams(names) => {
             ("upstreams", own.is_admin, names.as_ref().map(|names| names.join(" ")))
         }
+        UserChange::NarrowUpstreams(names) => ("upstreams", own.is_admin, Some(names.join(" "))),
     };
     if is_admin == own.is_admin && upstreams == own.upstreams {
         return link.undo(Some(own.changed_seq)).await;
     }
     if own.is_last && !is_admin {
         return link.undo(Err(StoreError::LastAdministrator.into())).await?;
+    }
+    let current = own.upstreams.as_deref().map(str::split_ascii_whitespace);
+    if let Err(widens) = change.check_narrowing(current) {
+        return link.undo(Err(widens.into())).await?;
     }
     // All at once: the log's head is not held while this node thinks.
     let (seq, _, (), ()) = try_join4(

@@ -169,7 +169,7 @@ fn people_paths() -> Value {
                 ("200", value("The account", reference("Account"))), &[ADMINISTRATORS, ("404", "No such account")],
             ),
             "patch": with_body(operation(
-                "changeUser", "Change one thing about an account; what takes power away holds everywhere when this is answered. Accounts are disabled, not deleted (an administrator's; a token needs the scope `api`)", BOTH,
+                "changeUser", "Change one thing about an account; what takes power away holds everywhere when this is answered. Accounts are disabled, not deleted (an administrator's; a token needs the scope `api`, and `tokens` beside it to promote, to enable or to add upstreams)", BOTH,
                 ("200", value("The account, as it is now", reference("Account"))),
                 &[BODY[0], ADMINISTRATORS, ("404", "No such account"), ("409", "It is the last administrator that is enabled"), BODY[1], BODY[2], BODY[3]],
             ), "ChangeUser"),

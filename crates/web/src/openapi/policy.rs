@@ -17,7 +17,7 @@ pub(super) fn paths() -> Value {
         ),
         "put": with_body(operation(
             "putPolicy",
-            "Change what all tokens are held to; when this is answered, it holds on every node. Life and scopes hold for tokens made from then on, networks and being used for all at once (an administrator's; a token needs the scope `api`)",
+            "Change what all tokens are held to; when this is answered, it holds on every node. Life and scopes hold for tokens made from then on, networks and being used for all at once (an administrator's; a token needs the scope `api`, and `tokens` beside it to relax any rule)",
             BOTH,
             ("200", value("The policy, as it is now", reference("Policy"))),
             &[

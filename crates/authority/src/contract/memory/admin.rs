@@ -144,10 +144,12 @@ impl AdminStore for MemoryStore {
         let is_so = match change {
             UserChange::Admin(is_admin) => user.is_admin == *is_admin,
             UserChange::Upstreams(upstreams) => user.upstreams == *upstreams,
+            UserChange::NarrowUpstreams(names) => user.upstreams.as_ref() == Some(names),
         };
         if is_so {
             return Ok(Some(data.user_seq.get(&user_id).copied().unwrap_or(0)));
         }
+        change.check_narrowing(user.upstreams.as_ref().map(|names| names.iter().map(String::as_str)))?;
         let told = match change {
             UserChange::Admin(is_admin) => {
                 if !is_admin {
@@ -158,6 +160,10 @@ impl AdminStore for MemoryStore {
             }
             UserChange::Upstreams(upstreams) => {
                 data.users[at].upstreams.clone_from(upstreams);
+                Change::UpstreamsChanged(user_id)
+            }
+            UserChange::NarrowUpstreams(names) => {
+                data.users[at].upstreams = Some(names.clone());
                 Change::UpstreamsChanged(user_id)
             }
         };
