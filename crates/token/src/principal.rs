@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use smol_str::{SmolStr, format_smolstr};
 use uuid::Uuid;
 
-use crate::{Limits, ScopeSet, TokenDigest};
+use crate::{Limits, Scope, ScopeSet, TokenDigest};
 
 const STANDS: i64 = i64::MAX;
 
@@ -215,6 +215,12 @@ impl Principal {
     /// The token's id, if the credential is one.
     pub fn pat_id(&self) -> Option<Uuid> {
         self.pat().map(|pat| pat.pat_id)
+    }
+
+    /// The token's id, if the credential is one without the scope `tokens`: it manages itself alone, and
+    /// is not shown what identifies other tokens.
+    pub fn pat_id_without_tokens(&self) -> Option<Uuid> {
+        self.pat_id().filter(|_| !self.scopes.allows(&Scope::Tokens))
     }
 
     /// When the credential ends, to the microsecond.

@@ -26,6 +26,23 @@ pub struct Audited {
     pub entry: AuditEntry,
 }
 
+/// The details that a caller without `tokens` may see of an entry about another token: an allow-list, so
+/// that a new detail is hidden until somebody has decided. Names, hints and places of leaks are not on it.
+const OPEN_DETAILS: [&str; 7] = ["scope", "expires_at", "reason", "path", "count", "until", "reporter"];
+
+/// Takes out of an entry what identifies other tokens than `own`; whether there was anything.
+fn redact(entry: &mut AuditEntry, own: Uuid) -> bool {
+    let is_other = |pat_id: Option<Uuid>| pat_id.is_some_and(|pat_id| pat_id != own);
+    let before = (entry.actor.pat_name.is_some(), entry.details.len());
+    if is_other(entry.actor.pat_id) {
+        entry.actor.pat_name = None;
+    }
+    if is_other(entry.pat_id) {
+        entry.details.retain(|name, _| OPEN_DETAILS.contains(&&**name));
+    }
+    before != (entry.actor.pat_name.is_some(), entry.details.len())
+}
+
 /// A page of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditPage {
@@ -56,6 +73,8 @@ impl AuditRecord {
 pub struct AuditExport {
     authority: Arc<Authority>,
     look: AuditLook,
+    /// The token that asks, if it may not see what identifies others.
+    redacted_for: Option<Uuid>,
     /// The last entry that was read, where all are.
     read: u64,
     ended: bool,
@@ -77,8 +96,30 @@ impl AuditExport {
         self.read = last.seq;
         self.look.after = Some(place(last)?);
         self.ended = (records.len() as u64) < EXPORT_BATCH;
-        Ok(Some(records.iter().flat_map(AuditRecord::to_line).collect()))
+        let mut lines = Vec::new();
+        for record in &records {
+            lines.extend(match self.redacted_for {
+                None => record.to_line(),
+                Some(own) => redacted_line(record, own)?,
+            });
+        }
+        Ok(Some(lines))
     }
+}
+
+/// A line of an export for a caller that may not see what identifies other tokens than `own`. A line of
+/// which something was taken out says so: its bytes are not the ones that the hash is over.
+fn redacted_line(record: &AuditRecord, own: Uuid) -> Result<Vec<u8>, StoreError> {
+    let mut entry = AuditEntry::from_bytes(&record.entry)?;
+    if !redact(&mut entry, own) {
+        return Ok(record.to_line());
+    }
+    let mut line =
+        format!("{{\"seq\":{},\"hash\":\"{}\",\"redacted\":true,\"entry\":", record.seq, hex(&record.hash))
+            .into_bytes();
+    line.extend_from_slice(&entry.to_bytes()?);
+    line.extend_from_slice(b"}\n");
+    Ok(line)
 }
 
 fn place(record: &AuditRecord) -> Result<AuditPlace, StoreError> {
@@ -88,7 +129,7 @@ fn place(record: &AuditRecord) -> Result<AuditPlace, StoreError> {
 
 impl Authority {
     /// The entries that concern the caller's account, newest first. A caller with a token needs the scope `api:read`, and `tokens` to
-    /// see what concerns other tokens.
+    /// see what concerns other tokens; without it, an entry about itself does not name the token that acted.
     pub async fn own_audit(&self, by: &Principal, mut look: AuditLook) -> Result<AuditPage, AuthorityError> {
         self.require(by, &Scope::ApiRead)?;
         if let Some(own) = by.pat_id()
@@ -100,29 +141,31 @@ impl Authority {
             look.filter.pat_id = Some(own);
         }
         look.filter.user_id = Some(by.user_id);
-        self.audit(look).await
+        self.audit(by, look).await
     }
 
-    /// The entries of everybody, newest first, for an administrator. A caller with a token needs the scope `api:read`.
+    /// The entries of everybody, newest first, for an administrator. A caller with a token needs the scope `api:read`, and `tokens` to see
+    /// what identifies other tokens.
     pub async fn all_audit(&self, by: &Principal, look: AuditLook) -> Result<AuditPage, AuthorityError> {
         self.may_read_all_audit(by)?;
-        self.audit(look).await
+        self.audit(by, look).await
     }
 
-    /// All entries that fit, as JSON Lines, for an administrator. A caller with a token needs the scope `api:read`.
+    /// All entries that fit, as JSON Lines, for an administrator. A caller with a token needs the scope `api:read`, and `tokens` for a chain
+    /// that can be checked: without it, lines are redacted.
     pub fn export_audit(
         self: &Arc<Self>,
         by: &Principal,
         filter: AuditFilter,
     ) -> Result<AuditExport, AuthorityError> {
         self.may_read_all_audit(by)?;
-        Ok(self.export_all_audit(filter))
+        Ok(AuditExport { redacted_for: by.pat_id_without_tokens(), ..self.export_all_audit(filter) })
     }
 
     /// All entries that fit, as JSON Lines: what the operator at the machine may see.
     pub fn export_all_audit(self: &Arc<Self>, filter: AuditFilter) -> AuditExport {
         let look = AuditLook { filter, oldest_first: true, limit: EXPORT_BATCH, ..AuditLook::default() };
-        AuditExport { authority: Arc::clone(self), look, read: 0, ended: false }
+        AuditExport { authority: Arc::clone(self), look, redacted_for: None, read: 0, ended: false }
     }
 
     /// The account that is meant by an id or an e-mail address.
@@ -144,7 +187,7 @@ impl Authority {
         if by.is_admin() { Ok(()) } else { Err(AuthorityError::NotAdministrator) }
     }
 
-    async fn audit(&self, look: AuditLook) -> Result<AuditPage, AuthorityError> {
+    async fn audit(&self, by: &Principal, look: AuditLook) -> Result<AuditPage, AuthorityError> {
         let limit = look.limit.clamp(1, MAX_AUDIT_PAGE);
         // One more says whether there is another page.
         let records = self.store.audit_page(&AuditLook { limit: limit + 1, ..look }).await?;
@@ -153,7 +196,12 @@ impl Authority {
             Some(last) if shown.len() < records.len() => Some(place(last)?),
             _ => None,
         };
-        let entries = shown.iter().map(Audited::of).collect::<Result<_, _>>()?;
+        let mut entries = shown.iter().map(Audited::of).collect::<Result<Vec<_>, _>>()?;
+        if let Some(own) = by.pat_id_without_tokens() {
+            entries.iter_mut().for_each(|audited| {
+                redact(&mut audited.entry, own);
+            });
+        }
         Ok(AuditPage { entries, next })
     }
 }

@@ -3,7 +3,7 @@
 use trustrelay_token::Principal;
 use uuid::Uuid;
 
-use super::{ToldNotice, Whose};
+use super::{NoticeFacts, ToldNotice, Whose};
 use crate::authority::Authority;
 use crate::error::AuthorityError;
 
@@ -24,6 +24,11 @@ impl Authority {
         let mut told = self.store.notices(of, before, limit.min(MAX_NOTICES_LISTED)).await?;
         if whose == Whose::Own {
             told.iter_mut().for_each(|one| one.deliveries.retain(|delivery| !delivery.is_shared));
+        }
+        // Of other tokens a token without `tokens` learns neither name and hint nor where they leaked.
+        if let Some(own) = by.pat_id_without_tokens() {
+            let of_others = told.iter_mut().filter(|one| one.notice.pat_id != Some(own));
+            of_others.for_each(|one| one.notice.facts = NoticeFacts::default());
         }
         Ok(told)
     }

@@ -24,20 +24,20 @@ const UNKNOWN: Failure = ("404", "There is no such webhook, or it is another one
 fn webhook_members() -> Value {
     json!({
         "webhook_id": { "type": "string", "format": "uuid" },
-        "url": { "type": "string" },
+        "origin": { "type": "string", "description": "The scheme, host and port of its URL; the rest may hold a secret and is not shown" },
         "created_at": reference("Time"),
     })
 }
 
 pub(super) fn webhook() -> Value {
-    object(&["webhook_id", "url", "created_at"], webhook_members())
+    object(&["webhook_id", "origin", "created_at"], webhook_members())
 }
 
 pub(super) fn webhook_with_secret() -> Value {
     let mut members = webhook_members();
     let description = "Standard Webhooks: requests are signed with it";
     members["secret"] = json!({ "type": "string", "pattern": "^whsec_", "description": description });
-    object(&["webhook_id", "url", "created_at", "secret"], members)
+    object(&["webhook_id", "origin", "created_at", "secret"], members)
 }
 
 pub(super) fn new_webhook() -> Value {

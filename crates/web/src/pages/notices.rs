@@ -23,8 +23,6 @@ use crate::pages::time::day;
 use crate::pages::{Person, failed};
 use crate::state::AppState;
 
-/// Longest URL of the list, in characters.
-const MAX_SHOWN: usize = 120;
 /// Most notices of a page.
 const NOTICES: u64 = 25;
 /// No notice is added to a page that has so many deliveries: with the eleven of the last one, at 2 KB each where every
@@ -198,7 +196,7 @@ fn question(here: Here, webhook: &WebhookRecord) -> Markup {
             h1 { "Remove this webhook?" }
             p { "It gets no more notices, and what is still on its way to it is given up. To add it again gives it another signing secret." }
             dl.details {
-                dt { "Webhook" } dd { code { (webhook.url) } }
+                dt { "Webhook" } dd { code { (webhook.origin) } }
                 dt { "Added" } dd { (day(webhook.created_at)) }
             }
             form.row method="post" action={ (here.path()) "/" (webhook.webhook_id) "/remove" } {
@@ -306,7 +304,7 @@ fn places(
             @if !webhooks.is_empty() {
                 ul.places {
                     @for webhook in webhooks { li {
-                        div { code { (clipped(&webhook.url)) } small { "Added " (day(webhook.created_at)) } }
+                        div { code { (webhook.origin) } small { "Added " (day(webhook.created_at)) } }
                         form.act method="post" action={ (here.path()) "/" (webhook.webhook_id) "/test" } {
                             button.quiet type="submit" aria-label={ "Send a test to " (webhook.origin) } { "Send a test" }
                             a.button.quiet href={ (here.path()) "/" (webhook.webhook_id) "/remove" } aria-label={ "Remove " (webhook.origin) } { "Remove" }
@@ -328,14 +326,6 @@ fn places(
                 }
             }
         }
-    }
-}
-
-/// A URL as it is told from others; the whole of it is on the page that removes it.
-fn clipped(url: &str) -> String {
-    match url.char_indices().nth(MAX_SHOWN) {
-        Some((end, _)) => format!("{}…", &url[..end]),
-        None => url.to_owned(),
     }
 }
 

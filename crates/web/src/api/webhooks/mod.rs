@@ -10,17 +10,17 @@ use serde::Serialize;
 use trustrelay_authority::WebhookRecord;
 use uuid::Uuid;
 
-/// A webhook, as the API shows it: everything but its secret.
+/// A webhook, as the API shows it. Of its URL only the origin: path and query often hold a secret.
 #[derive(Serialize)]
 pub(crate) struct Webhook {
     webhook_id: Uuid,
-    url: String,
+    origin: String,
     created_at: Timestamp,
 }
 
 impl From<WebhookRecord> for Webhook {
     fn from(record: WebhookRecord) -> Self {
-        Self { webhook_id: record.webhook_id, url: record.url, created_at: record.created_at }
+        Self { webhook_id: record.webhook_id, origin: record.origin, created_at: record.created_at }
     }
 }
 

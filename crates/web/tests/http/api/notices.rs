@@ -26,6 +26,8 @@ async fn a_webhook_s_secret_is_shown_once_and_never_again() {
     let answer = world.post(HOOKS).session(&session).json(url).send().await;
     assert_eq!(answer.status, 201, "{answer}");
     assert_eq!(answer.header("cache-control"), "no-store");
+    // The path and the query are secrets as well: no answer has them, not even this one.
+    assert!(!answer.text.contains("key=1") && !answer.text.contains("/tokens"), "{answer}");
     let webhook = answer.value();
     let secret = webhook["secret"].as_str().expect("a secret");
     assert!(secret.starts_with("whsec_") && secret.len() == 50, "{secret}");
@@ -34,11 +36,48 @@ async fn a_webhook_s_secret_is_shown_once_and_never_again() {
     let list = world.get(HOOKS).session(&session).send().await;
     let expected = json!([{
         "webhook_id": webhook["webhook_id"],
-        "url": "https://hooks.example.org/tokens?key=1",
+        "origin": "https://hooks.example.org",
         "created_at": "2126-04-07T00:00:00Z",
     }]);
     assert_eq!(list.value(), expected);
     assert_eq!(world.get(HOOKS).session(&world.browser_of(EVE).await).send().await.value(), json!([]));
+}
+
+/// The notices and the audit log, of the account and of everybody, with a token that may only look.
+#[tokio::test]
+async fn a_token_without_tokens_is_not_shown_what_identifies_others() {
+    let world = World::new().await;
+    let session = world.browser().await;
+    let new = json!({ "pat_name": "the-secret-project", "pat_scope": "mcp" });
+    let made = world.post("/api/user/personal-access-tokens").session(&session).json(new).send().await;
+    let (leaked, hint) = (made.new_token().expect("a token"), made.value()["pat_hint"].clone());
+    let rotate = format!(
+        "/api/user/personal-access-tokens/{}/rotate",
+        made.value()["pat_id"].as_str().expect("an id")
+    );
+    let url = "https://github.example/ada/private-repository";
+    world.post(&rotate).session(&session).json(json!({ "overlap_seconds": 600 })).send().await;
+    let candidates = json!({ "candidates": [{ "token": leaked, "url": url }] });
+    assert_eq!(world.post("/api/leaks").json(candidates).send().await.status, 200);
+    let (reads, manages) = (world.token("api:read").await, world.token("api:read tokens").await);
+    let hint = hint.as_str().expect("a hint");
+    for path in [
+        "/api/user/notices",
+        "/api/admin/notices",
+        "/api/admin/audit",
+        "/api/admin/audit/export",
+        "/api/user/audit",
+    ] {
+        let whole = world.get(path).bearer(&manages).send().await;
+        assert!(whole.text.contains("the-secret-project") && whole.text.contains(url), "{path}: {whole}");
+        let filtered = world.get(path).bearer(&reads).send().await;
+        assert_eq!(filtered.status, 200, "{path}");
+        for secret in ["the-secret-project", hint, "private-repository"] {
+            assert!(!filtered.text.contains(secret), "{path} shows {secret}: {filtered}");
+        }
+    }
+    let export = world.get("/api/admin/audit/export").bearer(&reads).send().await;
+    assert!(export.text.contains("\"redacted\":true"), "a line says what it is: {export}");
 }
 
 #[tokio::test]

@@ -40,7 +40,8 @@ async fn a_webhook_s_secret_is_on_the_page_that_the_form_leads_to_and_on_no_othe
     assert_eq!(secret.len(), 44);
     world.keep_secret(secret);
     let page = world.get(PATH).session(&session).send().await;
-    assert!(page.text.contains("https://hooks.example.org/tokens?a=1&amp;b=2"), "{page}");
+    assert!(page.text.contains("https://hooks.example.org<"), "{page}");
+    assert!(!page.text.contains("org/tokens") && !page.text.contains("a=1"), "only the origin: {page}");
     assert_eq!(secret_in(&page), None);
     let others = world.get(PATH).session(&world.browser_of(EVE).await).send().await;
     assert!(!others.text.contains("hooks.example.org"), "{others}");
@@ -97,7 +98,7 @@ async fn removing_is_confirmed_first_and_then_holds() {
     let webhook = first_webhook(&add(&world, &session, "https://hooks.example.org/tokens").await);
     let path = format!("{webhook}/remove");
     let question = world.get(&path).session(&session).send().await;
-    assert!(question.text.contains("https://hooks.example.org/tokens"), "{question}");
+    assert!(question.text.contains("https://hooks.example.org<"), "{question}");
     let page = world.get(PATH).session(&session).send().await;
     assert!(page.text.contains("hooks.example.org"), "looking removes nothing");
     let eve = world.browser_of(EVE).await;
