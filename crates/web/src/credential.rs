@@ -8,7 +8,7 @@ use cookie::Cookie;
 use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN, USER_AGENT};
 use http::request::Parts;
 use http::uri::Authority as HostAndPort;
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode, Version};
 use trustrelay_authority::{Actor, By, OffLimits};
 use trustrelay_guard::{Refusal, bearer};
 use trustrelay_token::Principal;
@@ -159,11 +159,29 @@ fn check_origin(parts: &Parts, state: &AppState) -> Result<(), ApiError> {
     Err(ApiError::new(StatusCode::FORBIDDEN, "cross_origin", message))
 }
 
+/// The whole origin counts: the public one if there is a public URL, or else the scheme and the host that
+/// this request came by. A page of the same host by plain HTTP is not ours if people come by https, since
+/// anybody on the network can write it.
 fn is_ours(origin: &str, parts: &Parts, state: &AppState) -> bool {
-    let public = state.config.public_url.as_ref().map(|url| url.origin().ascii_serialization());
-    let host = origin.split_once("://").map(|(_, host)| host);
-    public.as_deref() == Some(origin)
-        || host.is_some_and(|host| host_of(parts).is_some_and(|ours| ours.eq_ignore_ascii_case(host)))
+    if let Some(url) = &state.config.public_url {
+        return url.origin().ascii_serialization().eq_ignore_ascii_case(origin);
+    }
+    // HTTP/1.1 names no scheme: the server itself speaks plain HTTP.
+    let scheme = parts.uri.scheme_str().unwrap_or("http");
+    let (Some((theirs, host)), Some(ours)) = (origin.split_once("://"), host_of(parts)) else { return false };
+    theirs.eq_ignore_ascii_case(scheme) && host.eq_ignore_ascii_case(ours)
+}
+
+/// Refuses more than one `Host`, and in HTTP/1.1 none at all (RFC 9112 §3.2): two readers could take such a
+/// request for different hosts. HTTP/2 has `:authority` in its place.
+pub(crate) fn check_host(version: Version, headers: &HeaderMap) -> Result<(), ApiError> {
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(_), None) => Ok(()),
+        (None, _) if version != Version::HTTP_11 => Ok(()),
+        (None, _) => Err(ApiError::bad_request("there is no `Host` header; HTTP/1.1 requires one")),
+        (Some(_), Some(_)) => Err(ApiError::bad_request("there is more than one `Host` header; send one")),
+    }
 }
 
 /// The host that was asked: `Host`, or in HTTP/2 `:authority`.

@@ -14,6 +14,7 @@ use trustrelay_relay::continue_trace;
 use uuid::Uuid;
 
 use crate::asker::Asker;
+use crate::credential::check_host;
 use crate::error::ApiError;
 use crate::redact::loggable;
 use crate::refused::Refused;
@@ -52,9 +53,9 @@ pub(crate) async fn envelope(State(state): State<AppState>, mut request: Request
     let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
     continue_trace(&span, request.headers());
     let answer = async {
-        let answer = match tokio::time::timeout(state.time_limit, next.run(request)).await {
-            Ok(answer) => answer,
-            Err(_) => door.error(ApiError::timeout()),
+        let answer = match check_host(request.version(), request.headers()) {
+            Ok(()) => answered(&state, door, request, next).await,
+            Err(error) => door.error(error),
         };
         tracing::info!(%method, path = &*path, status = answer.status().as_u16(), "answered");
         answer
@@ -75,6 +76,12 @@ pub(crate) async fn envelope(State(state): State<AppState>, mut request: Request
         headers.insert(CACHE_CONTROL, NO_STORE);
     }
     answer
+}
+
+/// The answer within the time limit.
+async fn answered(state: &AppState, door: Door, request: Request, next: Next) -> Response {
+    let answer = tokio::time::timeout(state.time_limit, next.run(request)).await;
+    answer.unwrap_or_else(|_| door.error(ApiError::timeout()))
 }
 
 /// What browsers heed.

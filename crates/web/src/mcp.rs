@@ -16,7 +16,7 @@ use trustrelay_guard::{TOKEN_EXPIRATION, expiration};
 use trustrelay_relay::{Admitted, Elsewhere, continue_trace};
 
 use crate::client::client;
-use crate::credential::{user_agent, verified};
+use crate::credential::{check_host, user_agent, verified};
 use crate::envelope::{REQUEST_ID, request_id};
 use crate::error::{ApiError, REALM};
 use crate::gate::{Gateable, Gated, Passage, passage};
@@ -70,6 +70,9 @@ async fn named(id: HeaderValue, span: Span, work: impl Future<Output = Response>
 }
 
 async fn relay(state: &AppState, upstream: Option<&str>, id: &HeaderValue, mut request: Request) -> Response {
+    if let Err(error) = check_host(request.version(), request.headers()) {
+        return error.into_response();
+    }
     // Before the credential is taken out: it goes along to the node that the request belongs to.
     let nodes = state.config.nodes.as_ref().map(|nodes| (nodes, Asked::of(&request, id)));
     keep_if_carried(state, &mut request);

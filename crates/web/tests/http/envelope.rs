@@ -177,3 +177,20 @@ fn work_that_takes_too_long_is_given_up_in_the_shape_of_its_door() {
         drop(release);
     });
 }
+
+/// RFC 9112 §3.2, on every route of every door, and where there is no route.
+#[tokio::test]
+async fn none_or_two_hosts_are_400_on_every_route() {
+    let world = World::new().await;
+    let routes = trustrelay_web::routes();
+    let paths = routes.iter().map(|route| (route.methods[0].clone(), route.path));
+    for (method, path) in paths.chain([(http::Method::GET, "/nowhere")]) {
+        let path = path.replace('{', "").replace('}', "");
+        let call = || world.call(method.as_str(), &path);
+        let two = call().header("host", "other.example").send().await;
+        let none = call().without_host().version(http::Version::HTTP_11).send().await;
+        assert_eq!((two.status.as_u16(), none.status.as_u16()), (400, 400), "{method} {path}: {two} {none}");
+        let in_http_2 = call().without_host().send().await;
+        assert!(!in_http_2.text.contains("`Host`"), "{method} {path}: {in_http_2}");
+    }
+}

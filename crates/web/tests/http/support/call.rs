@@ -56,6 +56,12 @@ impl<'w> Call<'w> {
     /// As in HTTP/2, where the address names it.
     pub(crate) fn without_host(mut self) -> Self {
         self.request.headers_mut().remove(HOST);
+        *self.request.version_mut() = http::Version::HTTP_2;
+        self
+    }
+
+    pub(crate) fn version(mut self, version: http::Version) -> Self {
+        *self.request.version_mut() = version;
         self
     }
 

@@ -39,12 +39,14 @@ async fn browsers_say_where_a_change_comes_from_and_only_ours_is_made() {
 #[tokio::test]
 async fn an_older_browser_says_its_origin() {
     let world = World::new().await;
-    for ours in ["http://relay.example", "https://relay.example", "http://RELAY.example"] {
+    for ours in ["http://relay.example", "http://RELAY.example"] {
         let answer = change(&world).await.header("origin", ours).send().await;
         assert_eq!(answer.status, StatusCode::CREATED, "{ours}");
     }
     for theirs in [
         "https://evil.example",
+        // Served by plain HTTP, so that is the whole origin.
+        "https://relay.example",
         "null",
         "",
         "relay.example",
@@ -82,6 +84,20 @@ async fn behind_a_proxy_the_public_address_is_ours_too() {
         let answer = change(&world).await.host(behind).header("origin", theirs).send().await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{theirs}");
     }
+}
+
+/// Whoever is on the network can write a page of `http://relay.example.org`.
+#[tokio::test]
+async fn plain_http_of_the_public_host_is_another_origin() {
+    let setting = Setting { public_url: Some("https://relay.example.org/"), ..Setting::default() };
+    let world = World::with(setting).await;
+    let host = "relay.example.org";
+    for theirs in ["http://relay.example.org", "http://RELAY.example.org"] {
+        let answer = change(&world).await.host(host).header("origin", theirs).send().await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{theirs}");
+    }
+    let ours = change(&world).await.host(host).header("origin", "https://relay.example.org").send().await;
+    assert_eq!(ours.status, StatusCode::CREATED, "{ours}");
 }
 
 #[tokio::test]
