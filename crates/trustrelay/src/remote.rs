@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use reqwest::{Client, RequestBuilder};
 use serde_json::Value;
 use trustrelay_token::Token;
-use url::Url;
+use url::{Host, Url};
 use zeroize::Zeroizing;
 
 /// How much is read where a token is expected.
@@ -63,11 +63,10 @@ pub(crate) struct Remote<'a> {
 
 impl<'a> Remote<'a> {
     pub(crate) fn new(server: &'a Url, token: &'a Token) -> anyhow::Result<Self> {
-        let client = Client::builder()
-            .timeout(Duration::from_secs(10))
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .context("the HTTP client does not start")?;
+        let client =
+            Client::builder().timeout(Duration::from_secs(10)).redirect(reqwest::redirect::Policy::none());
+        let client = if may_use_proxy(server) { client } else { client.no_proxy() };
+        let client = client.build().context("the HTTP client does not start")?;
         Ok(Self { server, token, client })
     }
 
@@ -127,5 +126,44 @@ impl<'a> Remote<'a> {
     }
 }
 
+/// Whether a proxy of the environment (`https_proxy`, `all_proxy`) may be used: only for https, where it
+/// carries a tunnel. A request for plain http is given to the proxy whole, with the token in clear. This
+/// machine itself is reached without one.
+fn may_use_proxy(server: &Url) -> bool {
+    let is_loopback = match server.host() {
+        Some(Host::Domain(name)) => {
+            let name = name.trim_end_matches('.');
+            name == "localhost" || name.ends_with(".localhost")
+        }
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.to_canonical().is_loopback(),
+        None => false,
+    };
+    server.scheme() == "https" && !is_loopback
+}
+
 /// Whether it was done is not known.
 struct Lost(anyhow::Error);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_used_for_https_alone_and_never_for_this_machine() {
+        for (server, may) in [
+            ("https://relay.example.org", true),
+            ("https://192.0.2.7:8443", true),
+            ("http://relay.example.org", false),
+            ("http://192.0.2.7:8080", false),
+            ("https://localhost", false),
+            ("https://dev.localhost.", false),
+            ("https://127.0.0.1:8443", false),
+            ("https://127.1.2.3", false),
+            ("https://[::1]", false),
+            ("https://[::ffff:127.0.0.1]", false),
+        ] {
+            assert_eq!(may_use_proxy(&server.parse().expect("a URL")), may, "{server}");
+        }
+    }
+}

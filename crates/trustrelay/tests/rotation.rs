@@ -4,7 +4,63 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+
 use support::{EMAIL, Place};
+
+/// A proxy that writes down what it is sent, and carries nothing.
+struct Recorder {
+    url: String,
+    seen: Arc<Mutex<String>>,
+}
+
+impl Recorder {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let seen = Arc::new(Mutex::new(String::new()));
+        let writes = Arc::clone(&seen);
+        std::thread::spawn(move || {
+            for connection in listener.incoming().map_while(Result::ok) {
+                let mut lines = BufReader::new(&connection).lines().map_while(Result::ok);
+                for line in lines.by_ref().take_while(|line| !line.is_empty()) {
+                    writes.lock().expect("no panic").push_str(&format!("{line}\n"));
+                }
+                let _ = (&connection).write_all(b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n");
+            }
+        });
+        Self { url, seen }
+    }
+
+    fn seen(&self) -> String {
+        self.seen.lock().expect("no panic").clone()
+    }
+}
+
+/// A proxy reads a plain request whole, with the token in it; of https it sees a tunnel alone.
+#[tokio::test]
+async fn no_proxy_is_given_a_token_in_clear() {
+    let (place, proxy) = (Place::with_account(), Recorder::start());
+    let server = place.serve(&[]);
+    let made = place.token("api:read tokens rotate");
+    let check = ["token", "check", "--server", &server.base];
+    let rotate = ["token", "rotate", "--server", &server.base];
+    let delegate = ["token", "delegate", "--server", &server.base, "--name", "job", "--scope", "api:read"];
+    let delegate = [&delegate[..], &["--expires-in", "1h"]].concat();
+    for command in [&check[..], &delegate, &rotate] {
+        let run = place.bare(command).env("http_proxy", &proxy.url).env("all_proxy", &proxy.url);
+        run.stdin(&made.token).done().good();
+        assert_eq!(proxy.seen(), "", "{command:?}");
+    }
+    let elsewhere = ["token", "check", "--server", "https://relay.invalid"];
+    let run = place.bare(&elsewhere).env("https_proxy", &proxy.url).stdin(&made.token);
+    run.done().refused();
+    let seen = proxy.seen();
+    assert!(seen.starts_with("CONNECT relay.invalid:443 "), "{seen}");
+    assert!(!seen.contains(&made.token[7..]) && !seen.to_lowercase().contains("authorization"), "{seen}");
+}
 
 #[tokio::test]
 async fn the_operator_rotates_a_token_and_a_running_server_honours_it() {

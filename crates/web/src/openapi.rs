@@ -69,7 +69,7 @@ fn operation(
     (status, mut success): (&str, Value),
     failures: &[(&str, &str)],
 ) -> Value {
-    let for_all = if security.is_empty() { &FOR_ALL[..2] } else { &FOR_ALL };
+    let for_all = if security.is_empty() { &FOR_ALL[..3] } else { &FOR_ALL };
     if !security.is_empty() {
         let header = |name: &str| json!({ "$ref": format!("#/components/headers/{name}") });
         success["headers"] = json!({
