@@ -231,7 +231,7 @@ impl Call {
                 link
             }
             Client::Stateless(sender) => {
-                let key = Key { pat_id: self.context.pat_id, capabilities: sender.capabilities.clone() };
+                let key = Key::new(self.context.pat_id, "", &sender.capabilities);
                 upstream.pool.forget(&key, &self.link).await;
                 self.context.stateless_link(&upstream, sender).await?
             }

@@ -106,7 +106,7 @@ impl Context {
         init.set("capabilities", capabilities.unwrap_or_else(|_| raw(&serde_json::json!({}))));
         let own = || raw(&serde_json::json!({"name": "trustrelay", "version": env!("CARGO_PKG_VERSION")}));
         init.set("clientInfo", sender.client.clone().unwrap_or_else(own));
-        let key = Key { pat_id: self.pat_id, capabilities: sender.capabilities.clone() };
+        let key = Key::new(self.pat_id, "", &sender.capabilities);
         let registry = &self.relay.0.registry;
         let link = upstream.pooled(registry, &self.principal, &key, &init).await?;
         link.ok_or(Fault::Rejected)

@@ -97,6 +97,9 @@ pub(crate) struct Sender {
     pub(crate) log_level: Option<String>,
 }
 
+/// Longest capabilities of a client, in bytes: a shared session keeps them.
+pub(crate) const MAX_CAPABILITIES: usize = 4096;
+
 /// Reads what every stateless request must say, and holds its headers against its body (MCP 2026-07-28, "Server
 /// Validation").
 pub(crate) fn sender(headers: &HeaderMap, message: &Message) -> Result<Sender, Refused> {
@@ -114,6 +117,10 @@ pub(crate) fn sender(headers: &HeaderMap, message: &Message) -> Result<Sender, R
     let client = meta.0.get(META_CLIENT).and_then(|json| RawValue::from_string(json.to_owned()).ok());
     let log_level = meta.0.get(META_LOG_LEVEL).and_then(|json| serde_json::from_str(json).ok());
     let capabilities = capabilities.ok_or_else(|| missing(META_CAPABILITIES))?.to_raw().get().to_owned();
+    if capabilities.len() > MAX_CAPABILITIES {
+        let message = format!("`{META_CAPABILITIES}` is longer than {MAX_CAPABILITIES} bytes");
+        return Err(Refused { code: INVALID_PARAMS, message, data: None });
+    }
     Ok(Sender { capabilities, client, log_level })
 }
 

@@ -358,6 +358,13 @@ fn is_json(kind: &str) -> bool {
 
 async fn session_post(context: &Context, headers: &HeaderMap, message: Message) -> Reply {
     if message.method() == "initialize" && message.is_request() {
+        if message.param("capabilities").is_some_and(|json| json.len() > era::MAX_CAPABILITIES) {
+            let why = format!("`params.capabilities` is longer than {} bytes", era::MAX_CAPABILITIES);
+            return reply::json(
+                StatusCode::BAD_REQUEST,
+                envelope::error(message.id(), envelope::INVALID_PARAMS, &why),
+            );
+        }
         let opened = match &context.only {
             None => {
                 let server = serve::own_server();

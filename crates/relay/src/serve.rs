@@ -108,6 +108,10 @@ pub(crate) async fn session_request(
     {
         let uri = message.param_str("uri").unwrap_or_default();
         let subscribes = method == "resources/subscribe";
+        if uri.len() > subscribe::MAX_URI {
+            let why = format!("`params.uri` is longer than {} bytes", subscribe::MAX_URI);
+            return ok(envelope::error(&id, INVALID_PARAMS, &why));
+        }
         return match Box::pin(subscribe::for_session(context, &session, &link, uri, subscribes)).await {
             Ok(()) => ok(envelope::result(&id, &json!({}))),
             Err(fault) => faulty(&id, &upstream, fault),

@@ -69,6 +69,10 @@ impl Sealed {
                 init.remove(name);
             }
         }
+        // Members that no version of the protocol has, or a version of any length.
+        if init.to_raw().get().len() > MAX_INIT {
+            init = RawObject::default();
+        }
         let own = link.and_then(|link| link.session_id()).and_then(|id| id.to_str().ok());
         Some(Self {
             pat_id,
@@ -199,7 +203,7 @@ impl Session {
     fn key(&self) -> Key {
         let version = self.init.get("protocolVersion").map_or("", RawValue::get);
         let capabilities = self.init.get("capabilities").map_or("{}", RawValue::get);
-        Key { pat_id: self.pat_id, capabilities: format!("{version} {capabilities}") }
+        Key::new(self.pat_id, version, capabilities)
     }
 
     /// The link to an upstream, opened when it is first needed.
@@ -413,8 +417,14 @@ impl Session {
 
     /// The farewell: calls have said their own first, then the upstream sessions go.
     pub(crate) async fn close(&self) {
-        for (_, subscribed) in self.subscribed.lock().drain() {
+        let subscribed: Vec<_> = self.subscribed.lock().drain().collect();
+        for (name, subscribed) in subscribed {
             subscribed.listening.cancel();
+            // The pipe outlives this session, and would keep its subscriptions.
+            let link = self.opened().into_iter().find(|link| link.upstream.name.as_str() == name);
+            if let Some(link) = link.filter(|link| link.upstream.is_stdio()) {
+                link.release(subscribed.uris);
+            }
         }
         self.tasks.close();
         let _ = tokio::time::timeout(std::time::Duration::from_secs(3), self.tasks.wait()).await;

@@ -16,13 +16,18 @@ use crate::outlet::Outlet;
 use crate::registry::Entry;
 use crate::reply::{self, Reply};
 use crate::routes::owner;
-use crate::session::Session;
+use crate::session::{Session, Subscribed};
 use crate::upstream::{Fault, Link, Upstream};
 use crate::{sse, translate};
 
 const UPDATED: &str = "notifications/resources/updated";
 /// Most resources in one subscription.
 const MAX_RESOURCES: usize = 1000;
+/// Longest URI of a resource that is subscribed to, in bytes.
+pub(crate) const MAX_URI: usize = 4096;
+/// The bytes that all URIs of one subscription may have: 256 each if there are 1,000. With 64
+/// sessions a token keeps 16 MiB of them.
+const MAX_URI_BYTES: usize = 256 * 1024;
 /// How many notifications wait for a client that reads slowly; past that those who send wait.
 const WAITING: usize = 64;
 
@@ -50,7 +55,7 @@ impl Filter {
             Some(uris) => serde_json::from_str(uris.get()).ok()?,
             None => BTreeSet::new(),
         };
-        (resources.len() <= MAX_RESOURCES).then_some(Self { lists, resources })
+        has_room_for(&resources, None).then_some(Self { lists, resources })
     }
 
     fn acknowledged(&self, honoured: &BTreeSet<String>) -> RawObject {
@@ -72,10 +77,18 @@ impl Filter {
     }
 }
 
+/// Whether these resources, and perhaps one more, fit into one subscription.
+fn has_room_for(uris: &BTreeSet<String>, more: Option<&str>) -> bool {
+    let all = || uris.iter().map(String::as_str).chain(more);
+    all().count() <= MAX_RESOURCES
+        && all().all(|uri| uri.len() <= MAX_URI)
+        && all().map(str::len).sum::<usize>() <= MAX_URI_BYTES
+}
+
 /// `subscriptions/listen`: one long answer that ends with its client, its token or the relay.
 pub(crate) async fn listen(context: &Context, sender: &Sender, entry: Entry, message: &Message) -> Reply {
     let Some(filter) = Filter::read(message) else {
-        let why = "`params.notifications` must be an object; `resourceSubscriptions` in it a list of at most 1000 URIs";
+        let why = "`params.notifications` must be an object; `resourceSubscriptions` in it a list of at most 1000 URIs of at most 4096 bytes, 262144 in all";
         return reply::json(http::StatusCode::OK, envelope::error(message.id(), INVALID_PARAMS, why));
     };
     let (outlet, waiting) = Outlet::new(context.gone.clone());
@@ -275,12 +288,20 @@ pub(crate) async fn for_session(
         // A pipe that the token's sessions share: its updates come to each of them, and it takes those that it asked for.
         let changed = {
             let mut all = session.subscribed.lock();
-            let subscribed = all.entry(name).or_default();
-            if subscribes { subscribed.uris.insert(uri.clone()) } else { subscribed.uris.remove(&uri) }
+            let subscribed = all.entry(name.clone()).or_default();
+            if subscribes { subscribed.add(&uri)? } else { subscribed.uris.remove(&uri) }
         };
         return match (changed, subscribes) {
             (false, _) => Ok(()),
-            (true, true) => link.subscribe(&uri).await,
+            (true, true) => {
+                let asked = link.subscribe(&uri).await;
+                if asked.is_err()
+                    && let Some(subscribed) = session.subscribed.lock().get_mut(&name)
+                {
+                    subscribed.uris.remove(&uri);
+                }
+                asked
+            }
             (true, false) => link.unsubscribe(&uri).await,
         };
     }
@@ -288,14 +309,9 @@ pub(crate) async fn for_session(
     let (uris, stop) = {
         let mut all = session.subscribed.lock();
         let subscribed = all.entry(name).or_default();
-        let changed =
-            if subscribes { subscribed.uris.insert(uri.clone()) } else { subscribed.uris.remove(&uri) };
+        let changed = if subscribes { subscribed.add(&uri)? } else { subscribed.uris.remove(&uri) };
         if !changed {
             return Ok(());
-        }
-        if subscribed.uris.len() > MAX_RESOURCES {
-            subscribed.uris.remove(&uri);
-            return Err(Fault::Busy);
         }
         subscribed.listening.cancel();
         subscribed.listening = CancellationToken::new();
@@ -320,6 +336,19 @@ pub(crate) async fn for_session(
         stop.cancel();
     });
     Ok(())
+}
+
+impl Subscribed {
+    /// Adds a resource, if there is room for it. Whether it is new.
+    fn add(&mut self, uri: &str) -> Result<bool, Fault> {
+        if self.uris.contains(uri) {
+            return Ok(false);
+        }
+        if !has_room_for(&self.uris, Some(uri)) {
+            return Err(Fault::Subscribed);
+        }
+        Ok(self.uris.insert(uri.to_owned()))
+    }
 }
 
 /// Says on a session's stream which lists change, until the stream ends.

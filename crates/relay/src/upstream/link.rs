@@ -348,6 +348,36 @@ impl Link {
         if last { self.about(uri, "resources/unsubscribe").await } else { Ok(()) }
     }
 
+    /// Takes the subscriptions of a session back that has ended. The upstream is told of the last
+    /// of each in the background, and only while it answers.
+    pub(crate) fn release(self: &Arc<Self>, uris: impl IntoIterator<Item = String>) {
+        if self.era != Era::Session {
+            return;
+        }
+        let mut unused = Vec::new();
+        {
+            let mut subscribers = self.subscribers.lock();
+            for uri in uris {
+                match subscribers.get_mut(&uri) {
+                    Some(count) if *count > 1 => *count -= 1,
+                    Some(_) => {
+                        subscribers.remove(&uri);
+                        unused.push(uri);
+                    }
+                    None => {}
+                }
+            }
+        }
+        let link = Arc::clone(self);
+        tokio::spawn(async move {
+            for uri in unused {
+                if matches!(link.about(&uri, "resources/unsubscribe").await, Err(Fault::Down | Fault::Slow)) {
+                    return;
+                }
+            }
+        });
+    }
+
     async fn about(&self, uri: &str, method: &str) -> Result<(), Fault> {
         let id = raw(&format!("trustrelay-{}", self.fresh_id()));
         let params = format!(r#"{{"uri":{}}}"#, raw(uri));

@@ -40,6 +40,10 @@ pub(crate) enum Fault {
     Down,
     Slow,
     Busy,
+    /// The token has its share of it, and all of that is in use.
+    TokenBusy,
+    /// The session has as many subscriptions as it may have.
+    Subscribed,
     Garbage,
     TooLarge,
     SessionGone,
@@ -60,7 +64,7 @@ impl Fault {
         match self {
             Self::Down => "upstream_down",
             Self::Slow => "upstream_slow",
-            Self::Busy => "upstream_busy",
+            Self::Busy | Self::TokenBusy | Self::Subscribed => "upstream_busy",
             Self::Garbage | Self::TooLarge => "upstream_garbage",
             Self::SessionGone | Self::Refused(_) | Self::Rejected => "upstream_refused",
         }
@@ -73,6 +77,12 @@ impl Fault {
             Self::Busy => {
                 format!("upstream `{upstream}` has as many processes as it may have; try again later")
             }
+            Self::TokenBusy => format!(
+                "this token has as many sessions with upstream `{upstream}` as one token may have; end one, or try again later"
+            ),
+            Self::Subscribed => format!(
+                "this session has as many subscriptions to resources of `{upstream}` as it may have; unsubscribe from some"
+            ),
             Self::Garbage => format!("upstream `{upstream}` answered with something that is not MCP"),
             Self::TooLarge => format!("upstream `{upstream}` answered with more than the relay takes"),
             Self::SessionGone => format!("upstream `{upstream}` ended its session; try again"),

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use trustrelay_token::Principal;
 use uuid::Uuid;
@@ -16,12 +17,28 @@ use crate::envelope::RawObject;
 use crate::registry::{Kind, Registry};
 use crate::upstream::{Fault, Link, Upstream};
 
-/// Whose session it is, and what its client can do.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// The token that a session belongs to, and the capabilities of its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
-    pub(crate) pat_id: Uuid,
-    /// The capabilities' JSON.
-    pub(crate) capabilities: String,
+    pat_id: Uuid,
+    /// SHA-256 of the version and the capabilities: clients choose their length.
+    capabilities: [u8; 32],
+}
+
+impl Key {
+    pub(crate) fn new(pat_id: Uuid, version: &str, capabilities: &str) -> Self {
+        let digest = Sha256::new_with_prefix(version).chain_update([0]).chain_update(capabilities);
+        Self { pat_id, capabilities: digest.finalize().into() }
+    }
+}
+
+/// One token may have this part of an upstream's processes, or of its shared sessions: the others
+/// always have three quarters of them.
+const SHARE_OF_TOKEN: usize = 4;
+
+/// The part of `most` that one token may have: one at least.
+fn share_of_token(most: usize) -> usize {
+    (most / SHARE_OF_TOKEN).max(1)
 }
 
 type Slot = Arc<tokio::sync::Mutex<Option<Arc<Link>>>>;
@@ -30,16 +47,27 @@ type Slot = Arc<tokio::sync::Mutex<Option<Arc<Link>>>>;
 pub(crate) struct Pool(Mutex<HashMap<Key, (Instant, Slot)>>);
 
 impl Pool {
-    fn slot(&self, key: &Key, most: usize) -> Result<Slot, Fault> {
+    /// `most`: of all tokens; `most_of_token`: of the key's.
+    fn slot(&self, key: &Key, most: usize, most_of_token: usize) -> Result<Slot, Fault> {
         let mut slots = self.0.lock();
+        let of_token = |other: &Key| other.pat_id == key.pat_id;
+        if !slots.contains_key(key) && slots.keys().filter(|key| of_token(key)).count() >= most_of_token {
+            let own = slots.iter().filter(|(key, (_, slot))| of_token(key) && is_idle(slot));
+            let Some(oldest) = own.min_by_key(|(_, (used, _))| *used).map(|(key, _)| *key) else {
+                return Err(Fault::TokenBusy);
+            };
+            if let Some((_, slot)) = slots.remove(&oldest) {
+                tokio::spawn(close(slot));
+            }
+        }
         if !slots.contains_key(key) && slots.len() >= most {
             let idle = slots.iter().filter(|(_, (_, slot))| is_idle(slot)).min_by_key(|(_, (used, _))| *used);
-            let Some(key) = idle.map(|(key, _)| key.clone()) else { return Err(Fault::Busy) };
+            let Some(key) = idle.map(|(key, _)| *key) else { return Err(Fault::Busy) };
             if let Some((_, slot)) = slots.remove(&key) {
                 tokio::spawn(close(slot));
             }
         }
-        let (used, slot) = slots.entry(key.clone()).or_insert_with(|| (Instant::now(), Slot::default()));
+        let (used, slot) = slots.entry(*key).or_insert_with(|| (Instant::now(), Slot::default()));
         *used = Instant::now();
         Ok(Arc::clone(slot))
     }
@@ -65,7 +93,7 @@ impl Pool {
             let mut slots = self.0.lock();
             let idle =
                 slots.iter().filter(|(_, (_, slot))| holds_idle(slot)).min_by_key(|(_, (used, _))| *used);
-            let Some(key) = idle.map(|(key, _)| key.clone()) else { return false };
+            let Some(key) = idle.map(|(key, _)| *key) else { return false };
             slots.remove(&key).map(|(_, slot)| slot)
         };
         let Some(slot) = slot else { return false };
@@ -133,7 +161,12 @@ impl Upstream {
         key: &Key,
         init: &RawObject,
     ) -> Result<Option<Arc<Link>>, Fault> {
-        let slot = self.pool.slot(key, self.limits.pooled)?;
+        let most = if self.is_stdio() {
+            share_of_token(self.limits.processes)
+        } else {
+            share_of_token(self.limits.pooled).min(self.limits.sessions_per_token)
+        };
+        let slot = self.pool.slot(key, self.limits.pooled, most)?;
         let mut held = slot.lock().await;
         if let Some(link) = held.as_ref().filter(|link| link.is_alive()) {
             return Ok(Some(Arc::clone(link)));
@@ -152,7 +185,7 @@ impl Upstream {
         if self.is_stdio() {
             tokio::spawn(hear(Arc::clone(self), Arc::downgrade(&link)));
         }
-        let (upstream, key, weak) = (Arc::clone(self), key.clone(), Arc::downgrade(&slot));
+        let (upstream, key, weak) = (Arc::clone(self), *key, Arc::downgrade(&slot));
         let ending = Arc::downgrade(&link);
         tokio::spawn(async move {
             let gone = async {
