@@ -68,6 +68,11 @@ impl By {
         Self { session: Some(digest), ..self }
     }
 
+    /// The digest of the browser session, if the credential is one.
+    pub(crate) fn session(&self) -> Option<&[u8; 32]> {
+        self.session.as_ref()
+    }
+
     /// The caller as an administrator: what it changes is refused if it has lost the role by then.
     pub fn administrator(&self) -> Actor {
         let mut actor = self.actor();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use trustrelay_token::{Denied, Scope};
 
+use crate::limits::OffLimits;
 use crate::power::Powerless;
 use crate::store::StoreError;
 
@@ -70,6 +71,9 @@ pub enum AuthorityError {
     /// The caller's own credential does not stand.
     #[error(transparent)]
     Denied(#[from] Denied),
+    /// The caller's token is held to limits, and this is off them.
+    #[error(transparent)]
+    OffLimits(#[from] OffLimits),
     /// The caller's browser session has ended since the request began.
     #[error("the browser session has ended; sign in again")]
     SignedOut,

@@ -35,6 +35,7 @@ mod power;
 mod recent;
 mod record;
 mod refusals;
+mod rejudge;
 mod rekey;
 mod retired_uses;
 mod revoke;

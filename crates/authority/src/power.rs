@@ -97,11 +97,12 @@ impl Power {
                     }
                 }
             }
-            Some(Credential::Session(_)) => {
-                if !facts.is_enabled || facts.session_expires_at.is_none_or(|end| end <= now) {
-                    return Err(Powerless::SignedOut);
-                }
+            Some(Credential::Session(_))
+                if !facts.is_enabled || facts.session_expires_at.is_none_or(|end| end <= now) =>
+            {
+                return Err(Powerless::SignedOut);
             }
+            Some(Credential::Session(_)) => {}
             None if !facts.is_enabled => return Err(Powerless::SignedOut),
             None => {}
         }

@@ -160,20 +160,31 @@ impl Authority {
         Ok(found.map(|(principal, digest)| By::new(Arc::new(principal), address).with_session(digest)))
     }
 
+    /// A browser's caller as it stands now.
+    pub(crate) async fn rejudge_session(&self, by: &By) -> Result<By, AuthorityError> {
+        let digest = by.session().ok_or(AuthorityError::SignedOut)?;
+        let found = self.store.session_by_digest(digest).await?;
+        let principal = found.and_then(|(session, user)| self.session_principal(&session, &user));
+        let principal = principal.ok_or(AuthorityError::SignedOut)?;
+        Ok(By::new(Arc::new(principal), by.address).with_session(*digest))
+    }
+
     async fn session_of(&self, cookie: &str) -> Result<Option<(Principal, [u8; 32])>, AuthorityError> {
         if cookie.len() != 43 {
             return Ok(None);
         }
         for digest in self.session_digests(cookie) {
             if let Some((session, user)) = self.store.session_by_digest(&digest).await? {
-                let good = session.expires_at > self.clock.now() && user.disabled_at.is_none();
-                return Ok(good.then(|| {
-                    let account = account_of(&user);
-                    (Principal::with_session(Arc::new(account), session.expires_at), digest)
-                }));
+                return Ok(self.session_principal(&session, &user).map(|principal| (principal, digest)));
             }
         }
         Ok(None)
+    }
+
+    /// The caller that a session stands for, while it does.
+    fn session_principal(&self, session: &SessionRecord, user: &UserRecord) -> Option<Principal> {
+        let is_good = session.expires_at > self.clock.now() && user.disabled_at.is_none();
+        is_good.then(|| Principal::with_session(Arc::new(account_of(user)), session.expires_at))
     }
 
     /// Ends a session. One that is not there is as good as ended.

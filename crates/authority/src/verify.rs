@@ -23,7 +23,7 @@ use crate::rotation::{FoundPat, Secret};
 const MAX_REREADS: usize = 8;
 /// How long a miss waits for its turn at the store.
 const LOOKUP_PATIENCE: Duration = Duration::from_secs(2);
-const UNAVAILABLE: Denied = Denied::Unavailable { retry_after: Duration::from_secs(1) };
+pub(crate) const UNAVAILABLE: Denied = Denied::Unavailable { retry_after: Duration::from_secs(1) };
 
 type Found = Result<Option<Arc<FoundPat>>, Denied>;
 
@@ -88,7 +88,7 @@ impl Authority {
         }
     }
 
-    async fn verify_slowly(
+    pub(crate) async fn verify_slowly(
         self: Arc<Self>,
         digests: Vec<TokenDigest>,
         address: Option<IpAddr>,
@@ -238,7 +238,7 @@ impl Authority {
 }
 
 /// A principal of the index, if it may be handed out.
-fn judged(principal: &Principal, now: Timestamp) -> Result<(), Denied> {
+pub(crate) fn judged(principal: &Principal, now: Timestamp) -> Result<(), Denied> {
     let revoked_at = principal.standing().ended_at();
     let owner_disabled = principal.account().standing.has_ended();
     judge(revoked_at, owner_disabled, principal.expires_at(), now)

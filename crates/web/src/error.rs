@@ -50,6 +50,12 @@ impl ApiError {
             .with(RETRY_AFTER, Some(HeaderValue::from_static("1")))
     }
 
+    pub(crate) fn too_many_large_bodies() -> Self {
+        let message = "the server reads as many large bodies as it may at a time; send it again in a second";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_large_bodies", message)
+            .with(RETRY_AFTER, Some(HeaderValue::from_static("1")))
+    }
+
     pub(crate) fn rate_limited(message: String, retry_after: u64) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message)
             .with(RETRY_AFTER, Some(HeaderValue::from(retry_after)))
@@ -140,6 +146,7 @@ impl From<AuthorityError> for ApiError {
                 Self::new(StatusCode::CONFLICT, "conflict", message)
             }
             AuthorityError::SignedOut => Refusal::Missing.into(),
+            AuthorityError::OffLimits(off) => off.into(),
             AuthorityError::WrongCredentials => {
                 Self::new(StatusCode::UNAUTHORIZED, "wrong_credentials", message)
             }

@@ -58,6 +58,11 @@ impl GithubKeys {
         if keys.is_empty() { Err(BadGithubKeys::Empty) } else { Ok(Self(keys)) }
     }
 
+    /// Whether a claim names one of these keys. It is asked before the body is read.
+    pub(crate) fn know(&self, claim: &Claim<'_>) -> bool {
+        self.0.contains_key(claim.identifier)
+    }
+
     /// Whether one of the keys has signed this body, to the byte.
     pub(crate) fn have_signed(&self, claim: &Claim<'_>, body: &[u8]) -> bool {
         let (Some(key), Ok(signature)) = (self.0.get(claim.identifier), STANDARD.decode(claim.signature))

@@ -4,6 +4,7 @@
 
 mod api;
 mod asker;
+mod body;
 mod client;
 mod credential;
 mod envelope;

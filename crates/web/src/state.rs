@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use trustrelay_authority::Authority;
 use trustrelay_relay::Relay;
@@ -17,6 +18,10 @@ use crate::numbers::Numbers;
 
 /// How long a request of the REST API or a page may take. MCP streams have no such limit.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
+
+/// How many bodies that may be larger than usual are read at a time: of 1 MiB each, 16 MiB. More
+/// are refused unread.
+pub(crate) const LARGE_BODIES: usize = 16;
 
 /// What the pages and the API are set up with.
 #[derive(Clone, Default)]
@@ -49,6 +54,8 @@ pub struct Shared {
     pub(crate) config: WebConfig,
     pub(crate) numbers: Arc<Numbers>,
     pub(crate) time_limit: Duration,
+    /// Room for the bodies that are being read and are larger than usual.
+    pub(crate) large_bodies: Arc<Semaphore>,
 }
 
 impl Deref for AppState {
@@ -63,7 +70,14 @@ impl AppState {
     /// Puts the parts together. The recorder of metrics must be installed by then.
     pub fn new(authority: Arc<Authority>, relay: Relay, config: WebConfig) -> Self {
         let numbers = Arc::new(Numbers::new());
-        Self(Arc::new(Shared { authority, relay, config, numbers, time_limit: TIME_LIMIT }))
+        Self(Arc::new(Shared {
+            authority,
+            relay,
+            config,
+            numbers,
+            time_limit: TIME_LIMIT,
+            large_bodies: Arc::new(Semaphore::new(LARGE_BODIES)),
+        }))
     }
 
     /// Sets how long a request of the REST API or a page may take: half of it for its body to arrive.

@@ -1,5 +1,7 @@
 //! `POST /api/leaks`: tokens that were seen where they should not be are revoked.
 
+use std::net::IpAddr;
+
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -9,9 +11,9 @@ use serde_json::json;
 use trustrelay_authority::{Actor, Candidate, Reporter};
 use trustrelay_token::PREFIX;
 
+use crate::body::{decoded, expect_kind, listed, read_up_to};
 use crate::credential::From;
 use crate::error::ApiError;
-use crate::extract::{decoded, expect_kind, listed, read_up_to};
 use crate::github::Claim;
 use crate::json::Value;
 use crate::state::AppState;
@@ -71,12 +73,13 @@ pub(crate) async fn handle(
         // Whoever has no signature is told nothing of what is a token and what is not.
         return Ok(Value { value: json!({ "received": received }) }.into_response());
     };
+    // Anybody can send these headers, so an unknown key is refused before the body is read.
+    let Some(keys) = state.config.github_keys.as_ref().filter(|keys| keys.know(&claim)) else {
+        return Err(bad_signature(&state, address));
+    };
     let body = read_up_to(body, &state, MAX_REPORT).await?;
-    if !state.config.github_keys.as_ref().is_some_and(|keys| keys.have_signed(&claim, &body)) {
-        state.authority.take_turn_to_report(address)?;
-        state.authority.note_refusal("refused.leak_signature", Actor::anonymous(address), None, None, &[]);
-        let message = "the signature is not GitHub's: it does not fit the body, or the key is not in the server's --github-keys";
-        return Err(ApiError::new(StatusCode::FORBIDDEN, "bad_signature", message));
+    if !keys.have_signed(&claim, &body) {
+        return Err(bad_signature(&state, address));
     }
     let matches: Vec<Match> = listed(&body)?;
     let mut labels = Vec::with_capacity(matches.len());
@@ -91,6 +94,16 @@ pub(crate) async fn handle(
         label.label = "true_positive";
     }
     Ok(Json(labels).into_response())
+}
+
+/// The refusal of a signature. It takes a turn, as a report without one does.
+fn bad_signature(state: &AppState, address: Option<IpAddr>) -> ApiError {
+    if let Err(throttled) = state.authority.take_turn_to_report(address) {
+        return throttled.into();
+    }
+    state.authority.note_refusal("refused.leak_signature", Actor::anonymous(address), None, None, &[]);
+    let message = "the signature is not GitHub's: it does not fit the body, or the key is not in the server's --github-keys";
+    ApiError::new(StatusCode::FORBIDDEN, "bad_signature", message)
 }
 
 fn candidate(

@@ -5,9 +5,9 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::Deserialize;
 
+use crate::body::form;
 use crate::credential::From;
 use crate::error::ApiError;
-use crate::extract::form;
 use crate::oauth;
 use crate::state::AppState;
 use crate::written::Written;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use trustrelay_authority::{By, DUE_SOON_DAYS, Expiry, NewPat, PatRecord, Policy, is_due_soon};
 use trustrelay_token::ScopeSet;
 
+use crate::body::{self, Sent};
 use crate::credential::host_of;
 use crate::error::ApiError;
 use crate::extract;
@@ -90,8 +91,7 @@ pub(crate) async fn show(
 
 pub(crate) async fn create(
     State(state): State<AppState>,
-    Person(browser): Person,
-    extract::Filled(pairs): extract::Filled<Vec<(String, String)>>,
+    Sent(Person(browser), body::Filled(pairs)): Sent<Person, body::Filled<Vec<(String, String)>>>,
 ) -> Response {
     let filled = Filled::of(pairs);
     let issued = match filled.limits.read() {

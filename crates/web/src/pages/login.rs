@@ -8,9 +8,10 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use crate::api::auth::login::{no_cookie, session_cookie};
+use crate::body::{Filled, Sent};
 use crate::credential::{From, SameOrigin, session_cookies};
 use crate::error::ApiError;
-use crate::extract::{Asked, Filled, OnPage};
+use crate::extract::{Asked, OnPage};
 use crate::pages::{failed, layout};
 use crate::state::AppState;
 
@@ -51,8 +52,7 @@ pub(crate) async fn show(Asked(Next { next }): Asked<Next>) -> Markup {
 pub(crate) async fn submit(
     State(state): State<AppState>,
     From(address): From,
-    OnPage(_): OnPage<SameOrigin>,
-    Filled(form): Filled<SignIn>,
+    Sent(_, Filled(form)): Sent<OnPage<SameOrigin>, Filled<SignIn>>,
 ) -> Response {
     match state.login(&form.email, form.password, address).await {
         Ok((secret, expires_at)) => match session_cookie(&state, &secret, expires_at) {

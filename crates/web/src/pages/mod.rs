@@ -51,18 +51,25 @@ impl FromRequestParts<AppState> for Person {
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Response> {
         match Browser::from_request_parts(parts, state).await {
             Ok(browser) => Ok(Self(browser)),
-            // A form that was sent too late is not sent again, and its path may have no page to come back to.
-            Err(error) if error.status() == StatusCode::UNAUTHORIZED && !parts.method.is_safe() => {
-                Err(Redirect::to("/login").into_response())
-            }
-            Err(error) if error.status() == StatusCode::UNAUTHORIZED => {
+            Err(error) if error.status() == StatusCode::UNAUTHORIZED && parts.method.is_safe() => {
                 let next = parts.uri.path();
                 let query =
                     form_urlencoded::Serializer::new(String::new()).append_pair("next", next).finish();
                 Err(Redirect::to(&format!("/login?{query}")).into_response())
             }
-            Err(error) => Err(failed(error)),
+            Err(error) => Err(Self::refused(error)),
         }
+    }
+}
+
+impl Person {
+    /// The answer to a change that is refused. A form that was sent too late is not sent again, and its path may have no
+    /// page to come back to.
+    pub(crate) fn refused(error: ApiError) -> Response {
+        if error.status() == StatusCode::UNAUTHORIZED {
+            return Redirect::to("/login").into_response();
+        }
+        failed(error)
     }
 }
 

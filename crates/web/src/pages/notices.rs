@@ -14,8 +14,9 @@ use trustrelay_authority::{
 use uuid::Uuid;
 
 use crate::api::webhooks::webhook_id;
+use crate::body::{Filled, Sent};
 use crate::error::ApiError;
-use crate::extract::{Asked, Filled, OnPage, Segment};
+use crate::extract::{Asked, OnPage, Segment};
 use crate::pages::layout::{self, Tab};
 use crate::pages::notice_words::what;
 use crate::pages::once::{self, Once};
@@ -124,8 +125,7 @@ pub(crate) async fn show(
 pub(crate) async fn add(
     State(state): State<AppState>,
     here: Here,
-    Person(browser): Person,
-    Filled(form): Filled<Add>,
+    Sent(Person(browser), Filled(form)): Sent<Person, Filled<Add>>,
 ) -> Response {
     match state.authority.add_webhook(&browser.by, here.0, &form.url).await {
         Ok(added) => {

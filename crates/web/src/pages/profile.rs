@@ -6,8 +6,9 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use trustrelay_authority::{By, MIN_PASSWORD_CHARS};
 
+use crate::body::{Filled, Sent};
 use crate::error::ApiError;
-use crate::extract::{Asked, Filled};
+use crate::extract::Asked;
 use crate::pages::amounts::counted;
 use crate::pages::layout::{self, Tab};
 use crate::pages::{Person, failed};
@@ -74,8 +75,7 @@ pub(crate) struct Change {
 
 pub(crate) async fn change_password(
     State(state): State<AppState>,
-    Person(browser): Person,
-    Filled(form): Filled<Change>,
+    Sent(Person(browser), Filled(form)): Sent<Person, Filled<Change>>,
 ) -> Response {
     let changed = state
         .authority

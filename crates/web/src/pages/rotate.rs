@@ -11,8 +11,9 @@ use trustrelay_authority::{By, Expiry, Overlap, PatRecord, Policy, Rotate};
 use uuid::Uuid;
 
 use crate::api::pats::pat_ref;
+use crate::body::{Filled, Sent};
 use crate::error::ApiError;
-use crate::extract::{Filled, OnPage, Segment};
+use crate::extract::{OnPage, Segment};
 use crate::pages::developer::chips;
 use crate::pages::layout::{self, Tab};
 use crate::pages::once;
@@ -74,9 +75,8 @@ pub(super) struct Turned {
 
 pub(crate) async fn submit(
     State(state): State<AppState>,
-    Person(browser): Person,
     OnPage(Segment(id)): OnPage<Segment>,
-    Filled(choice): Filled<Choice>,
+    Sent(Person(browser), Filled(choice)): Sent<Person, Filled<Choice>>,
 ) -> Response {
     let rotated = async {
         let which = pat_ref(&id)?;

@@ -9,9 +9,10 @@ use serde::Deserialize;
 use trustrelay_authority::MIN_PASSWORD_CHARS;
 
 use crate::api::auth::login::session_cookie;
+use crate::body::{Filled, Sent};
 use crate::credential::{From, SameOrigin};
 use crate::error::ApiError;
-use crate::extract::{Asked, Filled, OnPage};
+use crate::extract::{Asked, OnPage};
 use crate::pages::layout;
 use crate::state::AppState;
 
@@ -68,8 +69,7 @@ pub(crate) async fn show(State(state): State<AppState>, Asked(Link { token }): A
 pub(crate) async fn submit(
     State(state): State<AppState>,
     From(address): From,
-    OnPage(_): OnPage<SameOrigin>,
-    Filled(form): Filled<First>,
+    Sent(_, Filled(form)): Sent<OnPage<SameOrigin>, Filled<First>>,
 ) -> Response {
     if !state.authority.setup_is_open(&form.token) {
         return closed();

@@ -1,5 +1,6 @@
 //! Who may what: one row for each method of each route. A route without a row fails, and so does a row without a route.
 
+mod held;
 mod power;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -10,9 +10,10 @@ use trustrelay_authority::InviteRecord;
 use uuid::Uuid;
 
 use crate::api::admin::id;
+use crate::body::{Json, Sent};
 use crate::credential::Caller;
 use crate::error::ApiError;
-use crate::extract::{Json, Queried, Segment, Whole};
+use crate::extract::{Queried, Segment, Whole};
 use crate::json::Value;
 use crate::pages::developer::base;
 use crate::state::AppState;
@@ -63,9 +64,8 @@ pub(crate) fn link(base: &str, secret: &str) -> String {
 
 pub(crate) async fn create(
     State(state): State<AppState>,
-    Caller(by): Caller,
     parts: Parts,
-    Json(asked): Json<Asked>,
+    Sent(Caller(by), Json(asked)): Sent<Caller, Json<Asked>>,
 ) -> Result<Response, ApiError> {
     let invited = state.authority.invite(&by, &asked.email, asked.is_admin).await?;
     let invite_url = link(&base(&state, &parts), &invited.secret);

@@ -10,9 +10,10 @@ use uuid::Uuid;
 use crate::api::admin::{Paging, id};
 use crate::api::pats::Pat;
 use crate::api::pats::revoke::Revoked;
+use crate::body::{Json, Sent};
 use crate::credential::Caller;
 use crate::error::ApiError;
-use crate::extract::{Json, Queried, Segment};
+use crate::extract::{Queried, Segment};
 use crate::json::Value;
 use crate::state::AppState;
 
@@ -171,8 +172,7 @@ pub(crate) struct RevokedAll {
 
 pub(crate) async fn revoke_matching(
     State(state): State<AppState>,
-    Caller(by): Caller,
-    Json(asked): Json<Revocation>,
+    Sent(Caller(by), Json(asked)): Sent<Caller, Json<Revocation>>,
 ) -> Result<Value<RevokedAll>, ApiError> {
     state.authority.is_administrator(&by)?;
     let Revocation { owner, name, hint, state: stands, expires_before, unused_since, expected } = asked;

@@ -7,9 +7,10 @@ use trustrelay_authority::{PersonChange, UserFilter, UserRecord};
 use uuid::Uuid;
 
 use crate::api::admin::{Paging, id};
+use crate::body::{Json, Sent};
 use crate::credential::Caller;
 use crate::error::ApiError;
-use crate::extract::{Json, Queried, Segment};
+use crate::extract::{Queried, Segment};
 use crate::json::{Page, Value};
 use crate::state::AppState;
 
@@ -105,9 +106,8 @@ impl Change {
 
 pub(crate) async fn change(
     State(state): State<AppState>,
-    Caller(by): Caller,
     Segment(user_id): Segment,
-    Json(change): Json<Change>,
+    Sent(Caller(by), Json(change)): Sent<Caller, Json<Change>>,
 ) -> Result<Value<Person>, ApiError> {
     state.authority.is_administrator(&by)?;
     let user_id = id(&user_id, "account")?;

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use trustrelay_authority::{AskedPolicy, PolicyChange, PolicyState};
 use trustrelay_token::ScopeSet;
 
+use crate::body::{Json, Sent};
 use crate::credential::Caller;
 use crate::error::ApiError;
-use crate::extract::Json;
 use crate::json::Value;
 use crate::state::AppState;
 
@@ -62,8 +62,7 @@ pub(crate) async fn get(State(state): State<AppState>, Caller(by): Caller) -> Re
 
 pub(crate) async fn put(
     State(state): State<AppState>,
-    Caller(by): Caller,
-    Json(put): Json<Put>,
+    Sent(Caller(by), Json(put)): Sent<Caller, Json<Put>>,
 ) -> Result<Value<Shown>, ApiError> {
     // Who may not ask is told so, and not what is wrong with the question.
     state.authority.may_change_policy(&by)?;

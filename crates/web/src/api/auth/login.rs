@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use trustrelay_authority::SessionSecret;
 
+use crate::body::{Json, Sent};
 use crate::credential::{From, SESSION_COOKIE, SameOrigin};
 use crate::error::ApiError;
-use crate::extract::Json;
 use crate::json::Value;
 use crate::state::AppState;
 
@@ -31,8 +31,7 @@ pub(crate) async fn handle(
     State(state): State<AppState>,
     From(address): From,
     // Another site could sign its visitor in to an account of its own.
-    _: SameOrigin,
-    Json(login): Json<Login>,
+    Sent(_, Json(login)): Sent<SameOrigin, Json<Login>>,
 ) -> Result<Response, ApiError> {
     let (secret, expires_at) = state.login(&login.email, login.password, address).await?;
     let mut answer = Value { value: SignedIn { expires_at } }.into_response();

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use trustrelay_authority::{AskedLimits, Expiry, NewPat};
 use uuid::Uuid;
 
+use crate::body::{Json, Sent};
 use crate::credential::Caller;
 use crate::error::ApiError;
-use crate::extract::Json;
 use crate::json::Value;
 use crate::limits::Shown;
 use crate::state::AppState;
@@ -58,8 +58,7 @@ struct Created {
 
 pub(crate) async fn handle(
     State(state): State<AppState>,
-    Caller(by): Caller,
-    Json(create): Json<Create>,
+    Sent(Caller(by), Json(create)): Sent<Caller, Json<Create>>,
 ) -> Result<Response, ApiError> {
     let expiry = expiry(create.expires_in_days, create.expires_at.as_deref())?;
     let limits = AskedLimits {

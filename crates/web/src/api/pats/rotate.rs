@@ -13,9 +13,10 @@ use uuid::Uuid;
 
 use crate::api::pats::create::expiry;
 use crate::api::pats::pat_ref;
+use crate::body::{JsonOrNothing, Sent};
 use crate::credential::Caller;
 use crate::error::ApiError;
-use crate::extract::{JsonOrNothing, Segment};
+use crate::extract::Segment;
 use crate::json::Value;
 use crate::state::AppState;
 
@@ -74,10 +75,9 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
 
 pub(crate) async fn handle(
     State(state): State<AppState>,
-    Caller(by): Caller,
     Segment(pat_id): Segment,
     headers: HeaderMap,
-    JsonOrNothing(asked): JsonOrNothing<Asked>,
+    Sent(Caller(by), JsonOrNothing(asked)): Sent<Caller, JsonOrNothing<Asked>>,
 ) -> Result<Response, ApiError> {
     let rotate = Rotate {
         overlap: asked.overlap()?,

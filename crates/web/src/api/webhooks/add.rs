@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use trustrelay_authority::{By, Whose};
 
 use crate::api::webhooks::Webhook;
+use crate::body::{Json, Sent};
 use crate::credential::Caller;
 use crate::error::ApiError;
-use crate::extract::Json;
 use crate::json::Value;
 use crate::state::AppState;
 
@@ -30,16 +30,14 @@ struct Added {
 
 pub(crate) async fn own(
     State(state): State<AppState>,
-    Caller(by): Caller,
-    Json(add): Json<Add>,
+    Sent(Caller(by), Json(add)): Sent<Caller, Json<Add>>,
 ) -> Result<Response, ApiError> {
     handle(&state, &by, Whose::Own, &add).await
 }
 
 pub(crate) async fn everybody(
     State(state): State<AppState>,
-    Caller(by): Caller,
-    Json(add): Json<Add>,
+    Sent(Caller(by), Json(add)): Sent<Caller, Json<Add>>,
 ) -> Result<Response, ApiError> {
     handle(&state, &by, Whose::Everybody, &add).await
 }

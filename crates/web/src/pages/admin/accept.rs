@@ -9,9 +9,10 @@ use serde::Deserialize;
 use trustrelay_authority::{AuthorityError, InviteRecord, MIN_PASSWORD_CHARS};
 
 use crate::api::auth::login::session_cookie;
+use crate::body::{Filled, Sent};
 use crate::credential::{From, SameOrigin};
 use crate::error::ApiError;
-use crate::extract::{Asked, Filled, OnPage};
+use crate::extract::{Asked, OnPage};
 use crate::pages::{failed, layout};
 use crate::state::AppState;
 
@@ -71,8 +72,7 @@ pub(crate) async fn show(State(state): State<AppState>, Asked(Link { token }): A
 pub(crate) async fn submit(
     State(state): State<AppState>,
     From(address): From,
-    OnPage(_): OnPage<SameOrigin>,
-    Filled(form): Filled<Accepted>,
+    Sent(_, Filled(form)): Sent<OnPage<SameOrigin>, Filled<Accepted>>,
 ) -> Response {
     let invite = match state.authority.invitation(&form.token).await {
         Ok(Some(invite)) => invite,

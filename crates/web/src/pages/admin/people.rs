@@ -11,8 +11,9 @@ use url::form_urlencoded;
 use super::badges;
 use crate::api::admin::id;
 use crate::api::admin::invites::link;
+use crate::body::{Filled, Sent};
 use crate::error::ApiError;
-use crate::extract::{Asked, Filled, OnPage, Segment};
+use crate::extract::{Asked, OnPage, Segment};
 use crate::pages::developer::base;
 use crate::pages::layout::{self, Tab};
 use crate::pages::once::{self, Once};
@@ -66,8 +67,7 @@ pub(crate) async fn show(
 
 pub(crate) async fn invite(
     State(state): State<AppState>,
-    Person(browser): Person,
-    Filled(form): Filled<Invitation>,
+    Sent(Person(browser), Filled(form)): Sent<Person, Filled<Invitation>>,
 ) -> Response {
     match state.authority.invite(&browser.by, &form.email, form.is_admin.is_some()).await {
         Ok(invited) => {

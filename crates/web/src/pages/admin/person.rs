@@ -10,8 +10,9 @@ use uuid::Uuid;
 use super::badges;
 use super::tokens::Looked;
 use crate::api::admin::id;
+use crate::body::{Filled, Sent};
 use crate::error::ApiError;
-use crate::extract::{Asked, Filled, OnPage, Segment};
+use crate::extract::{Asked, OnPage, Segment};
 use crate::pages::layout::{self, Tab};
 use crate::pages::time::day;
 use crate::pages::{Person, failed};
@@ -91,9 +92,8 @@ fn asked(pairs: Vec<(String, String)>) -> Result<(PersonChange, String), Authori
 
 pub(crate) async fn change(
     State(state): State<AppState>,
-    Person(browser): Person,
     OnPage(Segment(user_id)): OnPage<Segment>,
-    Filled(pairs): Filled<Vec<(String, String)>>,
+    Sent(Person(browser), Filled(pairs)): Sent<Person, Filled<Vec<(String, String)>>>,
 ) -> Response {
     let user_id = match known(&state, &browser.by, &user_id) {
         Ok(user_id) => user_id,

@@ -13,9 +13,10 @@ use trustrelay_authority::{
 };
 use trustrelay_token::ScopeSet;
 
+use crate::body::{Filled, Sent};
 use crate::credential::From;
 use crate::error::ApiError;
-use crate::extract::{Asked, Filled};
+use crate::extract::Asked;
 use crate::pages::amounts::counted;
 use crate::pages::developer::{API_SCOPES, MCP_SCOPES};
 use crate::pages::layout::{self, Tab};
@@ -122,9 +123,8 @@ pub(crate) async fn show(
 
 pub(crate) async fn change(
     State(state): State<AppState>,
-    Person(browser): Person,
     From(address): From,
-    Filled(pairs): Filled<Vec<(String, String)>>,
+    Sent(Person(browser), Filled(pairs)): Sent<Person, Filled<Vec<(String, String)>>>,
 ) -> Response {
     let by = &browser.by;
     if let Err(error) = state.authority.may_change_policy(by) {

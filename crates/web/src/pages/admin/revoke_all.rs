@@ -12,8 +12,9 @@ use trustrelay_authority::{
 };
 
 use super::tokens::{Looked, number, owner};
+use crate::body::{Filled, Sent};
 use crate::error::ApiError;
-use crate::extract::{Asked, Filled};
+use crate::extract::Asked;
 use crate::pages::amounts::{count, counted};
 use crate::pages::layout::{self, Tab};
 use crate::pages::{Person, failed};
@@ -49,9 +50,8 @@ pub(crate) async fn show(
 
 pub(crate) async fn submit(
     State(state): State<AppState>,
-    Person(browser): Person,
     Asked(search): Asked<Looked>,
-    Filled(form): Filled<Confirmed>,
+    Sent(Person(browser), Filled(form)): Sent<Person, Filled<Confirmed>>,
 ) -> Response {
     let revoked = async {
         let filter = narrowed(&state, &browser.by, &search)?;

@@ -7,6 +7,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use futures_util::StreamExt;
 use http::StatusCode;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -256,4 +257,47 @@ async fn a_signed_report_that_is_no_array_is_refused() {
         let message = answer.json()["error"]["message"].as_str().expect("a message").to_owned();
         assert!(message.contains(says), "{message}");
     }
+}
+
+/// A body of which nothing ever comes, as a client sends it that wants to be waited for.
+fn silent() -> axum::body::Body {
+    axum::body::Body::from_stream(futures_util::stream::pending::<Result<bytes::Bytes, std::io::Error>>())
+}
+
+#[tokio::test]
+async fn unknown_key_is_refused_before_the_body_is_read() {
+    for world in [World::new().await, with_github().await.0] {
+        let call = world.post("/api/leaks").body("application/json", silent());
+        let answer = call.header(IDENTIFIER, "k2").header(SIGNATURE, "AAAA").send().await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    }
+}
+
+#[tokio::test]
+async fn only_so_many_large_bodies_are_read_at_a_time() {
+    let world = World::new().await;
+    let large = vec![b' '; 65 * 1024];
+    let mut held: Vec<_> = (0..16)
+        .map(|n| {
+            let begun =
+                futures_util::stream::iter([Ok::<_, std::io::Error>(bytes::Bytes::from(large.clone()))]);
+            let body = axum::body::Body::from_stream(begun.chain(futures_util::stream::pending()));
+            let call = world.post("/api/leaks").coming_from(&format!("192.0.2.{n}"));
+            Box::pin(call.body("application/json", body).send())
+        })
+        .collect();
+    for call in &mut held {
+        let is_pending = std::future::poll_fn(|context| {
+            std::task::Poll::Ready(Future::poll(call.as_mut(), context).is_pending())
+        });
+        assert!(is_pending.await);
+    }
+    let report = |padding: usize| format!("{{\"candidates\":[]}}{}", " ".repeat(padding));
+    let refused = world.post("/api/leaks").json(report(65 * 1024)).send().await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    let usual = world.post("/api/leaks").json(report(0)).send().await;
+    assert_eq!(usual.status, StatusCode::OK, "reports of the usual size are not in the way of each other");
+    drop(held);
+    let answer = world.post("/api/leaks").json(report(65 * 1024)).send().await;
+    assert_eq!(answer.status, StatusCode::OK);
 }

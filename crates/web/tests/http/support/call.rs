@@ -1,15 +1,34 @@
 //! A request, and what is true of every answer.
 
+use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 
 use axum::body::Body;
 use axum::extract::ConnectInfo;
+use bytes::Bytes;
+use futures_util::StreamExt;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST};
 use http::{HeaderName, HeaderValue, Request};
+use http_body_util::BodyExt;
+use tokio::sync::oneshot;
 use tower::ServiceExt;
 use trustrelay_authority::Issued;
 
 use super::{Answer, World, described};
+
+/// The last byte of a body, held back.
+pub(crate) struct Held {
+    /// Done when the server waits for the byte.
+    pub(crate) awaited: oneshot::Receiver<()>,
+    release: oneshot::Sender<()>,
+}
+
+impl Held {
+    pub(crate) fn release(self) {
+        // The server may have refused the request meanwhile.
+        let _ = self.release.send(());
+    }
+}
 
 pub(crate) struct Call<'w> {
     world: &'w World,
@@ -89,6 +108,24 @@ impl<'w> Call<'w> {
     pub(crate) fn with(mut self, body: impl Into<Body>) -> Self {
         *self.request.body_mut() = body.into();
         self
+    }
+
+    /// Holds the last byte of the body back until [`Held::release`].
+    pub(crate) async fn held(mut self) -> (Self, Held) {
+        let body = std::mem::take(self.request.body_mut()).collect().await.expect("a body").to_bytes();
+        let (begun, last) = body.split_at(body.len().saturating_sub(1));
+        let (begun, last) = (Bytes::copy_from_slice(begun), Bytes::copy_from_slice(last));
+        let (is_awaited, awaited) = oneshot::channel();
+        let (release, released) = oneshot::channel::<()>();
+        let rest = async move {
+            // The other end is gone if the test does not wait for it.
+            let _ = is_awaited.send(());
+            let _ = released.await;
+            Ok::<_, Infallible>(last)
+        };
+        let chunks = futures_util::stream::iter([Ok(begun)]).chain(futures_util::stream::once(rest));
+        *self.request.body_mut() = Body::from_stream(chunks);
+        (self, Held { awaited, release })
     }
 
     pub(crate) fn json(self, body: impl ToString) -> Self {
