@@ -15,5 +15,6 @@ mod parked;
 mod records;
 mod scopes;
 mod sessions;
+mod shares;
 mod stdio;
 mod traced;

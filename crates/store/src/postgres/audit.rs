@@ -84,7 +84,7 @@ impl<'a> Entry<'a> {
             return Ok((link, Permit(())));
         };
         let facts = facts(&link, power).await?;
-        let now = Timestamp::from_microsecond(self.at).map_err(|error| corrupt(&error.to_string()))?;
+        let now = Timestamp::from_microsecond(self.at).map_err(|error| corrupt(error.to_string()))?;
         match power.judge(&facts, now) {
             Ok(()) => Ok((link, Permit(()))),
             Err(powerless) => link.undo(Err(StoreError::from(powerless).into())).await?,

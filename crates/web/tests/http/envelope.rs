@@ -185,7 +185,7 @@ async fn none_or_two_hosts_are_400_on_every_route() {
     let routes = trustrelay_web::routes();
     let paths = routes.iter().map(|route| (route.methods[0].clone(), route.path));
     for (method, path) in paths.chain([(http::Method::GET, "/nowhere")]) {
-        let path = path.replace('{', "").replace('}', "");
+        let path = path.replace(['{', '}'], "");
         let call = || world.call(method.as_str(), &path);
         let two = call().header("host", "other.example").send().await;
         let none = call().without_host().version(http::Version::HTTP_11).send().await;
