@@ -119,6 +119,10 @@ pub(crate) struct Serve {
     /// Where to listen [default: 127.0.0.1:8080]
     #[arg(long, env = "TRUSTRELAY_LISTEN", value_name = "ADDRESS")]
     pub(crate) listen: Option<SocketAddr>,
+    /// An address for operators, such as 127.0.0.1:9100: /metrics is served there and no longer on
+    /// --listen, the health checks on both [default: all of it on --listen]
+    #[arg(long, env = "TRUSTRELAY_OPS_LISTEN", value_name = "ADDRESS")]
+    pub(crate) ops_listen: Option<SocketAddr>,
     /// The address that people and agents use, if a proxy stands in front
     #[arg(long, env = "TRUSTRELAY_PUBLIC_URL", value_name = "URL")]
     pub(crate) public_url: Option<Url>,

@@ -41,6 +41,8 @@ pub(crate) struct File {
     #[serde(alias = "secret_key_file")]
     secret_key_file: Option<PathBuf>,
     listen: Option<SocketAddr>,
+    #[serde(alias = "ops_listen")]
+    ops_listen: Option<SocketAddr>,
     /// The address that people and agents use.
     #[serde(alias = "public_url")]
     pub(crate) public_url: Option<Url>,
@@ -177,6 +179,8 @@ pub(crate) fn location(place: &Place, file: &File) -> anyhow::Result<Location> {
 #[derive(Debug)]
 pub(crate) struct ServeConfig {
     pub(crate) listen: SocketAddr,
+    /// Where `/metrics` is served instead, if it is not for everybody.
+    pub(crate) ops_listen: Option<SocketAddr>,
     pub(crate) public_url: Option<Url>,
     /// What sends mail, if anything.
     pub(crate) mailer: Option<Mailer>,
@@ -227,6 +231,10 @@ pub(crate) fn serve_config(serve: &Serve, file: File) -> anyhow::Result<ServeCon
             "--dev is for this machine alone, and {listen} is not a loopback address; leave --listen out or give 127.0.0.1:PORT"
         );
     }
+    let ops_listen = serve.ops_listen.or(file.ops_listen);
+    if let Some(ops) = ops_listen {
+        check_ops_listen(ops, listen, dev)?;
+    }
     let public_url = serve.public_url.clone().or(file.public_url);
     if let Some(url) = &public_url {
         check_bare("--public-url", url)?;
@@ -254,6 +262,7 @@ pub(crate) fn serve_config(serve: &Serve, file: File) -> anyhow::Result<ServeCon
     }
     Ok(ServeConfig {
         listen,
+        ops_listen,
         public_url,
         mailer,
         webhook_private_networks,
@@ -285,6 +294,18 @@ fn duration(
         (None, None) => return Ok(default),
     };
     std::time::Duration::try_from(given).with_context(|| format!("--{key} is negative"))
+}
+
+fn check_ops_listen(ops: SocketAddr, listen: SocketAddr, dev: bool) -> anyhow::Result<()> {
+    if ops == listen && ops.port() != 0 {
+        bail!("--ops-listen is {ops}, as --listen is; give it another port, or leave it out");
+    }
+    if dev && !ops.ip().is_loopback() {
+        bail!(
+            "--dev is for this machine alone, and --ops-listen {ops} is not a loopback address; leave it out or give 127.0.0.1:PORT"
+        );
+    }
+    Ok(())
 }
 
 fn check_bare(flag: &str, url: &Url) -> anyhow::Result<()> {

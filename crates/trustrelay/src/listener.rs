@@ -15,15 +15,18 @@ use crate::connection::{Begun, Error, Server, prepare};
 use crate::rewoken::Rewoken;
 
 /// How many connections are served at a time: at some 32 KiB each, 512 MiB.
-const MAX_CONNECTIONS: u32 = 16_384;
+pub(crate) const MAX_CONNECTIONS: u32 = 16_384;
+/// How many connections the operators' own address has, for balancers and scrapers: at some 32 KiB
+/// each, 8 MiB. They are apart from the others, so that a full server can still be looked at.
+pub(crate) const MAX_OPS_CONNECTIONS: u32 = 256;
 /// How long requests may still run after the server was told to stop.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
 
-/// Binds the address.
-pub(crate) async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+/// Binds the address that this flag has given.
+pub(crate) async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
         format!(
-            "{address} cannot be listened on; is another program on this port? Choose another with --listen"
+            "{address} cannot be listened on; is another program on this port? Choose another with {flag}"
         )
     })
 }
@@ -32,9 +35,10 @@ pub(crate) async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 const FIRST_REQUEST: Duration = Duration::from_millis(250);
 
 /// Serves until `stop` resolves, then lets running requests end. `stopping` is cancelled when that begins to come: connections are given up then, one answer
-/// after the other. `end_streams` ends what would not end by itself.
+/// after the other. `end_streams` ends what would not end by itself. At most `connections` are served at a time.
 pub(crate) async fn serve(
     listener: TcpListener,
+    connections: u32,
     router: axum::Router,
     stopping: CancellationToken,
     stop: impl Future<Output = ()>,
@@ -42,7 +46,7 @@ pub(crate) async fn serve(
 ) {
     let server = Arc::new(Server::new(router, stopping));
     let ending = CancellationToken::new();
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS as usize));
+    let places = Arc::new(Semaphore::new(connections as usize));
     let let_in = |(stream, peer, place): Accepted| {
         prepare(&stream);
         let (server, ending) = (Arc::clone(&server), ending.clone());
@@ -77,7 +81,7 @@ pub(crate) async fn serve(
             sleep(FIRST_REQUEST).await;
             end_streams.await;
         };
-        let _ = tokio::join!(places.acquire_many(MAX_CONNECTIONS), end_streams);
+        let _ = tokio::join!(places.acquire_many(connections), end_streams);
     };
     if timeout(DRAIN_TIME, drained).await.is_err() {
         tracing::warn!("some requests did not end in {} s and were cut off", DRAIN_TIME.as_secs());
@@ -145,7 +149,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_was_let_in_before_the_end_is_answered_and_nobody_after_it() {
-        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let listener = bind("--listen", SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = axum::Router::new().route("/", axum::routing::get(|| async { "hello" }));
         // The runtime has heard of none of them when it ends.
@@ -156,7 +160,7 @@ mod tests {
             });
         sent.write_all(GET).await.unwrap();
         let stop = std::future::ready(());
-        let served = serve(listener, router, CancellationToken::new(), stop, async {});
+        let served = serve(listener, 8, router, CancellationToken::new(), stop, async {});
         let late = async {
             assert_eq!(end_of(sent).await.lines().next(), Some("HTTP/1.1 200 OK"));
             late.write_all(GET).await.unwrap();
@@ -171,11 +175,11 @@ mod tests {
     /// On a clock that stands still while there is work.
     #[tokio::test(start_paused = true)]
     async fn streams_end_when_first_requests_have_had_their_time() {
-        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let listener = bind("--listen", SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let (begun, mut ended) = (Instant::now(), None);
         let end_streams = async { ended = Some(begun.elapsed()) };
         let stop = std::future::ready(());
-        serve(listener, axum::Router::new(), CancellationToken::new(), stop, end_streams).await;
+        serve(listener, 8, axum::Router::new(), CancellationToken::new(), stop, end_streams).await;
         assert!(ended.unwrap() >= FIRST_REQUEST, "{ended:?}");
     }
 }

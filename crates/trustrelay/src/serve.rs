@@ -102,8 +102,12 @@ pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode>
 
     let public_origin = config.public_url.as_ref().map(|url| url.origin().ascii_serialization());
     // The port before the data: a second start on the same port changes nothing.
-    let listener = listener::bind(config.listen).await?;
+    let listener = listener::bind("--listen", config.listen).await?;
     let address = listener.local_addr().context("the listener has no address")?;
+    let ops_listener = match config.ops_listen {
+        Some(address) => Some(listener::bind("--ops-listen", address).await?),
+        None => None,
+    };
     // The lock before the data: a newer program must not migrate it beneath a running server.
     let _lock = match &location.data {
         Data::Directory(dir) => Some(open::lock(dir)?),
@@ -160,12 +164,17 @@ pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode>
         public_url: config.public_url,
         secure_cookies,
         metrics: Some(metrics),
+        metrics_elsewhere: ops_listener.is_some(),
         proxies: config.proxies,
         github_keys: config.github_keys.map(Arc::new),
         nodes: nodes.clone(),
         stopping: stopping.clone(),
     };
-    let router = trustrelay_web::router(AppState::new(authority.clone(), relay.clone(), web));
+    let state = AppState::new(authority.clone(), relay.clone(), web);
+    if let Some(listener) = &ops_listener {
+        let address = listener.local_addr().context("the operators' listener has no address")?;
+        say(format_args!("metrics on http://{address}/metrics"))?;
+    }
     say(format_args!("listening on http://{address}"))?;
     tracing::info!(%address, data = opened.place, "ready");
 
@@ -192,7 +201,24 @@ pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode>
         }
         relay.shutdown().await;
     };
-    listener::serve(listener, router, stopping.clone(), stop, end_streams).await;
+    // Both take in nothing more at the same moment.
+    let stopped = CancellationToken::new();
+    let stop = async {
+        stop.await;
+        stopped.cancel();
+    };
+    let ops = async {
+        if let Some(listener) = ops_listener {
+            let router = trustrelay_web::ops_router(state.clone());
+            let stop = stopped.cancelled();
+            let places = listener::MAX_OPS_CONNECTIONS;
+            listener::serve(listener, places, router, stopping.clone(), stop, async {}).await;
+        }
+    };
+    let router = trustrelay_web::router(state.clone());
+    let main =
+        listener::serve(listener, listener::MAX_CONNECTIONS, router, stopping.clone(), stop, end_streams);
+    tokio::join!(main, ops);
     authority.stop().await;
     if let Some(traces) = traces {
         traces.stop().await;

@@ -164,6 +164,58 @@ async fn those_who_watch_it_are_answered() {
     assert!(!text.contains("tr_pat_") && !text.contains(EMAIL));
 }
 
+/// The operators' own address, which is printed before the server listens.
+fn ops_address(server: &Server) -> String {
+    let lines = server.out();
+    let address =
+        |line: &String| Some(line.strip_prefix("metrics on http://")?.strip_suffix("/metrics")?.to_owned());
+    lines.iter().find_map(address).unwrap_or_else(|| panic!("not printed: {lines:?}"))
+}
+
+#[tokio::test]
+async fn with_an_address_for_operators_nobody_else_gets_metrics() {
+    let place = Place::with_account();
+    let token = place.token("mcp").token;
+    let upstream = "secret-project=http://127.0.0.1:9/mcp";
+    let server = place.serve(&["--ops-listen", "127.0.0.1:0", "--upstream", upstream, "--drain", "30s"]);
+    let ops = ops_address(&server);
+    let client = reqwest::Client::builder().timeout(PATIENCE).build().expect("builds");
+    let at_ops = async |path: &str| {
+        let answer = client.get(format!("http://{ops}{path}")).send().await.expect("answers");
+        (answer.status().as_u16(), answer.text().await.expect("text"))
+    };
+    // Nothing answers as the upstream. The call is counted, under the upstream's name.
+    let api = server.api(&token);
+    let session = initialize(&api).await.headers()["mcp-session-id"].clone();
+    let params = json!({ "name": "secret-project__search", "arguments": {} });
+    let call = json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": params });
+    let request = api.request(Method::POST, "/mcp").header("mcp-session-id", session).json(&call);
+    request.header(ACCEPT, "application/json, text/event-stream").send().await.expect("answers");
+    let (status, text) = at_ops("/metrics").await;
+    assert!(status == 200 && text.contains("secret-project"), "{text}");
+    let answer = nobody(&server).get("/metrics").await;
+    assert_eq!(answer.status(), 404);
+    assert!(!answer.text().await.expect("text").contains("secret-project"));
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!((at_ops(path).await.0, nobody(&server).get(path).await.status().as_u16()), (200, 200));
+    }
+    assert_eq!(at_ops("/api/user").await.0, 404);
+
+    // It drains as the other one does: it is served to the end, and each answer is the last on its connection.
+    let mut kept = TcpStream::connect(&ops).await.expect("connects");
+    assert!(!asked(&mut kept).await.contains("connection: close"));
+    server.signal(Signal::TERM);
+    let patience = std::time::Instant::now() + PATIENCE;
+    while at_ops("/readyz").await.0 != 503 {
+        assert!(std::time::Instant::now() < patience, "it goes on being ready");
+    }
+    let answer = asked(&mut kept).await;
+    assert!(answer.starts_with("http/1.1 200") && answer.contains("connection: close"), "{answer}");
+    server.signal(Signal::TERM);
+    assert_eq!(server.end().0, Some(0));
+    TcpStream::connect(&ops).await.expect_err("nobody listens");
+}
+
 #[tokio::test]
 async fn a_request_in_flight_ends_well_when_the_server_is_told_to_stop() {
     let place = Place::with_account();

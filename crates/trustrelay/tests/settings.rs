@@ -80,6 +80,12 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
             says: ["[2001:db8::1]:1", "[2001:db8::2]:1", "[2001:db8::3]:1"],
         },
         Setting {
+            flag: &["--ops-listen", "[2001:db8::1]:1"],
+            variable: ("TRUSTRELAY_OPS_LISTEN", "[2001:db8::2]:1"),
+            file: "ops-listen = \"[2001:db8::3]:1\"",
+            says: ["[2001:db8::1]:1", "[2001:db8::2]:1", "[2001:db8::3]:1"],
+        },
+        Setting {
             flag: &["--log", "flag=wrong"],
             variable: ("TRUSTRELAY_LOG", "variable=wrong"),
             file: "log = \"file=wrong\"",

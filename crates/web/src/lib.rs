@@ -32,6 +32,6 @@ pub use client::{ProxyHeader, TrustedProxies};
 pub use github::{BadGithubKeys, GithubKeys};
 pub use nodes::Nodes;
 pub use openapi::document as openapi;
-pub use router::router;
+pub use router::{ops_router, router};
 pub use routes::{Door, Route, routes};
 pub use state::{AppState, WebConfig};

@@ -220,7 +220,7 @@ fn paths() -> Value {
         "/readyz": { "get": operation("readyz", "Can it judge tokens?", &[], ("200", value("It can", json!({ "type": "object" }))), &[]) },
         "/metrics": { "get": operation("metrics", "Numbers, as Prometheus text", &[], ("200", json!({
             "description": "The numbers", "content": { "text/plain": { "schema": { "type": "string" } } }
-        })), &[]) },
+        })), &[("404", "They are served at another address (`--ops-listen`)")]) },
     })
 }
 

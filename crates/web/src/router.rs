@@ -10,14 +10,29 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::envelope::envelope;
 use crate::error::ApiError;
 use crate::pages;
-use crate::routes::{Door, routes};
+use crate::routes::{Door, HEALTH_CHECKS, METRICS, Route, routes};
 use crate::state::AppState;
 
-/// Everything that TrustRelay answers.
+/// Everything that TrustRelay answers; without `/metrics`, if that is served at an address of its own.
 pub fn router(state: AppState) -> Router {
+    let mut routes = routes();
+    if state.config.metrics_elsewhere {
+        routes.retain(|route| route.path != METRICS);
+    }
+    serving(routes, state)
+}
+
+/// `/metrics` and the health checks alone, for an address that only operators reach.
+pub fn ops_router(state: AppState) -> Router {
+    let mut routes = routes();
+    routes.retain(|route| route.path == METRICS || HEALTH_CHECKS.contains(&route.path));
+    serving(routes, state)
+}
+
+fn serving(routes: Vec<Route>, state: AppState) -> Router {
     let (mut rest, mut oauth) = (Router::new(), Router::new());
     let (mut pages, mut mcp) = (Router::new(), Router::new());
-    for route in routes() {
+    for route in routes {
         let (door, path) = (route.door, route.path);
         // A path that has the method never comes to its fallback.
         let allow = route.allow();

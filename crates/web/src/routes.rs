@@ -102,6 +102,9 @@ fn mcp<T: 'static>(path: &'static str, handler: impl Handler<T, AppState>) -> Ro
     Route { methods, handlers: routing::any(handler), ..Route::new(Door::Mcp, path) }
 }
 
+pub(crate) const METRICS: &str = "/metrics";
+pub(crate) const HEALTH_CHECKS: [&str; 2] = ["/healthz", "/readyz"];
+
 /// Every path that TrustRelay answers to.
 pub fn routes() -> Vec<Route> {
     vec![
@@ -138,7 +141,7 @@ pub fn routes() -> Vec<Route> {
         rest("/api/openapi.json").get(openapi::handle),
         rest("/healthz").get(ops::healthz),
         rest("/readyz").get(ops::readyz),
-        rest("/metrics").get(ops::metrics),
+        rest(METRICS).get(ops::metrics),
         mcp("/mcp", mcp::all),
         mcp("/api/mcp", mcp::all),
         mcp("/mcp/{name}", mcp::one),

@@ -32,6 +32,9 @@ pub struct WebConfig {
     pub secure_cookies: bool,
     /// Where the numbers of `/metrics` come from.
     pub metrics: Option<PrometheusHandle>,
+    /// Whether [`ops_router`](crate::ops_router) serves `/metrics` instead, at an address of its own:
+    /// upstreams are named there, which is for operators.
+    pub metrics_elsewhere: bool,
     /// The proxies in front that are believed when they say whom they speak for.
     pub proxies: TrustedProxies,
     /// The keys that GitHub signs its reports of leaked tokens with, if it is to be believed.

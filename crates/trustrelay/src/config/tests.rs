@@ -9,6 +9,7 @@ fn parse(text: &str) -> anyhow::Result<File> {
 fn serve() -> Serve {
     Serve {
         listen: None,
+        ops_listen: None,
         public_url: None,
         trusted_proxy: vec![],
         trusted_proxy_header: None,
@@ -204,5 +205,22 @@ fn mail_takes_a_server_and_a_sender_and_repeats_no_password() {
     ] {
         let error = serve_config(&serve(), parse(text).expect("parses")).expect_err(text).to_string();
         assert!(error.contains(says) && !error.contains("s3cret"), "{text}: {error}");
+    }
+}
+
+#[test]
+fn the_address_for_operators_is_another_one_and_private_while_trying_out() {
+    for (text, is_good) in [
+        ("ops-listen = \"127.0.0.1:9100\"", true),
+        ("listen = \"127.0.0.1:0\"\nops_listen = \"127.0.0.1:0\"", true),
+        ("ops-listen = \"0.0.0.0:9100\"", true),
+        ("listen = \"127.0.0.1:9100\"\nops-listen = \"127.0.0.1:9100\"", false),
+        ("dev = true\nops-listen = \"127.0.0.1:9100\"", true),
+        ("dev = true\nops-listen = \"0.0.0.0:9100\"", false),
+    ] {
+        match serve_config(&serve(), parse(text).expect("parses")) {
+            Ok(config) => assert!(is_good && config.ops_listen.is_some(), "{text}"),
+            Err(error) => assert!(!is_good && error.to_string().contains("--ops-listen"), "{text}: {error}"),
+        }
     }
 }

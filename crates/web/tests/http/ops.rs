@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use axum::body::Body;
+use http::header::{AUTHORIZATION, HOST};
+use http::{Request, StatusCode};
 use serde_json::json;
+use tower::ServiceExt;
 use trustrelay_authority::{Expiry, NewPat};
 
 use crate::mcp::initialize;
@@ -168,4 +171,52 @@ async fn made_up_paths_and_methods_make_no_series_of_their_own() {
     trustrelay_http_requests_total{route="/api/user/personal-access-tokens/{pat_id}",status="401"} 200
     trustrelay_http_requests_total{route="none",status="404"} 200
     "#);
+}
+
+#[tokio::test]
+async fn with_an_address_for_operators_metrics_are_served_there_alone() {
+    let (recorder, handle) = recorder();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let setting = Setting { metrics: Some(handle), metrics_elsewhere: true, ..Setting::default() };
+    let world = World::with(setting).await;
+    // Not to an administrator either: whoever asks, the path is not there.
+    let root = world.token("mcp api tokens").await;
+    let nobody = world.get("/metrics").send().await;
+    insta::assert_snapshot!(nobody, @r#"
+    404 Not Found
+    {
+      "error": {
+        "code": "not_found",
+        "message": "there is nothing at this path; GET /api/openapi.json lists what there is"
+      }
+    }
+    "#);
+    for call in [world.get("/metrics").bearer(&root), world.post("/metrics")] {
+        assert_eq!(call.send().await.to_string(), nobody.to_string());
+    }
+    let answer = world.get("/metrics").at_ops().send().await;
+    assert_eq!((answer.status, answer.header("content-type")), (StatusCode::OK, "text/plain; version=0.0.4"));
+    assert!(answer.text.contains("trustrelay_lease_held 1"), "{answer}");
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(world.get(path).send().await.status, StatusCode::OK, "{path}");
+        assert_eq!(world.get(path).at_ops().send().await.status, StatusCode::OK, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_address_for_operators_serves_nothing_else() {
+    let world = World::new().await;
+    let root = world.token("mcp api tokens").await;
+    for route in trustrelay_web::routes() {
+        if ["/metrics", "/healthz", "/readyz"].contains(&route.path) {
+            continue;
+        }
+        for method in &route.methods {
+            let request = Request::builder().method(method).uri(route.path).header(HOST, "relay.example");
+            let request = request.header(AUTHORIZATION, format!("Bearer {}", root.token.expose()));
+            let request = request.body(Body::empty()).expect("a request");
+            let answer = world.ops_router.clone().oneshot(request).await.expect("infallible");
+            assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{method} {}", route.path);
+        }
+    }
 }

@@ -33,6 +33,7 @@ impl Held {
 pub(crate) struct Call<'w> {
     world: &'w World,
     request: Request<Body>,
+    is_ops: bool,
 }
 
 impl<'w> Call<'w> {
@@ -41,7 +42,13 @@ impl<'w> Call<'w> {
         let mut request = request.body(Body::empty()).expect("a request");
         let from: SocketAddr = "192.0.2.7:40000".parse().expect("an address");
         request.extensions_mut().insert(ConnectInfo(from));
-        Self { world, request }
+        Self { world, request, is_ops: false }
+    }
+
+    /// To the operators' own address.
+    pub(crate) fn at_ops(mut self) -> Self {
+        self.is_ops = true;
+        self
     }
 
     pub(crate) fn bearer(self, issued: &Issued) -> Self {
@@ -140,7 +147,8 @@ impl<'w> Call<'w> {
     pub(crate) async fn send(self) -> Answer {
         let (method, uri) = (self.request.method().clone(), self.request.uri().clone());
         let may_repeat = self.request.headers().contains_key("idempotency-key");
-        let response = self.world.router.clone().oneshot(self.request).await.expect("infallible");
+        let router = if self.is_ops { &self.world.ops_router } else { &self.world.router };
+        let response = router.clone().oneshot(self.request).await.expect("infallible");
         let answer = Answer::read(response).await;
         let mut secrets = self.world.secrets.lock().clone();
         if may_repeat {

@@ -37,6 +37,8 @@ pub(crate) struct World {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) authority: Arc<Authority>,
     pub(crate) router: Router,
+    /// What the operators' own address serves.
+    pub(crate) ops_router: Router,
     store: Arc<SqliteStore>,
     /// What no answer may repeat, but the one that makes it.
     secrets: Mutex<Vec<String>>,
@@ -96,6 +98,7 @@ pub(crate) struct Setting {
     pub(crate) secure_cookies: bool,
     pub(crate) time_limit: Duration,
     pub(crate) metrics: Option<PrometheusHandle>,
+    pub(crate) metrics_elsewhere: bool,
     pub(crate) proxies: TrustedProxies,
     pub(crate) github_keys: Option<Arc<GithubKeys>>,
     pub(crate) accounts: &'static [&'static str],
@@ -108,6 +111,7 @@ impl Default for Setting {
             secure_cookies: false,
             time_limit: Duration::from_secs(30),
             metrics: None,
+            metrics_elsewhere: false,
             proxies: TrustedProxies::default(),
             github_keys: None,
             accounts: &[ADA, EVE],
@@ -148,18 +152,28 @@ impl World {
             public_url: setting.public_url.map(|url| url.parse().expect("a URL")),
             secure_cookies: setting.secure_cookies,
             metrics: setting.metrics,
+            metrics_elsewhere: setting.metrics_elsewhere,
             proxies: setting.proxies,
             github_keys: setting.github_keys,
             ..WebConfig::default()
         };
         let state = AppState::new(authority.clone(), relay, web).with_time_limit(setting.time_limit);
+        let ops_router = trustrelay_web::ops_router(state.clone());
         let router = trustrelay_web::router(state);
         for email in setting.accounts {
             let password = Zeroizing::new(PASSWORD.to_owned());
             let account = NewAccount { email: (*email).into(), password, is_admin: *email == ADA };
             authority.add_account(account).await.expect("added");
         }
-        Self { clock, authority, router, store, secrets: Mutex::new(vec![PASSWORD.to_owned()]), _dir: dir }
+        Self {
+            clock,
+            authority,
+            router,
+            ops_router,
+            store,
+            secrets: Mutex::new(vec![PASSWORD.to_owned()]),
+            _dir: dir,
+        }
     }
 
     /// A token of Ada's.
