@@ -180,7 +180,7 @@ impl Authority {
         clock: Arc<dyn Clock>,
         config: AuthorityConfig,
     ) -> Result<Arc<Self>, AuthorityError> {
-        let secrets = active_first(&*store, secrets, config.adopt_newest_secret).await?;
+        let secrets = active_first(&*store, secrets, config.adopt_newest_secret, clock.now()).await?;
         let secrets = || secrets.iter().copied();
         let passwords = Passwords::new(config.password_memory_kib).map_err(AuthorityError::Internal)?;
         Ok(Arc::new_cyclic(|me| Self {

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use trustrelay_token::{KeyId, TokenDigest};
 use uuid::Uuid;
 
+use crate::audit::AuditEntry;
 use crate::store::StoreError;
 
 /// How many server secrets may be configured at once. A rotation needs two; the others are left from rotations that are not
@@ -55,8 +56,13 @@ pub struct KeyCount {
 #[async_trait]
 pub trait KeyStore: Send + Sync + 'static {
     /// Binds the store to `new` instead of `old`. `false`, and nothing is changed, if it is bound to another secret than `old`, or was
-    /// bound to `new` before: a node with an outdated key file must not undo a rotation.
-    async fn replace_secret(&self, old: &[u8; 16], new: &[u8; 16]) -> Result<bool, StoreError>;
+    /// bound to `new` before: a node with an outdated key file must not undo a rotation. `audit` tells of the change, in its transaction.
+    async fn replace_secret(
+        &self,
+        old: &[u8; 16],
+        new: &[u8; 16],
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError>;
     /// Rewrites a digest under another key, in one transaction. The earlier digest keeps finding the token as it does now, and
     /// every log entry that names the token's secret names it too, because an index may hold the token under it.
     async fn rekey_pat(&self, rekey: &Rekey) -> Result<RekeyOutcome, StoreError>;

@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::{StreamExt, stream};
 use hashbrown::{HashMap, HashSet};
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use trustrelay_token::{KeyId, TokenDigest};
 use uuid::Uuid;
 
+use crate::audit::{Actor, AuditEntry};
 use crate::authority::Authority;
 use crate::error::AuthorityError;
 use crate::judgment::judge;
@@ -72,6 +74,7 @@ pub(crate) async fn active_first<'a>(
     store: &dyn Store,
     secrets: &'a [ServerSecret],
     adopt: bool,
+    now: Timestamp,
 ) -> Result<Vec<&'a ServerSecret>, AuthorityError> {
     if secrets.len() > MAX_SECRETS {
         return Err(AuthorityError::Conflict(format!(
@@ -87,8 +90,11 @@ pub(crate) async fn active_first<'a>(
     };
     if let (true, Some(newest)) = (adopt && active > 0, secrets.first()) {
         let (old, new) = (secrets[active].fingerprint(), newest.fingerprint());
+        let audit = AuditEntry::new(now, Actor::SYSTEM, "secret.activated")
+            .with("key", newest.key_name())
+            .with("replaces", secrets[active].key_name());
         // Another node may have done it at the same moment.
-        if store.replace_secret(&old, &new).await? || store.bind_secret(&new).await? {
+        if store.replace_secret(&old, &new, &audit).await? || store.bind_secret(&new).await? {
             tracing::info!(key = %newest.key_name(), "this server secret is the active one from now on");
             active = 0;
         }

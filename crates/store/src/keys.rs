@@ -3,9 +3,10 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
-use trustrelay_authority::{KeyCount, KeyStore, Rekey, RekeyOutcome, StoreError};
+use trustrelay_authority::{AuditEntry, KeyCount, KeyStore, Rekey, RekeyOutcome, StoreError};
 use trustrelay_token::KeyId;
 
+use crate::audit;
 use crate::errors::OrStoreError;
 use crate::sqlite::SqliteStore;
 
@@ -22,7 +23,13 @@ pub(crate) fn present_digest(
     statement.query_row([digest], |row| row.get(0)).optional().or_store()
 }
 
-fn replace_secret(connection: &Connection, old: [u8; 16], new: [u8; 16]) -> Result<bool, StoreError> {
+fn replace_secret(
+    connection: &Connection,
+    old: [u8; 16],
+    new: [u8; 16],
+    audit: &AuditEntry,
+) -> Result<bool, StoreError> {
+    let permit = audit::permit(connection, audit)?;
     let known: bool = connection
         .query_row(
             "SELECT EXISTS (SELECT 1 FROM meta WHERE key = 'secret_fingerprint' AND value = ?1) \
@@ -38,6 +45,7 @@ fn replace_secret(connection: &Connection, old: [u8; 16], new: [u8; 16]) -> Resu
     connection.execute(keep, [old]).or_store()?;
     let bind = "UPDATE meta SET value = ?1 WHERE key = 'secret_fingerprint'";
     connection.execute(bind, [new]).or_store()?;
+    audit::append(connection, audit, permit)?;
     Ok(true)
 }
 
@@ -97,9 +105,14 @@ fn key_counts(connection: &Connection, now: Timestamp) -> Result<Vec<KeyCount>, 
 
 #[async_trait]
 impl KeyStore for SqliteStore {
-    async fn replace_secret(&self, old: &[u8; 16], new: &[u8; 16]) -> Result<bool, StoreError> {
-        let (old, new) = (*old, *new);
-        self.threads().write(move |connection| replace_secret(connection, old, new)).await
+    async fn replace_secret(
+        &self,
+        old: &[u8; 16],
+        new: &[u8; 16],
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError> {
+        let (old, new, audit) = (*old, *new, audit.clone());
+        self.threads().write(move |connection| replace_secret(connection, old, new, &audit)).await
     }
 
     async fn rekey_pat(&self, asked: &Rekey) -> Result<RekeyOutcome, StoreError> {

@@ -3,27 +3,27 @@
 use async_trait::async_trait;
 use futures_util::future::try_join4;
 use jiff::Timestamp;
-use trustrelay_authority::{KeyCount, KeyStore, Rekey, RekeyOutcome, StoreError};
+use trustrelay_authority::{AuditEntry, KeyCount, KeyStore, Rekey, RekeyOutcome, StoreError};
 use trustrelay_token::KeyId;
 
 use super::errors::Failure;
 use super::link::Links;
 use super::rotation::LOCK_OWNER;
 use super::rows::{corrupt, get, number};
+use super::sessions::told;
 use super::store::PostgresStore;
 
-async fn replace_secret(links: &Links, old: &[u8; 16], new: &[u8; 16]) -> Result<bool, Failure> {
-    let link = links.link().await?;
+async fn replace_secret(
+    links: &Links,
+    old: &[u8; 16],
+    new: &[u8; 16],
+    audit: &AuditEntry,
+) -> Result<bool, Failure> {
     // One statement: of several nodes that start at once, the first moves the row and the others no longer find the old value.
-    let replace = link
-        .prepare(
-            "WITH moved AS (UPDATE meta SET value = $2 WHERE key = 'secret_fingerprint' AND value = $1 AND $1::bytea <> $2::bytea \
+    let replace = "WITH moved AS (UPDATE meta SET value = $2 WHERE key = 'secret_fingerprint' AND value = $1 AND $1::bytea <> $2::bytea \
                AND NOT EXISTS (SELECT 1 FROM meta e WHERE e.key = 'earlier_secret ' || encode($2, 'hex')) RETURNING 1) \
-             INSERT INTO meta (key, value) SELECT 'earlier_secret ' || encode($1, 'hex'), $1 FROM moved",
-        )
-        .await?;
-    let replaced = link.count(&replace, &[&&old[..], &&new[..]]).await?;
-    Ok(link.keep(replaced > 0))
+             INSERT INTO meta (key, value) SELECT 'earlier_secret ' || encode($1, 'hex'), $1 FROM moved";
+    Ok(told(links, replace, &[&&old[..], &&new[..]], audit).await? > 0)
 }
 
 async fn rekey(links: &Links, rekey: &Rekey) -> Result<RekeyOutcome, Failure> {
@@ -95,8 +95,13 @@ async fn key_counts(links: &Links, now: Timestamp) -> Result<Vec<KeyCount>, Fail
 
 #[async_trait]
 impl KeyStore for PostgresStore {
-    async fn replace_secret(&self, old: &[u8; 16], new: &[u8; 16]) -> Result<bool, StoreError> {
-        self.links().run(|| replace_secret(self.links(), old, new)).await
+    async fn replace_secret(
+        &self,
+        old: &[u8; 16],
+        new: &[u8; 16],
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError> {
+        self.links().run(|| replace_secret(self.links(), old, new, audit)).await
     }
 
     async fn rekey_pat(&self, asked: &Rekey) -> Result<RekeyOutcome, StoreError> {

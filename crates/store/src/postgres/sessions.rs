@@ -63,7 +63,7 @@ pub(super) async fn delete_expired(links: &Links, now: Timestamp) -> Result<u64,
 }
 
 /// A change, and its entry in the audit log if it changed any row; how many it did.
-async fn told(
+pub(super) async fn told(
     links: &Links,
     sql: &str,
     values: &[&(dyn ToSql + Sync)],

@@ -52,6 +52,7 @@ pub(super) fn what(entry: &AuditEntry) -> String {
         "session.ended" if detail("sessions").is_empty() => "signed out".to_owned(),
         "session.ended" => "signed out everywhere else".to_owned(),
         "policy.changed" => "changed the policy".to_owned(),
+        "secret.activated" => format!("made the server's secret {} the active one", detail("key")),
         "webhook.added" => "added a webhook".to_owned(),
         "webhook.removed" => "removed a webhook".to_owned(),
         "webhook.tested" => "tested a webhook".to_owned(),

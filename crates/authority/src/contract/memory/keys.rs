@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use trustrelay_token::{KeyId, TokenDigest};
 use uuid::Uuid;
 
-use super::{Data, MemoryStore, is_active};
+use super::audit::append;
+use super::{Data, MemoryStore, is_active, permit};
+use crate::audit::AuditEntry;
 use crate::keys::{KeyCount, KeyStore, Rekey, RekeyOutcome};
 use crate::store::StoreError;
 
@@ -27,13 +29,20 @@ pub(super) fn is_of_present_secret(data: &Data, pat_id: Uuid, digest: &TokenDige
 
 #[async_trait]
 impl KeyStore for MemoryStore {
-    async fn replace_secret(&self, old: &[u8; 16], new: &[u8; 16]) -> Result<bool, StoreError> {
+    async fn replace_secret(
+        &self,
+        old: &[u8; 16],
+        new: &[u8; 16],
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError> {
         let mut data = self.data()?;
+        permit(&data, audit)?;
         if data.fingerprint != Some(*old) || old == new || data.earlier_fingerprints.contains(new) {
             return Ok(false);
         }
         data.earlier_fingerprints.push(*old);
         data.fingerprint = Some(*new);
+        append(&mut data, audit)?;
         Ok(true)
     }
 

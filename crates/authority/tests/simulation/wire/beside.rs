@@ -106,8 +106,13 @@ impl NoticeStore for Wire {
 
 #[async_trait]
 impl KeyStore for Wire {
-    async fn replace_secret(&self, old: &[u8; 16], new: &[u8; 16]) -> Result<bool, StoreError> {
-        self.carry(self.store().replace_secret(old, new)).await
+    async fn replace_secret(
+        &self,
+        old: &[u8; 16],
+        new: &[u8; 16],
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError> {
+        self.carry(self.store().replace_secret(old, new, audit)).await
     }
 
     async fn rekey_pat(&self, rekey: &Rekey) -> Result<RekeyOutcome, StoreError> {
