@@ -140,7 +140,7 @@ where
 {
     let authorization = format!("Bearer {token}");
     let requests = (0..=times).map(|_| {
-        let request = Request::get(path).header("authorization", &authorization);
+        let request = Request::get(path).header("host", "127.0.0.1").header("authorization", &authorization);
         Ok(request.header("user-agent", "counts/1").body(Body::empty())?)
     });
     let mut requests = requests.collect::<Result<Vec<_>>>()?.into_iter();

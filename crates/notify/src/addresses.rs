@@ -86,6 +86,8 @@ fn is_in_v6(address: Ipv6Addr, network: Ipv6Addr, prefix: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn reach_of(text: &str) -> Reach {
@@ -192,6 +194,67 @@ mod tests {
             "3fff:1000::",
         ] {
             assert_eq!(reach_of(text), Public, "{text}");
+        }
+    }
+
+    /// Addresses of all kinds: any at all, and those near the edges of the tables' networks.
+    fn addresses() -> impl Strategy<Value = IpAddr> {
+        let v4_edge =
+            (prop::sample::select(V4.to_vec()), any::<u32>(), -1_i64..=1).prop_map(|(row, host, by)| {
+                let mask = u32::MAX.checked_shr(row.1).unwrap_or(0);
+                let at = i64::from(row.0.to_bits() | (host & mask)) + by;
+                IpAddr::from(Ipv4Addr::from_bits(u32::try_from(at).unwrap_or(u32::MAX)))
+            });
+        let v6_edge = (prop::sample::select(V6.to_vec()), any::<u128>()).prop_map(|(row, host)| {
+            let mask = u128::MAX.checked_shr(row.1).unwrap_or(0);
+            IpAddr::from(Ipv6Addr::from_bits(row.0.to_bits() | (host & mask)))
+        });
+        let v4 = any::<Ipv4Addr>();
+        let mapped = any::<Ipv4Addr>().prop_map(|address| IpAddr::from(address.to_ipv6_mapped()));
+        prop_oneof![
+            v4.prop_map(IpAddr::from),
+            any::<Ipv6Addr>().prop_map(IpAddr::from),
+            mapped,
+            v4_edge,
+            v6_edge
+        ]
+    }
+
+    fn is_special_to_std(address: IpAddr) -> bool {
+        match address.to_canonical() {
+            IpAddr::V4(address) => {
+                address.is_private()
+                    || address.is_loopback()
+                    || address.is_link_local()
+                    || address.is_multicast()
+                    || address.is_broadcast()
+                    || address.is_documentation()
+                    || address.is_unspecified()
+            }
+            IpAddr::V6(address) => {
+                address.is_loopback()
+                    || address.is_multicast()
+                    || address.is_unspecified()
+                    || address.is_unique_local()
+                    || address.is_unicast_link_local()
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn what_the_standard_library_knows_as_special_is_never_public(address in addresses()) {
+            if is_special_to_std(address) {
+                prop_assert_ne!(reach(address), Public);
+            }
+            // However an address is written, the connection goes to the same place.
+            prop_assert_eq!(reach(address), reach(address.to_canonical()));
+            if let IpAddr::V4(address) = address {
+                let nat64 = Ipv6Addr::from_bits(NAT64.to_bits() | u128::from(address.to_bits()));
+                prop_assert_eq!(reach(IpAddr::from(nat64)), reach(IpAddr::from(address)));
+            }
         }
     }
 }

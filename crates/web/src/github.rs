@@ -113,6 +113,7 @@ mod tests {
     use aws_lc_rs::signature::{
         ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm,
     };
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -189,5 +190,34 @@ mod tests {
         assert_eq!(claim(&[(&IDENTIFIER, "k")]), is("k", ""));
         assert_eq!(claim(&[(&SIGNATURE, "s")]), is("", "s"));
         assert_eq!(claim(&[(&IDENTIFIER, "k"), (&IDENTIFIER, "l"), (&SIGNATURE, "s")]), is("", "s"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn no_other_body_is_signed(body: Vec<u8>, other: Vec<u8>, at: usize, bit in 0..8_u8) {
+            let one = pair(&ECDSA_P256_SHA256_ASN1_SIGNING);
+            let keys = GithubKeys::parse(&document(&[("one", &pem(&one))])).expect("keys");
+            let signature = signed(&one, &body);
+            let is_signed = |body: &[u8]| keys.have_signed(&Claim { identifier: "one", signature: &signature }, body);
+            prop_assert!(is_signed(&body));
+            prop_assert_eq!(is_signed(&other), other == body);
+            let mut changed = body;
+            changed.push(0);
+            let at = at % changed.len();
+            changed[at] ^= 1 << bit;
+            prop_assert!(!is_signed(&changed));
+        }
+
+        #[test]
+        fn whatever_is_claimed_is_answered(identifier in "\\PC{0,8}", signature: String, body: Vec<u8>) {
+            let one = pair(&ECDSA_P256_SHA256_ASN1_SIGNING);
+            let keys = GithubKeys::parse(&document(&[("one", &pem(&one))])).expect("keys");
+            let unknown = Claim { identifier: &identifier, signature: &signature };
+            prop_assert!(!keys.have_signed(&unknown, &body));
+            let known = Claim { identifier: "one", signature: &signature };
+            prop_assert!(!keys.have_signed(&known, &body));
+        }
     }
 }

@@ -118,6 +118,7 @@ fn open<T: DeserializeOwned>(session: &str, path: &str, now: Timestamp, text: &s
 #[cfg(test)]
 mod tests {
     use jiff::SignedDuration;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -157,6 +158,25 @@ mod tests {
         }
         for nonsense in ["", "x", "####", &"A".repeat(4000)] {
             assert_eq!(open::<String>("a session", PATH, NOW, nonsense), None);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn nothing_opens_but_what_was_sealed(text in "[A-Za-z0-9_=-]{0,120}", at: usize, bit in 0..8_u8, age in -200_i64..200) {
+            prop_assert_eq!(open::<String>("a session", PATH, NOW, &text), None);
+            let sealed = sealed();
+            let later = NOW + SignedDuration::from_secs(age);
+            let opened = open::<String>("a session", PATH, later, &sealed);
+            prop_assert_eq!(opened.is_some(), age.abs() <= FRESH);
+            let mut bytes = URL_SAFE_NO_PAD.decode(&sealed).expect("base64");
+            let at = at % bytes.len();
+            bytes[at] ^= 1 << bit;
+            prop_assert_eq!(open::<String>("a session", PATH, NOW, &URL_SAFE_NO_PAD.encode(&bytes)), None);
+            bytes.truncate(at);
+            prop_assert_eq!(open::<String>("a session", PATH, NOW, &URL_SAFE_NO_PAD.encode(&bytes)), None);
         }
     }
 }
