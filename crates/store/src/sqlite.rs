@@ -156,6 +156,7 @@ impl Store for SqliteStore {
         let (user, audit) = (user.clone(), audit.clone());
         self.threads
             .write(move |connection| {
+                let _asked = audit::permit(connection, &audit)?;
                 let first = !has_users(connection)?;
                 if first {
                     insert_user(connection, &user, &audit)?;

@@ -242,10 +242,12 @@ macro_rules! store_contract {
 
         #[tokio::test]
         async fn random_sequences_are_answered_as_the_model_answers_them() {
+            let mut refusals = $crate::contract::model::Refusals::default();
             for seed in 0..$crate::contract::model::SEQUENCES {
                 let store = $fresh().await;
-                $crate::contract::model::agrees_with_the_model(&*store, seed).await;
+                $crate::contract::model::agrees_with_the_model(&*store, seed, &mut refusals).await;
             }
+            refusals.assert_enough();
         }
     };
     (@stories $fresh:ident $($group:ident { $($story:ident)* })*) => {$(

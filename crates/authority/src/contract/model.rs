@@ -1,4 +1,9 @@
-//! Random sequences of calls, to the store under test and to the plain model: every answer must be the same.
+//! Random sequences of calls, to the store under test and to the plain model: every answer must be the same. Many
+//! changes are made by actors that have lost their power meanwhile: those are refused, and change nothing.
+
+mod actors;
+mod calls;
+mod random;
 
 use std::net::IpAddr;
 use std::num::{NonZeroU16, NonZeroU32};
@@ -10,17 +15,23 @@ use jiff::{SignedDuration, Timestamp};
 use trustrelay_token::{KeyId, Limits, Network, TokenDigest};
 use uuid::Uuid;
 
-use super::kit::AUDIT;
-use super::kit::at;
+pub use self::actors::Refusals;
+use self::actors::has_power;
+use self::calls::{Answer, Call, ask};
+use self::random::Random;
+use super::kit::{AUDIT, MANY, at};
 use super::memory::MemoryStore;
-use crate::record::{
-    self, Change, DayCalls, KeptActivity, NetworkUse, PatRecord, SessionRecord, TokenCalls, Usage, UserRecord,
-};
-use crate::rotation::FoundPat;
-use crate::store::{Holder, Lease, Renewal, RevokeOutcome, Store, StoreError};
+use crate::admin::{InviteRecord, UserChange};
+use crate::audit::AuditEntry;
+use crate::notices::WebhookRecord;
+use crate::policy::Policy;
+use crate::power::Power;
+use crate::record::{self, DayCalls, NetworkUse, PatRecord, SessionRecord, TokenCalls, Usage, UserRecord};
+use crate::rotation::Rotation;
+use crate::store::{Holder, Lease, Store, StoreError};
 
 /// How many sequences a store is put through. Each is made from its number alone, so a failure comes again.
-pub const SEQUENCES: u64 = 300;
+pub const SEQUENCES: u64 = 240;
 /// How many calls a sequence has.
 const CALLS: usize = 60;
 /// How long leases are: how long that takes is no matter of the model.
@@ -28,159 +39,31 @@ const LENGTH: Duration = Duration::from_secs(3600);
 /// How many accounts, and so on, a sequence knows: few, so that calls meet.
 const FEW: usize = 4;
 
-/// SplitMix64: small, and the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.next() % limit as u64).expect("small")
-    }
-
-    fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-
-    fn bytes<const N: usize>(&mut self) -> [u8; N] {
-        std::array::from_fn(|_| self.next().to_le_bytes()[0])
-    }
-
-    fn id(&mut self) -> Uuid {
-        Uuid::from_bytes(self.bytes())
-    }
-}
-
-#[derive(Debug, Clone)]
-enum Call {
-    InsertUser(UserRecord),
-    InsertFirstUser(UserRecord),
-    UserById(Uuid),
-    UserByEmail(String),
-    ListUsers,
-    HasUsers,
-    SetUserDisabled(Uuid, Option<Timestamp>, Timestamp),
-    SetPassword(Uuid, String, Option<[u8; 32]>),
-    InsertPat(Box<PatRecord>, u64),
-    PatByDigest(TokenDigest),
-    PatById(Uuid),
-    ActivePats(Uuid, Timestamp),
-    UnusedPats(Timestamp, Timestamp, Option<NonZeroU16>),
-    RevokePat(Uuid, Timestamp),
-    RecordUsage(Vec<Usage>),
-    RecordCalls(Vec<TokenCalls>),
-    Activity(Uuid, Date),
-    ForgetCalls(Date),
-    InsertSession(SessionRecord),
-    SessionByDigest([u8; 32]),
-    DeleteSession([u8; 32]),
-    DeleteSessionsOf(Uuid, Option<[u8; 32]>),
-    DeleteExpiredSessions(Timestamp),
-    LogHead,
-    RenewLease(Lease),
-    EndLease(Uuid),
-    LetGo(Vec<Holder>),
-    HoldersBehind(u64, Option<Uuid>),
-    BindSecret([u8; 16]),
-}
-
-#[derive(Debug, PartialEq)]
-enum Answer {
-    Done,
-    Is(bool),
-    Count(u64),
-    Entry(Option<u64>),
-    User(Option<UserRecord>),
-    Users(Vec<UserRecord>),
-    Pat(Option<PatRecord>),
-    PatOf(Option<Box<FoundPat>>),
-    Pats(Vec<PatRecord>),
-    Activity(KeptActivity),
-    Session(Option<(SessionRecord, UserRecord)>),
-    Revoked(Option<RevokeOutcome>),
-    Renewal(Renewal),
-    Holders(Vec<Holder>),
-}
-
-async fn ask(store: &dyn Store, call: Call) -> Result<Answer, StoreError> {
-    Ok(match call {
-        Call::InsertUser(user) => store.insert_user(&user, &AUDIT).await.map(|()| Answer::Done)?,
-        Call::InsertFirstUser(user) => Answer::Is(store.insert_first_user(&user, &AUDIT).await?),
-        Call::UserById(id) => Answer::User(store.user_by_id(id).await?),
-        Call::UserByEmail(email) => Answer::User(store.user_by_email(&email).await?),
-        Call::ListUsers => Answer::Users(store.list_users().await?),
-        Call::HasUsers => Answer::Is(store.has_users().await?),
-        Call::SetUserDisabled(id, disabled, now) => {
-            Answer::Entry(store.set_user_disabled(id, disabled, now, &AUDIT).await?)
-        }
-        Call::SetPassword(id, hash, keep) => {
-            store.set_password(id, &hash, keep, &AUDIT).await.map(|()| Answer::Done)?
-        }
-        Call::InsertPat(pat, limit) => store.insert_pat(&pat, limit, &AUDIT).await.map(|()| Answer::Done)?,
-        Call::PatByDigest(digest) => Answer::PatOf(store.pat_by_digest(&digest).await?.map(Box::new)),
-        Call::UnusedPats(now, by, of_all) => Answer::Pats(store.unused_pats(now, by, of_all, 1000).await?),
-        Call::PatById(id) => Answer::Pat(store.pat_by_id(id).await?),
-        Call::ActivePats(id, now) => Answer::Pats(store.active_pats(id, now).await?),
-        Call::RevokePat(id, now) => Answer::Revoked(store.revoke_pat(id, now, &AUDIT).await?),
-        Call::RecordUsage(notes) => store.record_usage(&notes).await.map(|()| Answer::Done)?,
-        Call::RecordCalls(notes) => store.record_calls(&notes).await.map(|()| Answer::Done)?,
-        Call::Activity(id, since) => Answer::Activity(store.activity(id, since).await?),
-        Call::ForgetCalls(before) => Answer::Count(store.forget_calls(before, 1000).await?),
-        Call::InsertSession(session) => {
-            store.insert_session(&session, &AUDIT).await.map(|()| Answer::Done)?
-        }
-        Call::SessionByDigest(digest) => Answer::Session(store.session_by_digest(&digest).await?),
-        Call::DeleteSession(digest) => Answer::Is(store.delete_session(&digest, &AUDIT).await?),
-        Call::DeleteSessionsOf(id, keep) => Answer::Count(store.delete_sessions_of(id, keep, &AUDIT).await?),
-        Call::DeleteExpiredSessions(now) => Answer::Count(store.delete_expired_sessions(now).await?),
-        Call::LogHead => Answer::Count(store.log_head().await?),
-        Call::RenewLease(lease) => Answer::Renewal(sorted(store.renew_lease(&lease).await?)),
-        Call::EndLease(id) => store.end_lease(id).await.map(|()| Answer::Done)?,
-        Call::LetGo(holders) => store.let_go(&holders).await.map(|()| Answer::Done)?,
-        Call::HoldersBehind(seq, except) => {
-            let mut holders = store.holders_behind(seq, except).await?;
-            holders.sort_by_key(|holder| holder.node_id);
-            Answer::Holders(holders)
-        }
-        Call::BindSecret(fingerprint) => Answer::Is(store.bind_secret(&fingerprint).await?),
-    })
-}
-
-/// The tokens of one entry come in any order.
-fn sorted(mut renewal: Renewal) -> Renewal {
-    if let Renewal::Behind(entries) = &mut renewal {
-        for entry in entries {
-            if let Change::PatsRevoked(pats) = &mut entry.change {
-                pats.sort_by_key(|pat| pat.pat_id);
-            }
-        }
-    }
-    renewal
-}
-
 /// What a sequence has given names to: ids that calls take up again, whether or not they came into the store.
 struct Known {
     random: Random,
     now: i64,
     users: Vec<Uuid>,
     pats: Vec<PatRecord>,
-    sessions: Vec<[u8; 32]>,
+    /// Every secret that a token was given, and whose it is.
+    secrets: Vec<(Uuid, Uuid, TokenDigest)>,
+    /// Each with the account that it was begun for.
+    sessions: Vec<(Uuid, [u8; 32])>,
+    invites: Vec<Uuid>,
+    webhooks: Vec<Uuid>,
     nodes: Vec<Uuid>,
+    /// What actors had when they acted last.
+    acted: Vec<Power>,
 }
 
 impl Known {
     fn new(seed: u64) -> Self {
         let mut random = Random(seed);
-        let users = (0..FEW).map(|_| random.id()).collect();
-        let sessions = (0..FEW * 2).map(|_| random.bytes()).collect();
-        let nodes = (0..FEW).map(|_| random.id()).collect();
-        Self { random, now: 0, users, pats: Vec::new(), sessions, nodes }
+        let mut ids = || (0..FEW).map(|_| random.id()).collect::<Vec<_>>();
+        let (users, nodes, invites, webhooks) = (ids(), ids(), ids(), ids());
+        let sessions = (0..FEW * 2).map(|_| (users[random.below(FEW)], random.bytes())).collect();
+        let (pats, secrets, acted) = (Vec::new(), Vec::new(), Vec::new());
+        Self { random, now: 0, users, pats, secrets, sessions, invites, webhooks, nodes, acted }
     }
 
     fn user(&mut self) -> Uuid {
@@ -196,7 +79,7 @@ impl Known {
     }
 
     fn session(&mut self) -> [u8; 32] {
-        self.sessions[self.random.below(FEW * 2)]
+        self.sessions[self.random.below(FEW * 2)].1
     }
 
     fn time(&mut self) -> Timestamp {
@@ -218,6 +101,10 @@ impl Known {
 
     fn new_user(&mut self) -> UserRecord {
         let index = self.random.below(FEW);
+        self.user_at(index)
+    }
+
+    fn user_at(&mut self, index: usize) -> UserRecord {
         UserRecord {
             user_id: self.users[index],
             email: format!("{index}@example.org"),
@@ -248,6 +135,7 @@ impl Known {
             limits: [None, None, self.limits()][self.random.below(3)].clone(),
         };
         self.pats.push(pat.clone());
+        self.secrets.push((pat.user_id, pat.pat_id, pat.digest));
         pat
     }
 
@@ -303,6 +191,9 @@ impl Known {
 
     fn call(&mut self, head: u64) -> Call {
         self.now += i64::try_from(self.random.below(4)).expect("small");
+        if self.random.chance(30) {
+            return self.deed(head);
+        }
         match self.random.below(31) {
             0 | 1 => Call::InsertUser(self.new_user()),
             2 => Call::InsertFirstUser(self.new_user()),
@@ -342,10 +233,11 @@ impl Known {
             }
             20 => {
                 // Digests are random: one does not come twice.
-                let digest = self.random.bytes();
+                let (digest, user_id) = (self.random.bytes(), self.user());
                 let slot = self.random.below(FEW * 2);
-                self.sessions[slot] = digest;
-                let (user_id, created_at, expires_at) = (self.user(), self.time(), self.near());
+                self.sessions[slot] = (user_id, digest);
+                let (created_at, lasts) = (self.time(), self.random.below(40));
+                let expires_at = at(self.now - 10 + i64::try_from(lasts).expect("small"));
                 Call::InsertSession(SessionRecord { digest, user_id, created_at, expires_at })
             }
             21 => Call::SessionByDigest(self.session()),
@@ -397,14 +289,116 @@ impl Known {
         }
     }
 
-    /// All that can be read.
-    fn everything(&self, head: u64) -> Vec<Call> {
+    /// Every account with a session and tokens: so that there is power to be taken away from the beginning on.
+    fn beginning(&mut self) -> Vec<Call> {
+        let mut calls: Vec<_> = (0..FEW).map(|index| Call::InsertUser(self.user_at(index))).collect();
+        for (user_id, digest) in self.sessions.clone() {
+            let expires_at = at(20 + i64::try_from(self.random.below(80)).expect("small"));
+            let session = SessionRecord { digest, user_id, created_at: self.time(), expires_at };
+            calls.push(Call::InsertSession(session));
+        }
+        calls.extend((0..FEW * 2).map(|_| Call::InsertPat(Box::new(self.new_pat()), MANY)));
+        calls
+    }
+
+    /// A change of those that people make with a body that may come late.
+    fn deed(&mut self, head: u64) -> Call {
+        match self.random.below(12) {
+            0 | 1 => Call::ChangeUser(self.user(), UserChange::Admin(self.random.chance(40)), self.time()),
+            2 => {
+                let names = || vec!["files".to_owned(), "github".to_owned()];
+                let change = match self.random.below(4) {
+                    0 => UserChange::Upstreams(None),
+                    1 => UserChange::Upstreams(Some(names())),
+                    2 => UserChange::Upstreams(Some(Vec::new())),
+                    _ => UserChange::NarrowUpstreams(names()),
+                };
+                Call::ChangeUser(self.user(), change, self.time())
+            }
+            3 | 4 => self.rotation(),
+            5 => Call::RetireSecret(self.pat(), self.time()),
+            6 => Call::EndOverlap(self.pat(), self.time()),
+            7 => {
+                let slot = self.random.below(FEW);
+                let invite = InviteRecord {
+                    invite_id: self.random.id(),
+                    digest: self.random.bytes(),
+                    email: format!("{}@example.org", self.random.below(FEW * 2)),
+                    is_admin: self.random.chance(50),
+                    created_by: None,
+                    created_at: self.near(),
+                    expires_at: self.near(),
+                };
+                self.invites[slot] = invite.invite_id;
+                Call::InsertInvite(invite, [1, MANY][self.random.below(2)])
+            }
+            8 => Call::DeleteInvite(self.invites[self.random.below(FEW)]),
+            9 => {
+                let days = self.random.below(90) as u16;
+                let policy = Policy { max_days: NonZeroU16::new(days), ..Policy::default() };
+                // The entry that made the present one is one of the last.
+                let replaces = self.random.next() % (head + 1);
+                Call::SetPolicy(policy, [0, replaces][self.random.below(2)], self.time())
+            }
+            10 => {
+                let slot = self.random.below(FEW);
+                let webhook_id = self.random.id();
+                let webhook = WebhookRecord {
+                    webhook_id,
+                    user_id: self.random.chance(70).then(|| self.user()),
+                    url: format!("https://hooks.example.org/{webhook_id}"),
+                    origin: "https://hooks.example.org".into(),
+                    key_id: KeyId(3),
+                    created_at: self.time(),
+                };
+                self.webhooks[slot] = webhook_id;
+                Call::InsertWebhook(webhook, [1, MANY][self.random.below(2)])
+            }
+            _ => Call::DeleteWebhook(self.webhooks[self.random.below(FEW)], self.time()),
+        }
+    }
+
+    /// A rotation with an overlap, without one, or until the first use.
+    fn rotation(&mut self) -> Call {
+        let pat_id = self.pat();
+        let known = self.secrets.iter().rev().find(|(_, of, _)| *of == pat_id);
+        let (user_id, _, replaces) =
+            known.copied().unwrap_or((Uuid::nil(), pat_id, TokenDigest::from_bytes([9; 32])));
+        let digest = TokenDigest::from_bytes(self.random.bytes());
+        let overlap = [0, 0, 5, 20][self.random.below(4)];
+        let rotation = Rotation {
+            pat_id,
+            at: self.time(),
+            replaces,
+            digest,
+            key_id: KeyId(3),
+            hint: "...efgh".to_owned(),
+            expires_at: at(self.now + 60),
+            old_valid_until: at(self.now + overlap),
+            until_first_use: self.random.chance(30),
+            repeatable: None,
+        };
+        self.secrets.push((user_id, pat_id, digest));
+        Call::RotatePat(Box::new(rotation))
+    }
+
+    /// All that can be read without changing anything.
+    fn reads(&self) -> Vec<Call> {
         let far = at(self.now);
-        let mut calls = vec![Call::ListUsers, Call::LogHead];
+        let mut calls = vec![Call::ListUsers, Call::LogHead, Call::AuditEnds, Call::Policy];
+        calls.extend([Call::Invites(far), Call::Webhooks(None)]);
+        calls.extend(self.users.iter().map(|id| Call::Webhooks(Some(*id))));
+        calls.extend(self.secrets.iter().map(|(.., digest)| Call::PatByDigest(*digest)));
         calls.extend(self.users.iter().map(|id| Call::ActivePats(*id, far)));
         calls.extend(self.pats.iter().map(|pat| Call::PatById(pat.pat_id)));
         calls.extend(self.pats.iter().map(|pat| Call::Activity(pat.pat_id, date(2026, 4, 1))));
-        calls.extend(self.sessions.iter().map(|digest| Call::SessionByDigest(*digest)));
+        calls.extend(self.sessions.iter().map(|(_, digest)| Call::SessionByDigest(*digest)));
+        calls
+    }
+
+    /// All that can be read.
+    fn everything(&self, head: u64) -> Vec<Call> {
+        let mut calls = self.reads();
         calls.extend((0..=head + 1).map(|seq| Call::HoldersBehind(seq, None)));
         let reader = Lease {
             node_id: Uuid::nil(),
@@ -420,25 +414,79 @@ impl Known {
 }
 
 /// Puts a fresh store through one sequence of calls, and reads all of it at the end.
-pub async fn agrees_with_the_model(store: &dyn Store, seed: u64) {
+pub async fn agrees_with_the_model(store: &dyn Store, seed: u64, refusals: &mut Refusals) {
     let model = MemoryStore::default();
     let mut known = Known::new(seed);
+    let beginning = if known.random.chance(75) { known.beginning() } else { Vec::new() };
+    for call in beginning {
+        let _ = compare(store, &model, call, &AUDIT, (seed, 0)).await;
+    }
     for step in 0..CALLS {
         let head = model.log_head().await.expect("the model answers");
         let call = known.call(head);
-        compare(store, &model, call, seed, step).await;
+        let Some(change) = call.change() else {
+            let _ = compare(store, &model, call, &AUDIT, (seed, step)).await;
+            continue;
+        };
+        let by = known.actor();
+        let had = by.actor.power().is_some_and(|power| known.acted.contains(power));
+        let has_power = has_power(store, &by).await;
+        if has_power {
+            let answer = compare(store, &model, call, &by, (seed, step)).await;
+            let is_refused = matches!(answer, Err(StoreError::Powerless(_)));
+            assert!(!is_refused, "sequence {seed}, call {step}: {by:?} may do {change}: {answer:?}");
+            if by.actor.power().is_some() {
+                refusals.note(change, None);
+            }
+            known.keep(&by);
+        } else {
+            let before = (ends(store).await, state(&model, &known).await);
+            let answer = compare(store, &model, call, &by, (seed, step)).await;
+            let Err(why @ StoreError::Powerless(_)) = &answer else {
+                panic!("sequence {seed}, call {step}: {by:?} has no power for {change}: {answer:?}");
+            };
+            refusals.note(change, Some((why, had)));
+            let after = (ends(store).await, state(&model, &known).await);
+            assert!(
+                before == after,
+                "sequence {seed}, call {step}: {change} was refused and changed something"
+            );
+        }
     }
     let head = model.log_head().await.expect("the model answers");
     for call in known.everything(head) {
-        compare(store, &model, call, seed, CALLS).await;
+        let _ = compare(store, &model, call, &AUDIT, (seed, CALLS)).await;
     }
 }
 
-async fn compare(store: &dyn Store, model: &MemoryStore, call: Call, seed: u64, step: usize) {
-    let expected = ask(model, call.clone()).await.map_err(|error| error.to_string());
-    let answer = ask(store, call.clone()).await.map_err(|error| error.to_string());
+/// How far a store's logs go: no change leaves them as they are. What it holds beside them is compared in the end.
+async fn ends(store: &dyn Store) -> (Answer, Answer) {
+    let read = async |call| ask(store, call, &AUDIT).await.expect("reads");
+    (read(Call::LogHead).await, read(Call::AuditEnds).await)
+}
+
+/// All that the model holds.
+async fn state(model: &MemoryStore, known: &Known) -> Vec<Answer> {
+    let mut state = Vec::new();
+    for call in known.reads() {
+        state.push(ask(model, call, &AUDIT).await.expect("reads"));
+    }
+    state
+}
+
+async fn compare(
+    store: &dyn Store,
+    model: &MemoryStore,
+    call: Call,
+    by: &AuditEntry,
+    (seed, step): (u64, usize),
+) -> Result<Answer, StoreError> {
+    let expected = ask(model, call.clone(), by).await.map_err(|error| error.to_string());
+    let answer = ask(store, call.clone(), by).await;
     assert_eq!(
-        answer, expected,
+        answer.as_ref().map_err(ToString::to_string),
+        expected.as_ref().map_err(Clone::clone),
         "sequence {seed}, call {step}: the store (left) and the model (right) differ on {call:?}"
     );
+    answer
 }

@@ -162,7 +162,8 @@ impl RotationStore for MemoryStore {
     ) -> Result<Option<u64>, StoreError> {
         let mut data = self.data()?;
         permit(&data, audit)?;
-        if !data.retired.iter().any(|secret| secret.pat_id == pat_id && secret.until_first_use) {
+        let waits = |secret: &Retired| secret.pat_id == pat_id && secret.until_first_use && !secret.ended;
+        if !data.retired.iter().any(waits) {
             return Ok(None);
         }
         let ended = end_earlier(&mut data, pat_id, at, false);
@@ -178,6 +179,7 @@ impl RotationStore for MemoryStore {
         audit: &AuditEntry,
     ) -> Result<Option<u64>, StoreError> {
         let mut data = self.data()?;
+        permit(&data, audit)?;
         let ended = end_earlier(&mut data, pat_id, at, true);
         if ended.is_empty() {
             return Ok(None);
