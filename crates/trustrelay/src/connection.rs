@@ -15,7 +15,7 @@ use axum::Router;
 use axum::extract::ConnectInfo;
 use http::HeaderValue;
 use http::header::CONNECTION;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulConnection;
@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use crate::requests::{Answer, Answering, Requests};
+use crate::unread::Lent;
 
 /// How long the head of a request may take from its first byte to its last.
 const HEAD_TIME: Duration = Duration::from_secs(30);
@@ -120,11 +121,24 @@ impl Server {
         let service = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
             let answering = Answering::begin(&theirs);
             request.extensions_mut().insert(ConnectInfo(peer));
+            let mut back = None;
+            let request = if is_http2 || request.body().is_end_stream() {
+                request.map(axum::body::Body::new)
+            } else {
+                let (head, body) = request.into_parts();
+                let (lent, its_way_back) = Lent::new(&head.headers, body);
+                back = Some(its_way_back);
+                http::Request::from_parts(head, axum::body::Body::new(lent))
+            };
             // A router is always ready.
             let (answered, stopping) = (router.clone().call(request), stopping.clone());
             async move {
                 let mut answer = answered.await?.map(|body| Answer::new(body, answering));
-                if !is_http2 && stopping.is_cancelled() {
+                let goes_on = match back {
+                    Some(back) => back.pass_over().await,
+                    None => true,
+                };
+                if !is_http2 && (stopping.is_cancelled() || !goes_on) {
                     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 Ok::<_, std::convert::Infallible>(answer)

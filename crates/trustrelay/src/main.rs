@@ -23,6 +23,7 @@ mod traces;
 #[cfg(not(feature = "otlp"))]
 #[path = "no_traces.rs"]
 mod traces;
+mod unread;
 
 use std::io::Write;
 use std::process::ExitCode;
