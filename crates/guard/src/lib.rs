@@ -1,7 +1,7 @@
 //! A tower layer that lets through only requests with a valid personal access token (RFC 6750).
 //!
 //! It takes the `Authorization` header out of the request, so that nothing behind it can forward the token, has the token
-//! judged by a [`Verifier`], and puts an `Arc<Principal>` into the request's extensions. Other requests are answered
+//! judged by a [`Verifier`](trustrelay_token::Verifier), and puts an `Arc<Principal>` into the request's extensions. Other requests are answered
 //! with RFC 6750's challenge. It depends on `http` and `tower` alone.
 //!
 //! ```
