@@ -19,6 +19,7 @@ use crate::fence::{Fence, KeepLease};
 use crate::index::Index;
 use crate::leaks::{REPORTS_A_MINUTE, REVOCATIONS_A_MINUTE};
 use crate::limits::{Rates, end_unused};
+use crate::namesakes::Namesakes;
 use crate::notices::{Courier, Dispatch, keep_notices};
 use crate::numbers::Numbers;
 use crate::pace::Pace;
@@ -37,10 +38,10 @@ use crate::verify::Flights;
 
 /// Ends what is open. The relay is behind it; the authority does not know it.
 pub trait Cut: Send + Sync + 'static {
-    /// Ends all that a token holds open; how many sessions. Quick, and never waits.
-    fn cut_token(&self, pat_id: Uuid) -> usize;
-    /// Ends all that an account's tokens hold open; how many sessions. Quick, and never waits.
-    fn cut_user(&self, user_id: Uuid) -> usize;
+    /// Ends all that a token holds open; which sessions, each by a number that it has on every node. Quick, and never waits.
+    fn cut_token(&self, pat_id: Uuid) -> Vec<u64>;
+    /// Ends all that an account's tokens hold open; which sessions, as for a token. Quick, and never waits.
+    fn cut_user(&self, user_id: Uuid) -> Vec<u64>;
     /// Ends the streams and calls that were opened with one of a token's secrets, and not the token's sessions;
     /// how many. Quick, and never waits.
     fn cut_secret(&self, pat_id: Uuid, digest: &TokenDigest) -> usize;
@@ -58,12 +59,12 @@ pub type AllowsFrom = Arc<dyn Fn(Option<IpAddr>) -> bool + Send + Sync>;
 pub struct NothingOpen;
 
 impl Cut for NothingOpen {
-    fn cut_token(&self, _: Uuid) -> usize {
-        0
+    fn cut_token(&self, _: Uuid) -> Vec<u64> {
+        Vec::new()
     }
 
-    fn cut_user(&self, _: Uuid) -> usize {
-        0
+    fn cut_user(&self, _: Uuid) -> Vec<u64> {
+        Vec::new()
     }
 
     fn cut_secret(&self, _: Uuid, _: &TokenDigest) -> usize {
@@ -82,6 +83,8 @@ pub struct AuthorityConfig {
     pub lease: Duration,
     /// What people call this node, such as its host and port.
     pub node_name: String,
+    /// Where the other nodes reach this one, if they can. No other node may have the same.
+    pub node_url: Option<String>,
     /// How many tokens the index holds: at some 160 bytes each, 1,000,000 are 160 MB. They are taken as tokens are used.
     pub index_entries: usize,
     /// How long a browser session lasts.
@@ -107,6 +110,7 @@ impl Default for AuthorityConfig {
         Self {
             lease: Duration::from_secs(2),
             node_name: String::new(),
+            node_url: None,
             index_entries: 1_000_000,
             session_length: Duration::from_secs(7 * 24 * 3600),
             usage_flush: Duration::from_secs(5),
@@ -145,6 +149,7 @@ pub struct Authority {
     pub(crate) usage: UsageLog,
     pub(crate) numbers: Numbers,
     pub(crate) skew: Skew,
+    pub(crate) namesakes: Namesakes,
     pub(crate) calls: CallLog,
     pub(crate) refusals: RefusalLog,
     /// Newest first, as the secrets.
@@ -202,6 +207,7 @@ impl Authority {
             usage: UsageLog::default(),
             numbers: Numbers::default(),
             skew: Skew::default(),
+            namesakes: Namesakes::default(),
             calls: CallLog::default(),
             refusals: RefusalLog::default(),
             seal_keys: secrets().chain(&config.seal_secrets).map(ServerSecret::seal_key).collect(),

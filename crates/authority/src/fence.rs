@@ -16,7 +16,7 @@ use crate::authority::Authority;
 use crate::error::AuthorityError;
 use crate::policy::PolicyRecord;
 use crate::record::{Change, LogEntry, UserRecord};
-use crate::store::{Lease, Renewal, Store, StoreError};
+use crate::store::{Lease, Renewal, Store, StoreError, Terminated};
 use crate::wait::Silent;
 
 /// Longest lease there may be, and so the longest that a node may hold a revocation up. What is waited for is another process's
@@ -37,9 +37,9 @@ pub(crate) struct Fence {
     /// What has to be added to the time since boot for the wall clock's, in microseconds, as of the last look.
     wall: AtomicI64,
     /// Held while entries are applied, so that each is applied once and in order; never across an await.
-    pub(crate) applying: Mutex<BTreeMap<u64, usize>>,
+    pub(crate) applying: Mutex<BTreeMap<u64, Terminated>>,
     /// Cuts that the store has not been told of.
-    unreported: Mutex<Vec<(u64, u64)>>,
+    unreported: Mutex<Vec<(u64, Terminated)>>,
     /// One renewal at a time.
     renewing: tokio::sync::Mutex<Renewing>,
     /// Told whenever the lease was renewed or entries were applied.
@@ -227,6 +227,7 @@ impl Authority {
                 applied_seq: self.fence.applied(),
                 length: self.fence.length,
                 name: self.config.node_name.clone(),
+                url: self.config.node_url.clone(),
                 cuts: self.fence.unreported.lock().clone(),
             };
             match self.store.renew_lease(&lease).await? {
@@ -263,26 +264,12 @@ impl Authority {
                 continue;
             }
             self.index.apply(entry, &news.users);
-            let cut = match &entry.change {
-                Change::PatsRevoked(pats) => {
-                    pats.iter().map(|pat| self.cut.get().map_or(0, |cut| cut.cut_token(pat.pat_id))).sum()
-                }
-                Change::UserDisabled(user_id) => self.cut.get().map_or(0, |cut| cut.cut_user(*user_id)),
-                Change::UpstreamsChanged(user_id) => self.cut.get().map_or(0, |cut| cut.cut_user(*user_id)),
-                // What is good for a while yet is ended when that is over.
-                Change::SecretsRetired(secrets) => {
-                    let ended = secrets.iter().filter(|secret| secret.ended);
-                    ended.map(|secret| self.cut_secret(secret.pat_id, &secret.digest)).sum()
-                }
-                Change::PolicyChanged => {
-                    self.cut.get().map_or(0, |cut| cut.cut_from_elsewhere(self.policy.allows()))
-                }
-                Change::UserEnabled(_) | Change::AdminChanged(_) => 0,
-            };
-            cuts.insert(entry.seq, cut);
-            if cut > 0 {
-                self.fence.unreported.lock().push((entry.seq, cut as u64));
+            let ended = self.end_what_changed(&entry.change);
+            let cut = ended.count();
+            if !ended.is_nothing() {
+                self.fence.unreported.lock().push((entry.seq, ended.clone()));
             }
+            cuts.insert(entry.seq, ended);
             while cuts.len() > REMEMBERED_CUTS {
                 cuts.pop_first();
             }
@@ -297,6 +284,28 @@ impl Authority {
             return Err(StoreError::Corrupt(format!("the log has no entry {missing} and has later ones")));
         }
         Ok(())
+    }
+
+    /// Ends what an entry takes away; what that was.
+    fn end_what_changed(&self, change: &Change) -> Terminated {
+        let Some(cut) = self.cut.get() else { return Terminated::default() };
+        let sessions = |sessions| Terminated { sessions, requests: 0 };
+        let requests = |requests: usize| Terminated { sessions: Vec::new(), requests: requests as u64 };
+        match change {
+            Change::PatsRevoked(pats) => {
+                sessions(pats.iter().flat_map(|pat| cut.cut_token(pat.pat_id)).collect())
+            }
+            Change::UserDisabled(user_id) | Change::UpstreamsChanged(user_id) => {
+                sessions(cut.cut_user(*user_id))
+            }
+            // What is good for a while yet is ended when that is over.
+            Change::SecretsRetired(secrets) => {
+                let ended = secrets.iter().filter(|secret| secret.ended);
+                requests(ended.map(|secret| cut.cut_secret(secret.pat_id, &secret.digest)).sum())
+            }
+            Change::PolicyChanged => requests(cut.cut_from_elsewhere(self.policy.allows())),
+            Change::UserEnabled(_) | Change::AdminChanged(_) => Terminated::default(),
+        }
     }
 
     /// No lease any more, and none again.
@@ -366,6 +375,7 @@ impl KeepLease {
                 }
                 authority.let_go_of_the_silent(&mut self.silent).await;
                 authority.compare_clocks().await;
+                authority.look_for_namesakes().await;
             }
             Err(error) => {
                 if !self.lost && !authority.holds_lease() {

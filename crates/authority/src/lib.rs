@@ -25,6 +25,7 @@ mod keys;
 mod leaks;
 mod limits;
 mod list;
+mod namesakes;
 mod nodes;
 mod notices;
 mod numbers;
@@ -100,5 +101,5 @@ pub use sessions::SessionSecret;
 pub use skew::CLOCK_TOLERANCE;
 pub use store::{
     Holder, KEPT_NETWORKS, LATEST_CALLS, Lease, NETWORK_STEP, NodeRecord, OTHER_TOOL, REVOKE_BATCH, Renewal,
-    Revocation, RevokeOutcome, Store, StoreError, TOOLS_A_DAY,
+    Revocation, RevokeOutcome, Store, StoreError, TOOLS_A_DAY, Terminated,
 };

@@ -1,5 +1,6 @@
 //! The trait that a store implements. `contract` says in tests what it must do.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -85,8 +86,42 @@ pub struct Lease {
     pub length: Duration,
     /// What people call the node, such as its host and port.
     pub name: String,
-    /// How many sessions each entry that the node has applied since the last claim has cut there.
-    pub cuts: Vec<(u64, u64)>,
+    /// The address that the node was given for the others to reach it at, if it was.
+    pub url: Option<String>,
+    /// What each entry that the node has applied since the last claim has ended there.
+    pub cuts: Vec<(u64, Terminated)>,
+}
+
+/// What an entry of the log has ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Terminated {
+    /// Sessions, each by the number that it has on every node: one that moves from node to node may be open on several.
+    pub sessions: Vec<u64>,
+    /// How many streams and calls were ended that are no part of those sessions. Each is on one node.
+    pub requests: u64,
+}
+
+impl Terminated {
+    /// How many there were, each counted once.
+    pub fn count(&self) -> u64 {
+        let sessions: HashSet<u64> = self.sessions.iter().copied().collect();
+        self.requests.saturating_add(sessions.len() as u64)
+    }
+
+    /// Whether nothing was ended.
+    pub fn is_nothing(&self) -> bool {
+        self.sessions.is_empty() && self.requests == 0
+    }
+}
+
+/// Adds what was ended elsewhere.
+impl Extend<Self> for Terminated {
+    fn extend<T: IntoIterator<Item = Self>>(&mut self, others: T) {
+        for other in others {
+            self.sessions.extend(other.sessions);
+            self.requests = self.requests.saturating_add(other.requests);
+        }
+    }
 }
 
 /// A node, as the store knows it.
@@ -96,6 +131,10 @@ pub struct NodeRecord {
     pub node_id: Uuid,
     /// What people call it.
     pub name: String,
+    /// The address that it was given for the others to reach it at, if it was.
+    pub url: Option<String>,
+    /// Which of its claims is the last one that was granted.
+    pub claim: u64,
     /// The last log entry that it has applied.
     pub applied_seq: u64,
     /// How long its lease still holds by the store's clock; `None` if it has run out, or is given up. For people: nothing rests on
@@ -273,8 +312,9 @@ pub trait Store:
     async fn end_lease(&self, node_id: Uuid) -> Result<(), StoreError>;
     /// The nodes that the store knows of, by name and id: those that hold a lease, and perhaps those that held one not long ago.
     async fn nodes(&self) -> Result<Vec<NodeRecord>, StoreError>;
-    /// How many sessions entry `seq` has cut on nodes other than `except`, as far as they have said so with a claim.
-    async fn cuts(&self, seq: u64, except: Option<Uuid>) -> Result<u64, StoreError>;
+    /// What entry `seq` has ended on nodes other than `except`, as far as they have said so with a claim. A session that was open on
+    /// several of them is named by each.
+    async fn cuts(&self, seq: u64, except: Option<Uuid>) -> Result<Terminated, StoreError>;
     /// Ends when the log has grown, as far as the store hears of it: a wake-up, and nothing that may be relied on. A store that hears
     /// nothing waits for ever.
     async fn log_grew(&self) {

@@ -26,7 +26,8 @@ pub(crate) struct Silent {
 }
 
 impl Authority {
-    /// Waits until entry `seq` is applied here, and no other node trusts an index that lacks it. How many sessions it cut on all of them.
+    /// Waits until entry `seq` is applied here, and no other node trusts an index that lacks it. How many sessions it
+    /// ended on all of them: one that was open on several is one.
     pub(crate) async fn wait_for_fence(&self, seq: u64) -> Result<usize, AuthorityError> {
         let begun = self.clock.since_boot();
         let mut answered = begun;
@@ -62,9 +63,10 @@ impl Authority {
 
     async fn settled(&self, seq: u64, begun: Duration) -> Result<usize, AuthorityError> {
         self.numbers.settled(self.clock.since_boot().saturating_sub(begun));
-        let here = self.fence.applying.lock().get(&seq).copied().unwrap_or(0);
-        let there = self.store.cuts(seq, Some(self.fence.node_id)).await?;
-        Ok(here.saturating_add(usize::try_from(there).unwrap_or(usize::MAX)))
+        let here = self.fence.applying.lock().get(&seq).cloned();
+        let mut ended = self.store.cuts(seq, Some(self.fence.node_id)).await?;
+        ended.extend(here);
+        Ok(usize::try_from(ended.count()).unwrap_or(usize::MAX))
     }
 
     /// Applies entry `seq` here, and looks who else lacks it.

@@ -5,7 +5,7 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use support::{EMAIL, World, config, until};
@@ -28,6 +28,7 @@ async fn dead(world: &World, length: Duration) -> Uuid {
         applied_seq: world.store.log_head().await.expect("asks"),
         length,
         name: String::new(),
+        url: None,
         cuts: Vec::new(),
     };
     assert_eq!(world.store.renew_lease(&lease).await.expect("asks"), Renewal::Held);
@@ -46,17 +47,15 @@ fn revoking(by: &Arc<Authority>, issued: &Issued) -> JoinHandle<Result<Revoked, 
 
 /// Ends something of every token that it is told of.
 #[derive(Default)]
-struct Counting(AtomicUsize);
+struct Counting(AtomicU64);
 
 impl Cut for Counting {
-    fn cut_token(&self, _: Uuid) -> usize {
-        self.0.fetch_add(1, Ordering::SeqCst);
-        1
+    fn cut_token(&self, _: Uuid) -> Vec<u64> {
+        vec![self.0.fetch_add(1, Ordering::SeqCst)]
     }
 
-    fn cut_user(&self, _: Uuid) -> usize {
-        self.0.fetch_add(1, Ordering::SeqCst);
-        1
+    fn cut_user(&self, _: Uuid) -> Vec<u64> {
+        vec![self.0.fetch_add(1, Ordering::SeqCst)]
     }
 
     fn cut_secret(&self, _: Uuid, _: &TokenDigest) -> usize {
@@ -124,7 +123,8 @@ async fn of_several_each_is_waited_for_as_long_as_its_own_lease() {
         applied_seq: 1,
         length: MAX_LEASE,
         name: String::new(),
-        cuts: vec![(1, 3)],
+        url: None,
+        cuts: vec![(1, Terminated { sessions: vec![7, 8, 9], requests: 0 })],
     };
     assert_eq!(world.store.renew_lease(&claim).await.expect("asks"), Renewal::Held);
     let revoked = revoking.await.expect("joins").expect("revoked");

@@ -56,12 +56,13 @@ impl Cuts {
 }
 
 impl Cut for Cuts {
-    fn cut_token(&self, _: Uuid) -> usize {
-        0
+    fn cut_token(&self, _: Uuid) -> Vec<u64> {
+        Vec::new()
     }
 
-    fn cut_user(&self, user_id: Uuid) -> usize {
-        self.note(Ended::User(user_id))
+    fn cut_user(&self, user_id: Uuid) -> Vec<u64> {
+        self.note(Ended::User(user_id));
+        Vec::new()
     }
 
     fn cut_secret(&self, pat_id: Uuid, digest: &TokenDigest) -> usize {

@@ -186,6 +186,7 @@ async fn a_revocation_waits_for_a_dead_nodes_lease_however_much_longer_than_its_
         applied_seq: 0,
         length: Duration::from_secs(2),
         name: String::new(),
+        url: None,
         cuts: Vec::new(),
     };
     assert_eq!(world.store.renew_lease(&dead).await.expect("asks"), Renewal::Held);
@@ -208,6 +209,7 @@ async fn a_revocation_that_a_store_stops_to_answer_is_refused_and_holds_when_rep
         applied_seq: 0,
         length: Duration::from_secs(600),
         name: String::new(),
+        url: None,
         cuts: Vec::new(),
     };
     world.store.renew_lease(&behind).await.expect("asks");

@@ -5,7 +5,7 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use support::{EMAIL, PASSWORD, World, config, new, until};
@@ -190,13 +190,13 @@ async fn disabling_an_account_refuses_its_tokens_and_enabling_brings_them_back()
 
 #[tokio::test]
 async fn a_revocation_cuts_what_the_token_holds_open() {
-    struct Open(AtomicUsize);
+    struct Open(AtomicU64);
     impl Cut for Open {
-        fn cut_token(&self, _: Uuid) -> usize {
-            self.0.swap(0, Ordering::SeqCst)
+        fn cut_token(&self, _: Uuid) -> Vec<u64> {
+            (0..self.0.swap(0, Ordering::SeqCst)).collect()
         }
-        fn cut_user(&self, _: Uuid) -> usize {
-            0
+        fn cut_user(&self, _: Uuid) -> Vec<u64> {
+            Vec::new()
         }
         fn cut_secret(&self, _: Uuid, _: &TokenDigest) -> usize {
             0
@@ -206,7 +206,7 @@ async fn a_revocation_cuts_what_the_token_holds_open() {
         }
     }
     let world = World::new().await;
-    world.authority.set_cut(Arc::new(Open(AtomicUsize::new(3))));
+    world.authority.set_cut(Arc::new(Open(AtomicU64::new(3))));
     let issued = world.token("mcp").await;
     let browser = world.browser().await;
     let revoked = world.authority.revoke(&browser, PatRef::Id(issued.record.pat_id)).await.expect("revoked");

@@ -43,6 +43,7 @@ async fn dead(world: &World) {
         applied_seq,
         length: Duration::from_secs(60),
         name: String::new(),
+        url: None,
         cuts: Vec::new(),
     };
     assert_eq!(world.store.renew_lease(&lease).await.expect("asks"), Renewal::Held);

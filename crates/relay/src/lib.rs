@@ -52,6 +52,6 @@ pub use config::{Limits, RelayConfig, RelayError, UpstreamConfig, UpstreamTransp
 pub use front::BadOrigin;
 pub use home::{Elsewhere, Here};
 pub use record::{CallRecord, Recorder};
-pub use registry::{AllowsFrom, Cut};
+pub use registry::{AllowsFrom, Cut, Ended};
 pub use relay::Relay;
 pub use trace::{Propagator, continue_trace, set_propagator};

@@ -31,6 +31,22 @@ pub struct Cut {
     pub calls: usize,
 }
 
+/// What was ended together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// How many of each.
+    pub counts: Cut,
+    /// The numbers of the client sessions. A session has the same one on every node where it is open.
+    pub sessions: Vec<u64>,
+}
+
+impl Ended {
+    fn count(&mut self, open: &Open) {
+        self.counts.count(open.kind);
+        self.sessions.extend(open.session);
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Session,
@@ -64,6 +80,8 @@ pub type AllowsFrom = Arc<dyn Fn(Option<IpAddr>) -> bool + Send + Sync>;
 
 struct Open {
     kind: Kind,
+    /// The number of a client session.
+    session: Option<u64>,
     cancel: CancellationToken,
     /// The secret that it was opened with.
     digest: Option<TokenDigest>,
@@ -118,14 +136,24 @@ pub(crate) struct Registry {
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 impl Registry {
-    /// Registers what belongs to the token.
+    /// Registers a client session, which belongs to the token.
+    pub(crate) fn register_session(
+        self: &Arc<Self>,
+        principal: &Principal,
+        pat_id: Uuid,
+        number: u64,
+    ) -> Entry {
+        self.open_entry(principal, None, pat_id, Kind::Session, Some(number))
+    }
+
+    /// Registers what else belongs to the token.
     pub(crate) fn register(self: &Arc<Self>, principal: &Principal, pat_id: Uuid, kind: Kind) -> Entry {
-        self.open_entry(principal, None, pat_id, kind)
+        self.open_entry(principal, None, pat_id, kind, None)
     }
 
     /// Registers what a request opens.
     pub(crate) fn register_request(self: &Arc<Self>, caller: &Admitted, pat_id: Uuid, kind: Kind) -> Entry {
-        self.open_entry(caller, caller.address(), pat_id, kind)
+        self.open_entry(caller, caller.address(), pat_id, kind, None)
     }
 
     fn open_entry(
@@ -134,12 +162,13 @@ impl Registry {
         address: Option<IpAddr>,
         pat_id: Uuid,
         kind: Kind,
+        session: Option<u64>,
     ) -> Entry {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let cancel = CancellationToken::new();
         let expires_at = principal.expires_at();
         let digest = principal.pat().map(|pat| *pat.digest());
-        let open = Open { kind, cancel: cancel.clone(), digest, address, expires_at };
+        let open = Open { kind, session, cancel: cancel.clone(), digest, address, expires_at };
         let looks_at = {
             let mut tokens = self.tokens.lock();
             if kind.is_of_a_request() && tokens.allows_from.as_ref().is_some_and(|allows| !allows(address)) {
@@ -196,19 +225,11 @@ impl Registry {
         Duration::try_from(next.duration_since(now)).unwrap_or_default()
     }
 
-    pub(crate) fn cut_token(&self, pat_id: Uuid) -> Cut {
-        let held = self.tokens.lock().held.remove(&pat_id);
-        let mut cut = Cut::default();
-        if let Some(held) = held {
-            for open in held.entries.into_values() {
-                cut.count(open.kind);
-                open.cancel.cancel();
-            }
-        }
-        cut
+    pub(crate) fn cut_token(&self, pat_id: Uuid) -> Ended {
+        self.cut_each(vec![pat_id])
     }
 
-    pub(crate) fn cut_user(&self, user_id: Uuid) -> Cut {
+    pub(crate) fn cut_user(&self, user_id: Uuid) -> Ended {
         let ids: Vec<Uuid> = self
             .tokens
             .lock()
@@ -244,7 +265,7 @@ impl Registry {
         cut
     }
 
-    pub(crate) fn cut_all(&self) -> Cut {
+    pub(crate) fn cut_all(&self) -> Ended {
         let ids: Vec<Uuid> = self.tokens.lock().held.keys().copied().collect();
         self.cut_each(ids)
     }
@@ -274,15 +295,16 @@ impl Registry {
         }
     }
 
-    fn cut_each(&self, ids: Vec<Uuid>) -> Cut {
-        ids.into_iter().fold(Cut::default(), |sum, id| {
-            let cut = self.cut_token(id);
-            Cut {
-                sessions: sum.sessions + cut.sessions,
-                streams: sum.streams + cut.streams,
-                calls: sum.calls + cut.calls,
+    fn cut_each(&self, ids: Vec<Uuid>) -> Ended {
+        let mut ended = Ended::default();
+        for id in ids {
+            let held = self.tokens.lock().held.remove(&id);
+            for open in held.into_iter().flat_map(|held| held.entries.into_values()) {
+                ended.count(&open);
+                open.cancel.cancel();
             }
-        })
+        }
+        ended
     }
 
     pub(crate) fn open(&self) -> Cut {

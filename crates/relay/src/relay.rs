@@ -22,7 +22,7 @@ use crate::context::Context;
 use crate::envelope::{Message, RawObject};
 use crate::input::Parked;
 use crate::record::{CallRecord, Records};
-use crate::registry::{AllowsFrom, Cut, Kind, Registry};
+use crate::registry::{AllowsFrom, Cut, Ended, Registry};
 use crate::reply::{self, Reply};
 use crate::seal::Sealer;
 use crate::session::{Sealed, Session};
@@ -132,12 +132,12 @@ impl Relay {
 
     /// Cuts all that a token holds open: sessions, streams, calls in flight. The farewells to the upstreams
     /// are said in the background.
-    pub fn cut_token(&self, pat_id: Uuid) -> Cut {
+    pub fn cut_token(&self, pat_id: Uuid) -> Ended {
         self.0.registry.cut_token(pat_id)
     }
 
     /// Cuts all that the tokens of a user hold open.
-    pub fn cut_user(&self, user_id: Uuid) -> Cut {
+    pub fn cut_user(&self, user_id: Uuid) -> Ended {
         self.0.registry.cut_user(user_id)
     }
 
@@ -258,7 +258,7 @@ impl Relay {
         sealed: &Sealed,
         link: Option<Arc<Link>>,
     ) -> Result<Arc<Session>, Reply> {
-        let entry = self.0.registry.register(&context.principal, context.pat_id, Kind::Session);
+        let entry = self.0.registry.register_session(&context.principal, context.pat_id, sealed.number);
         if !context.principal.stands() {
             return Err(reply::cut(&context.principal, "null").0);
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
-use trustrelay_authority::{Holder, Lease, NodeRecord, Renewal, StoreError};
+use trustrelay_authority::{Holder, Lease, NodeRecord, Renewal, StoreError, Terminated};
 use uuid::Uuid;
 
 use crate::errors::OrStoreError;
@@ -29,27 +29,30 @@ pub(crate) fn renew_lease(
     }
     connection
         .prepare_cached(
-            "INSERT OR REPLACE INTO leases (node_id, boot_id, name, applied_seq, held, claim, length, renewed_at) \
-             VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7)",
+            "INSERT OR REPLACE INTO leases (node_id, boot_id, name, url, applied_seq, held, claim, length, renewed_at) \
+             VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?7, ?8)",
         )
         .or_store()?
         .execute(params![
             lease.node_id.as_bytes(),
             boot_id,
             lease.name,
+            lease.url,
             lease.applied_seq,
             lease.claim,
             nanos(lease.length),
             since_boot(),
         ])
         .or_store()?;
-    for (seq, sessions) in &lease.cuts {
+    for (seq, ended) in &lease.cuts {
+        let numbers: Vec<u8> = ended.sessions.iter().flat_map(|number| number.to_le_bytes()).collect();
+        let all = ended.requests.saturating_add(ended.sessions.len() as u64);
         connection
             .prepare_cached(
-                "INSERT INTO cuts (seq, node_id, sessions) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+                "INSERT INTO cuts (seq, node_id, sessions, numbers) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
             )
             .or_store()?
-            .execute(params![seq, lease.node_id.as_bytes(), sessions])
+            .execute(params![seq, lease.node_id.as_bytes(), all, numbers])
             .or_store()?;
         connection
             .prepare_cached("DELETE FROM cuts WHERE seq < ?1")
@@ -113,7 +116,7 @@ pub(crate) fn nodes(connection: &Connection, boot_id: &str) -> Result<Vec<NodeRe
     let now = since_boot();
     let mut statement = connection
         .prepare_cached(
-            "SELECT node_id, name, applied_seq, held, renewed_at, length FROM leases WHERE boot_id = ?1 ORDER BY name, node_id",
+            "SELECT node_id, name, applied_seq, held, renewed_at, length, url, claim FROM leases WHERE boot_id = ?1 ORDER BY name, node_id",
         )
         .or_store()?;
     let nodes = statement
@@ -123,6 +126,8 @@ pub(crate) fn nodes(connection: &Connection, boot_id: &str) -> Result<Vec<NodeRe
             Ok(NodeRecord {
                 node_id: rows::id(row, 0)?,
                 name: row.get(1)?,
+                url: row.get(6)?,
+                claim: row.get(7)?,
                 applied_seq: row.get(2)?,
                 lease_left: left.map(Duration::from_nanos),
             })
@@ -131,10 +136,25 @@ pub(crate) fn nodes(connection: &Connection, boot_id: &str) -> Result<Vec<NodeRe
     nodes.collect::<rusqlite::Result<_>>().or_store()
 }
 
-pub(crate) fn cuts(connection: &Connection, seq: u64, except: Option<Uuid>) -> Result<u64, StoreError> {
-    connection
-        .prepare_cached("SELECT COALESCE(SUM(sessions), 0) FROM cuts WHERE seq = ?1 AND node_id IS NOT ?2")
-        .or_store()?
-        .query_row(params![seq, except.map(Uuid::into_bytes)], |row| row.get(0))
-        .or_store()
+pub(crate) fn cuts(
+    connection: &Connection,
+    seq: u64,
+    except: Option<Uuid>,
+) -> Result<Terminated, StoreError> {
+    let mut statement = connection
+        .prepare_cached("SELECT sessions, numbers FROM cuts WHERE seq = ?1 AND node_id IS NOT ?2")
+        .or_store()?;
+    let of_nodes = statement
+        .query_map(params![seq, except.map(Uuid::into_bytes)], |row| {
+            let (all, numbers): (u64, Vec<u8>) = (row.get(0)?, row.get(1)?);
+            let (numbers, _) = numbers.as_chunks();
+            let sessions: Vec<u64> = numbers.iter().map(|number| u64::from_le_bytes(*number)).collect();
+            Ok(Terminated { requests: all.saturating_sub(sessions.len() as u64), sessions })
+        })
+        .or_store()?;
+    let mut ended = Terminated::default();
+    for of_node in of_nodes {
+        ended.extend([of_node.or_store()?]);
+    }
+    Ok(ended)
 }

@@ -9,7 +9,7 @@ use jiff::civil::Date;
 use rusqlite::{Connection, OptionalExtension, params};
 use trustrelay_authority::{
     AuditEntry, Holder, KeptActivity, Lease, LogEntry, NodeRecord, PatRecord, Renewal, Revocation,
-    RevokeOutcome, SessionRecord, Store, StoreError, TokenCalls, Usage, UserRecord,
+    RevokeOutcome, SessionRecord, Store, StoreError, Terminated, TokenCalls, Usage, UserRecord,
 };
 use uuid::Uuid;
 
@@ -409,7 +409,7 @@ impl Store for SqliteStore {
         self.threads.read(move |connection| leases::nodes(connection, &boot_id)).await
     }
 
-    async fn cuts(&self, seq: u64, except: Option<Uuid>) -> Result<u64, StoreError> {
+    async fn cuts(&self, seq: u64, except: Option<Uuid>) -> Result<Terminated, StoreError> {
         self.threads.read(move |connection| leases::cuts(connection, seq, except)).await
     }
 

@@ -51,6 +51,7 @@ async fn while_another_holds_the_file_every_change_is_refused_and_nothing_is_don
         applied_seq: 0,
         length: Duration::from_secs(600),
         name: String::new(),
+        url: None,
         cuts: Vec::new(),
     };
     let use_of = Usage {

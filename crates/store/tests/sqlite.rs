@@ -257,6 +257,7 @@ async fn what_cannot_be_read_is_said_to_be_corrupt_and_costs_nothing_else() {
         applied_seq: 0,
         length: std::time::Duration::ZERO,
         name: String::new(),
+        url: None,
         cuts: Vec::new(),
     };
     let refused = store.renew_lease(&lease).await;

@@ -27,11 +27,11 @@ use crate::{config, dev, listener, logging, open};
 struct CutRelay(Relay);
 
 impl Cut for CutRelay {
-    fn cut_token(&self, pat_id: Uuid) -> usize {
+    fn cut_token(&self, pat_id: Uuid) -> Vec<u64> {
         self.0.cut_token(pat_id).sessions
     }
 
-    fn cut_user(&self, user_id: Uuid) -> usize {
+    fn cut_user(&self, user_id: Uuid) -> Vec<u64> {
         self.0.cut_user(user_id).sessions
     }
 
@@ -121,6 +121,7 @@ pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode>
         AuthorityConfig {
             lease: config.lease,
             node_name: node_name(address),
+            node_url: config.node_url.as_ref().map(ToString::to_string),
             audit_retention: config.audit_retention,
             adopt_newest_secret: true,
             ..AuthorityConfig::default()

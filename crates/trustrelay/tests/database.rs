@@ -16,6 +16,8 @@ mod judge;
 mod load;
 #[path = "database/mcp.rs"]
 mod mcp;
+#[path = "database/namesakes.rs"]
+mod namesakes;
 #[path = "database/network.rs"]
 mod network;
 #[path = "database/nodes.rs"]

@@ -103,6 +103,7 @@ impl Numbers {
             "By how much this machine's clock is ahead of the database's."
         );
         describe_gauge!("trustrelay_lease_held", "1 while tokens are verified from memory");
+        describe_gauge!("trustrelay_node_url_shared", "Other nodes that run with this one's --node-url");
         let verified = |outcome: &'static str| counter!(VERIFICATIONS, "outcome" => outcome);
         let off = |limit: &'static str| counter!(OFF_LIMITS, "limit" => limit);
         let login = |outcome: &'static str| counter!(LOGINS, "outcome" => outcome);

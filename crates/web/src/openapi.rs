@@ -389,9 +389,10 @@ fn schemas() -> Value {
         "CreatedToken": object(&["pat_id", "pat_name", "pat_hint", "pat_scope", "created_at", "expires_at", "pat_token"], created),
         "Nodes": object(&["log_head", "nodes"], json!({
             "log_head": { "type": "integer", "minimum": 0, "description": "The number of the latest entry of the log" },
-            "nodes": { "type": "array", "items": object(&["node_id", "name", "is_this", "applied_seq", "lease_left_ms"], json!({
+            "nodes": { "type": "array", "items": object(&["node_id", "name", "node_url", "is_this", "applied_seq", "lease_left_ms"], json!({
                 "node_id": { "type": "string", "format": "uuid" },
                 "name": { "type": "string" },
+                "node_url": { "type": ["string", "null"], "description": "Where the other nodes reach it; null if it was not told. No two nodes should have the same" },
                 "is_this": { "type": "boolean", "description": "Whether this node answers" },
                 "applied_seq": { "type": "integer", "minimum": 0 },
                 "lease_left_ms": { "type": ["integer", "null"], "minimum": 0, "description": "null if the lease has run out" },

@@ -6,12 +6,12 @@ use uuid::Uuid;
 
 use super::kit::{AUDIT, added, at, issued};
 use crate::record::UserRecord;
-use crate::store::{Holder, Lease, Renewal, Store};
+use crate::store::{Holder, Lease, Renewal, Store, Terminated};
 
 /// Longer than any story takes.
 const LONG: Duration = Duration::from_secs(600);
 fn claim(node_id: Uuid, claim: u64, applied_seq: u64) -> Lease {
-    Lease { node_id, claim, applied_seq, length: LONG, name: String::new(), cuts: Vec::new() }
+    Lease { node_id, claim, applied_seq, length: LONG, name: String::new(), url: None, cuts: Vec::new() }
 }
 
 async fn renew(store: &dyn Store, node_id: Uuid, applied_seq: u64) -> Renewal {
@@ -86,8 +86,12 @@ pub async fn a_refused_renewal_leaves_the_lease_as_it_was(store: &dyn Store) {
 /// Those who run it see who is there, and how far each is.
 pub async fn nodes_are_listed_with_what_is_left_of_their_lease(store: &dyn Store) {
     let ada = added(store, "ada@example.org").await;
-    let lease = |name: &str| Lease { name: name.into(), ..claim(Uuid::now_v7(), 1, 0) };
-    let (b, a) = (lease("b:8080"), lease("a:8080"));
+    let lease = |name: &str, url: Option<&str>| Lease {
+        name: name.into(),
+        url: url.map(Into::into),
+        ..claim(Uuid::now_v7(), 7, 0)
+    };
+    let (b, a) = (lease("b:8080", None), lease("a:8080", Some("http://a:8080/")));
     for lease in [&b, &a] {
         store.renew_lease(lease).await.expect("asks");
     }
@@ -95,22 +99,39 @@ pub async fn nodes_are_listed_with_what_is_left_of_their_lease(store: &dyn Store
     let nodes = store.nodes().await.expect("asks");
     assert_eq!(nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>(), ["a:8080", "b:8080"]);
     assert_eq!(nodes[0].node_id, a.node_id);
+    assert_eq!(
+        nodes.iter().map(|node| node.url.as_deref()).collect::<Vec<_>>(),
+        [Some("http://a:8080/"), None]
+    );
+    assert!(nodes.iter().all(|node| node.claim == 7), "{nodes:?}");
     assert!(nodes.iter().all(|node| node.applied_seq == 0));
     assert!(nodes.iter().all(|node| node.lease_left.is_some_and(|left| left > LONG / 2 && left <= LONG)));
     store.end_lease(a.node_id).await.expect("ends");
     assert_eq!(store.nodes().await.expect("asks").len(), 1);
 }
 
-/// What a revocation has cut on other nodes is in its answer.
-pub async fn cuts_are_added_up_over_the_other_nodes(store: &dyn Store) {
-    let lease = |cuts: &[(u64, u64)]| Lease { cuts: cuts.to_vec(), ..claim(Uuid::now_v7(), 1, 0) };
-    let (one, two) = (lease(&[(1, 3), (2, 5)]), lease(&[(1, 4)]));
+/// What a revocation has ended on other nodes is in its answer. A session that was open on two of them is one.
+pub async fn what_was_ended_on_the_other_nodes_is_known(store: &dyn Store) {
+    let ended = |sessions: &[u64], requests| Terminated { sessions: sessions.to_vec(), requests };
+    let lease = |cuts: &[(u64, Terminated)]| Lease { cuts: cuts.to_vec(), ..claim(Uuid::now_v7(), 1, 0) };
+    let one = lease(&[(1, ended(&[1, u64::MAX, 3], 0)), (2, ended(&[1], 5)), (4, ended(&[], 2))]);
+    let two = lease(&[(1, ended(&[u64::MAX, 5], 4))]);
     for lease in [&one, &two, &one] {
         assert_eq!(store.renew_lease(lease).await.expect("asks"), Renewal::Held);
     }
-    let cuts = async |seq, except| store.cuts(seq, except).await.expect("asks");
-    assert_eq!((cuts(1, None).await, cuts(2, None).await, cuts(3, None).await), (7, 5, 0));
-    assert_eq!(cuts(1, Some(one.node_id)).await, 4);
+    let cuts = async |seq, except| {
+        let mut ended = store.cuts(seq, except).await.expect("asks");
+        ended.sessions.sort_unstable();
+        ended
+    };
+    let both = cuts(1, None).await;
+    assert_eq!((both.count(), &both), (8, &ended(&[1, 3, 5, u64::MAX, u64::MAX], 4)));
+    assert_eq!(cuts(1, Some(one.node_id)).await, ended(&[5, u64::MAX], 4));
+    assert_eq!((cuts(2, None).await, cuts(3, None).await), (ended(&[1], 5), Terminated::default()));
+    assert_eq!(
+        (cuts(4, None).await, cuts(4, Some(one.node_id)).await),
+        (ended(&[], 2), Terminated::default())
+    );
 }
 
 /// A server that stops holds nobody up.

@@ -97,6 +97,7 @@ pub async fn a_thousand_entries_come_at_a_time(store: &dyn Store) {
         applied_seq: 0,
         length: Duration::from_secs(60),
         name: String::new(),
+        url: None,
         cuts: Vec::new(),
     };
     for expected in [AT_A_TIME, AT_A_TIME, 1] {
@@ -128,6 +129,7 @@ pub async fn the_log_is_read_without_a_lease(store: &dyn Store) {
         applied_seq: 0,
         length: Duration::from_secs(60),
         name: String::new(),
+        url: None,
         cuts: Vec::new(),
     };
     let behind = store.renew_lease(&claim).await.expect("asks");

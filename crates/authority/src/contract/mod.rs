@@ -204,7 +204,7 @@ macro_rules! store_contract {
                 whoever_holds_a_lease_and_lacks_the_entry_is_behind
                 a_refused_renewal_leaves_the_lease_as_it_was
                 nodes_are_listed_with_what_is_left_of_their_lease
-                cuts_are_added_up_over_the_other_nodes
+                what_was_ended_on_the_other_nodes_is_known
                 a_lease_that_is_given_up_counts_no_more
                 a_lease_is_held_until_it_is_let_go
                 letting_go_spares_who_has_renewed_since

@@ -258,6 +258,7 @@ impl Known {
                     applied_seq: head.saturating_sub(lacks),
                     length: LENGTH,
                     name: String::new(),
+                    url: None,
                     cuts: Vec::new(),
                 })
             }
@@ -406,6 +407,7 @@ impl Known {
             applied_seq: 0,
             length: LENGTH,
             name: String::new(),
+            url: None,
             cuts: Vec::new(),
         };
         calls.push(Call::RenewLease(reader));

@@ -15,6 +15,7 @@ pub(super) struct Node {
     pub(super) held: bool,
     pub(super) applied_seq: u64,
     pub(super) name: String,
+    pub(super) url: Option<String>,
     pub(super) renewed_at: i64,
 }
 
@@ -30,6 +31,8 @@ impl Node {
         NodeRecord {
             node_id: self.holder.node_id,
             name: self.name.clone(),
+            url: self.url.clone(),
+            claim: self.holder.claim,
             applied_seq: self.applied_seq,
             lease_left: (self.held && left > 0).then(|| Duration::from_micros(left)),
         }

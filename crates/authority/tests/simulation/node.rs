@@ -124,27 +124,34 @@ impl Streams {
         open.values().nth(dice.below(open.len())).map(|stream| stream.admitted.clone())
     }
 
-    fn end(&self, ends: impl Fn(Uuid, Uuid) -> bool) -> usize {
+    fn end(&self, ends: impl Fn(Uuid, Uuid) -> bool) -> Vec<u64> {
         self.end_if(|stream| ends(stream.pat_id, stream.admitted.principal.user_id))
     }
 
-    fn end_if(&self, ends: impl Fn(&Stream) -> bool) -> usize {
-        let mut open = self.open.lock();
-        let before = open.len();
-        open.retain(|_, stream| !ends(stream));
-        before - open.len()
+    /// Which streams it ended, by number.
+    fn end_if(&self, ends: impl Fn(&Stream) -> bool) -> Vec<u64> {
+        let mut ended = Vec::new();
+        self.open.lock().retain(|number, stream| {
+            let stays = !ends(stream);
+            if !stays {
+                ended.push(*number);
+            }
+            stays
+        });
+        ended
     }
 }
 
 impl Cut for Streams {
-    fn cut_token(&self, pat_id: Uuid) -> usize {
-        let streams = self.end(|of, _| of == pat_id);
+    fn cut_token(&self, pat_id: Uuid) -> Vec<u64> {
+        let ended = self.end(|of, _| of == pat_id);
+        let streams = ended.len();
         *self.cut.lock().entry(pat_id).or_default() += streams;
         self.history.0.lock().cuts.push(history::Cut { pat_id, streams });
-        streams
+        ended
     }
 
-    fn cut_user(&self, user_id: Uuid) -> usize {
+    fn cut_user(&self, user_id: Uuid) -> Vec<u64> {
         self.end(|_, of| of == user_id)
     }
 
@@ -153,10 +160,11 @@ impl Cut for Streams {
             stream.pat_id == pat_id
                 && stream.admitted.principal.pat().is_some_and(|pat| pat.digest() == digest)
         })
+        .len()
     }
 
     fn cut_from_elsewhere(&self, allows: Option<AllowsFrom>) -> usize {
-        self.end_if(|_| allows.as_ref().is_some_and(|allows| !allows(Some(CLIENTS))))
+        self.end_if(|_| allows.as_ref().is_some_and(|allows| !allows(Some(CLIENTS)))).len()
     }
 }
 

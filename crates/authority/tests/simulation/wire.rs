@@ -289,7 +289,7 @@ impl Store for Wire {
         self.carry(self.store().let_go(holders)).await
     }
 
-    async fn cuts(&self, seq: u64, except: Option<Uuid>) -> Result<u64, StoreError> {
+    async fn cuts(&self, seq: u64, except: Option<Uuid>) -> Result<Terminated, StoreError> {
         self.carry(self.store().cuts(seq, except)).await
     }
 

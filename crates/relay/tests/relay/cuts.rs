@@ -117,7 +117,7 @@ async fn an_upstream_that_is_taken_away_ends_what_was_begun_with_it_and_says_so(
     let client = Arc::new(Client::new(&relay, &mine, None).await);
     let ends = open(&client, &fake, "narrowed").await;
     mine.account().upstreams.hold_to(Some(&["other".to_owned()]));
-    assert_eq!(relay.cut_user(mine.user_id), Cut { sessions: 1, ..ALL });
+    assert_eq!(relay.cut_user(mine.user_id).counts, Cut { sessions: 1, ..ALL });
     is_cut(ends, StatusCode::SERVICE_UNAVAILABLE, "an upstream was taken from this account").await;
     is_quiet(&relay).await;
 }

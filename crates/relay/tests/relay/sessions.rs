@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use serde_json::json;
-use trustrelay_relay::{Cut, RelayConfig};
+use trustrelay_relay::{Cut, Ended, RelayConfig};
 use uuid::Uuid;
 
 use crate::kit::{
@@ -299,7 +299,7 @@ async fn a_cut_ends_the_streams_and_the_calls_and_tells_the_upstream() {
     let call = tokio::spawn(async move { caller.call("wait", json!({"tag": "w"})).await });
     fake.log.saw(r#"WAITS "w""#).await;
     assert_eq!(client.revoke(), Cut { sessions: 1, streams: 1, calls: 1 });
-    assert_eq!(relay.cut_token(client.pat_id()), Cut::default());
+    assert_eq!(relay.cut_token(client.pat_id()), Ended::default());
     assert_eq!(heard.whole().await.messages.len(), 0);
     assert!(call.await.unwrap().text.contains("revoked"));
     fake.log.saw("notifications/cancelled").await;
@@ -334,7 +334,9 @@ async fn a_disabled_account_is_cut_with_all_its_tokens_and_no_other_account() {
         let client = Client::new(&relay, principal, None).await;
         streams.push((client.listen(&[]).await, client));
     }
-    assert_eq!(relay.cut_user(one.user_id), Cut { sessions: 2, streams: 2, calls: 0 });
+    let ended = relay.cut_user(one.user_id);
+    assert_eq!(ended.counts, Cut { sessions: 2, streams: 2, calls: 0 });
+    assert!(ended.sessions.len() == 2 && ended.sessions[0] != ended.sessions[1], "{ended:?}");
     assert_eq!(relay.open(), Cut { sessions: 1, streams: 1, calls: 0 });
     let (heard, client) = streams.pop().unwrap();
     for (ended, _) in streams {

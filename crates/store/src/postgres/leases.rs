@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use futures_util::future::{try_join, try_join3, try_join4, try_join5};
 use jiff::Timestamp;
-use trustrelay_authority::{Holder, Lease, MAX_LEASE, NodeRecord, Renewal};
+use trustrelay_authority::{Holder, Lease, MAX_LEASE, NodeRecord, Renewal, Terminated};
 use uuid::Uuid;
 
 use super::errors::Failure;
@@ -58,6 +58,30 @@ async fn register(links: &Links, lease: &Lease) -> Result<(), Failure> {
     link.keep(Ok(()))
 }
 
+/// What entries have ended, as columns.
+#[derive(Default)]
+struct Cuts {
+    seqs: Vec<i64>,
+    /// How much each has ended.
+    all: Vec<i64>,
+    /// The entry of each session.
+    of: Vec<i64>,
+    numbers: Vec<i64>,
+}
+
+impl Cuts {
+    fn of(lease: &Lease) -> Self {
+        let mut cuts = Self::default();
+        for (seq, ended) in &lease.cuts {
+            cuts.seqs.push(whole(*seq));
+            cuts.all.push(whole(ended.requests.saturating_add(ended.sessions.len() as u64)));
+            cuts.of.extend(ended.sessions.iter().map(|_| whole(*seq)));
+            cuts.numbers.extend(ended.sessions.iter().map(|number| number.cast_signed()));
+        }
+        cuts
+    }
+}
+
 /// Renews the lease of a node that has a row; `None` if it has none.
 async fn renew_known(links: &Links, lease: &Lease) -> Result<Option<Renewal>, Failure> {
     let link = links.link().await?;
@@ -65,14 +89,15 @@ async fn renew_known(links: &Links, lease: &Lease) -> Result<Option<Renewal>, Fa
     // Not without the lock before it: an UPDATE that has to wait for a row would go on with the head that it read before.
     let extend = link
         .prepare(&format!(
-            "UPDATE nodes SET held = TRUE, claim = $5, length = $3, renewed_at = {NOW}, applied_seq = $2, name = $4 \
+            "UPDATE nodes SET held = TRUE, claim = $5, length = $3, renewed_at = {NOW}, applied_seq = $2, name = $4, url = $6 \
              WHERE node_id = $1 AND (SELECT seq FROM log_head) = $2"
         ))
         .await?;
     let after = log::after(&link).await?;
     let report = link
         .prepare(
-            "INSERT INTO cuts (seq, node_id, sessions) SELECT c.seq, n.node_id, c.sessions \
+            "INSERT INTO cuts (seq, node_id, sessions, numbers) \
+             SELECT c.seq, n.node_id, c.sessions, ARRAY(SELECT s.number FROM unnest($4::bigint[], $5::bigint[]) AS s (seq, number) WHERE s.seq = c.seq) \
              FROM nodes n, unnest($2::bigint[], $3::bigint[]) AS c (seq, sessions) WHERE n.node_id = $1 ON CONFLICT DO NOTHING",
         )
         .await?;
@@ -86,19 +111,25 @@ async fn renew_known(links: &Links, lease: &Lease) -> Result<Option<Renewal>, Fa
         ))
         .await?;
     let (applied, length) = (whole(lease.applied_seq), micros(lease.length));
-    let (seqs, sessions): (Vec<i64>, Vec<i64>) =
-        lease.cuts.iter().map(|(seq, sessions)| (whole(*seq), whole(*sessions))).unzip();
+    let cuts = Cuts::of(lease);
     let report = async {
         if !lease.cuts.is_empty() {
-            try_join(link.count(&report, &[&lease.node_id, &seqs, &sessions]), link.count(&forget, &[]))
-                .await?;
+            let Cuts { seqs, all, of, numbers } = &cuts;
+            try_join(
+                link.count(&report, &[&lease.node_id, seqs, all, of, numbers]),
+                link.count(&forget, &[]),
+            )
+            .await?;
         }
         Ok(())
     };
     let ((), known, extended, missing, ((), _, ())) = try_join5(
         link.batch("BEGIN"),
         link.row(&lock, &[&lease.node_id]),
-        link.count(&extend, &[&lease.node_id, &applied, &length, &lease.name, &whole(lease.claim)]),
+        link.count(
+            &extend,
+            &[&lease.node_id, &applied, &length, &lease.name, &whole(lease.claim), &lease.url],
+        ),
         link.rows(&after, &[&applied]),
         try_join3(report, link.count(&prune, &[&micros(REMEMBERED)]), link.batch("COMMIT")),
     )
@@ -187,7 +218,7 @@ pub(super) async fn list(links: &Links) -> Result<Vec<NodeRecord>, Failure> {
     let link = links.link().await?;
     let select = link
         .prepare(&format!(
-            "SELECT node_id, name, applied_seq, CASE WHEN held THEN renewed_at + length - {NOW} ELSE 0 END FROM nodes ORDER BY name COLLATE \"C\", node_id"
+            "SELECT node_id, name, applied_seq, CASE WHEN held THEN renewed_at + length - {NOW} ELSE 0 END, url, claim FROM nodes ORDER BY name COLLATE \"C\", node_id"
         ))
         .await?;
     let rows = link.rows(&select, &[]).await?;
@@ -196,6 +227,8 @@ pub(super) async fn list(links: &Links) -> Result<Vec<NodeRecord>, Failure> {
         Ok(NodeRecord {
             node_id: get(row, 0)?,
             name: get(row, 1)?,
+            url: get(row, 4)?,
+            claim: number(row, 5)?,
             applied_seq: number(row, 2)?,
             lease_left: left.map(Duration::from_micros),
         })
@@ -212,12 +245,17 @@ pub(super) async fn clock(links: &Links) -> Result<Timestamp, Failure> {
     Ok(link.keep(now))
 }
 
-pub(super) async fn cuts(links: &Links, seq: u64, except: Option<Uuid>) -> Result<u64, Failure> {
+pub(super) async fn cuts(links: &Links, seq: u64, except: Option<Uuid>) -> Result<Terminated, Failure> {
     let link = links.link().await?;
     let select = link
-        .prepare("SELECT COALESCE(SUM(sessions), 0)::bigint FROM cuts WHERE seq = $1 AND node_id IS DISTINCT FROM $2")
+        .prepare("SELECT sessions, numbers FROM cuts WHERE seq = $1 AND node_id IS DISTINCT FROM $2")
         .await?;
-    let sum = link.row(&select, &[&whole(seq), &except]).await?;
-    let sum = number(&sum.ok_or_else(|| corrupt("a sum has no row"))?, 0)?;
-    Ok(link.keep(sum))
+    let rows = link.rows(&select, &[&whole(seq), &except]).await?;
+    let mut ended = Terminated::default();
+    for row in &rows {
+        let (all, numbers): (u64, Vec<i64>) = (number(row, 0)?, get(row, 1)?);
+        let sessions: Vec<u64> = numbers.into_iter().map(i64::cast_unsigned).collect();
+        ended.extend([Terminated { requests: all.saturating_sub(sessions.len() as u64), sessions }]);
+    }
+    Ok(link.keep(ended))
 }

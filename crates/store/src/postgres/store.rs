@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use trustrelay_authority::{
     AuditEntry, Holder, KeptActivity, Lease, LogEntry, NodeRecord, PatRecord, Renewal, Revocation,
-    RevokeOutcome, SessionRecord, Store, StoreError, TokenCalls, Usage, UserRecord,
+    RevokeOutcome, SessionRecord, Store, StoreError, Terminated, TokenCalls, Usage, UserRecord,
 };
 use uuid::Uuid;
 
@@ -212,7 +212,7 @@ impl Store for PostgresStore {
         self.links.run(|| leases::list(&self.links)).await
     }
 
-    async fn cuts(&self, seq: u64, except: Option<Uuid>) -> Result<u64, StoreError> {
+    async fn cuts(&self, seq: u64, except: Option<Uuid>) -> Result<Terminated, StoreError> {
         self.links.run(|| leases::cuts(&self.links, seq, except)).await
     }
 

@@ -2,7 +2,7 @@
 #![allow(unreachable_pub)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio_postgres::Client;
@@ -24,7 +24,7 @@ pub const EMAIL: &str = "ada@example.org";
 
 /// A node's claim.
 pub fn lease(node_id: Uuid, applied_seq: u64, length: Duration) -> Lease {
-    Lease { node_id, claim: 1, applied_seq, length, name: "node".into(), cuts: Vec::new() }
+    Lease { node_id, claim: 1, applied_seq, length, name: "node".into(), url: None, cuts: Vec::new() }
 }
 
 /// How many hold a lease and lack an entry.
@@ -126,23 +126,21 @@ pub async fn until_waiting(n: i64, client: &Client) {
     until("somebody waits for a lock", waiting).await;
 }
 
-/// Counts what it was told to cut: one session a token.
-#[derive(Default)]
-pub struct Counting(AtomicUsize);
+/// Ends one session whenever it is told to, and no two have the same number.
+pub struct OneEach;
 
-impl Cut for Counting {
-    fn cut_token(&self, _: Uuid) -> usize {
-        self.0.fetch_add(1, Ordering::SeqCst);
-        1
+static ENDED: AtomicU64 = AtomicU64::new(0);
+
+impl Cut for OneEach {
+    fn cut_token(&self, _: Uuid) -> Vec<u64> {
+        vec![ENDED.fetch_add(1, Ordering::SeqCst)]
     }
 
-    fn cut_user(&self, _: Uuid) -> usize {
-        self.0.fetch_add(1, Ordering::SeqCst);
-        1
+    fn cut_user(&self, _: Uuid) -> Vec<u64> {
+        vec![ENDED.fetch_add(1, Ordering::SeqCst)]
     }
 
     fn cut_secret(&self, _: Uuid, _: &TokenDigest) -> usize {
-        self.0.fetch_add(1, Ordering::SeqCst);
         1
     }
 
@@ -153,18 +151,30 @@ impl Cut for Counting {
 
 /// A node that is not started yet.
 pub async fn node(url: &str, secret: &ServerSecret, name: &str, lease: Duration) -> Arc<Authority> {
+    node_at(url, secret, name, lease, None).await
+}
+
+/// A node that the others reach at `node_url`.
+pub async fn node_at(
+    url: &str,
+    secret: &ServerSecret,
+    name: &str,
+    lease: Duration,
+    node_url: Option<&str>,
+) -> Arc<Authority> {
     let store = PostgresStore::open(url).await.expect("opens");
     let config = AuthorityConfig {
         password_memory_kib: 8,
         lease,
         node_name: name.to_owned(),
+        node_url: node_url.map(ToOwned::to_owned),
         ..AuthorityConfig::default()
     };
     let authority =
         Authority::open(Arc::new(store), std::slice::from_ref(secret), Arc::new(SystemClock), config)
             .await
             .expect("opens");
-    authority.set_cut(Arc::new(Counting::default()));
+    authority.set_cut(Arc::new(OneEach));
     authority
 }
 

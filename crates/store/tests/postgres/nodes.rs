@@ -3,12 +3,16 @@
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
-use trustrelay_authority::{AuthorityError, NewAccount, ServerSecret, Store};
-use trustrelay_token::{Denied, Verifier};
+use trustrelay_authority::{
+    AllowsFrom, Authority, AuthorityConfig, AuthorityError, Cut, Lease, NewAccount, ServerSecret, Store,
+};
+use trustrelay_token::{Denied, TokenDigest, Verifier};
 
 use crate::cluster::Cluster;
 use crate::database::Fresh;
-use crate::kit::{LONG, PATIENCE, account, behind, change, node, started, token, until};
+use crate::kit::{
+    LONG, PATIENCE, account, behind, change, lease as lease_of, node, node_at, started, token, until,
+};
 
 const LISTENERS: &str = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%' AND state = 'idle'";
 
@@ -194,4 +198,72 @@ async fn a_node_with_another_secret_is_refused() {
     let opened = trustrelay_authority::Authority::open(store, &[other], clock, Default::default()).await;
     assert!(matches!(opened.err(), Some(AuthorityError::Conflict(_))));
     node(&url, &secret, "b", LONG).await;
+}
+
+#[tokio::test]
+async fn nodes_that_run_with_the_same_url_notice_each_other_until_one_stops() {
+    let fresh = Fresh::open().await;
+    let url = Cluster::shared().url(&fresh.database);
+    let secret = ServerSecret::generate().expect("random");
+    let same = Some("http://10.0.0.11:8080/");
+    let lease = Duration::from_secs(5);
+    // Of a node that died with this address there is a row that says that its lease holds.
+    let dead = Lease { url: same.map(Into::into), ..lease_of(uuid::Uuid::now_v7(), 0, LONG) };
+    fresh.renew_lease(&dead).await.expect("asks");
+    let a = node_at(&url, &secret, "a", lease, same).await;
+    let b = node_at(&url, &secret, "b", lease, same).await;
+    let other = node_at(&url, &secret, "other", lease, Some("http://10.0.0.12:8080/")).await;
+    for node in [&a, &b, &other] {
+        node.start().await.expect("starts");
+    }
+    until("the nodes notice each other", async || a.namesakes() == ["b"] && b.namesakes() == ["a"]).await;
+    assert!(other.namesakes().is_empty(), "{:?}", other.namesakes());
+    b.stop().await;
+    until("there is one left", async || a.namesakes().is_empty()).await;
+    a.stop().await;
+    other.stop().await;
+}
+
+/// Ends the same sessions for every token.
+struct Sessions(&'static [u64]);
+
+impl Cut for Sessions {
+    fn cut_token(&self, _: uuid::Uuid) -> Vec<u64> {
+        self.0.to_vec()
+    }
+
+    fn cut_user(&self, _: uuid::Uuid) -> Vec<u64> {
+        self.0.to_vec()
+    }
+
+    fn cut_secret(&self, _: uuid::Uuid, _: &TokenDigest) -> usize {
+        0
+    }
+
+    fn cut_from_elsewhere(&self, _: Option<AllowsFrom>) -> usize {
+        0
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_was_open_on_several_nodes_is_counted_once() {
+    let fresh = Fresh::open().await;
+    let secret = ServerSecret::generate().expect("random");
+    let mut nodes = Vec::new();
+    for (name, sessions) in [("a", &[1, 2][..]), ("b", &[2, u64::MAX]), ("c", &[u64::MAX, 2, 2])] {
+        let config = AuthorityConfig { node_name: name.into(), ..AuthorityConfig::default() };
+        let store = std::sync::Arc::new(fresh.again().await);
+        let clock = std::sync::Arc::new(trustrelay_authority::SystemClock);
+        let node = Authority::open(store, std::slice::from_ref(&secret), clock, config).await.expect("opens");
+        node.set_cut(std::sync::Arc::new(Sessions(sessions)));
+        node.start().await.expect("starts");
+        nodes.push(node);
+    }
+    account(&nodes[0]).await;
+    let (by_a, by_c) = (token(&nodes[0]).await, token(&nodes[0]).await);
+    let revoked = nodes[0].revoke_any(by_a.record.pat_id).await.expect("revoked");
+    assert_eq!(revoked.sessions_terminated, 3);
+    let revoked = nodes[2].revoke_any(by_c.record.pat_id).await.expect("revoked");
+    assert_eq!(revoked.sessions_terminated, 3);
+    assert_eq!(nodes[1].set_disabled(crate::kit::EMAIL, true).await.expect("disabled"), 3);
 }

@@ -20,6 +20,7 @@ pub(crate) async fn list(place: &Place, list: NodesList) -> anyhow::Result<ExitC
                 json!({
                     "node_id": node.node_id,
                     "name": node.name,
+                    "node_url": node.url,
                     "applied_seq": node.applied_seq,
                     "lease_left_ms": node.lease_left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
                 })
@@ -34,7 +35,8 @@ pub(crate) async fn list(place: &Place, list: NodesList) -> anyhow::Result<ExitC
             Some(left) => format!("lease {} ms", left.as_millis()),
             None => "lease run out".to_owned(),
         };
-        say(format_args!("{}\t{}\tapplied {}\t{lease}", node.node_id, node.name, node.applied_seq))?;
+        let url = node.url.as_deref().unwrap_or("-");
+        say(format_args!("{}\t{}\tapplied {}\t{lease}\t{url}", node.node_id, node.name, node.applied_seq))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -21,6 +21,8 @@ pub(crate) struct Nodes {
 struct Node {
     node_id: Uuid,
     name: String,
+    /// Where the other nodes reach it, if it was told. No two should have the same.
+    node_url: Option<String>,
     /// Whether this one answers.
     is_this: bool,
     applied_seq: u64,
@@ -39,6 +41,7 @@ pub(crate) async fn handle(
         is_this: record.node_id == own,
         node_id: record.node_id,
         name: record.name,
+        node_url: record.url,
         applied_seq: record.applied_seq,
         lease_left_ms: record.lease_left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
     };

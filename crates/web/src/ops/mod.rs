@@ -49,6 +49,7 @@ pub(crate) async fn metrics(State(state): State<AppState>) -> Response {
     if let Some(ahead) = state.authority.clock_ahead() {
         metrics::gauge!("trustrelay_clock_ahead_seconds").set(ahead.as_secs_f64());
     }
+    metrics::gauge!("trustrelay_node_url_shared").set(state.authority.namesakes().len() as f64);
     state.authority.publish_numbers();
     tokio::join!(count_nodes(&state), count_due_soon(&state));
     let text = state.config.metrics.as_ref().map(|metrics| metrics.render()).unwrap_or_default();

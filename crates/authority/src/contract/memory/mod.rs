@@ -40,6 +40,7 @@ use crate::record::{
 use crate::rotation::PastRotation;
 use crate::store::{
     Holder, LATEST_CALLS, Lease, NodeRecord, Renewal, Revocation, RevokeOutcome, Store, StoreError,
+    Terminated,
 };
 
 #[derive(Default)]
@@ -58,7 +59,7 @@ struct Data {
     log: Vec<LogEntry>,
     nodes: BTreeMap<Uuid, Node>,
     clock: StoreClock,
-    cuts: BTreeMap<(u64, Uuid), u64>,
+    cuts: BTreeMap<(u64, Uuid), Terminated>,
     fingerprint: Option<[u8; 16]>,
     earlier_fingerprints: Vec<[u8; 16]>,
     former: Vec<Former>,
@@ -419,10 +420,13 @@ impl Store for MemoryStore {
             held: true,
             applied_seq: lease.applied_seq,
             name: lease.name.clone(),
+            url: lease.url.clone(),
             renewed_at: now,
         };
         data.nodes.insert(node_id, node);
-        data.cuts.extend(lease.cuts.iter().map(|(seq, sessions)| ((*seq, node_id), *sessions)));
+        for (seq, ended) in &lease.cuts {
+            data.cuts.entry((*seq, node_id)).or_insert_with(|| ended.clone());
+        }
         Ok(Renewal::Held)
     }
 
@@ -459,10 +463,13 @@ impl Store for MemoryStore {
         Ok(nodes)
     }
 
-    async fn cuts(&self, seq: u64, except: Option<Uuid>) -> Result<u64, StoreError> {
+    async fn cuts(&self, seq: u64, except: Option<Uuid>) -> Result<Terminated, StoreError> {
         let data = self.data()?;
         let of_others = data.cuts.range((seq, Uuid::nil())..=(seq, Uuid::max()));
-        Ok(of_others.filter(|((_, node), _)| Some(*node) != except).map(|(_, sessions)| sessions).sum())
+        let mut ended = Terminated::default();
+        ended
+            .extend(of_others.filter(|((_, node), _)| Some(*node) != except).map(|(_, ended)| ended.clone()));
+        Ok(ended)
     }
 
     async fn bind_secret(&self, fingerprint: &[u8; 16]) -> Result<bool, StoreError> {

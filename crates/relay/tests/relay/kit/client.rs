@@ -93,7 +93,7 @@ impl Client {
     /// Ends the token as a revocation does.
     pub fn revoke(&self) -> trustrelay_relay::Cut {
         self.principal.standing().end(jiff::Timestamp::UNIX_EPOCH);
-        self.relay.cut_token(self.pat_id())
+        self.relay.cut_token(self.pat_id()).counts
     }
 
     /// A tool's name, as this client's endpoint has it.

@@ -48,11 +48,11 @@ pub(crate) struct World {
 struct CutRelay(Relay);
 
 impl Cut for CutRelay {
-    fn cut_token(&self, pat_id: Uuid) -> usize {
+    fn cut_token(&self, pat_id: Uuid) -> Vec<u64> {
         self.0.cut_token(pat_id).sessions
     }
 
-    fn cut_user(&self, user_id: Uuid) -> usize {
+    fn cut_user(&self, user_id: Uuid) -> Vec<u64> {
         self.0.cut_user(user_id).sessions
     }
 
