@@ -211,6 +211,43 @@ mod tests {
         (0..bits).all(|bit| one >> (of - 1 - bit) & 1 == other >> (of - 1 - bit) & 1)
     }
 
+    /// The addresses of IPv4 or of IPv6 that differ in their last six bits.
+    fn corner(is_six: bool) -> impl Iterator<Item = IpAddr> {
+        (0_u8..64).map(move |last| match is_six {
+            false => IpAddr::from([192, 0, 2, 64 + last]),
+            true => IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 64 + u16::from(last)]),
+        })
+    }
+
+    /// A network in a corner: its first address, of which so many last bits do not count.
+    #[derive(Debug)]
+    struct InACorner {
+        is_six: bool,
+        is_mapped: bool,
+        first: u8,
+        free: u8,
+    }
+
+    impl InACorner {
+        fn members(&self) -> Vec<IpAddr> {
+            corner(self.is_six).skip(self.first.into()).take(1 << self.free).collect()
+        }
+
+        fn text(&self) -> String {
+            match (self.members()[0], self.is_mapped) {
+                (IpAddr::V4(four), true) => format!("{}/{}", four.to_ipv6_mapped(), 128 - self.free),
+                (IpAddr::V4(four), false) => format!("{four}/{}", 32 - self.free),
+                (IpAddr::V6(six), _) => format!("{six}/{}", 128 - self.free),
+            }
+        }
+    }
+
+    fn in_a_corner() -> impl Strategy<Value = InACorner> {
+        (any::<bool>(), any::<bool>(), 0_u8..64, 0_u8..=6).prop_map(|(is_six, is_mapped, near, free)| {
+            InACorner { is_six, is_mapped, first: near - near % (1 << free), free }
+        })
+    }
+
     proptest! {
         #[test]
         fn it_holds_just_those_who_agree_with_it_in_its_bits(base: u32, other: u32, bits in 0u8..=32) {
@@ -235,6 +272,21 @@ mod tests {
             let last = inner.to_bits() | u128::MAX.checked_shr(more.into()).unwrap_or(0);
             let holds = |value: u128| outer.contains(IpAddr::V6(Ipv6Addr::from_bits(value)));
             prop_assert_eq!(outer.covers(&inner_net), holds(inner.to_bits()) && holds(last));
+        }
+
+        /// All addresses of a corner of each kind are gone through, so that nothing is left to arithmetic with bits.
+        #[test]
+        fn one_network_covers_another_just_if_it_has_all_of_its_addresses(one in in_a_corner(), other in in_a_corner()) {
+            let (own, theirs) = (network(&one.text()), network(&other.text()));
+            let (mine, others) = (one.members(), other.members());
+            prop_assert_eq!(own.covers(&theirs), others.iter().all(|address| mine.contains(address)));
+            for address in corner(false).chain(corner(true)) {
+                prop_assert_eq!(own.contains(address), mine.contains(&address), "{}", address);
+                if let IpAddr::V4(four) = address {
+                    prop_assert_eq!(own.contains(four.to_ipv6_mapped().into()), mine.contains(&address));
+                }
+            }
+            prop_assert_eq!(own == theirs, mine == others);
         }
 
         #[test]

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -99,5 +101,117 @@ proptest! {
     #[test]
     fn no_text_makes_the_parser_panic(text in ".{0,80}") {
         let _ = text.parse::<ScopeSet>();
+    }
+}
+
+/// Upstreams and tools. No scope names the last of each: a sum of narrow scopes is never as much as a wide one.
+const UPSTREAMS: [&str; 3] = ["a", "ab", "unnamed"];
+const TOOLS: [&str; 3] = ["t", "t/u", "unnamed"];
+
+/// One thing that can be done, as narrow as it gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Deed {
+    /// To call a tool, of which its upstream may say that it only reads.
+    Call {
+        upstream: &'static str,
+        tool: &'static str,
+        only_reads: bool,
+    },
+    /// To read an upstream's resources and prompts.
+    Resources(&'static str),
+    ApiGet,
+    ApiChange,
+    ManageTokens,
+    RotateItself,
+}
+
+/// All that can be done.
+fn deeds() -> Vec<Deed> {
+    let mut all = vec![Deed::ApiGet, Deed::ApiChange, Deed::ManageTokens, Deed::RotateItself];
+    for upstream in UPSTREAMS {
+        all.push(Deed::Resources(upstream));
+        for tool in TOOLS {
+            all.extend([false, true].map(|only_reads| Deed::Call { upstream, tool, only_reads }));
+        }
+    }
+    all
+}
+
+/// What a scope opens, by the documentation of [`Scope`] and without its code.
+fn opens(scope: &str, deed: Deed) -> bool {
+    match (scope, deed) {
+        ("mcp", Deed::Call { .. } | Deed::Resources(_)) => true,
+        ("mcp:read", Deed::Call { only_reads, .. }) => only_reads,
+        ("mcp:read", Deed::Resources(_)) => true,
+        ("api", Deed::ApiGet | Deed::ApiChange) | ("api:read", Deed::ApiGet) => true,
+        ("tokens", Deed::ManageTokens | Deed::RotateItself) | ("rotate", Deed::RotateItself) => true,
+        (scope, Deed::Call { upstream, tool, .. }) => {
+            scope == format!("mcp:{upstream}") || scope == format!("mcp:{upstream}/{tool}")
+        }
+        (scope, Deed::Resources(upstream)) => scope == format!("mcp:{upstream}"),
+        _ => false,
+    }
+}
+
+fn opened(scopes: &[&str]) -> BTreeSet<Deed> {
+    deeds().into_iter().filter(|deed| scopes.iter().any(|scope| opens(scope, *deed))).collect()
+}
+
+fn some_scopes() -> impl Strategy<Value = Vec<&'static str>> {
+    let all = vec![
+        "mcp",
+        "mcp:read",
+        "mcp:a",
+        "mcp:ab",
+        "mcp:a/t",
+        "mcp:a/t/u",
+        "mcp:ab/t",
+        "mcp:ab/t/u",
+        "api",
+        "api:read",
+        "tokens",
+        "rotate",
+    ];
+    prop::collection::vec(prop::sample::select(all), 1..7)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn one_set_is_within_another_just_if_it_opens_nothing_more(one in some_scopes(), other in some_scopes()) {
+        let (mine, theirs) = (opened(&one), opened(&other));
+        prop_assert_eq!(set(&one.join(" ")).is_within(&set(&other.join(" "))), mine.is_subset(&theirs));
+        for scope in one {
+            let is_opened = opened(&[scope]).is_subset(&theirs);
+            prop_assert_eq!(set(&other.join(" ")).allows(&scope.parse().unwrap()), is_opened, "{}", scope);
+        }
+    }
+
+    #[test]
+    fn a_set_answers_each_question_by_what_it_opens(scopes in some_scopes()) {
+        let (set, opened) = (set(&scopes.join(" ")), opened(&scopes));
+        for upstream in UPSTREAMS {
+            for tool in TOOLS {
+                let calls = |only_reads| opened.contains(&Deed::Call { upstream, tool, only_reads });
+                let reach = match (calls(false), calls(true)) {
+                    (true, true) => Reach::Whole,
+                    (false, true) => Reach::ReadOnly,
+                    (false, false) => Reach::Nothing,
+                    (true, false) => return Err(TestCaseError::fail("a tool that only reads is a tool")),
+                };
+                prop_assert_eq!(set.reach(upstream, tool), reach, "{}/{}", upstream, tool);
+            }
+            let is_of_it = |deed: &Deed| match deed {
+                Deed::Call { upstream: of, .. } | Deed::Resources(of) => *of == upstream,
+                _ => false,
+            };
+            let of_it: Vec<_> = deeds().into_iter().filter(is_of_it).collect();
+            prop_assert_eq!(set.allows_upstream(upstream), of_it.iter().all(|deed| opened.contains(deed)));
+            prop_assert_eq!(set.touches_upstream(upstream), of_it.iter().any(|deed| opened.contains(deed)));
+            prop_assert_eq!(set.reads_upstream(upstream), opened.contains(&Deed::Resources(upstream)));
+        }
+        let is_mcp = |deed: &Deed| matches!(deed, Deed::Call { .. } | Deed::Resources(_));
+        prop_assert_eq!(set.allows_any_mcp(), opened.iter().any(is_mcp));
     }
 }
