@@ -76,7 +76,7 @@ impl By {
     /// The caller as an administrator: what it changes is refused if it has lost the role by then.
     pub fn administrator(&self) -> Actor {
         let mut actor = self.actor();
-        if let Some(power) = &mut actor.power.0 {
+        if let Some(power) = &mut actor.needs.power {
             power.admin = true;
         }
         actor
@@ -94,7 +94,7 @@ impl By {
     pub fn actor(&self) -> Actor {
         let pat = self.principal.pat();
         Actor {
-            power: ActingPower(Some(self.power())),
+            needs: Preconditions { power: Some(self.power()), policy: None },
             kind: if pat.is_some() { ActorKind::Token } else { ActorKind::User },
             user_id: Some(self.principal.user_id),
             email: Some(self.principal.email.to_string()),
@@ -129,25 +129,30 @@ pub enum ActorKind {
     Anonymous,
 }
 
-/// The power that an [`Actor`] acts with. It is asked for in the transaction of a change and is no part of the
-/// entry that is kept: two actors are the same whatever they act with.
+/// What must still hold when an [`Actor`]'s change is committed. It is asked for in the transaction of the change
+/// and is no part of the entry that is kept: two actors are the same whatever they need.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct ActingPower(pub(crate) Option<Power>);
+pub struct Preconditions {
+    /// The power that it acts with.
+    pub(crate) power: Option<Power>,
+    /// The number of the policy that the change was judged by ([`PolicyRecord::seq`](crate::PolicyRecord::seq)).
+    pub(crate) policy: Option<u64>,
+}
 
-impl PartialEq for ActingPower {
+impl PartialEq for Preconditions {
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
-impl Eq for ActingPower {}
+impl Eq for Preconditions {}
 
 /// Who does something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
-    /// What it must still be able to do when its change is committed.
+    /// What must still hold when its change is committed.
     #[serde(skip)]
-    pub power: ActingPower,
+    pub needs: Preconditions,
     /// In what capacity.
     pub kind: ActorKind,
     /// The account, if there is one.
@@ -190,14 +195,26 @@ impl Actor {
     }
 
     const fn of(kind: ActorKind, address: Option<IpAddr>) -> Self {
-        let power = ActingPower(None);
-        Self { power, kind, user_id: None, email: None, pat_id: None, pat_name: None, address }
+        let needs = Preconditions { power: None, policy: None };
+        Self { needs, kind, user_id: None, email: None, pat_id: None, pat_name: None, address }
     }
 
     /// What must still hold when its change is committed; `None` for the operator, the server itself, and
     /// whoever needs no credential for it.
     pub fn power(&self) -> Option<&Power> {
-        self.power.0.as_ref()
+        self.needs.power.as_ref()
+    }
+
+    /// The same, whose change was judged by the policy with this number: it is refused if there is another one by then.
+    #[must_use]
+    pub fn under_policy(mut self, seq: u64) -> Self {
+        self.needs.policy = Some(seq);
+        self
+    }
+
+    /// The number of the policy that the change was judged by, if it was judged by one.
+    pub fn policy(&self) -> Option<u64> {
+        self.needs.policy
     }
 }
 

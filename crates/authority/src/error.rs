@@ -111,6 +111,9 @@ impl From<StoreError> for AuthorityError {
             StoreError::Powerless(Powerless::Denied(denied)) => Self::Denied(denied),
             StoreError::Powerless(Powerless::SignedOut) => Self::SignedOut,
             StoreError::Powerless(Powerless::NotAdministrator) => Self::NotAdministrator,
+            StoreError::PolicyChanged => {
+                Self::Conflict("the policy was changed at the same time, more than once; ask again".into())
+            }
             // Only a credential without `tokens` asks for a change that may narrow alone.
             StoreError::WidensUpstreams => Self::InsufficientScope { scope: Scope::Tokens.to_string() },
             StoreError::Unavailable(_) => Self::Unavailable(error),

@@ -1,15 +1,17 @@
 //! Issue: make a token, and show it once.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use trustrelay_token::{Limits, Principal, Scope, ScopeSet, Token};
 use uuid::Uuid;
 
 use crate::audit::{Actor, AuditEntry, By};
 use crate::authority::Authority;
 use crate::error::AuthorityError;
+use crate::expiry::{Expiry, expiry};
 use crate::limits;
-use crate::policy::Policy;
+use crate::policy::PolicyRecord;
 use crate::record::{PatRecord, UserRecord};
+use crate::store::StoreError;
 
 /// How long a token lives if nothing is said.
 pub const DEFAULT_DAYS: i64 = 365;
@@ -19,18 +21,8 @@ pub const MAX_DAYS: i64 = 365;
 pub const MAX_NAME_CHARS: usize = 100;
 /// Most active tokens of one account: a listing of them stays below 500 KiB.
 pub const MAX_TOKENS_PER_USER: u64 = 1000;
-
-/// When a new token expires.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Expiry {
-    /// After the policy's days, or [`DEFAULT_DAYS`], or with its parent if that is sooner.
-    #[default]
-    Default,
-    /// After so many days, 1 to [`MAX_DAYS`] or as many as the policy allows.
-    Days(i64),
-    /// At this time: in the future, within as many days.
-    At(Timestamp),
-}
+/// How often a token is judged again because the policy was changed meanwhile.
+const TRIES: usize = 3;
 
 /// What is asked of a new token.
 #[derive(Debug, Clone, Default)]
@@ -136,18 +128,14 @@ impl Authority {
         {
             return Err(AuthorityError::InsufficientScope { scope: beyond.to_string() });
         }
-        // From the store, which knows a policy that was answered a moment ago on any node, whether this one holds its lease or not.
-        let policy = self.standing_policy().await?;
-        policy.check(&scopes)?;
-        let now = self.clock.now();
         let limits = limits::checked(new.limits, parent.as_ref().and_then(|parent| parent.limits))?;
         let latest = parent.as_ref().map(|parent| parent.expires_at);
-        let expires_at = expiry(new.expiry, now, latest, &policy)?;
         let token = Token::generate().map_err(|error| AuthorityError::Internal(error.to_string()))?;
         let Some(key) = self.keys.first() else {
             return Err(AuthorityError::Internal("no server secret".into()));
         };
-        let record = PatRecord {
+        let now = self.clock.now();
+        let mut record = PatRecord {
             pat_id: Uuid::now_v7(),
             user_id,
             name,
@@ -157,25 +145,26 @@ impl Authority {
             key_id: key.id(),
             parent_id: parent.map(|parent| parent.pat_id),
             created_at: now,
-            expires_at,
+            expires_at: now,
             revoked_at: None,
             last_used_at: None,
             rotated_at: None,
             limits: limits.shared(),
         };
-        let mut audit = AuditEntry::new(now, actor, "token.created")
-            .of_user(user_id)
-            .of_pat(record.pat_id)
-            .with("name", &record.name)
-            .with("scope", &record.scopes)
-            .with("expires_at", record.expires_at);
-        if let Some(parent) = record.parent_id {
-            audit = audit.with("parent_id", parent);
+        let mut tries = 1;
+        loop {
+            let PolicyRecord { seq, policy } = self.judging_policy().await?;
+            policy.check(&record.scopes)?;
+            record.expires_at = expiry(new.expiry, now, latest, &policy)?;
+            let audit = created(&record, actor.clone().under_policy(seq));
+            match self.store.insert_pat(&record, MAX_TOKENS_PER_USER, &audit).await {
+                Err(StoreError::PolicyChanged) if tries < TRIES => tries += 1,
+                inserted => {
+                    inserted?;
+                    break;
+                }
+            }
         }
-        if let Some(limits) = &record.limits {
-            audit = limits::told(limits, audit);
-        }
-        self.store.insert_pat(&record, MAX_TOKENS_PER_USER, &audit).await?;
         tracing::info!(pat_id = %record.pat_id, user_id = %user_id, scope = %record.scopes, "issued a token");
         Ok(Issued { record, token })
     }
@@ -196,67 +185,20 @@ impl Authority {
     }
 }
 
-pub(crate) fn expiry(
-    asked: Expiry,
-    now: Timestamp,
-    latest: Option<Timestamp>,
-    policy: &Policy,
-) -> Result<Timestamp, AuthorityError> {
-    let after = |days: i64| {
-        now.checked_add(SignedDuration::from_hours(24 * days))
-            .map_err(|error| AuthorityError::Internal(error.to_string()))
+/// The entry of the audit log that tells of a new token.
+fn created(record: &PatRecord, actor: Actor) -> AuditEntry {
+    let audit = AuditEntry::new(record.created_at, actor, "token.created")
+        .of_user(record.user_id)
+        .of_pat(record.pat_id)
+        .with("name", &record.name)
+        .with("scope", &record.scopes)
+        .with("expires_at", record.expires_at);
+    let audit = match record.parent_id {
+        Some(parent) => audit.with("parent_id", parent),
+        None => audit,
     };
-    let most = policy.longest();
-    let furthest = after(most)?;
-    // Who asks for more is told who has decided so.
-    let beyond = |field: &'static str, message: String| match policy.max_days {
-        None => invalid(field, message),
-        Some(_) => AuthorityError::Policy {
-            field,
-            message: format!("{message}: the policy of this TrustRelay allows no longer life"),
-        },
-    };
-    // As a store keeps it, so that the answer which shows the token says what later ones say.
-    let asked = match asked {
-        Expiry::At(at) => Expiry::At(Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)),
-        other => other,
-    };
-    let expires_at = match asked {
-        Expiry::Default => {
-            let usual = after(policy.usual())?;
-            return Ok(latest.map_or(usual, |latest| latest.min(usual)));
-        }
-        Expiry::Days(days) if (1..=most).contains(&days) => after(days)?,
-        Expiry::Days(days) => {
-            let message = format!("`expires_in_days` is {days}; it must be a whole number from 1 to {most}");
-            let is_beyond = days > most;
-            return Err(if is_beyond {
-                beyond("expires_in_days", message)
-            } else {
-                invalid("expires_in_days", message)
-            });
-        }
-        Expiry::At(at) if at <= now => {
-            return Err(invalid(
-                "expires_at",
-                format!("`expires_at` {at} is not in the future (it is {now} now)"),
-            ));
-        }
-        Expiry::At(at) if at > furthest => {
-            let message =
-                format!("`expires_at` {at} is more than {most} days away; the latest is {furthest}");
-            return Err(beyond("expires_at", message));
-        }
-        Expiry::At(at) => at,
-    };
-    match latest {
-        Some(latest) if expires_at > latest => {
-            let field = if matches!(asked, Expiry::At(_)) { "expires_at" } else { "expires_in_days" };
-            Err(invalid(
-                field,
-                format!("`{field}`: a token made with a token may not outlive it; the latest is {latest}"),
-            ))
-        }
-        _ => Ok(expires_at),
+    match &record.limits {
+        Some(limits) => limits::told(limits, audit),
+        None => audit,
     }
 }

@@ -17,6 +17,7 @@ pub mod contract;
 mod counters;
 mod ending;
 mod error;
+mod expiry;
 mod fence;
 mod index;
 mod issue;
@@ -68,8 +69,9 @@ pub use audit::{
 pub use authority::{AllowsFrom, Authority, AuthorityConfig, Cut, NothingOpen};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::AuthorityError;
+pub use expiry::Expiry;
 pub use fence::{Look, MAX_LEASE};
-pub use issue::{DEFAULT_DAYS, Expiry, Issued, MAX_DAYS, MAX_NAME_CHARS, MAX_TOKENS_PER_USER, NewPat};
+pub use issue::{DEFAULT_DAYS, Issued, MAX_DAYS, MAX_NAME_CHARS, MAX_TOKENS_PER_USER, NewPat};
 pub use judgment::{judge, judge_secret};
 pub use keys::{KeyCount, KeyStore, MAX_SECRETS, Rekey, RekeyOutcome};
 pub use leaks::{Candidate, MAX_CANDIDATES, Reporter};

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashSet;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 use trustrelay_token::{Principal, Scope, Token, TokenDigest};
@@ -14,8 +13,9 @@ use zeroize::Zeroizing;
 use crate::audit::{Actor, AuditEntry, By};
 use crate::authority::Authority;
 use crate::error::AuthorityError;
-use crate::issue::{Expiry, expiry, invalid};
-use crate::policy::Policy;
+use crate::expiry::Expiry;
+use crate::issue::invalid;
+use crate::policy::PolicyRecord;
 use crate::record::PatRecord;
 use crate::revoke::PatRef;
 use crate::rotation::{PastRotation, Repeatable, RotateOutcome, Rotation};
@@ -71,6 +71,15 @@ pub struct Rotated {
     pub old_valid_until: Timestamp,
     /// Whether the new secret's first use ends the old one.
     pub until_first_use: bool,
+}
+
+/// What became of a rotation that was to be committed.
+enum Settled {
+    Rotated,
+    /// The token has another secret by now.
+    OtherSecret,
+    /// Its new life was judged by a policy that another one has replaced.
+    OtherPolicy,
 }
 
 impl Rotate {
@@ -192,7 +201,8 @@ impl Authority {
             }
             let now = self.clock.now();
             check_active(&pat, now)?;
-            let expires_at = self.next_expiry(&pat, by_itself, asked.expiry, now).await?;
+            let PolicyRecord { seq, policy } = self.judging_policy().await?;
+            let expires_at = self.next_expiry(&pat, by_itself, asked.expiry, now, &policy).await?;
             let (token, repeatable) = self.next_secret(&pat, &asked)?;
             let Some(key) = self.keys.first() else {
                 return Err(AuthorityError::Internal("no server secret".into()));
@@ -209,7 +219,7 @@ impl Authority {
                 until_first_use: asked.overlap == Overlap::UntilFirstUse,
                 repeatable,
             };
-            let audit = AuditEntry::new(now, actor.clone(), "token.rotated")
+            let audit = AuditEntry::new(now, actor.clone().under_policy(seq), "token.rotated")
                 .of_user(pat.user_id)
                 .of_pat(pat.pat_id)
                 .with("name", &pat.name)
@@ -223,42 +233,55 @@ impl Authority {
                         rotation.old_valid_until.to_string()
                     },
                 );
-            if self.settle_rotation(rotation.clone(), audit).await? {
-                let record = PatRecord {
-                    digest: rotation.digest,
-                    key_id: rotation.key_id,
-                    hint: rotation.hint,
-                    expires_at,
-                    rotated_at: Some(now),
-                    ..pat
-                };
-                let Rotation { old_valid_until, until_first_use, .. } = rotation;
-                return Ok(Rotated { record, token, old_valid_until, until_first_use });
+            match self.settle_rotation(rotation.clone(), audit).await? {
+                Settled::Rotated => {
+                    let record = PatRecord {
+                        digest: rotation.digest,
+                        key_id: rotation.key_id,
+                        hint: rotation.hint,
+                        expires_at,
+                        rotated_at: Some(now),
+                        ..pat
+                    };
+                    let Rotation { old_valid_until, until_first_use, .. } = rotation;
+                    return Ok(Rotated { record, token, old_valid_until, until_first_use });
+                }
+                Settled::OtherPolicy => continue,
+                Settled::OtherSecret => {}
             }
-            // Another one came first, perhaps with the same key.
+            // Another rotation came first, perhaps with the same key.
             pat = self.store.pat_by_id(pat.pat_id).await?.ok_or(AuthorityError::NotFound("token"))?;
             if asked.idempotency_key.is_none() {
                 break;
             }
         }
         Err(AuthorityError::Conflict(
-            "the token was rotated by somebody else at the same time; its secret is the one of that answer"
+            "the token was rotated by somebody else, or the policy was changed, at the same time; if its secret is another one by now, \
+             it is the one of that answer"
                 .into(),
         ))
     }
 
-    /// Commits a rotation and waits for the fence; `false` if the token has another secret by now.
-    async fn settle_rotation(&self, rotation: Rotation, audit: AuditEntry) -> Result<bool, AuthorityError> {
+    /// Commits a rotation and waits for the fence.
+    async fn settle_rotation(
+        &self,
+        rotation: Rotation,
+        audit: AuditEntry,
+    ) -> Result<Settled, AuthorityError> {
         let me = self.me.upgrade().ok_or_else(|| AuthorityError::Internal("shutting down".into()))?;
         // A task of its own: once begun it is carried through, also if the caller goes away.
         let done = tokio::spawn(async move {
-            match me.store.rotate_pat(&rotation, &audit).await? {
+            let outcome = match me.store.rotate_pat(&rotation, &audit).await {
+                Err(StoreError::PolicyChanged) => return Ok(Settled::OtherPolicy),
+                outcome => outcome?,
+            };
+            match outcome {
                 RotateOutcome::Rotated(seq) => {
                     me.wait_for_fence(seq).await?;
                     tracing::info!(pat_id = %rotation.pat_id, old_valid_until = %rotation.old_valid_until, "rotated a token");
-                    Ok(true)
+                    Ok(Settled::Rotated)
                 }
-                RotateOutcome::Changed => Ok(false),
+                RotateOutcome::Changed => Ok(Settled::OtherSecret),
                 RotateOutcome::Outlived => Err(AuthorityError::Conflict(
                     "the life of the token that this one was made with, or of one that was made with it, was changed at the \
                      same time; look at it and try again"
@@ -270,74 +293,6 @@ impl Authority {
             }
         });
         done.await.map_err(|error| AuthorityError::Internal(error.to_string()))?
-    }
-
-    /// As long a life again as the token had, or what is asked for; no longer than the policy allows. One that was made with another does not outlive it, and one that rotates itself gets no
-    /// longer life than its owner has given it.
-    async fn next_expiry(
-        &self,
-        pat: &PatRecord,
-        by_itself: bool,
-        asked: Expiry,
-        now: Timestamp,
-    ) -> Result<Timestamp, AuthorityError> {
-        let begun = pat.rotated_at.unwrap_or(pat.created_at);
-        let again = now
-            .checked_add(pat.expires_at.duration_since(begun))
-            .map_err(|error| AuthorityError::Internal(error.to_string()))?;
-        let policy = self.standing_policy().await?;
-        let mut latest = by_itself.then_some(again);
-        if let Some(parent) = pat.parent_id {
-            let parent =
-                self.store.pat_by_id(parent).await?.ok_or(AuthorityError::NotFound("parent token"))?;
-            latest = Some(latest.map_or(parent.expires_at, |latest| latest.min(parent.expires_at)));
-        }
-        let below = self.last_below(pat, now).await?;
-        match asked {
-            // As long as it had; what the policy has as the usual life is for new ones. If that is shorter by now, as long as what was made with
-            // it needs it: that is no longer than it was to live anyway.
-            Expiry::Default => {
-                let policy = Policy { default_days: policy.max_days, ..policy };
-                let expires_at = expiry(Expiry::Default, now, latest, &policy)?.min(again);
-                let needed = below.map(|below| below.expires_at.min(pat.expires_at));
-                Ok(needed.map_or(expires_at, |needed| needed.max(expires_at)))
-            }
-            asked => {
-                let expires_at = expiry(asked, now, latest, &policy)?;
-                match below.filter(|below| below.expires_at > expires_at) {
-                    None => Ok(expires_at),
-                    Some(below) => {
-                        let field =
-                            if matches!(asked, Expiry::At(_)) { "expires_at" } else { "expires_in_days" };
-                        Err(invalid(
-                            field,
-                            format!(
-                                "`{field}`: {} was made with this token and would outlive it; the earliest is {}, or revoke that one first",
-                                below.pat_id, below.expires_at
-                            ),
-                        ))
-                    }
-                }
-            }
-        }
-    }
-
-    /// Of the active tokens that were made with this one, or with one that was, the one that lives longest.
-    async fn last_below(&self, pat: &PatRecord, now: Timestamp) -> Result<Option<PatRecord>, AuthorityError> {
-        let all = self.store.active_pats(pat.user_id, now).await?;
-        let mut tree: HashSet<Uuid> = HashSet::new();
-        tree.insert(pat.pat_id);
-        let mut last: Option<PatRecord> = None;
-        // Newest first: a token is older than what was made with it.
-        for below in all.into_iter().rev() {
-            if below.parent_id.is_some_and(|parent| tree.contains(&parent)) {
-                tree.insert(below.pat_id);
-                if last.as_ref().is_none_or(|last| last.expires_at < below.expires_at) {
-                    last = Some(below);
-                }
-            }
-        }
-        Ok(last)
     }
 
     /// A new secret: random, or made from what is kept and the caller's key, so that it can be made again.

@@ -62,6 +62,9 @@ pub enum StoreError {
     /// The actor of the change can no longer do it.
     #[error(transparent)]
     Powerless(#[from] Powerless),
+    /// It was judged by a policy that another one has replaced.
+    #[error("the policy was changed meanwhile")]
+    PolicyChanged,
     /// A change that may only narrow an account's upstreams would add one.
     #[error("the account may not use all of these upstreams now")]
     WidensUpstreams,
@@ -198,7 +201,8 @@ pub struct RevokeOutcome {
 /// [`AuditEntry`] appends it to the audit log in the same transaction, if it changes anything. Before anything else in that
 /// transaction it asks whether the entry's actor still has the [`Power`](crate::Power) that it acts with, and answers
 /// [`StoreError::Powerless`] if not: nobody changes anything with power that was taken away meanwhile. Whoever takes that
-/// power away at the same time is waited for, or waits.
+/// power away at the same time is waited for, or waits. In the same way a change that was judged by a policy
+/// ([`Actor::under_policy`](crate::Actor::under_policy)) is [`StoreError::PolicyChanged`] once there is another one.
 #[async_trait]
 pub trait Store:
     AdminStore + AuditStore + KeyStore + NoticeStore + PolicyStore + RotationStore + UnusedStore

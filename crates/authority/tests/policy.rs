@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use support::{EMAIL, World, new};
+use support::{EMAIL, World, new, until};
 use trustrelay_authority::*;
 use trustrelay_token::{Denied, Principal};
 
@@ -296,4 +296,51 @@ async fn a_node_without_its_lease_asks_for_the_policy_with_each_token() {
     world.store.broken.store(true, Ordering::SeqCst);
     let refused = trustrelay_token::Verifier::verify(&*other, issued.token).wait().await;
     assert!(matches!(refused, Err(Denied::Unavailable { .. })), "{refused:?}");
+}
+
+/// A token is judged, and added a moment later: by then there may be another policy.
+#[tokio::test]
+async fn a_policy_that_comes_between_judgment_and_deed_holds() {
+    let (world, by) = administered().await;
+    let rotated = world.token("mcp").await;
+
+    world.store.before_secret.close();
+    let tries = |expiry| {
+        let (authority, by) = (world.authority.clone(), by.clone());
+        tokio::spawn(async move { authority.issue(&by, NewPat { expiry, ..new("mcp") }).await })
+    };
+    let (usual, long) = (tries(Expiry::Default), tries(Expiry::Days(300)));
+    let (authority, which) = (world.authority.clone(), PatRef::Id(rotated.record.pat_id));
+    let rotation = {
+        let by = by.clone();
+        let overlap = Overlap::For(Duration::ZERO);
+        let asked = Rotate { overlap, expiry: Expiry::Default, idempotency_key: None };
+        tokio::spawn(async move { authority.rotate(&by, which, asked).await })
+    };
+    until("all of them are judged", || world.store.before_secret.held() == 3).await;
+    decide(&world, &by, AskedPolicy { max_days: Some(90), ..asked() }).await;
+    world.store.before_secret.open();
+
+    let usual = usual.await.expect("joins").expect("made");
+    assert_eq!(life(&world, &usual.record), 90);
+    not_allowed(long.await.expect("joins").expect_err("too long"), "expires_in_days", "300");
+    let rotated = rotation.await.expect("joins").expect("rotated");
+    assert_eq!(life(&world, &rotated.record), 90);
+    assert_eq!(told(&world, "token.created").await.len(), 2);
+}
+
+/// It is judged again a few times, and not for ever.
+#[tokio::test]
+async fn a_policy_that_changes_all_the_time_refuses_what_it_outruns() {
+    let (world, by) = administered().await;
+    world.store.before_secret.close();
+    let (authority, maker) = (world.authority.clone(), by.clone());
+    let made = tokio::spawn(async move { authority.issue(&maker, new("mcp")).await });
+    for days in 1..=3 {
+        until("it is judged once more", || world.store.before_secret.held() == days).await;
+        decide(&world, &by, AskedPolicy { max_days: Some(days as i64), ..asked() }).await;
+        world.store.before_secret.let_one_pass();
+    }
+    let refused = made.await.expect("joins");
+    assert!(matches!(&refused, Err(AuthorityError::Conflict(why)) if why.contains("policy")), "{refused:?}");
 }

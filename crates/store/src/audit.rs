@@ -27,6 +27,12 @@ pub(crate) fn permit(connection: &Connection, entry: &AuditEntry) -> Result<Perm
     if let Some(power) = entry.actor.power() {
         power.judge(&facts(connection, power)?, entry.at)?;
     }
+    if let Some(seq) = entry.actor.policy() {
+        let mut present = connection.prepare_cached("SELECT version FROM policy").or_store()?;
+        if present.query_row([], |row| row.get::<_, u64>(0)).or_store()? != seq {
+            return Err(StoreError::PolicyChanged);
+        }
+    }
     Ok(Permit(()))
 }
 

@@ -132,6 +132,8 @@ macro_rules! store_contract {
                 a_policy_is_changed_by_entries_of_the_log
                 a_policy_that_was_changed_since_is_not_replaced
                 of_many_who_change_a_policy_at_once_one_does
+                what_was_judged_by_a_policy_that_was_replaced_is_refused
+                no_token_that_an_old_policy_allowed_comes_after_a_new_one
             }
             power {
                 what_begins_with_power_and_ends_without_it_changes_nothing

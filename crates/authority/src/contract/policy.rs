@@ -2,10 +2,13 @@
 
 use futures_util::future::join_all;
 
-use super::kit::{AUDIT, at, log_after};
+use super::kit::{AUDIT, MANY, added, at, issued, log_after, pat, stored};
+use super::rotation::rotation;
+use crate::audit::{Actor, AuditEntry};
 use crate::policy::{AskedPolicy, Policy, PolicyRecord};
 use crate::record::Change;
-use crate::store::Store;
+use crate::rotation::RotateOutcome;
+use crate::store::{Store, StoreError};
 
 fn policy(days: i64) -> Policy {
     let asked = AskedPolicy {
@@ -56,4 +59,64 @@ pub async fn of_many_who_change_a_policy_at_once_one_does(store: &dyn Store) {
     assert_eq!(set.iter().flatten().collect::<Vec<_>>(), [&1]);
     let PolicyRecord { seq, policy } = store.policy().await.expect("asks");
     assert_eq!((seq, &policy), (1, &policies[winner]));
+}
+
+/// The entry of a change that was judged by this policy.
+fn judged_by(seq: u64, action: &'static str) -> AuditEntry {
+    AuditEntry::new(at(5), Actor::SYSTEM.under_policy(seq), action)
+}
+
+/// A new token and a rotation, whoever asks for them; and nothing is changed.
+pub async fn what_was_judged_by_a_policy_that_was_replaced_is_refused(store: &dyn Store) {
+    let ada = added(store, "ada@example.org").await;
+    let token = issued(store, &ada).await;
+    let rotation = rotation(&token, at(5), at(6));
+    store.insert_pat(&pat(&ada), MANY, &judged_by(0, "created")).await.expect("by the policy that holds");
+    let seq = store.set_policy(&policy(90), 0, at(1), &AUDIT).await.expect("asks").expect("replaced");
+    let before = told(store).await;
+    for replaced in [0, seq + 1] {
+        let inserted = store.insert_pat(&pat(&ada), MANY, &judged_by(replaced, "created")).await;
+        assert!(matches!(inserted, Err(StoreError::PolicyChanged)), "{inserted:?}");
+        let rotated = store.rotate_pat(&rotation, &judged_by(replaced, "rotated")).await;
+        assert!(matches!(rotated, Err(StoreError::PolicyChanged)), "{rotated:?}");
+    }
+    assert_eq!(stored(store, &token).await, token);
+    assert_eq!(
+        (told(store).await, store.active_pats(ada.user_id, at(5)).await.expect("asks").len()),
+        (before, 2)
+    );
+    store.insert_pat(&pat(&ada), MANY, &judged_by(seq, "created")).await.expect("by the policy that holds");
+    let rotated = store.rotate_pat(&rotation, &judged_by(seq, "rotated")).await.expect("asks");
+    assert!(matches!(rotated, RotateOutcome::Rotated(_)), "{rotated:?}");
+}
+
+/// However many tokens are made while a policy is replaced: the audit log has them in the order in which they were committed.
+pub async fn no_token_that_an_old_policy_allowed_comes_after_a_new_one(store: &dyn Store) {
+    let ada = added(store, "ada@example.org").await;
+    for (seq, days) in (0..10).zip(30..) {
+        let pats: Vec<_> = (0..8).map(|_| pat(&ada)).collect();
+        let created = judged_by(seq, "created");
+        let changed = AuditEntry::new(at(5), Actor::SYSTEM, "policy.changed");
+        let (early, new) = (policy(days), seq + 1);
+        let (first, set, last) = tokio::join!(
+            join_all(pats[..4].iter().map(|pat| store.insert_pat(pat, MANY, &created))),
+            store.set_policy(&early, seq, at(5), &changed),
+            join_all(pats[4..].iter().map(|pat| store.insert_pat(pat, MANY, &created))),
+        );
+        assert_eq!(set.expect("asks"), Some(new));
+        let made = first.into_iter().chain(last).filter(|made| match made {
+            Ok(()) => true,
+            Err(StoreError::PolicyChanged) => false,
+            Err(other) => panic!("{other:?}"),
+        });
+        let made = made.count();
+        let log = store.audit_after(0, 1000).await.expect("asks");
+        let actions: Vec<_> = log.iter().map(|record| record.columns.action.as_str()).collect();
+        let change = actions.iter().rposition(|action| *action == "policy.changed").expect("told");
+        assert_eq!(actions[change + 1..], [""; 0], "after the {new}. policy");
+        assert_eq!(store.active_pats(ada.user_id, at(5)).await.expect("asks").len(), {
+            actions.iter().filter(|action| **action == "created").count()
+        });
+        assert!(made <= 8);
+    }
 }

@@ -10,7 +10,7 @@ use super::kit::{MANY, added, at, has_session, issued, pat, session, signed_in, 
 use super::notices::webhook;
 use super::rotation::rotation;
 use crate::admin::{InviteRecord, UserChange};
-use crate::audit::{ActingPower, Actor, AuditEntry};
+use crate::audit::{Actor, AuditEntry, Preconditions};
 use crate::policy::Policy;
 use crate::power::{Credential, Power, Powerless};
 use crate::record::{PatRecord, SessionRecord, UserRecord};
@@ -38,7 +38,7 @@ impl Acting {
 
     fn entry(&self, credential: Credential) -> AuditEntry {
         let power = Power { user_id: self.user.user_id, credential: Some(credential), admin: true };
-        let actor = Actor { power: ActingPower(Some(power)), ..Actor::SYSTEM };
+        let actor = Actor { needs: Preconditions { power: Some(power), policy: None }, ..Actor::SYSTEM };
         AuditEntry::new(at(NOW), actor, "test")
     }
 

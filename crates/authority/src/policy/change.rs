@@ -36,7 +36,13 @@ pub struct PolicyChange {
 impl Authority {
     /// The policy, as whoever makes a token has to know it.
     pub async fn standing_policy(&self) -> Result<Policy, AuthorityError> {
-        Ok(self.store.policy().await?.policy)
+        Ok(self.judging_policy().await?.policy)
+    }
+
+    /// The policy that a token is judged by, with its number. From the store, which knows one that was answered a
+    /// moment ago on any node, whether this one holds its lease or not.
+    pub(crate) async fn judging_policy(&self) -> Result<PolicyRecord, AuthorityError> {
+        Ok(self.store.policy().await?)
     }
 
     /// The policy, for administrators.

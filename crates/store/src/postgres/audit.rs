@@ -38,9 +38,17 @@ const LOOK_AT_TOKEN: &str = "SELECT p.revoked_at, p.expires_at, p.digest = $3 OR
      AND f.pat_id = p.pat_id), r.valid_until, COALESCE(r.ended, FALSE) FROM pats p \
      LEFT JOIN retired_secrets r ON r.digest = $3 AND r.pat_id = p.pat_id WHERE p.pat_id = $1 AND p.user_id = $2";
 
+/// The policy that a change was judged by, which nobody replaces meanwhile. Locked before any account: whoever
+/// replaces it does the same.
+const LOCK_POLICY: &str = "SELECT version FROM policy FOR KEY SHARE";
+/// The policy that the change replaces.
+const LOCK_REPLACED_POLICY: &str = "SELECT version FROM policy FOR UPDATE";
+
 /// An entry on its way: the values of [`Entry::append`]'s statement.
 pub(super) struct Entry<'a> {
     power: Option<&'a Power>,
+    /// Which policy must hold, and the statement that locks the one that does.
+    policy: Option<(u64, &'static str)>,
     bytes: Vec<u8>,
     at: i64,
     action: &'a str,
@@ -52,12 +60,18 @@ impl<'a> Entry<'a> {
     pub(super) fn of(entry: &'a AuditEntry) -> Result<Self, StoreError> {
         Ok(Self {
             power: entry.actor.power(),
+            policy: entry.actor.policy().map(|seq| (seq, LOCK_POLICY)),
             bytes: entry.to_bytes()?,
             at: entry.at.as_microsecond(),
             action: &entry.action,
             actor: (entry.actor.user_id, entry.actor.pat_id),
             concerns: (entry.user_id, entry.pat_id),
         })
+    }
+
+    /// The same, of a change that replaces this policy.
+    pub(super) fn replacing_policy(self, seq: u64) -> Self {
+        Self { policy: Some((seq, LOCK_REPLACED_POLICY)), ..self }
     }
 
     /// Takes the next number, chains and writes. The head's row stays locked until the commit.
@@ -77,18 +91,44 @@ impl<'a> Entry<'a> {
     }
 
     /// Begins the transaction of the change, and asks before anything else in it whether the entry's actor may
-    /// still do it. If not, nothing has been done and the connection is given back.
+    /// still do it, and whether the policy that it was judged by still holds. If not, nothing has been done and the
+    /// connection is given back.
     pub(super) async fn begin(&self, link: Link) -> Result<(Link, Permit), Failure> {
-        let Some(power) = self.power else {
-            link.batch("BEGIN").await?;
-            return Ok((link, Permit(())));
+        let lock = match self.policy {
+            Some((_, lock)) => Some(link.prepare(lock).await?),
+            None => None,
         };
-        let facts = facts(&link, power).await?;
-        let now = Timestamp::from_microsecond(self.at).map_err(|error| corrupt(error.to_string()))?;
-        match power.judge(&facts, now) {
+        let policy = async {
+            match &lock {
+                Some(lock) => link.row(lock, &[]).await,
+                None => Ok(None),
+            }
+        };
+        let facts = async {
+            match self.power {
+                Some(power) => Ok(Some((power, facts(&link, power).await?))),
+                None => Ok(None),
+            }
+        };
+        let ((), policy, facts) = try_join3(link.batch("BEGIN"), policy, facts).await?;
+        match self.judge(policy.as_ref(), facts) {
             Ok(()) => Ok((link, Permit(()))),
-            Err(powerless) => link.undo(Err(StoreError::from(powerless).into())).await?,
+            Err(refused) => link.undo(Err(refused)).await?,
         }
+    }
+
+    fn judge(&self, policy: Option<&Row>, facts: Option<(&Power, PowerFacts)>) -> Result<(), Failure> {
+        if let Some((power, facts)) = facts {
+            let now = Timestamp::from_microsecond(self.at).map_err(|error| corrupt(error.to_string()))?;
+            power.judge(&facts, now).map_err(StoreError::from)?;
+        }
+        if let Some((seq, _)) = self.policy {
+            let present = policy.ok_or_else(|| corrupt("there is no policy"))?;
+            if number(present, 0)? != seq {
+                return Err(StoreError::PolicyChanged.into());
+            }
+        }
+        Ok(())
     }
 
     /// Sent when first polled.
@@ -102,7 +142,7 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// Begins the transaction, and reads what its actor's power is judged by.
+/// Reads what an actor's power is judged by, in the transaction that was begun.
 async fn facts(link: &Link, power: &Power) -> Result<PowerFacts, Failure> {
     let lock = link.prepare(LOCK_ACCOUNT).await?;
     let lock_session = link.prepare(LOCK_SESSION).await?;
@@ -117,8 +157,7 @@ async fn facts(link: &Link, power: &Power) -> Result<PowerFacts, Failure> {
             None => Ok(None),
         }
     };
-    let ((), accounts, credential) =
-        try_join3(link.batch("BEGIN"), link.rows(&lock, &[user_id, &power.admin]), credential).await?;
+    let (accounts, credential) = try_join(link.rows(&lock, &[user_id, &power.admin]), credential).await?;
     let mut facts = PowerFacts::default();
     for account in &accounts {
         if get::<Uuid>(account, 0)? == power.user_id {

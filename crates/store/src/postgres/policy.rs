@@ -1,4 +1,4 @@
-//! The policy: one row, locked before the log's head and the audit log's.
+//! The policy: one row, locked before the accounts, the log's head and the audit log's.
 
 use async_trait::async_trait;
 use futures_util::future::try_join4;
@@ -10,7 +10,7 @@ use super::audit::Entry;
 use super::errors::Failure;
 use super::link::Links;
 use super::log;
-use super::rows::{corrupt, get, number, whole};
+use super::rows::{corrupt, get, number};
 use super::store::PostgresStore;
 use crate::policy::record;
 
@@ -28,18 +28,15 @@ async fn set_policy(
     now: Timestamp,
     audit: &AuditEntry,
 ) -> Result<Option<u64>, Failure> {
-    let entry = Entry::of(audit)?;
+    let entry = Entry::of(audit)?.replacing_policy(replaces);
     let link = links.link().await?;
     let append_audit = Entry::statement(&link).await?;
     let append = log::append(&link).await?;
-    // Who waited for the row sees it as it is then.
-    let lock = link.prepare("SELECT 1 FROM policy WHERE version = $1 FOR UPDATE").await?;
     let update = link.prepare("UPDATE policy SET version = (SELECT seq FROM log_head), entry = $1").await?;
-    let (link, permit) = entry.begin(link).await?;
-    let found = link.row(&lock, &[&whole(replaces)]).await?;
-    if found.is_none() {
-        return link.undo(None).await;
-    }
+    let (link, permit) = match entry.begin(link).await {
+        Err(Failure::Answer(StoreError::PolicyChanged)) => return Ok(None),
+        begun => begun?,
+    };
     // All at once: the log's head is not held while this node thinks.
     let (seq, _, (), ()) = try_join4(
         link.row(&append, &[&now.as_microsecond(), &"policy", &None::<Uuid>]),

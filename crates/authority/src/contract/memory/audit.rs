@@ -34,6 +34,14 @@ impl Log {
 
 /// Whether the entry's actor may still do what it tells of: asked before anything is changed.
 pub(super) fn permit(data: &Data, entry: &AuditEntry) -> Result<(), StoreError> {
+    permit_power(data, entry)?;
+    match entry.actor.policy() {
+        Some(seq) if seq != data.policy.seq => Err(StoreError::PolicyChanged),
+        _ => Ok(()),
+    }
+}
+
+fn permit_power(data: &Data, entry: &AuditEntry) -> Result<(), StoreError> {
     let Some(power) = entry.actor.power() else { return Ok(()) };
     let user = data.users.iter().find(|user| user.user_id == power.user_id);
     let mut facts = PowerFacts {

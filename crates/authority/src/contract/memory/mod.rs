@@ -84,6 +84,8 @@ pub struct MemoryStore {
     pub after_lookup: Gate,
     /// Sign-ins wait here before their session is added.
     pub before_session: Gate,
+    /// New tokens wait here before they are added, and rotations before they are made.
+    pub before_secret: Gate,
     /// Uses wait here before they are added up.
     pub before_usage: Gate,
     /// Uses of retired secrets wait here before they are noted.
@@ -222,6 +224,7 @@ impl Store for MemoryStore {
     }
 
     async fn insert_pat(&self, pat: &PatRecord, limit: u64, audit: &AuditEntry) -> Result<(), StoreError> {
+        self.before_secret.pass().await;
         let mut data = self.data()?;
         permit(&data, audit)?;
         if !data.users.iter().any(|user| user.user_id == pat.user_id && user.disabled_at.is_none()) {

@@ -87,6 +87,7 @@ impl RotationStore for MemoryStore {
     }
 
     async fn rotate_pat(&self, rotation: &Rotation, audit: &AuditEntry) -> Result<RotateOutcome, StoreError> {
+        self.before_secret.pass().await;
         let mut data = self.data()?;
         permit(&data, audit)?;
         let data = &mut *data;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use trustrelay_token::Denied;
 
 use super::Known;
-use crate::audit::{ActingPower, Actor, AuditEntry};
+use crate::audit::{Actor, AuditEntry, Preconditions};
 use crate::power::{Credential, Power, Powerless};
 use crate::rotation::Secret;
 use crate::store::{Store, StoreError};
@@ -22,7 +22,11 @@ const REASONS: [&str; 7] =
 
 /// The audit entry of a change that is made with this power.
 fn entry(power: Option<Power>, at: Timestamp) -> AuditEntry {
-    AuditEntry::new(at, Actor { power: ActingPower(power), ..Actor::SYSTEM }, "test")
+    AuditEntry::new(
+        at,
+        Actor { needs: Preconditions { power: power, policy: None }, ..Actor::SYSTEM },
+        "test",
+    )
 }
 
 /// Whether an actor has its power, as far as can be read. That is another way than the one by which a store
