@@ -22,11 +22,7 @@ const REASONS: [&str; 7] =
 
 /// The audit entry of a change that is made with this power.
 fn entry(power: Option<Power>, at: Timestamp) -> AuditEntry {
-    AuditEntry::new(
-        at,
-        Actor { needs: Preconditions { power: power, policy: None }, ..Actor::SYSTEM },
-        "test",
-    )
+    AuditEntry::new(at, Actor { needs: Preconditions { power, policy: None }, ..Actor::SYSTEM }, "test")
 }
 
 /// Whether an actor has its power, as far as can be read. That is another way than the one by which a store
@@ -83,6 +79,15 @@ impl Known {
         entry(Some(Power { user_id, credential, admin }), at)
     }
 
+    /// The number of the policy that a change was judged by, of which the present one has `present`; of many none.
+    pub(super) fn judged_by(&mut self, present: u64) -> Option<u64> {
+        match self.random.below(20) {
+            0..16 => None,
+            16..19 => Some(present),
+            _ => Some(self.random.below(present as usize + 2) as u64),
+        }
+    }
+
     /// Keeps an actor that has its power, to act again when it may have lost it.
     pub(super) fn keep(&mut self, by: &AuditEntry) {
         if let Some(power) = by.actor.power().filter(|power| !self.acted.contains(power)) {
@@ -113,6 +118,8 @@ pub struct Refusals {
     changes: BTreeMap<&'static str, (usize, usize)>,
     /// By reason: how often it was given to any actor, and to one that had had that power.
     reasons: BTreeMap<&'static str, (usize, usize)>,
+    /// How often a change was judged by the policy that holds, and by another one.
+    policies: (usize, usize),
 }
 
 impl Refusals {
@@ -129,6 +136,11 @@ impl Refusals {
         }
     }
 
+    pub(super) fn note_policy(&mut self, holds: bool) {
+        let (present, other) = &mut self.policies;
+        *(if holds { present } else { other }) += 1;
+    }
+
     /// Every change was refused and was made, and every reason was given.
     ///
     /// # Panics
@@ -136,6 +148,7 @@ impl Refusals {
     pub fn assert_enough(&self) {
         assert!(self.changes.len() >= 18, "{self:?}");
         assert!(self.changes.values().all(|(refused, made)| *refused > 20 && *made > 20), "{self:?}");
+        assert!(self.policies.0 > 20 && self.policies.1 > 20, "{self:?}");
         for reason in REASONS {
             let (given, lost) = self.reasons.get(reason).copied().unwrap_or_default();
             // A credential that is unknown never was good; every other reason comes to whoever had the power.
