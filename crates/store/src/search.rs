@@ -207,7 +207,8 @@ pub(crate) fn pats(
     let (behind, descending) = if order.is_descending() { ("<", " DESC") } else { (">", "") };
     if let Some(Cursor { key, id }) = after {
         let key = match (order, key) {
-            (PatOrder::Name, Key::Text(name)) => Some(Given::Text(name.clone())),
+            // No list has led to text that no database keeps.
+            (PatOrder::Name, Key::Text(name)) if !name.contains('\0') => Some(Given::Text(name.clone())),
             (PatOrder::Name, _) | (_, Key::Text(_)) => None,
             (PatOrder::UnusedLongest, Key::Micros(micros)) => Some(Given::Int(micros / MICROS_PER_DAY)),
             (_, Key::Micros(micros)) => Some(Given::Int(*micros)),

@@ -66,7 +66,22 @@ impl FromStr for Cursor {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn whatever_is_a_cursor_is_written_in_one_way(text in "[A-Za-z0-9_-]{0,60}", bytes: Vec<u8>, id: u128) {
+            let named = URL_SAFE_NO_PAD.encode([&id.to_be_bytes()[..], b"t", &bytes[..]].concat());
+            let timed = URL_SAFE_NO_PAD.encode([&id.to_be_bytes()[..], b"m", &bytes[..]].concat());
+            for text in [text, named, timed] {
+                if let Ok(cursor) = text.parse::<Cursor>() {
+                    prop_assert_eq!(cursor.to_string(), text);
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_cursor_reads_back_and_nothing_else_is_one() {

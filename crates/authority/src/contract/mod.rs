@@ -24,6 +24,7 @@ mod memory;
 pub mod model;
 mod nodes;
 pub mod notices;
+pub mod pages;
 pub mod policy;
 pub mod power;
 pub mod rekeying;
@@ -150,6 +151,10 @@ macro_rules! store_contract {
                 when_tokens_end_or_were_used_is_asked_of_those_that_are_not_revoked
                 tokens_are_found_by_their_hint
                 pages_in_every_order_leave_no_token_out
+            }
+            pages {
+                every_place_in_a_list_leads_to_what_is_behind_it
+                every_place_in_the_audit_log_leads_to_what_is_behind_it
             }
             audit {
                 each_change_is_told_once

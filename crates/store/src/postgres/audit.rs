@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 use trustrelay_authority::{
-    AuditColumns, AuditEnds, AuditEntry, AuditLink, AuditLook, AuditRecord, AuditSeal, AuditStore,
-    Credential, Power, PowerFacts, StoreError, TokenFacts,
+    AuditAction, AuditColumns, AuditEnds, AuditEntry, AuditLink, AuditLook, AuditRecord, AuditSeal,
+    AuditStore, Credential, Power, PowerFacts, StoreError, TokenFacts,
 };
 use uuid::Uuid;
 
@@ -219,6 +219,12 @@ async fn after(links: &Links, seq: u64, limit: u64) -> Result<Vec<AuditRecord>, 
 const SUBJECT: &str = "split_part(action, '.', 1)";
 
 async fn page(links: &Links, look: &AuditLook) -> Result<Vec<AuditRecord>, Failure> {
+    // No text that PostgreSQL keeps has such a character, and to ask for it is an error.
+    if let Some(AuditAction::One(text) | AuditAction::Subject(text)) = &look.filter.action
+        && text.contains('\0')
+    {
+        return Ok(Vec::new());
+    }
     let (sql, values) = question(look, '$', SUBJECT);
     let values: Vec<&(dyn ToSql + Sync)> = values
         .iter()

@@ -224,6 +224,7 @@ impl AdminStore for MemoryStore {
             Some(after) if std::mem::discriminant(&after.key) != std::mem::discriminant(&order.key(pat)) => {
                 false
             }
+            Some(Cursor { key: Key::Text(text), .. }) if text.contains('\0') => false,
             Some(after) => {
                 let (here, there) = ((order.key(pat), pat.pat_id), (after.key.clone(), after.id));
                 if order.is_descending() { here < there } else { here > there }
