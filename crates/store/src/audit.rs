@@ -21,6 +21,11 @@ use crate::sqlite::SqliteStore;
 #[must_use = "a change appends its entry with it"]
 pub(crate) struct Permit(());
 
+/// What the power of a token that acts is judged by.
+pub(crate) const TOKEN_FACTS: &str = "SELECT p.revoked_at, p.expires_at, p.digest = ?3 OR EXISTS (SELECT 1 FROM former_digests f WHERE f.digest = ?3 \
+     AND f.pat_id = p.pat_id), r.valid_until, COALESCE(r.ended, 0) FROM pats p \
+     LEFT JOIN retired_secrets r ON r.digest = ?3 AND r.pat_id = p.pat_id \
+     WHERE p.pat_id = ?1 AND p.user_id = ?2";
 /// Asks whether the entry's actor may still do what it tells of. First of all in the transaction of the change:
 /// the change itself may end the actor's power.
 pub(crate) fn permit(connection: &Connection, entry: &AuditEntry) -> Result<Permit, StoreError> {
@@ -57,12 +62,7 @@ fn facts(connection: &Connection, power: &Power) -> Result<PowerFacts, StoreErro
         }
         Some(Credential::Secret { pat_id, digest }) => {
             facts.token = connection
-                .prepare_cached(
-                    "SELECT p.revoked_at, p.expires_at, p.digest = ?3 OR EXISTS (SELECT 1 FROM former_digests f WHERE f.digest = ?3 \
-                     AND f.pat_id = p.pat_id), r.valid_until, COALESCE(r.ended, 0) FROM pats p \
-                     LEFT JOIN retired_secrets r ON r.digest = ?3 AND r.pat_id = p.pat_id \
-                     WHERE p.pat_id = ?1 AND p.user_id = ?2",
-                )
+                .prepare_cached(TOKEN_FACTS)
                 .or_store()?
                 .query_row(params![pat_id.as_bytes(), user_id, digest.as_bytes()], |row| {
                     Ok(TokenFacts {

@@ -15,6 +15,10 @@ use crate::networks;
 use crate::notices::add_notice;
 use crate::sqlite::is_enabled;
 
+/// Names the earlier digests of what an entry has revoked in that entry.
+pub(crate) const NAME_FORMER: &str = "WITH RECURSIVE tree (pat_id) AS (VALUES (?1) UNION SELECT p.pat_id FROM pats p JOIN tree t ON p.parent_id = t.pat_id) \
+     INSERT INTO log_secrets (seq, digest, pat_id) SELECT ?2, f.digest, f.pat_id FROM former_digests f JOIN pats p USING (pat_id) \
+     WHERE p.pat_id IN (SELECT pat_id FROM tree) AND p.revoked_seq = ?2 ON CONFLICT DO NOTHING";
 pub(crate) fn insert_pat(
     connection: &Connection,
     pat: &PatRecord,
@@ -160,15 +164,7 @@ fn revoke_tree(connection: &Connection, pat_id: Uuid, at: Timestamp, seq: u64) -
         .or_store()?
         .execute(params![pat_id.as_bytes(), seq])
         .or_store()?;
-    connection
-        .prepare_cached(
-            "WITH RECURSIVE tree (pat_id) AS (VALUES (?1) UNION SELECT p.pat_id FROM pats p JOIN tree t ON p.parent_id = t.pat_id) \
-             INSERT INTO log_secrets (seq, digest, pat_id) SELECT ?2, f.digest, f.pat_id FROM former_digests f JOIN pats p USING (pat_id) \
-             WHERE p.pat_id IN (SELECT pat_id FROM tree) AND p.revoked_seq = ?2 ON CONFLICT DO NOTHING",
-        )
-        .or_store()?
-        .execute(params![pat_id.as_bytes(), seq])
-        .or_store()?;
+    connection.prepare_cached(NAME_FORMER).or_store()?.execute(params![pat_id.as_bytes(), seq]).or_store()?;
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use crate::open::{SqliteOptions, connect, prepare};
 use crate::rotation::{BY_RETIRED_SECRET, BY_SECRET};
 use crate::rows::{PAT, USER};
 use crate::unused::{Days, question, spans};
-use crate::{audit, notices, search, sqlite};
+use crate::{audit, keys, notices, pats, rotation, search, sqlite};
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -197,6 +197,29 @@ fn a_page_of_the_audit_log_comes_from_an_index_that_has_its_order() {
             });
             database.goes_by(index, goes_through_all && after.is_none(), &sql, values.collect());
         }
+    }
+}
+
+/// However many tokens were re-keyed, and however many there are.
+#[test]
+fn what_is_asked_about_one_token_reads_no_table_whole() {
+    let database = Database::empty();
+    for sql in [
+        keys::BY_FORMER_DIGEST,
+        audit::TOKEN_FACTS,
+        rotation::RETIRE,
+        rotation::NAME_RETIRED,
+        pats::NAME_FORMER,
+        "DELETE FROM former_digests WHERE pat_id = ?1",
+    ] {
+        let plan = database.plan(sql, Vec::new());
+        // A recursive search goes through what it has found itself.
+        let of_what_was_found = ["SCAN CONSTANT ROW", "SCAN t", "SCAN tree"];
+        let reads_all =
+            |step: &String| step.starts_with("SCAN") && !of_what_was_found.contains(&step.as_str());
+        assert!(!plan.iter().any(reads_all), "{sql}\n{plan:#?}");
+        let searches = plan.iter().any(|step| step.starts_with("SEARCH"));
+        assert!(searches, "{sql}\n{plan:#?}");
     }
 }
 

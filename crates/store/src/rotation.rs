@@ -20,6 +20,16 @@ use crate::notices::add_notice;
 use crate::rows::{self, PAT, PAT_COLUMNS, USER, USER_COLUMNS};
 use crate::sqlite::SqliteStore;
 
+/// Retires the secret that a token has, under each of its digests.
+pub(crate) const RETIRE: &str = "INSERT INTO retired_secrets (digest, pat_id, key_id, hint, retired_at, valid_until, until_first_use, ended) \
+     SELECT digest, pat_id, key_id, hint, ?2, MIN(?3, expires_at), ?4, ?3 <= ?2 FROM pats WHERE pat_id = ?1 \
+     UNION ALL \
+     SELECT f.digest, f.pat_id, f.key_id, p.hint, ?2, MIN(?3, p.expires_at), ?4, ?3 <= ?2 \
+     FROM former_digests f JOIN pats p USING (pat_id) WHERE f.pat_id = ?1";
+/// Names what was retired in the entry.
+pub(crate) const NAME_RETIRED: &str = "INSERT INTO log_secrets (seq, digest, pat_id, valid_until, ended) \
+     SELECT ?2, digest, pat_id, valid_until, ended FROM retired_secrets WHERE digest IN \
+     (SELECT digest FROM pats WHERE pat_id = ?1 UNION ALL SELECT digest FROM former_digests WHERE pat_id = ?1)";
 /// By the secret that a token has.
 pub(crate) static BY_SECRET: LazyLock<String> = LazyLock::new(|| {
     format!(
@@ -142,25 +152,11 @@ fn retire_current(connection: &Connection, seq: u64, rotation: &Rotation) -> Res
     let (id, at) = (rotation.pat_id.into_bytes(), rotation.at.as_microsecond());
     let until = rotation.old_valid_until.as_microsecond();
     connection
-        .prepare_cached(
-            "INSERT INTO retired_secrets (digest, pat_id, key_id, hint, retired_at, valid_until, until_first_use, ended) \
-             SELECT digest, pat_id, key_id, hint, ?2, MIN(?3, expires_at), ?4, ?3 <= ?2 FROM pats WHERE pat_id = ?1 \
-             UNION ALL \
-             SELECT f.digest, f.pat_id, f.key_id, p.hint, ?2, MIN(?3, p.expires_at), ?4, ?3 <= ?2 \
-             FROM former_digests f JOIN pats p USING (pat_id) WHERE f.pat_id = ?1",
-        )
+        .prepare_cached(RETIRE)
         .or_store()?
         .execute(params![id, at, until, rotation.until_first_use])
         .or_store()?;
-    connection
-        .prepare_cached(
-            "INSERT INTO log_secrets (seq, digest, pat_id, valid_until, ended) \
-             SELECT ?2, digest, pat_id, valid_until, ended FROM retired_secrets WHERE digest IN \
-             (SELECT digest FROM pats WHERE pat_id = ?1 UNION ALL SELECT digest FROM former_digests WHERE pat_id = ?1)",
-        )
-        .or_store()?
-        .execute(params![id, seq])
-        .or_store()?;
+    connection.prepare_cached(NAME_RETIRED).or_store()?.execute(params![id, seq]).or_store()?;
     connection
         .prepare_cached("DELETE FROM former_digests WHERE pat_id = ?1")
         .or_store()?

@@ -351,6 +351,8 @@ fn flag_upstream(at: usize, text: &str) -> anyhow::Result<UpstreamConfig> {
             env: BTreeMap::new(),
             cwd: None,
         }
+    } else if target.split_whitespace().next().is_some_and(|word| word.contains("://")) {
+        bail!("--upstream {name}=…: a URL must start with http:// or https://, and a command is a program");
     } else {
         let command = Some(CommandLine::Line(target.into()));
         FileUpstream { url: None, headers: BTreeMap::new(), command, env: BTreeMap::new(), cwd: None }
