@@ -22,6 +22,7 @@ use self::random::Random;
 pub use self::sequence::agrees_with_the_model;
 use super::kit::{MANY, at};
 use crate::admin::{InviteRecord, UserChange};
+use crate::keys::Rekey;
 use crate::notices::WebhookRecord;
 use crate::policy::Policy;
 use crate::power::Power;
@@ -191,7 +192,7 @@ impl Known {
         if self.random.chance(30) {
             return self.deed(head);
         }
-        match self.random.below(31) {
+        match self.random.below(32) {
             0 | 1 => Call::InsertUser(self.new_user()),
             2 => Call::InsertFirstUser(self.new_user()),
             3 => Call::UserById(self.user()),
@@ -270,7 +271,7 @@ impl Known {
                 }
                 0 => Call::EndLease(self.nodes[self.random.below(FEW)]),
                 1 => Call::LogHead,
-                _ => Call::BindSecret([u8::from(self.random.chance(50)); 16]),
+                _ => Call::BindSecret(self.fingerprint()),
             },
             27 => Call::RecordCalls((0..self.random.below(3)).map(|_| self.calls()).collect()),
             28 if self.random.chance(30) => {
@@ -280,6 +281,7 @@ impl Known {
             }
             28 => Call::Activity(self.pat(), self.day()),
             29 if self.random.chance(30) => Call::ForgetCalls(self.day()),
+            29 | 30 => self.rekeying(),
             _ => {
                 let except = self.random.chance(50).then(|| self.nodes[self.random.below(FEW)]);
                 Call::HoldersBehind(self.random.next() % (head + 2), except)
@@ -296,12 +298,14 @@ impl Known {
             calls.push(Call::InsertSession(session));
         }
         calls.extend((0..FEW * 2).map(|_| Call::InsertPat(Box::new(self.new_pat()), MANY)));
+        calls.push(Call::BindSecret([0; 16]));
         calls
     }
 
     /// A change of those that people make with a body that may come late.
     fn deed(&mut self, head: u64) -> Call {
-        match self.random.below(12) {
+        match self.random.below(15) {
+            12 => Call::ReplaceSecret(self.fingerprint(), self.fingerprint()),
             0 | 1 => Call::ChangeUser(self.user(), UserChange::Admin(self.random.chance(40)), self.time()),
             2 => {
                 let names = || vec!["files".to_owned(), "github".to_owned()];
@@ -313,7 +317,7 @@ impl Known {
                 };
                 Call::ChangeUser(self.user(), change, self.time())
             }
-            3 | 4 => self.rotation(),
+            3 | 4 | 13 | 14 => self.rotation(),
             5 => Call::RetireSecret(self.pat(), self.time()),
             6 => Call::EndOverlap(self.pat(), self.time()),
             7 => {
@@ -380,10 +384,29 @@ impl Known {
         Call::RotatePat(Box::new(rotation))
     }
 
+    /// The fingerprint of one of the server's secrets, mostly of the first.
+    fn fingerprint(&mut self) -> [u8; 16] {
+        [u8::try_from(self.random.below(12).saturating_sub(9)).expect("small"); 16]
+    }
+
+    /// Of the secret that a token had last, mostly.
+    fn rekeying(&mut self) -> Call {
+        let pat_id = self.pat();
+        let mut of_it = self.secrets.iter().rev().filter(|(_, of, _)| *of == pat_id);
+        let known = if self.random.chance(80) { of_it.next() } else { of_it.nth(1) };
+        let (user_id, _, replaces) =
+            known.copied().unwrap_or((Uuid::nil(), pat_id, TokenDigest::from_bytes([9; 32])));
+        let digest = TokenDigest::from_bytes(self.random.bytes());
+        self.secrets.push((user_id, pat_id, digest));
+        let fingerprint = self.fingerprint();
+        Call::Rekey(Box::new(Rekey { pat_id, replaces, digest, key_id: KeyId(4), fingerprint }))
+    }
+
     /// All that can be read without changing anything.
     fn reads(&self) -> Vec<Call> {
         let far = at(self.now);
-        let mut calls = vec![Call::ListUsers, Call::LogHead, Call::AuditEnds, Call::Policy];
+        let mut calls =
+            vec![Call::ListUsers, Call::LogHead, Call::AuditEnds, Call::Policy, Call::KeyCounts(far)];
         calls.extend([Call::Invites(far), Call::Webhooks(None)]);
         calls.extend(self.users.iter().map(|id| Call::Webhooks(Some(*id))));
         calls.extend(self.secrets.iter().map(|(.., digest)| Call::PatByDigest(*digest)));

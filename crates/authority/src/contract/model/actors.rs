@@ -62,7 +62,7 @@ impl Known {
             let power = self.acted[self.random.below(self.acted.len())];
             return entry(Some(power), at);
         }
-        let admin = self.random.chance(30);
+        let admin = self.random.chance(45);
         let (owner, credential) = match self.random.below(9) {
             0..4 => {
                 let (owner, digest) = self.sessions[self.random.below(self.sessions.len())];
@@ -146,7 +146,7 @@ impl Refusals {
     /// # Panics
     /// If one was not.
     pub fn assert_enough(&self) {
-        assert!(self.changes.len() >= 18, "{self:?}");
+        assert!(self.changes.len() >= 19, "{self:?}");
         assert!(self.changes.values().all(|(refused, made)| *refused > 20 && *made > 20), "{self:?}");
         assert!(self.policies.0 > 20 && self.policies.1 > 20, "{self:?}");
         for reason in REASONS {

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::admin::{InviteRecord, UserChange};
 use crate::audit::{AuditEnds, AuditEntry};
+use crate::keys::{KeyCount, Rekey, RekeyOutcome};
 use crate::notices::WebhookRecord;
 use crate::policy::{Policy, PolicyRecord};
 use crate::record::{Change, KeptActivity, PatRecord, SessionRecord, TokenCalls, Usage, UserRecord};
@@ -45,6 +46,9 @@ pub(super) enum Call {
     LetGo(Vec<Holder>),
     HoldersBehind(u64, Option<Uuid>),
     BindSecret([u8; 16]),
+    ReplaceSecret([u8; 16], [u8; 16]),
+    Rekey(Box<Rekey>),
+    KeyCounts(Timestamp),
     ChangeUser(Uuid, UserChange, Timestamp),
     RotatePat(Box<Rotation>),
     RetireSecret(Uuid, Timestamp),
@@ -75,6 +79,7 @@ impl Call {
             Self::DeleteSessionsOf(..) => "delete_sessions_of",
             Self::ChangeUser(..) => "change_user",
             Self::RotatePat(..) => "rotate_pat",
+            Self::ReplaceSecret(..) => "replace_secret",
             Self::RetireSecret(..) => "retire_secret",
             Self::EndOverlap(..) => "end_overlap",
             Self::InsertInvite(..) => "insert_invite",
@@ -104,6 +109,8 @@ pub(super) enum Answer {
     Renewal(Renewal),
     Holders(Vec<Holder>),
     Rotated(RotateOutcome),
+    Rekeyed(RekeyOutcome),
+    KeyCounts(Vec<KeyCount>),
     Invites(Vec<InviteRecord>),
     Policy(PolicyRecord),
     Webhooks(Vec<WebhookRecord>),
@@ -150,6 +157,9 @@ pub(super) async fn ask(store: &dyn Store, call: Call, by: &AuditEntry) -> Resul
             Answer::Holders(holders)
         }
         Call::ChangeUser(id, change, now) => Answer::Entry(store.change_user(id, &change, now, by).await?),
+        Call::ReplaceSecret(old, new) => Answer::Is(store.replace_secret(&old, &new, by).await?),
+        Call::Rekey(rekey) => Answer::Rekeyed(store.rekey_pat(&rekey).await?),
+        Call::KeyCounts(now) => Answer::KeyCounts(store.key_counts(now).await?),
         Call::RotatePat(rotation) => Answer::Rotated(store.rotate_pat(&rotation, by).await?),
         Call::RetireSecret(id, now) => Answer::Entry(store.retire_secret(id, now, by).await?),
         Call::EndOverlap(id, now) => Answer::Entry(store.end_overlap(id, now, by).await?),

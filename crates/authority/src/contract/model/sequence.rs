@@ -10,7 +10,7 @@ use crate::policy::PolicyStore;
 use crate::store::{Store, StoreError};
 
 /// How many calls a sequence has.
-const CALLS: usize = 60;
+const CALLS: usize = 65;
 
 /// Puts a fresh store through one sequence of calls, and reads all of it at the end.
 pub async fn agrees_with_the_model(store: &dyn Store, seed: u64, refusals: &mut Refusals) {
