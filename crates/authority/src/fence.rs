@@ -17,7 +17,7 @@ use crate::error::AuthorityError;
 use crate::policy::PolicyRecord;
 use crate::record::{Change, LogEntry, UserRecord};
 use crate::store::{Lease, Renewal, Store, StoreError, Terminated};
-use crate::wait::Silent;
+use crate::wait::{Passing, Silent};
 
 /// Longest lease there may be, and so the longest that a node may hold a revocation up. What is waited for is another process's
 /// lease, which may be longer than one's own.
@@ -34,6 +34,10 @@ pub(crate) struct Fence {
     /// Until when the index may be used: nanoseconds since boot. 0: not now.
     valid_until: AtomicU64,
     applied: AtomicU64,
+    /// Up to which entry every node has applied the log, as far as this one has waited for it.
+    passed: AtomicU64,
+    /// The wait for that, and for which entry.
+    pub(crate) passing: Mutex<Option<(u64, Passing)>>,
     /// What has to be added to the time since boot for the wall clock's, in microseconds, as of the last look.
     wall: AtomicI64,
     /// Held while entries are applied, so that each is applied once and in order; never across an await.
@@ -69,6 +73,8 @@ impl Fence {
             length: length.min(MAX_LEASE),
             valid_until: AtomicU64::new(0),
             applied: AtomicU64::new(0),
+            passed: AtomicU64::new(0),
+            passing: Mutex::default(),
             wall: AtomicI64::new(0),
             applying: Mutex::new(BTreeMap::new()),
             unreported: Mutex::default(),
@@ -85,6 +91,15 @@ impl Fence {
 
     pub(crate) fn applied(&self) -> u64 {
         self.applied.load(Ordering::SeqCst)
+    }
+
+    /// Whether it is known here that no node trusts an index that lacks entry `seq`.
+    pub(crate) fn has_passed(&self, seq: u64) -> bool {
+        self.passed.load(Ordering::SeqCst) >= seq
+    }
+
+    pub(crate) fn pass(&self, seq: u64) {
+        self.passed.fetch_max(seq, Ordering::SeqCst);
     }
 }
 

@@ -341,7 +341,7 @@ impl Authority {
         let Some(token) = made.into_iter().find(|token| digest_key.digest(token) == pat.digest) else {
             return Ok(None);
         };
-        self.wait_for_fence(past.seq).await?;
+        self.pass_fence(past.seq).await?;
         let PastRotation { old_valid_until, until_first_use, .. } = past;
         Ok(Some(Rotated { record: pat.clone(), token, old_valid_until, until_first_use }))
     }
@@ -384,7 +384,8 @@ impl Authority {
         self.cut.get().map_or(0, |cut| cut.cut_secret(pat_id, digest))
     }
 
-    /// Ends the secret before this one, whose first use this is.
+    /// Ends the secret before this one, whose first use this is. Whoever uses it is let in when all nodes have heard of that
+    /// ([`FoundPat::first_use_seq`](crate::FoundPat)).
     pub(crate) async fn first_use(self: &Arc<Self>, pat: &PatRecord) -> Result<(), AuthorityError> {
         let now = self.clock.now();
         let audit = AuditEntry::new(now, Actor::SYSTEM, "token.secret_retired")
@@ -394,13 +395,8 @@ impl Authority {
             .with("reason", "the new secret was used for the first time");
         let (me, pat_id) = (Arc::clone(self), pat.pat_id);
         // Carried through, also if who used it goes away.
-        let done = tokio::spawn(async move {
-            match me.store.retire_secret(pat_id, now, &audit).await? {
-                Some(seq) => me.wait_for_fence(seq).await.map(drop),
-                None => Ok(()),
-            }
-        });
-        done.await.map_err(|error| AuthorityError::Internal(error.to_string()))?
+        let done = tokio::spawn(async move { me.store.retire_secret(pat_id, now, &audit).await.map(drop) });
+        Ok(done.await.map_err(|error| AuthorityError::Internal(error.to_string()))??)
     }
 
     /// Forgets, now and then, what past rotations could be answered again with.

@@ -43,6 +43,9 @@ pub struct FoundPat {
     pub owner: UserRecord,
     /// By which secret.
     pub secret: Secret,
+    /// The latest log entry that ended a secret which the use of a newer one ends. The newer one is not let in before every node
+    /// has applied it.
+    pub first_use_seq: Option<u64>,
 }
 
 /// How an answer can be given again: the secret is made from these, the server's own secret and the caller's idempotency key.
@@ -127,7 +130,8 @@ pub trait RotationStore: Send + Sync + 'static {
     /// that one is retired, and has ended if it is good no longer than `at`; earlier ones that had not ended end; and one log entry names all of these. Of the retired secrets the latest
     /// [`RETIRED_SECRETS`] stay.
     async fn rotate_pat(&self, rotation: &Rotation, audit: &AuditEntry) -> Result<RotateOutcome, StoreError>;
-    /// Ends the retired secret that its successor's first use ends, in a log entry: its number. `None` if there is none.
+    /// Ends the retired secret that its successor's first use ends, in a log entry: its number. `None` if there is none, or it has
+    /// ended already ([`FoundPat::first_use_seq`]).
     async fn retire_secret(
         &self,
         pat_id: Uuid,

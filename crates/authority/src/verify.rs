@@ -117,7 +117,7 @@ impl Authority {
                 // Nor is it known which policy the token is held to at the door.
                 self.read_policy().await?;
             }
-            let FoundPat { pat, owner, secret } = &*found;
+            let FoundPat { pat, owner, secret, first_use_seq } = &*found;
             let now = self.clock.now();
             if let Err(denied) = judge(pat.revoked_at, owner.disabled_at.is_some(), pat.expires_at, now) {
                 self.note_refused_token(Actor::holder(pat, owner, address), &denied);
@@ -151,6 +151,11 @@ impl Authority {
                     &by_another
                 }
             };
+            if let Some(seq) = first_use_seq
+                && !self.pass_fence_together(*seq).await
+            {
+                return Err(UNAVAILABLE);
+            }
             // Whoever is handed a principal shares its standing with the index, so that a revocation reaches it.
             if let Some(principal) = self.index.admit(pat, owner, epoch) {
                 return self.judged_from(principal, address);

@@ -4,7 +4,12 @@
 //! node has not been given by then it is not given without the entry. So each that lacks it trusts its index for the length of its
 //! lease at most, from the look on.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::Shared;
+use tokio::sync::oneshot;
 
 use crate::authority::Authority;
 use crate::error::AuthorityError;
@@ -18,6 +23,9 @@ const FIRST_POLL: Duration = Duration::from_millis(1);
 /// How many of its leases a node waits until it looks again for others that hold one and are silent.
 const LOOK_FOR_SILENT: u32 = 4;
 
+/// A wait that is under way, for as many as want to know.
+pub(crate) type Passing = Shared<oneshot::Receiver<bool>>;
+
 /// The nodes that hold a lease, each with when that claim of it was seen first, by one's own clock.
 #[derive(Default)]
 pub(crate) struct Silent {
@@ -30,7 +38,42 @@ impl Authority {
     /// ended on all of them: one that was open on several is one.
     pub(crate) async fn wait_for_fence(&self, seq: u64) -> Result<usize, AuthorityError> {
         let begun = self.clock.since_boot();
-        let mut answered = begun;
+        self.pass_fence(seq).await?;
+        self.settled(seq, begun).await
+    }
+
+    /// Whether no node trusts an index that lacks entry `seq`, after a while. However many ask at a time, the store is asked once.
+    pub(crate) async fn pass_fence_together(self: &Arc<Self>, seq: u64) -> bool {
+        if self.fence.has_passed(seq) {
+            return true;
+        }
+        let passing = {
+            let mut passing = self.fence.passing.lock();
+            match &*passing {
+                Some((entry, passing)) if *entry >= seq && passing.peek().is_none() => passing.clone(),
+                _ => {
+                    let (answer, asked) = oneshot::channel();
+                    let asked = asked.shared();
+                    *passing = Some((seq, asked.clone()));
+                    let me = Arc::clone(self);
+                    // A task of its own: it goes on even if those who wait for it go away.
+                    tokio::spawn(async move {
+                        let passed = me.pass_fence(seq).await;
+                        if let Err(error) = &passed {
+                            tracing::warn!(%error, "the first use of a secret could not end the one before it on all nodes");
+                        }
+                        let _ = answer.send(passed.is_ok());
+                    });
+                    asked
+                }
+            }
+        };
+        passing.await.unwrap_or(false)
+    }
+
+    /// Waits until no node trusts an index that lacks entry `seq`.
+    pub(crate) async fn pass_fence(&self, seq: u64) -> Result<(), AuthorityError> {
+        let mut answered = self.clock.since_boot();
         let mut looked_at = None;
         let mut pause = FIRST_POLL;
         loop {
@@ -41,7 +84,8 @@ impl Authority {
                     let since = answered.saturating_sub(*looked_at.get_or_insert(answered));
                     if behind.iter().all(|node| node.length <= since) {
                         self.let_go(&behind).await;
-                        return self.settled(seq, begun).await;
+                        self.fence.pass(seq);
+                        return Ok(());
                     }
                     // It says that it holds one for longer than a node may.
                     if since > MAX_LEASE {

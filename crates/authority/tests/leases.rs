@@ -149,6 +149,30 @@ async fn the_second_who_waits_is_answered_no_later_than_the_first() {
     }
 }
 
+/// Each of those who use the new secret at the same time waits, and also who finds the old one ended.
+#[tokio::test(start_paused = true)]
+async fn nobody_is_let_in_by_a_first_use_while_a_node_may_take_the_old_secret() {
+    let world = World::new().await;
+    let issued = world.token("mcp").await;
+    let id = PatRef::Id(issued.record.pat_id);
+    let asked = Rotate { overlap: Overlap::UntilFirstUse, expiry: Expiry::Default, idempotency_key: None };
+    let rotated = world.authority.rotate(&world.browser().await, id, asked).await.expect("rotated");
+    dead(&world, LEASE).await;
+    // By a node, and by one that has no lease and asks the store each time.
+    let by = [&world.authority, &world.authority, &world.command().await].map(Arc::clone);
+    let using = by.map(|by| {
+        let token = rotated.token.clone();
+        tokio::spawn(async move { by.verify(token).wait().await })
+    });
+    sleep(A_WHILE).await;
+    assert!(using.iter().all(|using| !using.is_finished()), "the dead node may still take the old secret");
+    assert!(matches!(world.verify(&issued.token).await, Err(Denied::Retired(_))), "here it has ended");
+    world.clock.advance(LEASE);
+    for using in using {
+        using.await.expect("joins").expect("good");
+    }
+}
+
 /// Such as of a program that allows more; nobody here takes one.
 #[tokio::test(start_paused = true)]
 async fn a_lease_longer_than_there_may_be_is_waited_for_until_somebody_should_look_and_never_ignored() {

@@ -30,6 +30,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0014_keys.sql"),
     include_str!("../migrations/0015_ended_secrets.sql"),
     include_str!("../migrations/0016_node_urls.sql"),
+    include_str!("../migrations/0017_first_uses.sql"),
 ];
 
 /// The files of a database (sqlite.org/tempfiles.html), by what follows its name.

@@ -30,17 +30,20 @@ pub(crate) const RETIRE: &str = "INSERT INTO retired_secrets (digest, pat_id, ke
 pub(crate) const NAME_RETIRED: &str = "INSERT INTO log_secrets (seq, digest, pat_id, valid_until, ended) \
      SELECT ?2, digest, pat_id, valid_until, ended FROM retired_secrets WHERE digest IN \
      (SELECT digest FROM pats WHERE pat_id = ?1 UNION ALL SELECT digest FROM former_digests WHERE pat_id = ?1)";
+/// The latest entry that ended a secret of token `p` which a first use ends.
+const FIRST_USE_SEQ: &str = "(SELECT MAX(e.first_use_seq) FROM retired_secrets e WHERE e.pat_id = p.pat_id)";
 /// By the secret that a token has.
 pub(crate) static BY_SECRET: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "SELECT {PAT}, {USER}, EXISTS (SELECT 1 FROM retired_secrets r WHERE r.pat_id = p.pat_id AND r.until_first_use) \
+        "SELECT {PAT}, {USER}, {FIRST_USE_SEQ}, \
+         EXISTS (SELECT 1 FROM retired_secrets r WHERE r.pat_id = p.pat_id AND r.until_first_use) \
          FROM pats p JOIN users u USING (user_id) WHERE p.digest = ?1"
     )
 });
 /// By one that it had.
 pub(crate) static BY_RETIRED_SECRET: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "SELECT {PAT}, {USER}, r.valid_until, r.ended, r.hint FROM retired_secrets r JOIN pats p USING (pat_id) JOIN users u USING (user_id) \
+        "SELECT {PAT}, {USER}, {FIRST_USE_SEQ}, r.valid_until, r.ended, r.hint FROM retired_secrets r JOIN pats p USING (pat_id) JOIN users u USING (user_id) \
          WHERE r.digest = ?1"
     )
 });
@@ -53,7 +56,8 @@ fn by_digest(connection: &Connection, digest: &[u8; 32]) -> Result<Option<FoundP
             Ok(FoundPat {
                 pat: rows::pat(row)?,
                 owner: rows::user(row, PAT_COLUMNS)?,
-                secret: Secret::Current { ends_another: row.get(PAT_COLUMNS + USER_COLUMNS)? },
+                first_use_seq: row.get(PAT_COLUMNS + USER_COLUMNS)?,
+                secret: Secret::Current { ends_another: row.get(PAT_COLUMNS + USER_COLUMNS + 1)? },
             })
         })
         .optional()
@@ -72,11 +76,12 @@ fn by_digest(connection: &Connection, digest: &[u8; 32]) -> Result<Option<FoundP
             Ok(FoundPat {
                 pat: rows::pat(row)?,
                 owner: rows::user(row, PAT_COLUMNS)?,
+                first_use_seq: row.get(at)?,
                 secret: Secret::Retired {
                     digest: TokenDigest::from_bytes(*digest),
-                    valid_until: rows::time(row, at)?,
-                    ended: row.get(at + 1)?,
-                    hint: row.get(at + 2)?,
+                    valid_until: rows::time(row, at + 1)?,
+                    ended: row.get(at + 2)?,
+                    hint: row.get(at + 3)?,
                 },
             })
         })
@@ -222,11 +227,12 @@ fn end_earlier(
         .or_store()?;
     connection
         .prepare_cached(
-            "UPDATE retired_secrets SET valid_until = MIN(valid_until, ?2), until_first_use = 0, ended = 1 \
+            "UPDATE retired_secrets SET valid_until = MIN(valid_until, ?2), ended = 1, until_first_use = 0, \
+             first_use_seq = CASE WHEN until_first_use THEN ?4 END \
              WHERE pat_id = ?1 AND NOT ended AND (valid_until <= ?2 OR NOT ?3)",
         )
         .or_store()?
-        .execute(params![id, at, over_alone])
+        .execute(params![id, at, over_alone, seq])
         .or_store()?;
     Ok(())
 }

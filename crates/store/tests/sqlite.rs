@@ -92,7 +92,7 @@ async fn what_was_there_is_there_when_it_is_opened_again() {
     let store = SqliteStore::open(dir.path(), SqliteOptions::default()).expect("opens again");
     assert_eq!(store.list_users().await.expect("asks"), std::slice::from_ref(&ada));
     let secret = Secret::Current { ends_another: false };
-    let found = FoundPat { pat: pat.clone(), owner: ada.clone(), secret };
+    let found = FoundPat { pat: pat.clone(), owner: ada.clone(), secret, first_use_seq: None };
     assert_eq!(store.pat_by_digest(&pat.digest).await.expect("asks"), Some(found));
     assert_eq!(store.session_by_digest(&session.digest).await.expect("asks"), Some((session, ada.clone())));
     let again = store.revoke_pat(gone.pat_id, at, &AUDIT).await.expect("asks");

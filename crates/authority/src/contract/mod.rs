@@ -180,6 +180,7 @@ macro_rules! store_contract {
                 revoking_names_every_secret_that_the_token_had
                 a_secret_that_has_ended_is_marked_as_such
                 the_first_use_ends_the_secret_before
+                what_else_ends_a_secret_before_its_successor_is_used_is_known_too
                 a_rotation_reads_back_until_it_is_forgotten
                 the_use_of_a_retired_secret_is_noted_and_told_now_and_then
                 of_the_retired_secrets_the_latest_stay

@@ -180,12 +180,14 @@ pub async fn the_first_use_ends_the_secret_before(store: &dyn Store) {
     assert_eq!(store.retire_secret(pat.pat_id, at(5), &AUDIT).await.expect("asks"), None);
     let asked = Rotation { until_first_use: true, ..rotation(&pat, at(10), at(900)) };
     rotate(store, &asked).await;
-    assert_eq!(found(store, &asked.digest).await.secret, Secret::Current { ends_another: true });
+    let before = found(store, &asked.digest).await;
+    assert_eq!((before.secret, before.first_use_seq), (Secret::Current { ends_another: true }, None));
 
     let ended = join_all((0..5).map(|n| store.retire_secret(pat.pat_id, at(20 + n), &AUDIT))).await;
     let ended: Vec<_> = ended.into_iter().map(|seq| seq.expect("asks")).collect();
     assert_eq!(ended.iter().flatten().collect::<Vec<_>>(), [&2], "{ended:?}");
-    assert_eq!(found(store, &asked.digest).await.secret, Secret::Current { ends_another: false });
+    let after = found(store, &asked.digest).await;
+    assert_eq!((after.secret, after.first_use_seq), (Secret::Current { ends_another: false }, Some(2)));
     let entry = &log_after(store, 1).await[0];
     let Secret::Retired { valid_until, .. } = found(store, &pat.digest).await.secret else {
         panic!("retired")
@@ -195,6 +197,33 @@ pub async fn the_first_use_ends_the_secret_before(store: &dyn Store) {
         retired(entry),
         [RetiredSecret { pat_id: pat.pat_id, digest: pat.digest, valid_until, ended: true }]
     );
+}
+
+/// By the next rotation, or when the token's life is over by somebody's clock: who has the new secret waits for that entry.
+pub async fn what_else_ends_a_secret_before_its_successor_is_used_is_known_too(store: &dyn Store) {
+    let ada = added(store, "ada@example.org").await;
+    let pat = issued(store, &ada).await;
+    let seq = async |digest: &TokenDigest| found(store, digest).await.first_use_seq;
+    let first = Rotation { until_first_use: true, ..rotation(&pat, at(10), at(900)) };
+    rotate(store, &first).await;
+    let second = Rotation { replaces: first.digest, digest: digest(2), ..rotation(&pat, at(20), at(40)) };
+    rotate(store, &second).await;
+    assert_eq!((seq(&first.digest).await, seq(&second.digest).await), (Some(2), Some(2)));
+    // What ends otherwise, nobody waits for.
+    assert_eq!(store.end_overlap(pat.pat_id, at(50), &AUDIT).await.expect("asks"), Some(3));
+    assert_eq!(seq(&second.digest).await, Some(2));
+
+    let third = Rotation {
+        replaces: second.digest,
+        digest: digest(3),
+        until_first_use: true,
+        ..rotation(&pat, at(60), at(70))
+    };
+    rotate(store, &third).await;
+    assert_eq!(store.end_overlap(pat.pat_id, at(80), &AUDIT).await.expect("asks"), Some(5));
+    let after = found(store, &third.digest).await;
+    assert_eq!((after.secret, after.first_use_seq), (Secret::Current { ends_another: false }, Some(5)));
+    assert_eq!(seq(&issued(store, &ada).await.digest).await, None, "another token's");
 }
 
 /// Whoever's clock is behind is not asked.

@@ -59,7 +59,10 @@ pub async fn a_token_reads_back_whole(store: &dyn Store) {
         assert_eq!(stored(store, pat).await, *pat);
         let found = store.pat_by_digest(&pat.digest).await.expect("asks");
         let secret = Secret::Current { ends_another: false };
-        assert_eq!(found, Some(FoundPat { pat: pat.clone(), owner: ada.clone(), secret }));
+        assert_eq!(
+            found,
+            Some(FoundPat { pat: pat.clone(), owner: ada.clone(), secret, first_use_seq: None })
+        );
     }
 }
 

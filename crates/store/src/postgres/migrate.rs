@@ -20,6 +20,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0012_keys.sql"),
     include_str!("../../migrations/postgres/0013_ended_secrets.sql"),
     include_str!("../../migrations/postgres/0014_node_urls.sql"),
+    include_str!("../../migrations/postgres/0015_first_uses.sql"),
 ];
 
 /// Anything, as long as it stays the same: what the nodes that begin at the same time wait for each other by ("tr_relay").

@@ -25,8 +25,11 @@ pub(super) const LOCK_OWNER: &str =
 const NAME_EARLIER: &str = "INSERT INTO log_secrets (seq, digest, pat_id, valid_until, ended) \
      SELECT h.seq, r.digest, r.pat_id, LEAST(r.valid_until, $2::bigint), TRUE FROM retired_secrets r, log_head h \
      WHERE r.pat_id = $1 AND NOT r.ended AND (r.valid_until <= $2 OR NOT $3::boolean)";
-const END_EARLIER: &str = "UPDATE retired_secrets SET valid_until = LEAST(valid_until, $2), until_first_use = FALSE, ended = TRUE \
+const END_EARLIER: &str = "UPDATE retired_secrets SET valid_until = LEAST(valid_until, $2), ended = TRUE, until_first_use = FALSE, \
+     first_use_seq = CASE WHEN until_first_use THEN (SELECT seq FROM log_head) END \
      WHERE pat_id = $1 AND NOT ended AND (valid_until <= $2 OR NOT $3::boolean)";
+/// The latest entry that ended a secret of token `p` which a first use ends.
+const FIRST_USE_SEQ: &str = "(SELECT MAX(e.first_use_seq) FROM retired_secrets e WHERE e.pat_id = p.pat_id)";
 
 async fn by_digest(links: &Links, digest: &TokenDigest) -> Result<Option<FoundPat>, Failure> {
     let link = links.link().await?;
@@ -34,12 +37,12 @@ async fn by_digest(links: &Links, digest: &TokenDigest) -> Result<Option<FoundPa
     let select = link
         .prepare(&format!(
             "SELECT {PAT}, {USER}, EXISTS (SELECT 1 FROM retired_secrets r WHERE r.pat_id = p.pat_id AND r.until_first_use), \
-             NULL::bigint, FALSE, NULL::text FROM pats p JOIN users u USING (user_id) WHERE p.digest = $1 \
+             NULL::bigint, FALSE, NULL::text, {FIRST_USE_SEQ} FROM pats p JOIN users u USING (user_id) WHERE p.digest = $1 \
              UNION ALL \
              SELECT {PAT}, {USER}, EXISTS (SELECT 1 FROM retired_secrets r WHERE r.pat_id = p.pat_id AND r.until_first_use), \
-             NULL::bigint, FALSE, NULL::text FROM former_digests f JOIN pats p USING (pat_id) JOIN users u USING (user_id) WHERE f.digest = $1 \
+             NULL::bigint, FALSE, NULL::text, {FIRST_USE_SEQ} FROM former_digests f JOIN pats p USING (pat_id) JOIN users u USING (user_id) WHERE f.digest = $1 \
              UNION ALL \
-             SELECT {PAT}, {USER}, FALSE, r.valid_until, r.ended, r.hint \
+             SELECT {PAT}, {USER}, FALSE, r.valid_until, r.ended, r.hint, {FIRST_USE_SEQ} \
              FROM retired_secrets r JOIN pats p USING (pat_id) JOIN users u USING (user_id) WHERE r.digest = $1"
         ))
         .await?;
@@ -55,7 +58,8 @@ fn found(row: &Row, digest: TokenDigest) -> Result<FoundPat, Failure> {
             Secret::Retired { digest, valid_until, ended: get(row, at + 2)?, hint: get(row, at + 3)? }
         }
     };
-    Ok(FoundPat { pat: rows::pat(row)?, owner: rows::user(row, PAT_COLUMNS)?, secret })
+    let first_use_seq = rows::optional_number(row, at + 4)?;
+    Ok(FoundPat { pat: rows::pat(row)?, owner: rows::user(row, PAT_COLUMNS)?, secret, first_use_seq })
 }
 
 /// Whether a token that lives until `$3` would outlive the one that it was made with, or be outlived by one that was made with it.

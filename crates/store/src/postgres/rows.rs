@@ -43,6 +43,10 @@ pub(super) fn number(row: &Row, at: usize) -> Result<u64, Failure> {
     u64::try_from(get::<i64>(row, at)?).map_err(corrupt)
 }
 
+pub(super) fn optional_number(row: &Row, at: usize) -> Result<Option<u64>, Failure> {
+    get::<Option<i64>>(row, at)?.map(u64::try_from).transpose().map_err(corrupt)
+}
+
 pub(super) fn bytes<const N: usize>(row: &Row, at: usize) -> Result<[u8; N], Failure> {
     <[u8; N]>::try_from(get::<&[u8]>(row, at)?).map_err(corrupt)
 }

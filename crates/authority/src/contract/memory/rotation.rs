@@ -26,16 +26,20 @@ pub(super) struct Retired {
     pub(super) valid_until: Timestamp,
     pub(super) ended: bool,
     until_first_use: bool,
+    /// The entry that ended it, if a first use ends it.
+    first_use_seq: Option<u64>,
     used_after_at: Option<Timestamp>,
 }
 
 /// Ends those that have not ended, or of them those whose time is over; what the entry names of them.
 fn end_earlier(data: &mut Data, pat_id: Uuid, at: Timestamp, over_alone: bool) -> Vec<RetiredSecret> {
+    let seq = head(data) + 1;
     let mut ended = Vec::new();
     for secret in data.retired.iter_mut().filter(|secret| secret.pat_id == pat_id && !secret.ended) {
         if over_alone && secret.valid_until > at {
             continue;
         }
+        secret.first_use_seq = secret.until_first_use.then_some(seq);
         secret.until_first_use = false;
         secret.ended = true;
         secret.valid_until = secret.valid_until.min(at);
@@ -80,6 +84,12 @@ impl RotationStore for MemoryStore {
                             .any(|secret| secret.pat_id == pat.pat_id && secret.until_first_use),
                     },
                 },
+                first_use_seq: data
+                    .retired
+                    .iter()
+                    .filter(|secret| secret.pat_id == pat.pat_id)
+                    .filter_map(|secret| secret.first_use_seq)
+                    .max(),
             })
         };
         self.after_lookup.pass().await;
@@ -128,6 +138,7 @@ impl RotationStore for MemoryStore {
                 valid_until,
                 ended,
                 until_first_use: rotation.until_first_use,
+                first_use_seq: None,
                 used_after_at: None,
             });
         }
