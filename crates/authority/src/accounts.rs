@@ -42,17 +42,25 @@ impl Authority {
     }
 
     /// Sets an account's password and ends its browser sessions: what the operator at the machine may do.
-    pub async fn reset_password(
-        &self,
-        email: &str,
-        password: Zeroizing<String>,
-    ) -> Result<(), AuthorityError> {
+    pub async fn set_password(&self, email: &str, password: Zeroizing<String>) -> Result<(), AuthorityError> {
         check_password("password", &password)?;
         let user = self.account(email).await?;
         let hash = self.passwords.hash(password).await?;
         let audit = AuditEntry::new(self.clock.now(), Actor::OPERATOR, "account.password_changed")
             .of_user(user.user_id);
         Ok(self.store.set_password(user.user_id, &hash, None, &audit).await?)
+    }
+
+    /// Whether this is an account's password; `false` if there is no such account. For the operator
+    /// at the machine: nobody who can guess may ask.
+    pub async fn has_password(
+        &self,
+        email: &str,
+        password: Zeroizing<String>,
+    ) -> Result<bool, AuthorityError> {
+        let stored = self.store.user_by_email(email).await?.map(|user| user.password_hash);
+        let turn = self.passwords.turn().await?;
+        self.passwords.matches(turn, password, stored).await
     }
 
     /// All accounts, oldest first.

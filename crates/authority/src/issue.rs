@@ -8,9 +8,11 @@ use crate::audit::{Actor, AuditEntry, By};
 use crate::authority::Authority;
 use crate::error::AuthorityError;
 use crate::expiry::{Expiry, expiry};
+use crate::judgment::judge;
 use crate::limits;
 use crate::policy::PolicyRecord;
 use crate::record::{PatRecord, UserRecord};
+use crate::rotation::{FoundPat, Secret};
 use crate::store::StoreError;
 
 /// How long a token lives if nothing is said.
@@ -104,13 +106,31 @@ impl Authority {
                 })
             }
         };
-        self.issue_within(by.actor(), by.user_id, parent, new).await
+        self.issue_within(by.actor(), by.user_id, parent, new, new_token()?).await
     }
 
     /// Makes a token for an account, by its e-mail address: what the operator at the machine may do.
     pub async fn issue_for(&self, email: &str, new: NewPat) -> Result<Issued, AuthorityError> {
+        self.issue_known(email, new, new_token()?).await
+    }
+
+    /// The same with a token that the operator has already, such as the one of `serve --dev`.
+    pub async fn issue_known(
+        &self,
+        email: &str,
+        new: NewPat,
+        token: Token,
+    ) -> Result<Issued, AuthorityError> {
         let user = self.account(email).await?;
-        self.issue_within(Actor::OPERATOR, user.user_id, None, new).await
+        self.issue_within(Actor::OPERATOR, user.user_id, None, new, token).await
+    }
+
+    /// Whether a token that the operator has is good; `None` if there is no such token. Nothing is noted of it.
+    pub async fn is_good(&self, token: &Token) -> Result<Option<bool>, AuthorityError> {
+        let Some(found) = self.find(self.digests(Some(token))).await? else { return Ok(None) };
+        let FoundPat { pat, owner, secret, .. } = found;
+        let judged = judge(pat.revoked_at, owner.disabled_at.is_some(), pat.expires_at, self.clock.now());
+        Ok(Some(judged.is_ok() && matches!(secret, Secret::Current { .. })))
     }
 
     async fn issue_within(
@@ -119,6 +139,7 @@ impl Authority {
         user_id: Uuid,
         parent: Option<Parent<'_>>,
         new: NewPat,
+        token: Token,
     ) -> Result<Issued, AuthorityError> {
         let name = checked_name(&new.name)?;
         let scopes: ScopeSet =
@@ -130,7 +151,6 @@ impl Authority {
         }
         let limits = limits::checked(new.limits, parent.as_ref().and_then(|parent| parent.limits))?;
         let latest = parent.as_ref().map(|parent| parent.expires_at);
-        let token = Token::generate().map_err(|error| AuthorityError::Internal(error.to_string()))?;
         let Some(key) = self.keys.first() else {
             return Err(AuthorityError::Internal("no server secret".into()));
         };
@@ -183,6 +203,10 @@ impl Authority {
             Err(AuthorityError::InsufficientScope { scope: scope.to_string() })
         }
     }
+}
+
+fn new_token() -> Result<Token, AuthorityError> {
+    Token::generate().map_err(|error| AuthorityError::Internal(error.to_string()))
 }
 
 /// The entry of the audit log that tells of a new token.

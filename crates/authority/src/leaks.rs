@@ -175,7 +175,7 @@ impl Authority {
     }
 
     /// How a token may be kept: under each of the secrets.
-    fn digests(&self, token: Option<&Token>) -> Vec<TokenDigest> {
+    pub(crate) fn digests(&self, token: Option<&Token>) -> Vec<TokenDigest> {
         token.map(|token| self.keys.iter().map(|key| key.digest(token)).collect()).unwrap_or_default()
     }
 
@@ -189,7 +189,7 @@ impl Authority {
     }
 
     /// The token, as the store has it.
-    async fn find(&self, digests: Vec<TokenDigest>) -> Result<Option<FoundPat>, StoreError> {
+    pub(crate) async fn find(&self, digests: Vec<TokenDigest>) -> Result<Option<FoundPat>, StoreError> {
         for digest in &digests {
             if let Some(found) = self.store.pat_by_digest(digest).await? {
                 return Ok(Some(found));

@@ -98,7 +98,7 @@ pub use rotate::{DEFAULT_OVERLAP, MAX_OVERLAP, MIN_OWN_OVERLAP, Overlap, REPEATA
 pub use rotation::{
     FoundPat, PastRotation, RETIRED_SECRETS, Repeatable, RotateOutcome, Rotation, RotationStore, Secret,
 };
-pub use secret::{BadSecret, ServerSecret};
+pub use secret::{BadSecret, DevKey, ServerSecret};
 pub use sessions::SessionSecret;
 pub use skew::CLOCK_TOLERANCE;
 pub use store::{

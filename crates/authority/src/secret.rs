@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use trustrelay_token::{DigestKey, KeyId};
+use trustrelay_token::{DigestKey, KeyId, Token};
 use uuid::Uuid;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -61,6 +61,13 @@ impl ServerSecret {
     /// A name for the secret that says nothing about it: the id of its token key, in hexadecimal.
     pub fn key_name(&self) -> String {
         format!("{:08x}", self.token_key().id().0)
+    }
+
+    /// The key that the token and the password of `serve --dev` are made from.
+    pub fn dev_key(&self) -> DevKey {
+        let mut block = Zeroizing::new([0; 64]);
+        block[..32].copy_from_slice(&self.derive::<32>("trustrelay dev access v1"));
+        DevKey(<Hmac<Sha256> as KeyInit>::new((&*block).into()))
     }
 
     /// The key that MCP session ids are sealed with.
@@ -146,6 +153,43 @@ impl RotationKey {
     }
 }
 
+/// Makes the token and the password of `serve --dev`. The same come out at every start, so neither
+/// is written down anywhere.
+pub struct DevKey(Hmac<Sha256>);
+
+impl DevKey {
+    /// The token with this number. A later one takes the place of one that was revoked.
+    pub fn token(&self, number: u32) -> Token {
+        self.random_token(b"token", number)
+    }
+
+    /// The password: 24 letters and digits, 142 bits.
+    pub fn password(&self) -> Zeroizing<String> {
+        Zeroizing::new(self.random_token(b"password", 0).expose()[7..31].to_owned())
+    }
+
+    /// HMAC-SHA-256 in counter mode (NIST SP 800-108, section 4.1) for random bytes.
+    fn random_token(&self, purpose: &[u8], number: u32) -> Token {
+        let mut counter = 0u32;
+        let fill = |buffer: &mut [u8]| -> Result<(), std::convert::Infallible> {
+            for chunk in buffer.chunks_mut(32) {
+                let mut mac = self.0.clone();
+                mac.update(&counter.to_be_bytes());
+                mac.update(&number.to_be_bytes());
+                mac.update(purpose);
+                let block = Zeroizing::new(<[u8; 32]>::from(mac.finalize().into_bytes()));
+                chunk.copy_from_slice(&block[..chunk.len()]);
+                counter += 1;
+            }
+            Ok(())
+        };
+        match Token::generate_from(fill) {
+            Ok(token) => token,
+            Err(never) => match never {},
+        }
+    }
+}
+
 /// Makes the signing secrets of webhooks.
 pub(crate) struct WebhookKey {
     id: KeyId,
@@ -188,6 +232,18 @@ mod tests {
         let again: ServerSecret = text.parse().expect("reads");
         assert_eq!(secret.fingerprint(), again.fingerprint());
         assert!(!format!("{secret:?}").contains(&text[..8]));
+    }
+
+    #[test]
+    fn dev_access_is_the_same_at_every_start_and_differs_between_servers() {
+        let [one, other] = [1, 2].map(|byte| ServerSecret([byte; 32]).dev_key());
+        let again = ServerSecret([1; 32]).dev_key();
+        assert_eq!(one.token(0).expose(), again.token(0).expose());
+        assert_eq!(one.password(), again.password());
+        assert_eq!(one.password().len(), 24);
+        let tokens = [one.token(0), one.token(1), other.token(0)].map(|token| token.expose().to_owned());
+        assert!(tokens[0] != tokens[1] && tokens[0] != tokens[2], "{}", tokens.len());
+        assert!(one.password() != other.password() && !tokens[0].contains(&*one.password()));
     }
 
     #[test]

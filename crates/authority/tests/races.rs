@@ -25,7 +25,7 @@ async fn a_sign_in_with_the_old_password_does_not_outlive_its_change() {
     let authority = world.authority.clone();
     let late = tokio::spawn(async move { authority.login(EMAIL, PASSWORD.into(), None).await });
     until("the sign-in has checked the password", || world.store.before_session.held() == 1).await;
-    world.authority.reset_password(EMAIL, Zeroizing::new(NEW_PASSWORD.into())).await.expect("changed");
+    world.authority.set_password(EMAIL, Zeroizing::new(NEW_PASSWORD.into())).await.expect("changed");
     world.store.before_session.open();
 
     let refused = late.await.expect("joins");

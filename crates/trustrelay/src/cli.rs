@@ -204,6 +204,11 @@ pub(crate) enum UserCommand {
         after_help = "Example: echo \"$PASSWORD\" | trustrelay user add ada@example.org --password-stdin"
     )]
     Add(UserAdd),
+    /// Set the password of an account, such as a forgotten one; its browser sessions end, its tokens stay
+    #[command(
+        after_help = "Example: echo \"$PASSWORD\" | trustrelay user set-password ada@example.org --password-stdin"
+    )]
+    SetPassword(UserSetPassword),
     /// List the accounts
     #[command(after_help = "Example: trustrelay user list --json")]
     List(UserList),
@@ -236,6 +241,15 @@ pub(crate) struct UserAdd {
     /// Make it an administrator
     #[arg(long, env = "TRUSTRELAY_ADMIN", value_parser = BoolishValueParser::new())]
     pub(crate) admin: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UserSetPassword {
+    /// The e-mail address
+    pub(crate) email: String,
+    /// Read the password from standard input (its first line)
+    #[arg(long, required = true, env = "TRUSTRELAY_PASSWORD_STDIN", value_parser = BoolishValueParser::new())]
+    pub(crate) password_stdin: bool,
 }
 
 #[derive(Debug, Args)]

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use anyhow::Context;
-use trustrelay_authority::{Authority, AuthorityError, Expiry, NewAccount, NewPat};
+use anyhow::bail;
+use trustrelay_authority::{Authority, AuthorityError, DevKey, Expiry, NewAccount, NewPat};
+use trustrelay_token::Token;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -11,29 +12,20 @@ use crate::output::say;
 
 const EMAIL: &str = "dev@localhost";
 const TOKEN_NAME: &str = "dev";
+/// How many tokens may take each other's place in one data directory.
+const MAX_TOKENS: u32 = 1_000;
 
-/// Makes the account and a token, and prints what to paste. The token of an earlier start is revoked: it can't be shown again.
-pub(crate) async fn prepare(authority: &Arc<Authority>, base: &Url) -> anyhow::Result<()> {
-    let password = password()?;
-    let account = NewAccount { email: EMAIL.into(), password: password.clone(), is_admin: true };
-    match authority.add_account(account).await {
-        Ok(_) => {}
-        Err(AuthorityError::Conflict(_)) => authority.reset_password(EMAIL, password.clone()).await?,
-        Err(error) => return Err(error.into()),
-    }
-    for old in authority.list_for(EMAIL).await? {
-        if old.name == TOKEN_NAME {
-            authority.revoke_any(old.pat_id).await?;
+/// Prepares the account and its token, and prints what to paste. Both are the same at the next
+/// start, so that a client that was configured once goes on working.
+pub(crate) async fn prepare(authority: &Arc<Authority>, keys: &[DevKey], base: &Url) -> anyhow::Result<()> {
+    let password = match sign_in(authority, keys).await? {
+        Some(password) => format!("password {}", password.as_str()),
+        None => {
+            format!("your own password (forgotten: trustrelay user set-password {EMAIL} --password-stdin)")
         }
-    }
-    let new = NewPat {
-        name: TOKEN_NAME.into(),
-        scope: "mcp api".into(),
-        expiry: Expiry::Default,
-        ..NewPat::default()
     };
-    let issued = authority.issue_for(EMAIL, new).await?;
-    let token = issued.token.expose();
+    let token = current_token(authority, keys).await?;
+    let token = token.expose();
     let mcp = base.join("/mcp")?;
     let user = base.join("/api/user")?;
     let json = serde_json::to_string_pretty(&serde_json::json!({
@@ -49,7 +41,7 @@ pub(crate) async fn prepare(authority: &Arc<Authority>, base: &Url) -> anyhow::R
         "\
 TrustRelay is for trying out here: this machine only.
 
-  Sign in     {}   as {EMAIL} with password {}
+  Sign in     {}   as {EMAIL} with {password}
   Your token  {token}
 
   Claude Code:
@@ -62,12 +54,49 @@ TrustRelay is for trying out here: this machine only.
     curl -H \"Authorization: Bearer {token}\" {user}
 ",
         base.join("/login")?,
-        password.as_str(),
     ))
 }
 
-/// 24 random letters and digits: the random part of a token that nobody keeps.
-fn password() -> anyhow::Result<Zeroizing<String>> {
-    let random = trustrelay_token::Token::generate().context("no randomness")?;
-    Ok(Zeroizing::new(random.expose()[7..31].to_owned()))
+/// Makes the account if it is missing. Its password, unless the person has chosen another one.
+async fn sign_in(authority: &Arc<Authority>, keys: &[DevKey]) -> anyhow::Result<Option<Zeroizing<String>>> {
+    for key in keys {
+        if authority.has_password(EMAIL, key.password()).await? {
+            return Ok(Some(key.password()));
+        }
+    }
+    let Some(key) = keys.first() else { return Ok(None) };
+    let account = NewAccount { email: EMAIL.into(), password: key.password(), is_admin: true };
+    match authority.add_account(account).await {
+        Ok(_) => Ok(Some(key.password())),
+        Err(AuthorityError::Conflict(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The token of the start before, or a new one if that is gone.
+async fn current_token(authority: &Arc<Authority>, keys: &[DevKey]) -> anyhow::Result<Token> {
+    let mut unused = None;
+    for key in keys {
+        for token in (0..MAX_TOKENS).map(|number| key.token(number)) {
+            match authority.is_good(&token).await? {
+                Some(true) => return Ok(token),
+                // It was revoked, replaced, or has expired: the next one takes its place.
+                Some(false) => {}
+                None => {
+                    unused = unused.or(Some(token));
+                    break;
+                }
+            }
+        }
+    }
+    let Some(token) = unused else {
+        bail!("{MAX_TOKENS} tokens of `--dev` were revoked here; begin a new data directory");
+    };
+    let new = NewPat {
+        name: TOKEN_NAME.into(),
+        scope: "mcp api".into(),
+        expiry: Expiry::Default,
+        ..NewPat::default()
+    };
+    Ok(authority.issue_known(EMAIL, new, token).await?.token)
 }

@@ -87,6 +87,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve(serve) => serve::run(place, *serve).await,
         Command::User { command } => match command {
             UserCommand::Add(add) => commands::user::add(place, add).await,
+            UserCommand::SetPassword(set) => commands::user::set_password(place, set).await,
             UserCommand::List(list) => commands::user::list(place, list).await,
             UserCommand::Invite(invite) => commands::user::invite(place, invite).await,
             UserCommand::Promote(who) => commands::user::set_admin(place, &who.email, true).await,

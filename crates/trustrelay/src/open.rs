@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use trustrelay_authority::{Authority, AuthorityConfig, ServerSecret, Store, SystemClock};
+use trustrelay_authority::{Authority, AuthorityConfig, DevKey, ServerSecret, Store, SystemClock};
 use trustrelay_store::{Archived, DATABASE_FILE, PostgresStore, SqliteOptions, SqliteStore, private};
 use zeroize::Zeroizing;
 
@@ -46,6 +46,8 @@ pub(crate) struct Opened {
     pub(crate) mcp_keys: Vec<[u8; 32]>,
     /// Nodes seal with the first what they say of a request that they carry, and believe each.
     pub(crate) carry_keys: Vec<[u8; 32]>,
+    /// The token of `serve --dev` is made from the first, and known by each.
+    pub(crate) dev_keys: Vec<DevKey>,
     /// The secrets that were given, in their order.
     pub(crate) keys: Keys,
     /// Where the data is, as it may be shown.
@@ -80,7 +82,8 @@ pub(crate) async fn data_at(
     secrets.sort_by_key(|secret| Some(secret.token_key().id()) != authority.active_key());
     let mcp_keys = secrets.iter().map(ServerSecret::mcp_key).collect();
     let carry_keys = secrets.iter().map(ServerSecret::carry_key).collect();
-    Ok(Opened { authority, mcp_keys, carry_keys, keys, place, archived })
+    let dev_keys = secrets.iter().map(ServerSecret::dev_key).collect();
+    Ok(Opened { authority, mcp_keys, carry_keys, dev_keys, keys, place, archived })
 }
 
 /// A store, the secrets that it is used with, and where it is.

@@ -145,7 +145,7 @@ pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode>
 
     let has_accounts = authority.has_accounts().await?;
     if config.dev {
-        dev::prepare(&authority, &base).await?;
+        dev::prepare(&authority, &opened.dev_keys, &base).await?;
     } else if !has_accounts {
         let secret = authority.open_setup()?;
         say(format_args!(

@@ -229,6 +229,7 @@ fn wrong_usage_exits_2_and_repeats_no_token() {
         &["unknown"][..],
         &["user"],
         &["user", "add", EMAIL],
+        &["user", "set-password", EMAIL],
         &["token", "create", "--user", EMAIL],
         &["token", "create", "--user", EMAIL, "--name", "n", "--scope", "mcp", "--expires-in", "soon"],
         &["token", "create", "--user", EMAIL, "--name", "n", "--scope", "mcp", &token],
@@ -261,6 +262,12 @@ fn what_is_refused_is_named_in_one_line() {
     let says = add("new@example.org", "s3cret pass");
     assert!(says.contains("11 characters") && !says.contains("s3cret"), "{says}");
     assert!(add("new@example.org", "").contains("0 characters"));
+    let set = |email: &str, password: &str| {
+        place.run(&["user", "set-password", email, "--password-stdin"]).stdin(password).done().refused()
+    };
+    assert!(set("nobody@example.org", PASSWORD).contains("`nobody@example.org`"));
+    let says = set(EMAIL, "s3cret pass");
+    assert!(says.contains("11 characters") && !says.contains("s3cret"), "{says}");
     let off = ["user", "add", "new@example.org", "--password-stdin"];
     let says = place
         .bare(&off[..3])

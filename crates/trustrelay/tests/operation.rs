@@ -133,15 +133,78 @@ async fn dev_prints_what_works_when_pasted() {
         out.contains(&format!("curl -H \"Authorization: Bearer {token}\" {}/api/user", server.base)),
         "{out}"
     );
-    server.signal(Signal::TERM);
-    server.end();
+}
 
-    // A second start makes another token; the first cannot be shown again, and is no longer good.
-    let server = place.serve(&["--dev"]);
-    let (second, ..) = printed(&server);
-    assert_eq!(server.api(&second).whoami().await.0, 200);
-    assert_eq!(server.api(&token).whoami().await.0, 401);
-    assert_eq!(place.run(&["token", "list", "--user", "dev@localhost"]).done().good().lines().count(), 1);
+/// A client that was configured once goes on working.
+#[tokio::test]
+async fn dev_keeps_its_token_and_its_password_over_restarts() {
+    let place = Place::new();
+    let start = || place.serve(&["--dev"]);
+    let stop = |server: Server| {
+        server.signal(Signal::TERM);
+        assert_eq!(server.end().0, Some(0));
+    };
+    let tokens = || {
+        let list = place.run(&["token", "list", "--user", "dev@localhost", "--json"]).done().good();
+        serde_json::from_str::<Value>(&list).expect("JSON").as_array().expect("a list").clone()
+    };
+    let server = start();
+    let (token, password, _) = printed(&server);
+    stop(server);
+    let server = start();
+    let (again, same, _) = printed(&server);
+    assert!(again == token && same == password, "another one at the second start");
+    assert_eq!(server.api(&token).whoami().await.0, 200);
+    assert_eq!(login(&nobody(&server), "dev@localhost", &password).await.status(), 200);
+    let made = tokens();
+    assert_eq!(made.len(), 1);
+
+    // One that was revoked does not come back: another takes its place, and keeps it.
+    place.run(&["token", "revoke", made[0]["pat_id"].as_str().expect("an id")]).done().good();
+    stop(server);
+    let server = start();
+    let (next, ..) = printed(&server);
+    assert_eq!((server.api(&token).whoami().await.0, server.api(&next).whoami().await.0), (401, 200));
+    stop(server);
+    let server = start();
+    assert!(printed(&server).0 == next, "yet another one");
+    assert_eq!(tokens().len(), 1, "those that are good");
+
+    // A password of the person's own stays, and is not printed.
+    let own = "chosen by a person";
+    let reset = ["user", "set-password", "dev@localhost", "--password-stdin"];
+    place.run(&reset).stdin(own).done().good();
+    stop(server);
+    let server = start();
+    let out = server.out().join("\n");
+    assert!(out.contains("as dev@localhost with your own password") && !out.contains(own), "{out}");
+    assert_eq!(login(&nobody(&server), "dev@localhost", own).await.status(), 200);
+    assert_eq!(login(&nobody(&server), "dev@localhost", &password).await.status(), 401);
+}
+
+/// A forgotten password is no end of an account: whoever has the machine sets another one.
+#[tokio::test]
+async fn a_forgotten_password_is_set_by_the_operator() {
+    let place = Place::with_account();
+    let server = place.serve(&[]);
+    let token = place.token("api");
+    let chosen = "correct horse battery staple";
+    let anyone = nobody(&server);
+    let session = cookie(&login(&anyone, EMAIL, PASSWORD).await);
+    let signed_in = async || {
+        let request = anyone.request(Method::GET, "/api/user").header(COOKIE, format!("session={session}"));
+        request.send().await.expect("answers").status()
+    };
+    assert_eq!(signed_in().await, 200);
+    let args = ["user", "set-password", &EMAIL.to_uppercase(), "--password-stdin"];
+    let says = place.run(&args).stdin(&format!("{chosen}\n")).done().good();
+    assert!(says.contains("browser sessions have ended") && !says.contains(chosen), "{says}");
+    assert_eq!(signed_in().await, 401, "sessions from before end");
+    assert_eq!(login(&anyone, EMAIL, PASSWORD).await.status(), 401);
+    assert_eq!(login(&anyone, EMAIL, chosen).await.status(), 200);
+    assert_eq!(server.api(&token.token).whoami().await.0, 200, "tokens stay");
+    let log = place.run(&["audit", "export"]).done().good();
+    assert!(log.contains("account.password_changed"), "{log}");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use serde_json::json;
 use trustrelay_authority::NewAccount;
 use zeroize::Zeroizing;
 
-use crate::cli::{Place, UserAdd, UserInvite, UserList};
+use crate::cli::{Place, UserAdd, UserInvite, UserList, UserSetPassword};
 use crate::config;
 use crate::open::{self, Missing};
 use crate::output::say;
@@ -19,9 +19,9 @@ const MAX_INPUT: u64 = 4096;
 /// Where a server listens if nothing is said.
 const DEFAULT_BASE: &str = "http://127.0.0.1:8080";
 
-/// Adds an account, on a new data directory too.
-pub(crate) async fn add(place: &Place, add: UserAdd) -> anyhow::Result<ExitCode> {
-    if !add.password_stdin {
+/// Reads a password: the first line of standard input.
+fn read_password(is_asked_for: bool) -> anyhow::Result<Zeroizing<String>> {
+    if !is_asked_for {
         bail!("the password comes from standard input only; give --password-stdin");
     }
     let mut password = Zeroizing::new(String::new());
@@ -33,10 +33,26 @@ pub(crate) async fn add(place: &Place, add: UserAdd) -> anyhow::Result<ExitCode>
     password.truncate(line);
     let end = password.trim_end_matches('\r').len();
     password.truncate(end);
+    Ok(password)
+}
+
+/// Adds an account, on a new data directory too.
+pub(crate) async fn add(place: &Place, add: UserAdd) -> anyhow::Result<ExitCode> {
+    let password = read_password(add.password_stdin)?;
     let opened = open::data(place, Missing::Create).await?;
     let user =
         opened.authority.add_account(NewAccount { email: add.email, password, is_admin: add.admin }).await?;
     say(format_args!("added {}", user.email))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Sets the password of an account and signs it out everywhere.
+pub(crate) async fn set_password(place: &Place, set: UserSetPassword) -> anyhow::Result<ExitCode> {
+    let password = read_password(set.password_stdin)?;
+    let opened = open::data(place, Missing::Refuse).await?;
+    let email = &set.email;
+    opened.authority.set_password(email, password).await.with_context(|| format!("account `{email}`"))?;
+    say(format_args!("set the password of {email}; its browser sessions have ended, its tokens stay"))?;
     Ok(ExitCode::SUCCESS)
 }
 
