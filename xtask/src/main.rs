@@ -23,6 +23,7 @@ Usage: cargo xtask TASK
 
   test          everything that a change must pass: format, tidy, clippy, tools, counts, tests
   tidy          the checks of the repository itself: direction of dependency, names, sizes, links
+                  tidy circles   every import between files of the same circle
   tools         install what the end-to-end tests need (test does it too)
   counts        hold the instructions of a verification and of three requests to what is recorded of them
                   counts --record   record what they take now
@@ -54,6 +55,7 @@ fn task(arguments: &[&str]) -> Result<()> {
         [] | ["help" | "--help" | "-h"] => println!("{}", tasks()),
         ["test"] => test::everything(&root)?,
         ["tidy"] => tidy::check(&root)?,
+        ["tidy", "circles"] => tidy::circles(&root)?,
         ["tools"] => tools::install(&root)?,
         ["counts", arguments @ ..] => counts::run(&root, arguments)?,
         ["bench", arguments @ ..] => bench::run(&root, arguments)?,

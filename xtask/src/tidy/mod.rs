@@ -2,6 +2,7 @@
 
 mod direction;
 mod files;
+mod imports;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,9 @@ use anyhow::{Context, Result, bail};
 /// Says all that is untidy, not only the first.
 pub(crate) fn check(root: &Path) -> Result<()> {
     let mut untidy = direction::check(root)?;
-    for path in all_files(root)? {
+    let paths = all_files(root)?;
+    untidy.extend(imports::check(root, &paths)?);
+    for path in paths {
         let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
         untidy.extend(files::name(&name));
         // What is no text (a picture) has only its name to be checked.
@@ -24,6 +27,13 @@ pub(crate) fn check(root: &Path) -> Result<()> {
         return Ok(());
     }
     bail!("{} untidy:\n  {}", untidy.len(), untidy.join("\n  "))
+}
+
+/// Lists the imports between files of the same circle, one a line.
+pub(crate) fn circles(root: &Path) -> Result<()> {
+    let arrows = imports::arrows(root, &all_files(root)?)?;
+    arrows.iter().for_each(|arrow| println!("{arrow}"));
+    Ok(())
 }
 
 /// All files of the repository, but what is built or brought by others.
