@@ -3,17 +3,15 @@
 use serde_json::{Value, json};
 use trustrelay_token::{Pat, Principal, Reach};
 
-use crate::catalogue::List;
+use crate::catalogue::{List, UpstreamStatus};
 use crate::clock;
+use crate::names::BUILTIN;
 use crate::relay::Relay;
-
-/// The upstream that the built-in tools belong to.
-pub(crate) const NAME: &str = "trustrelay";
 
 pub(crate) fn tools() -> [Value; 2] {
     let tool = |name: &str, description: &str| {
         json!({
-            "name": format!("{NAME}__{name}"), "description": description,
+            "name": format!("{BUILTIN}__{name}"), "description": description,
             "inputSchema": {"type": "object", "properties": {}, "additionalProperties": false},
             "annotations": {"readOnlyHint": true, "openWorldHint": false},
         })
@@ -67,8 +65,35 @@ async fn upstreams(relay: &Relay, principal: &Principal) -> Value {
                     .map(|item| item.key.clone())
                     .collect::<Vec<_>>()
             });
-            json!({"name": name, "state": upstream.state(), "tools": tools.unwrap_or_default()})
+            let problems = problems(upstream.status(), principal);
+            json!({
+                "name": name, "state": upstream.state(), "tools": tools.unwrap_or_default(),
+                "problems": problems,
+            })
         })
         .collect();
     json!({ "upstreams": rows })
+}
+
+/// Returns what is wrong with an upstream's lists, as far as the token reaches what it is about.
+fn problems(status: UpstreamStatus, principal: &Principal) -> Vec<String> {
+    let name = status.name.as_str();
+    let failures = status.failures.into_iter().map(|failure| {
+        let served = match failure.served_from {
+            Some(at) => format!("the list of {at} is served"),
+            None => "there is no list to serve".to_owned(),
+        };
+        format!("{} since {}: {}; {served}", failure.list, failure.since, failure.reason)
+    });
+    let flaws = status.flaws.into_iter().filter_map(|flaw| {
+        let is_visible = match (&flaw.key, flaw.list == List::Tools.method()) {
+            (Some(tool), true) => principal.scopes.reach(name, tool) != Reach::Nothing,
+            (None, true) => true,
+            (_, false) => principal.scopes.reads_upstream(name),
+        };
+        let key = flaw.key.as_ref().map_or_else(|| "an element".to_owned(), |key| format!("`{key}`"));
+        let done = if flaw.is_left_out { "left out" } else { "corrected" };
+        is_visible.then(|| format!("{}: {key} was {done}: {}", flaw.list, flaw.mistake))
+    });
+    failures.chain(flaws).collect()
 }

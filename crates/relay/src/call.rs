@@ -238,7 +238,7 @@ impl Call {
         };
         let (text, headers, id) = self.traced(message);
         *sent = Some(id);
-        self.link.request(text, headers).await
+        self.link.request_on_new(text, headers).await
     }
 
     async fn exchange(

@@ -3,33 +3,50 @@
 //! A list that is known is answered at once, also when it is old: it is fetched anew behind it. Nobody waits for long for an upstream that
 //! was never heard; its list follows with `list_changed`.
 
+mod fetch;
+mod item;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use futures_util::future::Shared;
-use http::HeaderMap;
+use jiff::Timestamp;
 use parking_lot::Mutex;
-use serde_json::value::RawValue;
 use tokio::sync::{broadcast, oneshot};
 use tokio::time::{Instant, timeout};
 
-use crate::envelope::{self, Message, RawObject, raw};
-use crate::era::{self, Era};
+pub use self::item::ListFlaw;
+use self::item::Listed;
 use crate::upstream::{Fault, Link, Upstream};
-use crate::watch::watch;
 
-/// An upstream, for pages and metrics.
+/// An upstream's state, for pages and metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamStatus {
-    /// Its name.
+    /// The name that scopes have for it.
     pub name: String,
     /// `unknown` (not asked yet), `up` or `down`.
     pub state: &'static str,
-    /// How many tools it listed last; `None` if it was never asked.
+    /// The number of tools that it listed last; `None` if it was never asked.
     pub tools: Option<usize>,
+    /// The lists that could not be fetched anew. The last good ones are still served.
+    pub failures: Vec<ListFailure>,
+    /// Mistakes in its lists.
+    pub flaws: Vec<ListFlaw>,
+}
+
+/// A list that could not be fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListFailure {
+    /// The method of the list, such as `tools/list`.
+    pub list: &'static str,
+    /// Why, without the upstream's words.
+    pub reason: String,
+    /// When it failed for the first time since it was last fetched.
+    pub since: Timestamp,
+    /// When the list that is served instead was fetched; `None` if there is none.
+    pub served_from: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -83,6 +100,15 @@ impl List {
         }
     }
 
+    /// The mistake of an element that has no such member.
+    fn no_key(self) -> &'static str {
+        match self {
+            Self::Tools | Self::Prompts => "`name` is missing or not a string",
+            Self::Resources => "`uri` is missing or not a string",
+            Self::Templates => "`uriTemplate` is missing or not a string",
+        }
+    }
+
     /// The member of an element by which it is called.
     fn key(self) -> &'static str {
         match self {
@@ -95,37 +121,8 @@ impl List {
 
 const ALL: [List; 4] = [List::Tools, List::Prompts, List::Resources, List::Templates];
 
-/// An element of a list: by what it is called, and its raw JSON.
-#[derive(Debug)]
-pub(crate) struct Item {
-    pub(crate) key: String,
-    pub(crate) raw: Box<RawValue>,
-    /// Whether it declares `readOnlyHint`.
-    pub(crate) reads_only: bool,
-    /// Its parameters' schema, if some of them are wanted as headers.
-    pub(crate) mirrored: Option<serde_json::Value>,
-}
-
-impl Item {
-    fn read(list: List, raw: Box<RawValue>) -> Option<Self> {
-        let object = RawObject::parse(raw.get()).ok()?;
-        let key = object.str(list.key())?;
-        let hint =
-            object.object("annotations").and_then(|hints| Some(hints.get("readOnlyHint")?.get() == "true"));
-        let schema = object.get("inputSchema").filter(|schema| schema.get().contains("x-mcp-header"));
-        let mirrored = schema.and_then(|schema| serde_json::from_str(schema.get()).ok());
-        Some(Self { key, raw, reads_only: hint.unwrap_or(false), mirrored })
-    }
-
-    /// The element under another name; all else raw.
-    pub(crate) fn named(&self, name: &str) -> Box<RawValue> {
-        let mut object = RawObject::parse(self.raw.get()).unwrap_or_default();
-        object.set("name", raw(name));
-        object.to_raw()
-    }
-}
-
-pub(crate) type Items = Arc<Vec<Item>>;
+/// A list as it was fetched last.
+pub(crate) type Items = Arc<Listed>;
 
 /// A fetch on its way.
 #[derive(Clone)]
@@ -140,10 +137,21 @@ struct Fetch {
 
 struct Known {
     at: Instant,
+    fetched_at: Timestamp,
     items: Items,
     /// The upstream has said that it is another one now.
     said_changed: bool,
 }
+
+/// The last fetches of a list have failed.
+#[derive(Clone, Copy)]
+struct Failure {
+    fault: Fault,
+    since: Timestamp,
+}
+
+/// Most elements of one list; a list of more is not taken.
+const MAX_ITEMS: usize = 10_000;
 
 /// How many changes are kept for a listener that is slow; it then takes all lists for changed.
 const CHANGES: usize = 64;
@@ -153,8 +161,8 @@ pub(crate) struct Catalogue {
     fetches: Mutex<HashMap<List, Fetch>>,
     /// Lists that somebody asked for and did not get: they are told of when they are there.
     owed: Mutex<HashSet<List>>,
-    /// Lists whose last fetch failed.
-    failed: Mutex<HashSet<List>>,
+    /// The lists whose last fetch failed.
+    failed: Mutex<HashMap<List, Failure>>,
     pub(crate) link: tokio::sync::Mutex<Option<Arc<Link>>>,
     changes: broadcast::Sender<List>,
 }
@@ -174,7 +182,14 @@ impl Default for Catalogue {
 
 impl Catalogue {
     pub(crate) fn known_tools(&self) -> Option<usize> {
-        self.lists.lock().get(&List::Tools).map(|known| known.items.len())
+        self.lists.lock().get(&List::Tools).map(|known| known.items.items.len())
+    }
+
+    /// Returns the mistakes that were found in the lists as they were fetched last.
+    pub(crate) fn flaws(&self) -> Vec<ListFlaw> {
+        let lists = self.lists.lock();
+        let known = ALL.iter().filter_map(|list| lists.get(list));
+        known.flat_map(|known| known.items.flaws.iter().cloned()).collect()
     }
 
     /// Which lists change, from now on.
@@ -196,6 +211,30 @@ impl Catalogue {
 }
 
 impl Upstream {
+    /// Returns its state, as it is shown.
+    pub(crate) fn status(&self) -> UpstreamStatus {
+        UpstreamStatus {
+            name: self.name.to_string(),
+            state: self.state(),
+            tools: self.catalogue.known_tools(),
+            failures: self.list_failures(),
+            flaws: self.catalogue.flaws(),
+        }
+    }
+
+    /// Returns the lists whose last fetch failed.
+    pub(crate) fn list_failures(&self) -> Vec<ListFailure> {
+        let failed = self.catalogue.failed.lock().clone();
+        let lists = self.catalogue.lists.lock();
+        let failures = ALL.iter().filter_map(|list| {
+            let Failure { fault, since } = *failed.get(list)?;
+            let served_from = lists.get(list).map(|known| known.fetched_at);
+            let reason = fault.message(self.name.as_str());
+            Some(ListFailure { list: list.method(), reason, since, served_from })
+        });
+        failures.collect()
+    }
+
     /// One of its lists.
     pub(crate) async fn list(self: &Arc<Self>, list: List) -> Result<Items, Fault> {
         let found = self.found(list).await;
@@ -212,21 +251,23 @@ impl Upstream {
                 .get(&list)
                 .map(|known| (known.at.elapsed() < self.limits.list_fresh, Arc::clone(&known.items)))
         };
-        match known {
+        // The last good list is served while there is no newer one: clients forget nothing that the
+        // upstream still has.
+        let last = match known {
             Some((true, items)) => return Ok(items),
-            _ if self.is_resting() => return Err(Fault::Down),
-            Some((false, items)) => {
-                drop(self.fetch(list));
-                return Ok(items);
-            }
-            None => {}
+            Some((false, items)) => Ok(items),
+            None => Err(Fault::Slow),
+        };
+        if self.is_resting() {
+            return last.or(Err(Fault::Down));
         }
         let fetch = self.fetch(list);
         let patience = if fetch.again { Duration::ZERO } else { self.limits.list_patience };
         match timeout(patience.saturating_sub(fetch.since.elapsed()), fetch.answer).await {
-            Ok(fetched) => fetched.unwrap_or(Err(Fault::Down)),
-            // It goes on, and is told of when it is there.
-            Err(_) => Err(Fault::Slow),
+            Ok(Ok(Ok(items))) => Ok(items),
+            Ok(fetched) => last.or(fetched.unwrap_or(Err(Fault::Down))),
+            // The fetch goes on, and clients are notified when it has ended.
+            Err(_) => last,
         }
     }
 
@@ -249,20 +290,20 @@ impl Upstream {
     /// Whether a tool declares that it only reads; `None` if there is no such tool.
     pub(crate) async fn reads_only(self: &Arc<Self>, name: &str) -> Result<Option<bool>, Fault> {
         let items = self.fresh(List::Tools).await?;
-        Ok(items.iter().find(|item| item.key == name).map(|item| item.reads_only))
+        Ok(items.items.iter().find(|item| item.key == name).map(|item| item.reads_only))
     }
 
     /// A tool's schema, if some of its parameters are wanted as headers.
     pub(crate) async fn schema(self: &Arc<Self>, name: &str) -> Option<serde_json::Value> {
         let items = self.list(List::Tools).await.ok()?;
-        items.iter().find(|item| item.key == name)?.mirrored.clone()
+        items.items.iter().find(|item| item.key == name)?.mirrored.clone()
     }
 
     /// The same, only if the list is known already: a call does not wait for it.
     pub(crate) fn mirrored(&self, name: &str) -> Option<serde_json::Value> {
         let lists = self.catalogue.lists.lock();
         let known = lists.get(&List::Tools)?;
-        known.items.iter().find(|item| item.key == name)?.mirrored.clone()
+        known.items.items.iter().find(|item| item.key == name)?.mirrored.clone()
     }
 
     /// The upstream said that a list has changed, or a session of it passed that on. Clients are told when it is fetched, so that
@@ -286,166 +327,6 @@ impl Upstream {
         for list in known {
             drop(self.fetch(list));
         }
-    }
-
-    /// Fetches a list in a task of its own; who comes meanwhile waits for the same.
-    fn fetch(self: &Arc<Self>, list: List) -> Fetch {
-        let mut fetches = self.catalogue.fetches.lock();
-        if let Some(fetch) = fetches.get(&list) {
-            return fetch.clone();
-        }
-        let (answer, received) = oneshot::channel();
-        let again = self.catalogue.failed.lock().contains(&list);
-        let overtaken = Arc::<AtomicBool>::default();
-        let fetch = Fetch {
-            since: Instant::now(),
-            again,
-            overtaken: Arc::clone(&overtaken),
-            answer: received.shared(),
-        };
-        fetches.insert(list, fetch.clone());
-        let upstream = Arc::clone(self);
-        tokio::spawn(async move {
-            let wait = upstream.limits.list + upstream.limits.handshake(upstream.is_stdio());
-            let fetched = timeout(wait, upstream.fetched(list)).await.unwrap_or(Err(Fault::Slow));
-            upstream.catalogue.fetches.lock().remove(&list);
-            let changed = upstream.keep(list, &fetched);
-            if overtaken.load(Ordering::Relaxed) {
-                if let Some(known) = upstream.catalogue.lists.lock().get_mut(&list) {
-                    known.said_changed = true;
-                }
-                drop(upstream.fetch(list));
-            }
-            // Nobody may be waiting, or listening.
-            let _ = answer.send(fetched);
-            if changed {
-                let _ = upstream.catalogue.changes.send(list);
-            }
-        });
-        fetch
-    }
-
-    /// Whether the list is another one than was known.
-    fn keep(&self, list: List, fetched: &Result<Items, Fault>) -> bool {
-        let mut lists = self.catalogue.lists.lock();
-        match fetched {
-            Ok(items) => {
-                self.catalogue.failed.lock().remove(&list);
-                let known = Known { at: Instant::now(), items: Arc::clone(items), said_changed: false };
-                let before = lists.insert(list, known);
-                let same = |before: &Known| {
-                    !before.said_changed
-                        && before.items.len() == items.len()
-                        && before.items.iter().zip(items.iter()).all(|(a, b)| a.raw.get() == b.raw.get())
-                };
-                let owed = self.catalogue.owed.lock().remove(&list);
-                before.as_ref().map_or(owed, |before| !same(before))
-            }
-            Err(fault) => {
-                self.note(Some(*fault));
-                self.catalogue.failed.lock().insert(list);
-                tracing::warn!(upstream = %self.name, list = list.method(), fault = fault.outcome(), "list failed");
-                // Its tools cannot be called either.
-                lists.remove(&list).is_some_and(|before| !before.items.is_empty())
-            }
-        }
-    }
-
-    async fn fetched(self: &Arc<Self>, list: List) -> Result<Items, Fault> {
-        let link = self.catalogue_link().await?;
-        match self.pages(&link, list).await {
-            Err(Fault::SessionGone | Fault::Down) => {
-                let mut slot = self.catalogue.link.lock().await;
-                if slot.as_ref().is_some_and(|held| Arc::ptr_eq(held, &link)) {
-                    *slot = None;
-                }
-                drop(slot);
-                let link = self.catalogue_link().await?;
-                Ok(Arc::new(self.pages(&link, list).await?))
-            }
-            pages => Ok(Arc::new(pages?)),
-        }
-    }
-
-    /// The catalogue's own link, opened when it is first needed and watched for what it says of its lists.
-    async fn catalogue_link(self: &Arc<Self>) -> Result<Arc<Link>, Fault> {
-        let mut slot = self.catalogue.link.lock().await;
-        if let Some(link) = slot.as_ref().filter(|link| link.is_alive()) {
-            return Ok(Arc::clone(link));
-        }
-        let own = crate::upstream::own_initialize();
-        // Most commands are of the session era, and asking one otherwise may cost a start of it.
-        let link = if self.is_stdio() && !self.speaks_stateless() {
-            match self.session(&own).await? {
-                Some(link) => link,
-                None => self.stateless().await?.ok_or(Fault::Garbage)?,
-            }
-        } else {
-            match self.stateless().await? {
-                Some(link) => link,
-                None => self.session(&own).await?.ok_or(Fault::Garbage)?,
-            }
-        };
-        *slot = Some(Arc::clone(&link));
-        tokio::spawn(watch(Arc::downgrade(self), Arc::clone(&link)));
-        Ok(link)
-    }
-
-    async fn pages(&self, link: &Arc<Link>, list: List) -> Result<Vec<Item>, Fault> {
-        let (mut items, mut bytes) = (Vec::new(), 0);
-        if !link.can(list.capability()) {
-            return Ok(items);
-        }
-        let mut cursor: Option<String> = None;
-        for _ in 0..self.limits.pages {
-            let mut params = RawObject::default();
-            if let Some(cursor) = &cursor {
-                params.set("cursor", raw(cursor));
-            }
-            let response = own(link, list.method(), params).await?;
-            // Templates, for one, are not offered by all who offer resources.
-            let Some(result) = response.result() else { return Ok(items) };
-            let result = RawObject::parse(result).map_err(|_| Fault::Garbage)?;
-            let page = result.get(list.member()).ok_or(Fault::Garbage)?;
-            bytes += page.get().len();
-            if bytes > self.limits.answer {
-                return Err(Fault::TooLarge);
-            }
-            let page: Vec<Box<RawValue>> = serde_json::from_str(page.get()).map_err(|_| Fault::Garbage)?;
-            for raw in page {
-                items.push(Item::read(list, raw).ok_or(Fault::Garbage)?);
-            }
-            cursor = result.str("nextCursor");
-            if cursor.is_none() {
-                break;
-            }
-        }
-        Ok(items)
-    }
-}
-
-/// Asks something for the relay itself.
-async fn own(link: &Link, method: &str, params: RawObject) -> Result<Message, Fault> {
-    let (body, headers) = match link.era {
-        Era::Session => {
-            let id = link.fresh_id();
-            (
-                envelope::request(&format!("\"trustrelay-{id}\""), method, params.to_raw().get()),
-                HeaderMap::new(),
-            )
-        }
-        Era::Stateless => {
-            let body = crate::upstream::own_request(method, params);
-            let message = Message::parse(body).map_err(|_| Fault::Garbage)?;
-            let headers = era::headers_for(&message, None)?;
-            (message.into_text(), headers)
-        }
-    };
-    let mut exchange = link.request(body, headers).await?;
-    let status = exchange.status();
-    match exchange.response().await {
-        Err(Fault::Garbage) if !status.is_success() => Err(Fault::Refused(status)),
-        response => response,
     }
 }
 

@@ -140,7 +140,7 @@ impl Default for Limits {
             pooled: 1024,
             processes: 16,
             page: 1000,
-            pages: 64,
+            pages: 1000,
             receive: Duration::from_secs(60),
             connect: Duration::from_secs(3),
             initialize: Duration::from_secs(10),

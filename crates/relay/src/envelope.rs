@@ -14,7 +14,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::decimal::Decimal;
-use crate::judge::is_lookalike;
+use crate::lookalike::is_lookalike;
 
 pub(crate) const PARSE_ERROR: i64 = -32700;
 pub(crate) const INVALID_REQUEST: i64 = -32600;
@@ -324,6 +324,12 @@ impl Message {
 
     pub(crate) fn error(&self) -> Option<&str> {
         self.0.error.clone().map(|at| &self.0.text[at])
+    }
+
+    /// Returns the code of an error response.
+    pub(crate) fn error_code(&self) -> Option<i64> {
+        let error = RawObject::parse(self.error()?).ok()?;
+        serde_json::from_str(error.get("code")?.get()).ok()
     }
 
     /// Whether a response says that it failed: with an error, or as a tool does (MCP 2025-11-25, "Tools", "Error Handling").

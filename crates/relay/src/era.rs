@@ -9,13 +9,13 @@ use http::header::ACCEPT;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::value::RawValue;
 
-use crate::envelope::{
-    HEADER_MISMATCH, INVALID_PARAMS, Members, Message, RawObject, UNSUPPORTED_VERSION, raw,
-};
+use crate::envelope::{INVALID_PARAMS, Members, Message, RawObject, UNSUPPORTED_VERSION, raw};
+use crate::headers::ROOM;
+pub(crate) use crate::headers::{Refused, only};
 use crate::judge::Judged;
 use crate::mirror::{self, Unreadable, decoded, encoded};
+pub(crate) use crate::names::*;
 use crate::trace;
-use crate::upstream::ROOM;
 
 /// Which of the two a peer speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,35 +23,6 @@ pub(crate) enum Era {
     Session,
     Stateless,
 }
-
-/// The stateless era's version.
-pub(crate) const STATELESS: &str = "2026-07-28";
-/// The session era's versions, newest first: what `initialize` offers when the client's is unknown.
-pub(crate) const SESSION_VERSIONS: [&str; 3] = ["2025-11-25", "2025-06-18", "2025-03-26"];
-
-/// What a client may say without asking for anything, in any version of the protocol (its schemas, `ClientNotification`;
-/// `notifications/tasks/status` is of 2025-11-25). Anything else must have an id: without one a request would pass
-/// neither the scopes nor the record, and some servers run it all the same.
-pub(crate) const CLIENT_NOTIFICATIONS: [&str; 5] = [
-    "notifications/initialized",
-    "notifications/cancelled",
-    "notifications/progress",
-    "notifications/roots/list_changed",
-    "notifications/tasks/status",
-];
-
-pub(crate) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
-pub(crate) const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
-pub(crate) const METHOD: HeaderName = HeaderName::from_static("mcp-method");
-pub(crate) const NAME: HeaderName = HeaderName::from_static("mcp-name");
-
-// The keys of `_meta` (MCP 2026-07-28, "General fields").
-pub(crate) const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-pub(crate) const META_CLIENT: &str = "io.modelcontextprotocol/clientInfo";
-pub(crate) const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
-pub(crate) const META_LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
-pub(crate) const META_SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
-pub(crate) const META_SERVER: &str = "io.modelcontextprotocol/serverInfo";
 
 /// Which era a request is of. What it says in `_meta` outweighs its method, and that its headers.
 pub(crate) fn of(headers: &HeaderMap, Judged { message, names_version }: &Judged) -> Era {
@@ -68,21 +39,6 @@ pub(crate) fn of(headers: &HeaderMap, Judged { message, names_version }: &Judged
         Some(_) => Era::Stateless,
         None if headers.contains_key(METHOD) => Era::Stateless,
         None => Era::Session,
-    }
-}
-
-/// Why a stateless request is refused, with HTTP 400.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Refused {
-    pub(crate) code: i64,
-    pub(crate) message: String,
-    /// `data` of the error.
-    pub(crate) data: Option<serde_json::Value>,
-}
-
-impl Refused {
-    pub(crate) fn mismatch(message: &str) -> Self {
-        Self { code: HEADER_MISMATCH, message: message.to_owned(), data: None }
     }
 }
 
@@ -176,12 +132,6 @@ fn name_of(message: &Message) -> Option<&str> {
         "resources/read" => message.param("uri"),
         _ => None,
     }
-}
-
-/// The value of a header that is there once: of two, each reader might take another.
-pub(crate) fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
-    let mut values = headers.get_all(name).iter();
-    values.next().filter(|_| values.next().is_none())
 }
 
 /// Whether a header says this, in plain text or in the Base64 form.
@@ -284,6 +234,7 @@ pub(crate) fn meta_of(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::envelope::HEADER_MISMATCH;
     use crate::judge;
 
     fn message(text: &str) -> Message {

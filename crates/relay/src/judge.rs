@@ -5,7 +5,8 @@
 //! may look like it: neither in place of it nor beside it.
 
 use crate::envelope::{INVALID_REQUEST, Malformed, Members, Message};
-use crate::era::{
+use crate::lookalike::is_lookalike;
+use crate::names::{
     META_CAPABILITIES, META_CLIENT, META_LOG_LEVEL, META_SERVER, META_SUBSCRIPTION, META_VERSION,
 };
 
@@ -47,22 +48,6 @@ const REFERENCE: [&str; 3] = ["type", "name", "uri"];
 /// The members of `params` whose own members decide something.
 const NESTED: [(&str, &[&str]); 3] =
     [("_meta", &META), ("notifications", &NOTIFICATIONS), ("ref", &REFERENCE)];
-
-/// The letters that the most lenient reader goes by.
-fn letters(name: &str) -> impl Iterator<Item = char> {
-    let seen = name.chars().take_while(|c| *c != '\0').filter(|c| !matches!(c, '_' | '-'));
-    // A capital I with a dot becomes an i and a dot of its own.
-    seen.flat_map(char::to_lowercase).filter(|c| *c != '\u{307}').map(|c| match c {
-        'ſ' => 's',
-        'ı' => 'i',
-        other => other,
-    })
-}
-
-/// Whether a lenient reader would take `name` for one of `names`, though it is none of them.
-pub(crate) fn is_lookalike(name: &str, names: &[&str]) -> bool {
-    !names.contains(&name) && names.iter().any(|known| letters(name).eq(letters(known)))
-}
 
 /// A client's message, and whether its `_meta` names a version of the protocol.
 pub(crate) struct Judged {

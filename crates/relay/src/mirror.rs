@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use crate::decimal::Decimal;
 use crate::envelope::{Members, Message};
-use crate::era::{Refused, only};
-use crate::judge::is_lookalike;
+use crate::headers::{Refused, only};
+use crate::lookalike::is_lookalike;
 
 const PARAM_PREFIX: &str = "mcp-param-";
 /// How deep `x-mcp-header` is looked for: deeper than any tool's parameters are.

@@ -159,15 +159,7 @@ impl Relay {
 
     /// The upstreams and their state, by name.
     pub fn upstreams(&self) -> Vec<UpstreamStatus> {
-        self.0
-            .upstreams
-            .iter()
-            .map(|upstream| UpstreamStatus {
-                name: upstream.name.to_string(),
-                state: upstream.state(),
-                tools: upstream.catalogue.known_tools(),
-            })
-            .collect()
+        self.0.upstreams.iter().map(|upstream| upstream.status()).collect()
     }
 
     /// What is open.

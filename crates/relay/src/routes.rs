@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-use crate::builtin;
 use crate::catalogue::{List, fits};
 use crate::context::Context;
 use crate::envelope::{self, INVALID_PARAMS, Message, RESOURCE_NOT_FOUND, RawObject, UPSTREAM, raw};
 use crate::era::{self, Era};
+use crate::names::BUILTIN;
 use crate::reply::{self, Reply};
 use crate::trace;
 use crate::upstream::{Fault, Upstream};
@@ -148,7 +148,7 @@ async fn tool(context: &Context, message: &Message) -> Target {
             context.may_call_all(upstream)
         });
     };
-    if let (None, Some((builtin::NAME, tool))) = (&context.only, called.split_once("__")) {
+    if let (None, Some((BUILTIN, tool))) = (&context.only, called.split_once("__")) {
         return Target::Builtin(tool.to_owned());
     }
     let Some((upstream, name)) = split(context, &called) else {

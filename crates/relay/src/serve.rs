@@ -275,7 +275,7 @@ async fn built_in(
     server: Option<&serde_json::value::RawValue>,
 ) -> Reply {
     let (started, at) = (tokio::time::Instant::now(), crate::clock::now());
-    let span = trace::call(builtin::NAME);
+    let span = trace::call(crate::names::BUILTIN);
     let called = builtin::call(&context.relay, &context.principal, tool).instrument(span.clone());
     let Some(mut result) = called.await else {
         span.record("tool", crate::record::shortened(tool)).record("outcome", "unknown");
@@ -291,7 +291,7 @@ async fn built_in(
         at,
         pat_id: context.pat_id,
         user_id: context.principal.user_id,
-        upstream: builtin::NAME.to_owned(),
+        upstream: crate::names::BUILTIN.to_owned(),
         tool: tool.to_owned(),
         outcome: "ok",
         duration: started.elapsed(),

@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tracing::Span;
 
-use crate::builtin;
 use crate::envelope::{Message, RawObject, raw};
+use crate::names::BUILTIN;
 
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
@@ -105,7 +105,7 @@ pub(crate) fn call(upstream: &str) -> Span {
 pub(crate) fn unknown(message: &Message) {
     let named = message.param_str("name").or_else(|| message.param_str("uri"));
     let what = named.unwrap_or_else(|| message.method().to_owned());
-    call(builtin::NAME).record("tool", crate::record::shortened(&what)).record("outcome", "unknown");
+    call(BUILTIN).record("tool", crate::record::shortened(&what)).record("outcome", "unknown");
 }
 
 /// Names the current span to an upstream.

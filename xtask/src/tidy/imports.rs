@@ -24,7 +24,7 @@ const MAX_REEXPORTS: usize = 8;
 const KNOWN: [(&str, usize); 6] = [
     ("bench", 13),
     ("crates/authority", 48),
-    ("crates/relay", 30),
+    ("crates/relay", 21),
     ("crates/store", 19),
     ("crates/web", 36),
     ("fence-model", 3),

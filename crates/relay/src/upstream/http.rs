@@ -17,15 +17,14 @@ use url::Url;
 
 use crate::config::{Limits, RelayError};
 use crate::envelope::Message;
-use crate::era::SESSION;
+use crate::headers::ROOM;
+use crate::names::SESSION;
 use crate::sse::{self, Frames};
 use crate::trace;
 use crate::upstream::connections::{Answering, Connections};
 use crate::upstream::unanswered::Unanswered;
 use crate::upstream::{Event, Fault};
 
-/// How many headers a request to an upstream has, as a rule at most: room for all of them is made at once.
-pub(crate) const ROOM: usize = 12;
 /// After so long without a word, TCP itself asks whether the other side is still there.
 const PROBED: Duration = Duration::from_secs(60);
 
@@ -209,6 +208,23 @@ impl HttpAnswer {
             body.extend_from_slice(&chunk);
         }
         Ok(self.body.take().unwrap_or_default().into())
+    }
+
+    /// Returns true if the answer says that the upstream does not know the session that it was
+    /// asked in: 404 (MCP 2025-11-25, "Transports", "Session Management"), or 400 with words about a
+    /// session, as servers on the official TypeScript SDK answer after a restart.
+    pub(crate) async fn ends_session(&mut self) -> bool {
+        match self.status {
+            StatusCode::NOT_FOUND => true,
+            StatusCode::BAD_REQUEST if !self.is_stream => {
+                let Ok(body) = self.whole().await else { return false };
+                let is_about_session = body.to_ascii_lowercase().windows(7).any(|word| word == b"session");
+                // Whoever the answer is for still needs its body.
+                self.body = Some(body.into());
+                is_about_session
+            }
+            _ => false,
+        }
     }
 
     /// Nobody needs what comes behind the response.

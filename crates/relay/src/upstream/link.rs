@@ -259,7 +259,17 @@ impl Link {
     }
 
     /// Sends a request; over HTTP with these headers, and those that each request has.
-    pub(crate) async fn request(&self, body: String, mut headers: HeaderMap) -> Result<Exchange, Fault> {
+    pub(crate) async fn request(&self, body: String, headers: HeaderMap) -> Result<Exchange, Fault> {
+        self.send(body, headers, false).await
+    }
+
+    /// Sends a request on a session that was begun for it. A 400 is not about the session any more:
+    /// it is the answer.
+    pub(crate) async fn request_on_new(&self, body: String, headers: HeaderMap) -> Result<Exchange, Fault> {
+        self.send(body, headers, true).await
+    }
+
+    async fn send(&self, body: String, mut headers: HeaderMap, is_new: bool) -> Result<Exchange, Fault> {
         let wait = self.upstream.limits.first_byte;
         match (&self.wire, &self.upstream.transport) {
             (Wire::Stdio(process), _) => {
@@ -272,11 +282,12 @@ impl Link {
                 let limit = self.upstream.limits.answer;
                 let answer =
                     http.send(Method::POST, session.as_ref(), headers, Some(body), wait, limit).await;
-                let answer = self.noted(answer)?;
-                match answer.status {
-                    StatusCode::NOT_FOUND if session.is_some() => Err(Fault::SessionGone),
-                    _ => Ok(Exchange::Http(answer)),
+                let mut answer = self.noted(answer)?;
+                let may_end = !is_new || answer.status == StatusCode::NOT_FOUND;
+                if session.is_some() && may_end && answer.ends_session().await {
+                    return Err(Fault::SessionGone);
                 }
+                Ok(Exchange::Http(answer))
             }
             _ => Err(Fault::Down),
         }
@@ -299,11 +310,11 @@ impl Link {
             (Wire::Stdio(process), _) => process.notify(body, wait).await,
             (Wire::Http { session }, Transport::Http(http)) => {
                 let limit = self.upstream.limits.answer;
-                let sent = http
+                let mut sent = http
                     .send(Method::POST, session.as_ref(), self.headers(), Some(body), wait, limit)
                     .await?;
                 match sent.status {
-                    StatusCode::NOT_FOUND if session.is_some() => Err(Fault::SessionGone),
+                    _ if session.is_some() && sent.ends_session().await => Err(Fault::SessionGone),
                     status if status.is_success() => Ok(()),
                     status => Err(Fault::Refused(status)),
                 }

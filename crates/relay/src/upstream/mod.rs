@@ -27,7 +27,7 @@ use crate::envelope::{Message, RawObject};
 
 pub(crate) use self::connections::KEPT;
 use self::http::HttpTransport;
-pub(crate) use self::http::{BOTH_KINDS, HttpAnswer, ROOM, add_both_kinds, both_kinds};
+pub(crate) use self::http::{BOTH_KINDS, HttpAnswer, add_both_kinds, both_kinds};
 pub(crate) use self::link::{Link, Server, own_initialize, own_request};
 pub(crate) use self::pool::{Key, Pool};
 use self::process::Launcher;
@@ -51,6 +51,8 @@ pub(crate) enum Fault {
     Refused(StatusCode),
     /// It answered the beginning of a session with an error.
     Rejected,
+    /// It answered one of its lists with an error.
+    ListError,
 }
 
 impl From<crate::mirror::Unreadable> for Fault {
@@ -66,7 +68,7 @@ impl Fault {
             Self::Slow => "upstream_slow",
             Self::Busy | Self::TokenBusy | Self::Subscribed => "upstream_busy",
             Self::Garbage | Self::TooLarge => "upstream_garbage",
-            Self::SessionGone | Self::Refused(_) | Self::Rejected => "upstream_refused",
+            Self::SessionGone | Self::Refused(_) | Self::Rejected | Self::ListError => "upstream_refused",
         }
     }
 
@@ -90,6 +92,7 @@ impl Fault {
                 format!("upstream `{upstream}` refused the request (HTTP {})", status.as_u16())
             }
             Self::Rejected => format!("upstream `{upstream}` refused to begin a session"),
+            Self::ListError => format!("upstream `{upstream}` answered a list with an error"),
         }
     }
 }
@@ -183,7 +186,7 @@ pub(crate) struct Upstream {
 impl Upstream {
     pub(crate) fn new(config: UpstreamConfig, limits: &Limits) -> Result<Self, RelayError> {
         let name = config.name;
-        if name.as_str() == crate::builtin::NAME {
+        if name.as_str() == crate::names::BUILTIN {
             return Err(RelayError::Reserved);
         }
         if name.as_str() == "read" {

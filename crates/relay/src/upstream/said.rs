@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::ACCEPT;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method};
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -54,10 +54,10 @@ pub(super) async fn stream(
     let Transport::Http(http) = &upstream.transport else { return Err(Fault::Down) };
     headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
     let (wait, limit) = (upstream.limits.initialize, upstream.limits.answer);
-    let answer = http.send(Method::GET, session, headers, None, wait, limit).await?;
+    let mut answer = http.send(Method::GET, session, headers, None, wait, limit).await?;
     match answer.status {
         status if status.is_success() && answer.is_stream => Ok(answer),
-        StatusCode::NOT_FOUND if session.is_some() => Err(Fault::SessionGone),
+        _ if session.is_some() && answer.ends_session().await => Err(Fault::SessionGone),
         status => Err(Fault::Refused(status)),
     }
 }

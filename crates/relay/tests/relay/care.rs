@@ -266,27 +266,35 @@ async fn an_upstream_that_never_answers_to_a_log_level_holds_up_no_call() {
     assert_eq!(session.ask("logging/setLevel", json!({"level": "info"})).await.last()["result"], json!({}));
 }
 
+/// What is too long is not cut: nobody could tell that something is missing.
 #[tokio::test]
 async fn a_list_without_end_is_bounded_in_pages_and_in_bytes() {
     let fake = Fake::gated(Eras::Both, |seen| async move {
         let message: Value = serde_json::from_str(&seen.body).unwrap_or_default();
         (message["method"] == "tools/list").then(|| {
-            let tool = json!({"name": "t", "inputSchema": {}, "description": "x".repeat(10_000)});
-            let result = json!({"tools": [tool], "nextCursor": "again", "resultType": "complete"});
+            let page: usize = message["params"]["cursor"].as_str().unwrap_or("0").parse().unwrap();
+            let tool =
+                json!({"name": format!("t{page}"), "inputSchema": {}, "description": "x".repeat(10_000)});
+            let next = (page + 1).to_string();
+            let result = json!({"tools": [tool], "nextCursor": next, "resultType": "complete"});
             as_json(json!({"jsonrpc": "2.0", "id": message["id"], "result": result}).to_string())
         })
     })
     .await;
-    for (answer, pages, listed) in [(1 << 20, 5, 5), (32_000, 1000, 0)] {
+    for (answer, pages, asked) in [(1 << 20, 5, 5), (32_000, 1000, 4)] {
+        let before = fake.log.times("tools/list");
         let relay = relay_with(vec![http("up", &fake)], |config| {
             config.limits.answer = answer;
             config.limits.pages = pages;
         });
         let client = Client::stateless(&relay, &principal("mcp"), None);
         let tools = client.names("tools/list").await;
-        assert_eq!(tools.iter().filter(|name| *name == "up__t").count(), listed);
+        assert!(!tools.iter().any(|name| name.starts_with("up__")), "{tools:?}");
+        assert_eq!(fake.log.times("tools/list") - before, asked);
+        let failure = relay.upstreams()[0].failures[0].clone();
+        assert!(failure.reason.contains("more than the relay takes"), "{failure:?}");
+        assert_eq!(failure.served_from, None);
     }
-    assert!(fake.log.times("tools/list") < 20);
 }
 
 #[tokio::test]

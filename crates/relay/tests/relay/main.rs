@@ -10,6 +10,7 @@ mod heard;
 mod held;
 mod judged;
 mod kit;
+mod lists;
 mod matrix;
 mod parked;
 mod records;
