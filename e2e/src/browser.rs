@@ -18,6 +18,9 @@ use crate::process::{Process, free_port};
 use crate::server::Server;
 use crate::{PATIENCE, tools, until};
 
+/// A host name for this machine that is not loopback's: browsers trust plain HTTP less there.
+pub const LAN_HOST: &str = "relay.lan.test";
+
 /// How the browser is set up.
 #[derive(Debug, Clone, Copy)]
 pub struct Look {
@@ -80,6 +83,7 @@ async fn connect(address: &str, look: Look, profile: &TempDir) -> Result<Client>
         "--disable-sync".into(),
         "--hide-scrollbars".into(),
         "--window-size=1280,900".into(),
+        format!("--host-resolver-rules=MAP {LAN_HOST} 127.0.0.1"),
         format!("--user-data-dir={}", profile.path().display()),
     ];
     if !look.scripts {

@@ -87,7 +87,9 @@ async fn answered(state: &AppState, door: Door, request: Request, next: Next) ->
 /// What browsers heed.
 fn protect(headers: &mut HeaderMap, door: Option<Door>) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    // `no-referrer` would make browsers send `Origin: null` with the forms of a page that came by
+    // plain HTTP (Fetch, section 3.1), and sign-in refuses that.
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(OPENER_POLICY, SAME_ORIGIN);
     headers.insert(RESOURCE_POLICY, SAME_ORIGIN);

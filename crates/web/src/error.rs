@@ -13,6 +13,12 @@ use crate::refused::Refused;
 
 pub(crate) const REALM: &str = "trustrelay";
 
+// The codes of JSON-RPC errors (JSON-RPC 2.0, section 5.1); those from -32000 to -32099 are a server's own.
+const INVALID_REQUEST: i32 = -32600;
+const SERVER_ERROR: i32 = -32000;
+const UNAUTHORIZED: i32 = -32001;
+const FORBIDDEN: i32 = -32003;
+
 /// A failure, as the REST API answers it: `{"error":{"code","message"}}`.
 #[derive(Debug)]
 pub(crate) struct ApiError {
@@ -102,6 +108,24 @@ impl ApiError {
             response.extensions_mut().insert(refused);
         }
         response
+    }
+
+    /// Returns the answer of the MCP endpoint: a JSON-RPC error beside the same status and headers.
+    /// Clients show its message; one of another shape they pass over. The request's id is not
+    /// known: a refused request is not read.
+    pub(crate) fn into_json_rpc(self) -> Response {
+        let code = match self.status {
+            StatusCode::BAD_REQUEST => INVALID_REQUEST,
+            StatusCode::UNAUTHORIZED => UNAUTHORIZED,
+            StatusCode::FORBIDDEN => FORBIDDEN,
+            _ => SERVER_ERROR,
+        };
+        let body = Json(json!({
+            "jsonrpc": "2.0",
+            "id": null,
+            "error": { "code": code, "message": self.message, "data": { "code": self.code } },
+        }));
+        self.with_body(body)
     }
 
     pub(crate) fn status(&self) -> StatusCode {

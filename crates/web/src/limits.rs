@@ -3,7 +3,7 @@
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use trustrelay_authority::{Allowance, OffLimits};
@@ -67,7 +67,7 @@ pub(crate) fn tell(headers: &mut HeaderMap, allowance: &Allowance) {
 /// The answer of the MCP endpoint.
 pub(crate) fn refused(off: OffLimits) -> Response {
     let allowance = off.allowance().copied();
-    let mut answer = ApiError::from(off).into_response();
+    let mut answer = ApiError::from(off).into_json_rpc();
     if let Some(allowance) = allowance {
         tell(answer.headers_mut(), &allowance);
     }

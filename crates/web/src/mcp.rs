@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use futures_util::FutureExt;
 use http::header::{COOKIE, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
@@ -18,7 +18,7 @@ use trustrelay_relay::{Admitted, Elsewhere, continue_trace};
 use crate::client::client;
 use crate::credential::{check_host, user_agent, verified};
 use crate::envelope::{REQUEST_ID, request_id};
-use crate::error::{ApiError, REALM};
+use crate::error::ApiError;
 use crate::gate::{Gateable, Gated, Passage, passage};
 use crate::limits;
 use crate::nodes::{Asked, ClocksApart, Lost, keep_if_carried};
@@ -61,7 +61,7 @@ async fn named(id: HeaderValue, span: Span, work: impl Future<Output = Response>
     let answered = async {
         AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
             tracing::error!("the relay panicked");
-            ApiError::internal().into_response()
+            ApiError::internal().into_json_rpc()
         })
     };
     let mut answer = answered.instrument(span).await;
@@ -71,7 +71,7 @@ async fn named(id: HeaderValue, span: Span, work: impl Future<Output = Response>
 
 async fn relay(state: &AppState, upstream: Option<&str>, id: &HeaderValue, mut request: Request) -> Response {
     if let Err(error) = check_host(request.version(), request.headers()) {
-        return error.into_response();
+        return error.into_json_rpc();
     }
     // Before the credential is taken out: it goes along to the node that the request belongs to.
     let nodes = state.config.nodes.as_ref().map(|nodes| (nodes, Asked::of(&request, id)));
@@ -79,7 +79,7 @@ async fn relay(state: &AppState, upstream: Option<&str>, id: &HeaderValue, mut r
     let client = client(state, request.extensions(), request.headers());
     let principal = match verified(state, request.headers_mut(), client.address).await {
         Ok(principal) => principal,
-        Err(refusal) => return refusal.response::<Body>(REALM),
+        Err(refusal) => return ApiError::from(refusal).into_json_rpc(),
     };
     let expires = expiration(&principal);
     let allowance = match limits::hold(state, &principal, &client) {
@@ -87,7 +87,7 @@ async fn relay(state: &AppState, upstream: Option<&str>, id: &HeaderValue, mut r
         Err(OffLimits::Network { .. } | OffLimits::Policy { .. })
             if request.extensions().get::<ClocksApart>().is_some() =>
         {
-            return told(ApiError::clocks_apart().into_response(), expires, None);
+            return told(ApiError::clocks_apart().into_json_rpc(), expires, None);
         }
         Err(off) => return told(limits::refused(off), expires, None),
     };
@@ -142,12 +142,14 @@ async fn vouched_for<B: Gateable>(
             answer.map(|body| Body::new(Gated::new(body, lease, caller.clone())))
         }
         Passage::Cut => state.relay.cut_answer(caller).map(Body::new),
-        Passage::Late => ApiError::unvouched().into_response(),
+        Passage::Late => ApiError::unvouched().into_json_rpc(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::response::IntoResponse as _;
+
     use super::*;
 
     #[tokio::test]

@@ -1,8 +1,9 @@
 //! Failures as OAuth's own endpoints answer them (RFC 6749 §5.2): `{"error","error_description"}`.
 
 use axum::Json;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use http::StatusCode;
+use http::header::CACHE_CONTROL;
 use serde_json::json;
 
 use crate::error::ApiError;
@@ -16,6 +17,24 @@ pub(crate) fn failed(error: ApiError) -> Response {
     };
     let description: String = error.message().chars().map(allowed).collect();
     error.with_body(Json(json!({ "error": code, "error_description": description })))
+}
+
+const NO_OAUTH: &str = "This server takes personal access tokens, not OAuth. Make one under Settings, Developer, and send it as \
+                        Authorization: Bearer tr_pat_...";
+
+/// Answers a client that tries OAuth here: an error of that path's own kind, whose description the
+/// client shows. `None` for any other path.
+pub(crate) fn turned_away(path: &str) -> Option<Response> {
+    let code = match path.strip_suffix('/').unwrap_or(path) {
+        // RFC 7591, section 3.2.2.
+        "/register" => "invalid_client_metadata",
+        // RFC 6749, section 4.1.2.1 and 5.2.
+        "/authorize" => "unsupported_response_type",
+        "/token" => "unsupported_grant_type",
+        _ => return None,
+    };
+    let body = Json(json!({ "error": code, "error_description": NO_OAUTH }));
+    Some((StatusCode::BAD_REQUEST, [(CACHE_CONTROL, "no-store")], body).into_response())
 }
 
 /// What a description may hold: printable ASCII but `"` and `\`.

@@ -9,9 +9,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::envelope::envelope;
 use crate::error::ApiError;
-use crate::pages;
 use crate::routes::{Door, HEALTH_CHECKS, METRICS, Route, routes};
 use crate::state::AppState;
+use crate::{oauth, pages};
 
 /// Everything that TrustRelay answers; without `/metrics`, if that is served at an address of its own.
 pub fn router(state: AppState) -> Router {
@@ -66,6 +66,9 @@ async fn fallback(request: Request) -> Response {
     // A client's configured token would lose against what it finds there, so it finds nothing, plainly.
     if path.starts_with("/.well-known/") {
         return StatusCode::NOT_FOUND.into_response();
+    }
+    if let Some(answer) = oauth::turned_away(path) {
+        return answer;
     }
     if !path.starts_with("/api/") && is_browser(request.headers()) {
         return pages::not_found().into_response();

@@ -31,7 +31,8 @@ impl Door {
         match self {
             Self::Page => pages::failed(error),
             Self::OAuth => oauth::failed(error),
-            Self::Rest | Self::Mcp => error.into_response(),
+            Self::Rest => error.into_response(),
+            Self::Mcp => error.into_json_rpc(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The pages, as a person uses them, in a real Chromium.
 
 use anyhow::{Context, Result};
-use trustrelay_e2e::browser::{Look, browse};
+use trustrelay_e2e::browser::{LAN_HOST, Look, browse};
 use trustrelay_e2e::server::{EMAIL, PASSWORD, Server};
 use trustrelay_e2e::until;
 
@@ -47,6 +47,33 @@ async fn a_wrong_password_is_told_and_the_right_one_leads_back_to_where_one_was_
         page.wait_for_text("h1", "Sign in").await?;
         page.open(&server.at("/settings/profile")?).await?;
         assert_eq!(page.url().await?.path(), "/login", "who has signed out is asked again");
+        Ok(())
+    })
+    .await
+}
+
+/// Over plain HTTP under another name than loopback's, as on a home or office network.
+#[tokio::test]
+async fn people_set_up_and_sign_in_under_a_name_of_the_local_network() -> Result<()> {
+    let server = Server::without_accounts().await?;
+    let mut link = server.setup.clone().context("no link is printed")?;
+    link.set_host(Some(LAN_HOST))?;
+    browse(Look::default(), async |page| {
+        page.open(&link).await?;
+        page.fill("[name=email]", EMAIL).await?;
+        page.fill("[name=password]", PASSWORD).await?;
+        page.click("main button").await?;
+        page.wait_for_text(".empty", "No tokens yet").await?;
+        assert_eq!(page.url().await?.host_str(), Some(LAN_HOST));
+        page.fill("[name=pat_name]", "from the office").await?;
+        page.click("main form button").await?;
+        page.see("#new-token").await?;
+        page.click("header button").await?;
+        page.wait_for_text("h1", "Sign in").await?;
+        page.fill("[name=email]", EMAIL).await?;
+        page.fill("[name=password]", PASSWORD).await?;
+        page.click("main button").await?;
+        page.see("header button").await?;
         Ok(())
     })
     .await

@@ -32,7 +32,7 @@ async fn a_page_tells_the_browser_to_trust_nothing_but_us() {
     content-type: text/html; charset=utf-8
     cross-origin-opener-policy: same-origin
     cross-origin-resource-policy: same-origin
-    referrer-policy: no-referrer
+    referrer-policy: same-origin
     x-content-type-options: nosniff
     x-frame-options: DENY
     x-request-id: an-id
@@ -49,7 +49,7 @@ async fn data_is_nothing_to_be_shown_run_or_framed() {
     content-type: application/json
     cross-origin-opener-policy: same-origin
     cross-origin-resource-policy: same-origin
-    referrer-policy: no-referrer
+    referrer-policy: same-origin
     x-content-type-options: nosniff
     x-frame-options: DENY
     x-request-id: an-id

@@ -13,7 +13,7 @@ const TOKENS: &str = "/api/user/personal-access-tokens";
 const HOME: &str = "10.1.2.3";
 const AWAY: &str = "203.0.113.9";
 
-async fn held(world: &World, networks: &[&str], rate: Option<i64>) -> Issued {
+pub(crate) async fn held(world: &World, networks: &[&str], rate: Option<i64>) -> Issued {
     let networks = networks.iter().map(|text| (*text).to_owned()).collect();
     let limits = AskedLimits { networks, requests_per_minute: rate, unused_days: None };
     let limits = limits.read().expect("limits");

@@ -1,9 +1,10 @@
 //! The door of `/mcp`. What is behind it is told by the relay's own tests.
 
 use http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 use trustrelay_authority::Issued;
 
+use crate::limits::held;
 use crate::support::{Answer, Call, Logs, World, path_of};
 
 /// The four ways in, and what the first two are to the last two.
@@ -70,7 +71,7 @@ async fn what_is_logged_on_the_way_of_a_request_carries_its_id() {
 }
 
 #[tokio::test]
-async fn without_a_token_it_answers_like_the_rest() {
+async fn a_refusal_is_a_json_rpc_error_beside_the_headers_of_rest() {
     let world = World::new().await;
     for path in DOORS {
         let missing = world.get(path).send().await;
@@ -84,11 +85,74 @@ async fn without_a_token_it_answers_like_the_rest() {
     www-authenticate: Bearer realm="trustrelay"
     {
       "error": {
-        "code": "unauthenticated",
+        "code": -32001,
+        "data": {
+          "code": "unauthenticated"
+        },
         "message": "this needs a personal access token: send `Authorization: Bearer tr_pat_…`"
-      }
+      },
+      "id": null,
+      "jsonrpc": "2.0"
     }
     "#);
+}
+
+/// Clients show the message of a JSON-RPC error; of any other body they say that it was an error.
+#[tokio::test]
+async fn clients_are_told_why_in_the_shape_that_they_show() {
+    let world = World::new().await;
+    let revoked = world.token("mcp").await;
+    world.authority.revoke_any(revoked.record.pat_id).await.expect("revoked");
+    let held = held(&world, &["192.0.2.0/24"], Some(1)).await;
+    let from = |path, address| initialize(world.post(path)).bearer(&held).coming_from(address);
+    for path in DOORS {
+        let off_network = from(path, "198.51.100.7").send().await;
+        from(path, "192.0.2.7").send().await;
+        let off_rate = from(path, "192.0.2.7").send().await;
+        let refused = initialize(world.post(path)).bearer(&revoked).send().await;
+        let bad_host = initialize(world.post(path)).bearer(&held).header("host", "a b").send().await;
+        for (answer, status, number, code) in [
+            (refused, 401, -32001, "invalid_token"),
+            (off_network, 403, -32003, "network_not_allowed"),
+            (off_rate, 429, -32000, "rate_limited"),
+            (bad_host, 400, -32600, "invalid_request"),
+        ] {
+            assert_eq!(answer.status, status, "{path}: {answer}");
+            let body = answer.json();
+            assert_eq!((&body["jsonrpc"], &body["id"]), (&json!("2.0"), &Value::Null), "{path}: {answer}");
+            let error = &body["error"];
+            assert_eq!(
+                (&error["code"], &error["data"]["code"]),
+                (&json!(number), &json!(code)),
+                "{path}: {answer}"
+            );
+            assert!(error["message"].as_str().is_some_and(|message| message.len() > 20), "{path}: {answer}");
+        }
+    }
+}
+
+/// Some clients try to register with OAuth after a 401, and show the description of what they are answered.
+#[tokio::test]
+async fn clients_that_try_oauth_are_told_what_this_server_takes() {
+    let world = World::new().await;
+    for (path, code) in [
+        ("/register", "invalid_client_metadata"),
+        ("/authorize?response_type=code", "unsupported_response_type"),
+        ("/token", "unsupported_grant_type"),
+    ] {
+        for request in [world.get(path), world.post(path).json(json!({ "client_name": "agent" }))] {
+            let answer = request.send().await;
+            assert_eq!(
+                (answer.status, answer.header("cache-control")),
+                (StatusCode::BAD_REQUEST, "no-store")
+            );
+            let body = answer.json();
+            assert_eq!(body["error"], code);
+            let description = body["error_description"].as_str().expect("a description");
+            assert!(description.contains("personal access tokens, not OAuth"), "{description}");
+        }
+    }
+    assert_eq!(world.post("/register/more").send().await.status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]

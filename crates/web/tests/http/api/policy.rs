@@ -25,8 +25,10 @@ async fn put(world: &World, session: &str, members: Value) -> Answer {
     world.put(PATH).session(session).json(policy(members)).send().await
 }
 
+/// The code of an error, from REST or from the MCP endpoint.
 fn code(answer: &Answer) -> String {
-    answer.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
+    let error = &answer.json()["error"];
+    error["code"].as_str().or(error["data"]["code"].as_str()).unwrap_or_default().to_owned()
 }
 
 #[tokio::test]
