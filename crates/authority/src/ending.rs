@@ -58,6 +58,11 @@ impl Ending {
         }
     }
 
+    /// Returns true for a secret that was retired and has not been ended here.
+    pub(crate) fn has(&self, digest: &TokenDigest) -> bool {
+        self.good.lock().iter().any(|one| one.digest == *digest)
+    }
+
     /// A token is revoked: what was handed out by its secrets of before is as well.
     pub(crate) fn revoke(&self, pat_id: Uuid, at: Timestamp) {
         self.good.lock().retain(|one| {

@@ -48,7 +48,7 @@ impl Authority {
         };
         let digest = newest.digest(&token);
         if self.fence.holds(self.clock.since_boot())
-            && let Some(principal) = self.index.get(&digest)
+            && let Some(principal) = self.known(&digest)
         {
             self.numbers.judged_from_index();
             return Verification::Ready(self.judged_from(principal, address));
@@ -62,6 +62,14 @@ impl Authority {
             return Verification::Ready(Err(UNAVAILABLE));
         };
         Verification::Pending(Box::pin(async move { me.verify_slowly(digests, address).await }))
+    }
+
+    /// Looks a token up in the index. A secret whose overlap has just ended is not known there any more: the store knows that the token
+    /// has another one, and the index would say that the token has expired.
+    fn known(&self, digest: &TokenDigest) -> Option<Arc<Principal>> {
+        let principal = self.index.get(digest)?;
+        let is_over = principal.expires_at() <= self.clock.now() && self.index.ending.has(digest);
+        (!is_over).then_some(principal)
     }
 
     /// Has a token re-keyed that was found by another digest than the active key's.
@@ -96,7 +104,7 @@ impl Authority {
         for _ in 0..MAX_REREADS {
             let epoch = self.index.epoch();
             let trusted = self.fence.holds(self.clock.since_boot());
-            if trusted && let Some(principal) = digests.iter().find_map(|digest| self.index.get(digest)) {
+            if trusted && let Some(principal) = digests.iter().find_map(|digest| self.known(digest)) {
                 if let Some(pat) = principal.pat() {
                     self.note_older_key(pat.pat_id, pat.digest(), &digests);
                 }

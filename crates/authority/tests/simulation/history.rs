@@ -5,7 +5,9 @@ use parking_lot::Mutex;
 use trustrelay_token::Denied;
 use uuid::Uuid;
 
+use crate::deeds::{Deed, Looked, Session};
 use crate::powers::{Granted, Power};
+use crate::rotations::Rotated;
 
 /// A place in the one order of all events.
 pub type Moment = u64;
@@ -19,6 +21,7 @@ pub enum Verdict {
     Revoked,
     /// The token has another secret.
     Retired,
+    Expired,
     OwnerDisabled,
     Unavailable,
     Other,
@@ -30,6 +33,7 @@ impl Verdict {
             Ok(_) => Self::Accepted,
             Err(Denied::Revoked(_)) => Self::Revoked,
             Err(Denied::Retired(_)) => Self::Retired,
+            Err(Denied::Expired(_)) => Self::Expired,
             Err(Denied::OwnerDisabled) => Self::OwnerDisabled,
             Err(Denied::Unavailable { .. }) => Self::Unavailable,
             Err(_) => Self::Other,
@@ -42,6 +46,7 @@ pub struct Token {
     pub pat_id: Uuid,
     pub user: usize,
     pub parent: Option<TokenNumber>,
+    pub expires_at: Timestamp,
 }
 
 #[derive(Debug, Clone)]
@@ -54,6 +59,8 @@ pub struct Verified {
     pub verdict: Verdict,
     /// If it was accepted: what its account had then.
     pub powers: Vec<Power>,
+    /// The earliest and the latest time that the node's wall clock showed meanwhile.
+    pub clock: (Timestamp, Timestamp),
 }
 
 #[derive(Debug, Clone)]
@@ -64,16 +71,6 @@ pub struct Revoked {
     pub answer: Option<(Moment, Timestamp, usize)>,
     /// What the nodes that held a lease at the answer, and the one that was asked, had cut by then.
     pub surely_cut: usize,
-}
-
-/// A token got another secret; the one before is refused at once, or from the new one's first use on.
-#[derive(Debug, Clone)]
-pub struct Rotated {
-    pub pat_id: Uuid,
-    pub began: Moment,
-    /// When it was answered, and the secrets that were refused from then on. Of a rotation whose new secret's first use ends the old one
-    /// that is not said: it may be any time.
-    pub replaced: Option<(Moment, Vec<TokenNumber>)>,
 }
 
 #[derive(Debug, Clone)]
@@ -105,7 +102,6 @@ pub struct LetIn {
 
 /// Something of a stream that was handed on.
 #[derive(Debug, Clone)]
-#[expect(dead_code, reason = "the node is for whoever reads what was wrong")]
 pub struct HandedOn {
     pub token: TokenNumber,
     pub node: usize,
@@ -116,6 +112,8 @@ pub struct HandedOn {
     pub at: Moment,
     /// Whether the node held no lease when it came to the gate.
     pub waited: bool,
+    /// What the node's wall clock showed, if it had not been set for as long as its node may take to notice.
+    pub clock: Option<Timestamp>,
 }
 
 /// Streams that a node's change ended.
@@ -135,6 +133,11 @@ pub struct Events {
     pub switched: Vec<Switched>,
     pub granted: Vec<Granted>,
     pub decided: Vec<Decided>,
+    pub deeds: Vec<Deed>,
+    pub sessions: Vec<Session>,
+    pub looked: Vec<Looked>,
+    /// The latest time that any node's wall clock has shown.
+    pub latest_clock: Timestamp,
     pub let_in: Vec<LetIn>,
     pub cuts: Vec<Cut>,
     pub handed_on: Vec<HandedOn>,
@@ -171,29 +174,14 @@ impl Events {
         false
     }
 
-    /// Whether a secret was replaced by a rotation that was answered before.
-    pub fn is_replaced(&self, token: TokenNumber, before: Moment) -> bool {
-        self.rotated.iter().any(|rotated| {
-            let replaced = rotated.replaced.as_ref();
-            replaced.is_some_and(|(answered, secrets)| *answered < before && secrets.contains(&token))
-        })
-    }
-
-    /// Whether a rotation that began before may have replaced a secret. One that was answered says which it has.
-    pub fn may_be_replaced(&self, token: TokenNumber, before: Moment) -> bool {
-        let of_it = self.rotated.iter().filter(|one| one.pat_id == self.tokens[token].pat_id);
-        of_it
-            .filter(|one| one.began < before)
-            .any(|one| one.replaced.as_ref().is_none_or(|(_, secrets)| secrets.contains(&token)))
-    }
-
     /// All that is wrong with it.
     pub fn judge(&self) -> Vec<String> {
         let mut wrong = self.wrong.clone();
         wrong.extend(self.verified.iter().filter_map(|verified| {
             let why = match verified.verdict {
                 Verdict::Accepted => self.should_be_refused(verified)?,
-                Verdict::Retired if self.may_be_replaced(verified.token, verified.ended) => return None,
+                Verdict::Retired if self.may_be_retired(verified) => return None,
+                Verdict::Expired if self.may_be_expired(verified) => return None,
                 Verdict::Revoked | Verdict::OwnerDisabled if self.may_be_refused(verified) => return None,
                 Verdict::Unavailable => return None,
                 _ => "nothing that was asked for explains it".into(),
@@ -201,6 +189,8 @@ impl Events {
             Some(format!("{verified:?}: {why}"))
         }));
         wrong.extend(self.misgranted());
+        wrong.extend(self.misdone());
+        wrong.extend(self.missigned());
         wrong.extend(self.revoked.iter().filter_map(|revoked| self.miscounted(revoked)));
         wrong.extend(self.let_in.iter().filter(|at_the_door| !self.may_be_let_in(at_the_door)).map(
             |at_the_door| format!("{at_the_door:?}: by no policy that held then, of {:?}", self.decided),
@@ -219,6 +209,9 @@ impl Events {
         }
         if self.is_replaced(handed.token, handed.at) {
             return Some("a rotation that replaced its secret".into());
+        }
+        if handed.clock.is_some_and(|clock| self.has_ended_by(handed.token, handed.at, clock)) {
+            return Some(format!("its end, by the clock of node {}", handed.node));
         }
         let since = |began: Moment, answered: Option<Moment>| {
             began > handed.began && answered.is_some_and(|answered| answered < handed.at)
@@ -245,25 +238,30 @@ impl Events {
         })
     }
 
-    fn should_be_refused(&self, verified: &Verified) -> Option<String> {
+    pub fn should_be_refused(&self, verified: &Verified) -> Option<String> {
         if let Some(revoked) = self.answered(verified.token, verified.began) {
             return Some(format!("it was accepted after {revoked:?}"));
         }
         if self.is_replaced(verified.token, verified.began) {
             return Some("it was accepted after a rotation that replaced it".into());
         }
-        // The last answered disabling before it, unless something that may have enabled began since.
-        let of_owner = || {
-            let user = self.tokens[verified.token].user;
-            self.switched.iter().filter(move |switched| switched.user == user)
-        };
+        if self.has_ended_by(verified.token, verified.began, verified.clock.0) {
+            return Some("it was accepted after its end by the node's own clock".into());
+        }
+        let user = self.tokens[verified.token].user;
+        let disabled = self.disabled_by(user, verified.began, verified.ended)?;
+        Some(format!("it was accepted after {disabled:?}"))
+    }
+
+    /// The last answered disabling before something began, unless something that may have enabled began since.
+    fn disabled_by(&self, user: usize, began: Moment, ended: Moment) -> Option<&Switched> {
+        let of_owner = || self.switched.iter().filter(move |switched| switched.user == user);
         let disabled = of_owner().rfind(|switched| {
-            switched.disabled && switched.answered.is_some_and(|answered| answered < verified.began)
+            switched.disabled && switched.answered.is_some_and(|answered| answered < began)
         })?;
-        let enabled = of_owner().any(|switched| {
-            !switched.disabled && switched.began > disabled.began && switched.began < verified.ended
-        });
-        (!enabled).then(|| format!("it was accepted after {disabled:?}"))
+        let enabled = of_owner()
+            .any(|switched| !switched.disabled && switched.began > disabled.began && switched.began < ended);
+        (!enabled).then_some(disabled)
     }
 
     fn may_be_refused(&self, verified: &Verified) -> bool {
@@ -272,16 +270,18 @@ impl Events {
                 self.descends(verified.token, revoked.token) && revoked.began < verified.ended
             });
         }
-        let user = self.tokens[verified.token].user;
+        self.may_be_disabled(self.tokens[verified.token].user, verified.began, verified.ended)
+    }
+
+    fn may_be_disabled(&self, user: usize, began: Moment, ended: Moment) -> bool {
         let of_owner: Vec<_> = self.switched.iter().filter(|switched| switched.user == user).collect();
         // The last that was answered before it decides, unless something that disables began since.
-        let last = of_owner
-            .iter()
-            .rposition(|switched| switched.answered.is_some_and(|answered| answered < verified.began));
+        let last =
+            of_owner.iter().rposition(|switched| switched.answered.is_some_and(|answered| answered < began));
         last.is_some_and(|last| of_owner[last].disabled)
             || of_owner[last.map_or(0, |last| last + 1)..]
                 .iter()
-                .any(|switched| switched.disabled && switched.began < verified.ended)
+                .any(|switched| switched.disabled && switched.began < ended)
     }
 
     /// Whether some policy that may have held meanwhile explains it: the last that was answered before, or one that was asked for since

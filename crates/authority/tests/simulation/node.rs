@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -24,18 +25,43 @@ pub const DRIFT: std::ops::RangeInclusive<u32> = 950..=1050;
 /// For so long after a renewal its node surely trusts it: that is nine tenths, by a clock that may be fast.
 pub const SURE: Duration = Duration::from_millis(340);
 
-/// A machine's clocks: the wall clock is set wrong, by up to an hour; what measures leases is a little slow, or fast.
+/// A machine's clocks. The wall clock may be set wrong, by up to an hour, at any time; the clock that
+/// measures leases is a little slow, or fast.
 pub struct DriftingClock {
-    pub began: Instant,
+    began: Instant,
     /// How far the wall clock is ahead, in microseconds.
-    pub ahead: i64,
-    pub thousandths: u32,
+    ahead: AtomicI64,
+    thousandths: u32,
+    set_at: Mutex<Option<Instant>>,
+}
+
+impl DriftingClock {
+    pub fn new(began: Instant, ahead: i64, thousandths: u32) -> Self {
+        Self { began, ahead: AtomicI64::new(ahead), thousandths, set_at: Mutex::default() }
+    }
+
+    /// Sets the wall clock, in microseconds ahead of the true time.
+    pub fn set(&self, ahead: i64) {
+        self.ahead.store(ahead, Ordering::SeqCst);
+        *self.set_at.lock() = Some(Instant::now());
+    }
+
+    /// Returns true if the wall clock was not set within a time: then the node has noticed how it is set.
+    pub fn is_steady_for(&self, time: Duration) -> bool {
+        self.set_at.lock().is_none_or(|at| at.elapsed() > time)
+    }
+
+    /// When the wall clock was set last.
+    pub fn set_at(&self) -> Option<Instant> {
+        *self.set_at.lock()
+    }
 }
 
 impl Clock for DriftingClock {
     fn now(&self) -> Timestamp {
         let micros = i64::try_from(self.began.elapsed().as_micros()).expect("short");
-        Timestamp::from_microsecond(1_775_563_200_000_000 + micros + self.ahead).expect("in range")
+        let ahead = self.ahead.load(Ordering::SeqCst);
+        Timestamp::from_microsecond(1_775_563_200_000_000 + micros + ahead).expect("in range")
     }
 
     fn since_boot(&self) -> Duration {
@@ -172,6 +198,7 @@ impl Cut for Streams {
 #[derive(Clone)]
 pub struct Node {
     pub number: usize,
+    pub clock: Arc<DriftingClock>,
     pub authority: Arc<Authority>,
     pub wire: Arc<Wire>,
     pub streams: Arc<Streams>,
@@ -220,7 +247,7 @@ pub async fn open(
         let secrets = std::slice::from_ref(secret);
         if let Ok(authority) = Authority::open(wire.clone(), secrets, clock.clone(), config.clone()).await {
             authority.set_cut(streams.clone());
-            return Node { number, authority, wire, streams };
+            return Node { number, clock, authority, wire, streams };
         }
     }
 }

@@ -61,22 +61,29 @@ impl Events {
         accepted.flat_map(wrong).collect()
     }
 
-    /// The last change that was answered before it says whether its account has something, unless another began since.
-    fn misgranted_to(&self, verified: &Verified, power: Power) -> Option<String> {
-        let user = self.tokens[verified.token].user;
+    /// Returns true if an account surely lacked something meanwhile.
+    pub fn lacks(&self, user: usize, power: Power, began: Moment, ended: Moment) -> bool {
+        !self.may_be(user, power, true, (began, ended))
+    }
+
+    /// The last change that was answered before says whether an account has something, unless another began since.
+    fn may_be(&self, user: usize, power: Power, has: bool, (began, ended): (Moment, Moment)) -> bool {
         let changes: Vec<_> =
             self.granted.iter().filter(|granted| granted.user == user && granted.power == power).collect();
-        let last = changes
-            .iter()
-            .rposition(|granted| granted.answered.is_some_and(|answered| answered < verified.began));
+        let last =
+            changes.iter().rposition(|granted| granted.answered.is_some_and(|answered| answered < began));
         let before = last.map_or(power.at_first(), |last| changes[last].has);
-        let has = verified.powers.contains(&power);
-        let is_right = before == has
+        before == has
             || changes[last.map_or(0, |last| last + 1)..]
                 .iter()
-                .any(|granted| granted.has == has && granted.began < verified.ended);
-        (!is_right)
-            .then(|| format!("{verified:?}: {power:?} is {has} after {:?}", last.map(|last| changes[last])))
+                .any(|granted| granted.has == has && granted.began < ended)
+    }
+
+    fn misgranted_to(&self, verified: &Verified, power: Power) -> Option<String> {
+        let user = self.tokens[verified.token].user;
+        let has = verified.powers.contains(&power);
+        let is_right = self.may_be(user, power, has, (verified.began, verified.ended));
+        (!is_right).then(|| format!("{verified:?}: {power:?} is {has}"))
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, Version};
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -25,25 +27,35 @@ pub const CLIENTS: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
 /// The accounts whose power is taken away and given back.
 pub const USERS: [&str; 2] = ["ada@example.org", "bob@example.org"];
 pub const ROOT: &str = "root@example.org";
+pub const PASSWORD: &str = "correct horse battery";
+/// Made once: it is the same in every schedule.
+pub static PASSWORD_HASH: LazyLock<String> = LazyLock::new(|| {
+    let params = Params::new(8, 2, 1, None).expect("parameters");
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    argon2.hash_password(PASSWORD.as_bytes()).expect("a hash").to_string()
+});
 /// How many things clients and operators do in one schedule.
 const STEPS: usize = 150;
 /// In microseconds. The database's clock is set ahead and back by many of them.
 const MINUTE: i64 = 60_000_000;
 /// Longer than anything may take: the longest lease, and some more.
-const BOUND: Duration = Duration::from_secs(120);
+pub const BOUND: Duration = Duration::from_secs(120);
 
 pub struct World {
     pub history: Arc<History>,
     pub database: Arc<Database>,
-    dice: Arc<Dice>,
+    pub dice: Arc<Dice>,
     secret: ServerSecret,
     began: Instant,
     pub nodes: Mutex<Vec<Node>>,
     command: Node,
-    tokens: Mutex<Vec<Token>>,
+    pub tokens: Mutex<Vec<Token>>,
+    pub cookies: Vec<String>,
+    /// The names of what was refused: none may be in the store.
+    pub refused: Mutex<Vec<String>>,
     pub user_ids: Vec<Uuid>,
     /// One change of an account's state at a time: else nobody could say which came last.
-    rotating: Mutex<BTreeSet<Uuid>>,
+    pub rotating: Mutex<BTreeSet<Uuid>>,
     deciding: tokio::sync::Mutex<()>,
     switching: [tokio::sync::Mutex<()>; USERS.len()],
     pub granting: [tokio::sync::Mutex<()>; USERS.len()],
@@ -64,7 +76,7 @@ impl World {
         let database = Database::new(dice.clone(), Weather::FINE);
         let (history, began) = (Arc::<History>::default(), Instant::now());
         let secret = ServerSecret::generate().expect("random");
-        let clock = DriftingClock { began, ahead: 0, thousandths: 1000 };
+        let clock = DriftingClock::new(began, 0, 1000);
         let command = open(NODES, database.connect(), &secret, clock, &history).await;
         let mut user_ids = Vec::new();
         // One more, who always administers, so that nobody is the last.
@@ -72,7 +84,7 @@ impl World {
             let user = UserRecord {
                 user_id: Uuid::from_u128(number as u128 + 1),
                 email: email.into(),
-                password_hash: String::new(),
+                password_hash: PASSWORD_HASH.clone(),
                 is_admin: email == ROOT,
                 created_at: command.authority.clock().now(),
                 disabled_at: None,
@@ -81,6 +93,8 @@ impl World {
             database.store.insert_user(&user, &AUDIT).await.expect("added");
             user_ids.push(user.user_id);
         }
+        let (cookies, sessions) = Self::signed_in(&command).await;
+        history.0.lock().sessions = sessions;
         let world = Arc::new(Self {
             history,
             database,
@@ -96,6 +110,8 @@ impl World {
             rotating: Mutex::default(),
             deciding: tokio::sync::Mutex::default(),
             restarting: Default::default(),
+            cookies,
+            refused: Mutex::default(),
             running: Mutex::default(),
         });
         for number in 0..NODES {
@@ -114,9 +130,21 @@ impl World {
         let span = DRIFT.end() - DRIFT.start();
         let thousandths = DRIFT.start() + u32::try_from(self.dice.below(span as usize + 1)).expect("small");
         // Half of them agree; of the others some are off by less than an overlap may be, some by far more.
-        let by = [0, 0, 0, 500_000, 60 * MINUTE, -500_000, -60 * MINUTE, 0][self.dice.below(8)];
-        let clock = DriftingClock { began: self.began, ahead: by, thousandths };
+        let clock = DriftingClock::new(self.began, self.ahead(), thousandths);
         open(number, self.database.connect(), &self.secret, clock, &self.history).await
+    }
+
+    /// How far a wall clock is set ahead. Half of them agree; of the others some are off by less than an overlap may be, some by far more.
+    fn ahead(&self) -> i64 {
+        [0, 0, 0, 500_000, 60 * MINUTE, -500_000, -60 * MINUTE, 0][self.dice.below(8)]
+    }
+
+    /// What all wall clocks have shown at most.
+    fn note_clocks(&self) {
+        let shown = self.nodes.lock().iter().map(|node| node.clock.now()).max();
+        let shown = shown.unwrap_or_default().max(self.command.clock.now());
+        let mut events = self.history.0.lock();
+        events.latest_clock = events.latest_clock.max(shown);
     }
 
     /// The whole schedule; what was wrong with it.
@@ -135,7 +163,10 @@ impl World {
         if waited.await.is_err() {
             return vec!["something that was asked for is never answered".into()];
         }
+        self.note_clocks();
         self.in_the_end().await;
+        self.every_overlap_ends().await;
+        self.nothing_refused_is_there().await;
         self.history.0.lock().judge()
     }
 
@@ -147,6 +178,7 @@ impl World {
     }
 
     fn step(self: &Arc<Self>) {
+        self.note_clocks();
         let nodes: Vec<Node> = self.nodes.lock().iter().filter(|node| node.answers()).cloned().collect();
         let node = nodes.get(self.dice.below(NODES)).cloned().unwrap_or_else(|| self.command.clone());
         let is_node = node.number < NODES;
@@ -156,33 +188,50 @@ impl World {
                 let Some(admitted) = node.streams.any(&self.dice) else { return };
                 Box::pin(async move { me.hand_on(&node, &admitted).await })
             }
-            10..70 if is_node => {
+            10..62 if is_node => {
                 let token = self.dice.below(self.tokens.lock().len());
                 Box::pin(async move { me.verify(&node, token).await })
             }
-            70..77 => {
-                let token = self.dice.below(self.tokens.lock().len());
-                Box::pin(async move { me.revoke(&node, token).await })
+            62..64 if is_node => {
+                let session = self.dice.below(self.cookies.len());
+                match self.dice.below(10) {
+                    0..6 => Box::pin(async move { me.look_in(&node, session).await }),
+                    6..8 => Box::pin(async move { me.issue_in_session(&node, session).await }),
+                    8 => Box::pin(async move { me.sign_out(&node, session).await }),
+                    _ => {
+                        let user = self.dice.below(USERS.len());
+                        Box::pin(async move { me.change_password(&node, user).await })
+                    }
+                }
             }
-            77..81 => {
-                let token = self.dice.below(self.tokens.lock().len());
-                Box::pin(async move { me.rotate(&node, token).await })
-            }
-            81..86 => {
-                let user = self.dice.below(USERS.len());
-                Box::pin(async move { me.issue(&node, user).await })
-            }
-            86..88 if is_node => {
+            64..67 if is_node => {
                 let token = self.dice.below(self.tokens.lock().len());
                 Box::pin(async move { me.issue_child(&node, token).await })
             }
-            88..92 => {
+            67 if is_node => {
+                let token = self.dice.below(self.tokens.lock().len());
+                Box::pin(async move { me.invite(&node, token).await })
+            }
+            68 if is_node => return node.clock.set(self.ahead()),
+            69..76 => {
+                let token = self.dice.below(self.tokens.lock().len());
+                Box::pin(async move { me.revoke(&node, token).await })
+            }
+            76..83 => {
+                let token = self.dice.below(self.tokens.lock().len());
+                Box::pin(async move { me.rotate(&node, token).await })
+            }
+            83..86 => {
+                let user = self.dice.below(USERS.len());
+                Box::pin(async move { me.issue(&node, user).await })
+            }
+            86..90 => {
                 let user = self.dice.below(USERS.len());
                 let disabled = self.dice.percent(50);
                 Box::pin(async move { me.switch(&node, user, disabled).await })
             }
-            92..94 => return node.wire.pause(LEASE / 4 + self.dice.millis(1000)),
-            94..96 => return node.wire.cut_off(LEASE / 4 + self.dice.millis(1000)),
+            90..93 => return node.wire.pause(LEASE / 4 + self.dice.millis(1000)),
+            93..96 => return node.wire.cut_off(LEASE / 4 + self.dice.millis(1000)),
             96 => return self.database.store.set_clock(MINUTE * (self.dice.below(61) as i64 - 30)),
             97 => Box::pin(async move { me.decide(&node).await }),
             98 if is_node => {
@@ -201,14 +250,20 @@ impl World {
 
     async fn verify(&self, node: &Node, token: TokenNumber) {
         let secret = self.tokens.lock()[token].clone();
-        let began = self.history.moment();
+        let (began, before, set_at) = (self.history.moment(), node.clock.now(), node.clock.set_at());
         let result = node.authority.verify(secret).wait().await;
-        let ended = self.history.moment();
+        let (ended, after) = (self.history.moment(), node.clock.now());
+        self.note_clocks();
+        // A clock that is set meanwhile may have shown anything.
+        let clock = match node.clock.set_at() == set_at {
+            true => (before, after),
+            false => (Timestamp::MIN, Timestamp::MAX),
+        };
         let verdict = Verdict::of(&result);
         let narrowings = result.as_deref().map_or(0, |principal| principal.upstreams.narrowings());
         let powers = Power::of(result.as_deref().ok());
         let had_wiki = powers.contains(&Power::Wiki);
-        let verified = history::Verified { token, node: node.number, began, ended, verdict, powers };
+        let verified = history::Verified { token, node: node.number, began, ended, verdict, powers, clock };
         self.history.0.lock().verified.push(verified);
         if let Ok(principal) = &result {
             let is_in = node.authority.hold_to_limits(principal, Some(CLIENTS), true).is_ok();
@@ -234,6 +289,8 @@ impl World {
         let waited = !node.authority.holds_lease();
         let handed_on = timeout(LEASE * 8, node.hand_on(admitted)).await;
         let at = self.history.moment();
+        // A node notices by its next renewal that its wall clock was set.
+        let clock = node.clock.is_steady_for(LEASE * 2).then(|| node.clock.now());
         let mut events = self.history.0.lock();
         let Admitted { token, at: began, had_wiki, .. } = *admitted;
         match handed_on {
@@ -245,6 +302,7 @@ impl World {
                     had_wiki,
                     at,
                     waited,
+                    clock,
                 });
             }
             Ok(false) if waited => events.held_back += 1,
@@ -279,48 +337,6 @@ impl World {
         }
     }
 
-    /// The token gets another secret, and the one that it has is refused at once, or from the new one's first use on. To those outside the new one is another token, of the same
-    /// identity.
-    async fn rotate(&self, node: &Node, token: TokenNumber) {
-        let pat_id = self.history.0.lock().tokens[token].pat_id;
-        // One at a time: of two, the answers do not say which secret is the later one.
-        if !self.rotating.lock().insert(pat_id) {
-            return;
-        }
-        let began = self.history.moment();
-        let at = {
-            let mut events = self.history.0.lock();
-            events.rotated.push(history::Rotated { pat_id, began, replaced: None });
-            events.rotated.len() - 1
-        };
-        let at_once = self.dice.percent(60);
-        let overlap = if at_once { Overlap::For(Duration::ZERO) } else { Overlap::UntilFirstUse };
-        let asked = Rotate { overlap, expiry: Expiry::Default, idempotency_key: None };
-        if let Ok(rotated) = node.authority.rotate_any(pat_id, asked).await {
-            let answered = self.history.moment();
-            let mut secrets = self.tokens.lock();
-            let mut events = self.history.0.lock();
-            // Whatever secrets of it are known are older than this one.
-            let replaced = (0..events.tokens.len()).filter(|other| events.tokens[*other].pat_id == pat_id);
-            let replaced: Vec<_> = replaced.collect();
-            if at_once {
-                let nodes = self.nodes.lock().clone();
-                for node in nodes.iter().filter(|node| node.authority.holds_lease()) {
-                    if node.streams.has_secret(&replaced) {
-                        let number = node.number;
-                        let wrong = format!("at {answered}, node {number} has a stream of {replaced:?} open");
-                        events.wrong.push(wrong);
-                    }
-                }
-                events.rotated[at].replaced = Some((answered, replaced));
-            }
-            let new = events.tokens[token].clone();
-            events.tokens.push(new);
-            secrets.push(rotated.token);
-        }
-        self.rotating.lock().remove(&pat_id);
-    }
-
     fn family(&self, token: TokenNumber) -> BTreeSet<Uuid> {
         let events = self.history.0.lock();
         let family = (0..events.tokens.len()).filter(|other| events.descends(*other, token));
@@ -345,36 +361,20 @@ impl World {
     }
 
     async fn issue(&self, node: &Node, user: usize) {
-        let new = NewPat {
-            name: "ci".into(),
-            scope: "mcp tokens".into(),
-            expiry: Expiry::Default,
-            ..NewPat::default()
+        let expiry = match self.dice.percent(20) {
+            true => Expiry::At(node.clock.now() + Duration::from_millis(100) + self.dice.millis(1500)),
+            false => Expiry::Default,
         };
+        let new = NewPat { name: "ci".into(), scope: "mcp api tokens".into(), expiry, ..NewPat::default() };
         if let Ok(issued) = node.authority.issue_for(USERS[user], new).await {
             self.remember(issued, user, None);
         }
     }
 
-    async fn issue_child(&self, node: &Node, parent: TokenNumber) {
-        let secret = self.tokens.lock()[parent].clone();
-        let Ok(principal) = node.authority.verify(secret).wait().await else { return };
-        let new = NewPat {
-            name: "child".into(),
-            scope: "mcp".into(),
-            expiry: Expiry::Default,
-            ..NewPat::default()
-        };
-        if let Ok(issued) = node.authority.issue(&By::new(principal, None), new).await {
-            let user = self.history.0.lock().tokens[parent].user;
-            self.remember(issued, user, Some(parent));
-        }
-    }
-
-    fn remember(&self, issued: Issued, user: usize, parent: Option<TokenNumber>) {
+    pub fn remember(&self, issued: Issued, user: usize, parent: Option<TokenNumber>) {
         self.tokens.lock().push(issued.token);
-        let pat_id = issued.record.pat_id;
-        self.history.0.lock().tokens.push(history::Token { pat_id, user, parent });
+        let PatRecord { pat_id, expires_at, .. } = issued.record;
+        self.history.0.lock().tokens.push(history::Token { pat_id, user, parent, expires_at });
     }
 
     async fn switch(&self, node: &Node, user: usize, disabled: bool) {
@@ -456,13 +456,17 @@ impl World {
             let owner = self.database.store.user_by_id(self.user_ids[token.user]).await.expect("asks");
             let owner = owner.expect("there");
             let stands = pat.revoked_at.is_none() && owner.disabled_at.is_none();
-            let replaced = self.history.0.lock().may_be_replaced(number, Moment::MAX);
-            // Whether a rotation was made whose answer was lost, the secret alone can tell.
-            let is_good = stands && !replaced;
             for node in &nodes {
+                let replaced = self.history.0.lock().may_have_another_secret(number);
+                let before = node.clock.now();
+                let stands = stands && before < token.expires_at;
+                // Whether a rotation was made whose answer was lost, the secret alone can tell.
+                let is_good = stands && !replaced;
                 let secret = self.tokens.lock()[number].clone();
                 let result = node.authority.verify(secret).wait().await;
-                let unsure = stands && replaced && !self.history.0.lock().is_replaced(number, Moment::MAX);
+                let has_just_expired = before < token.expires_at && token.expires_at <= node.clock.now();
+                let unsure = has_just_expired
+                    || stands && replaced && !self.history.0.lock().is_replaced(number, Moment::MAX);
                 if result.is_ok() != is_good && !unsure {
                     wrong.push(format!("in the end, token {number} at node {}: {result:?}", node.number));
                 }
@@ -475,7 +479,8 @@ impl World {
                         token.user, node.number
                     ));
                 }
-                if !stands && node.streams.has(token.pat_id) {
+                if (pat.revoked_at.is_some() || owner.disabled_at.is_some()) && node.streams.has(token.pat_id)
+                {
                     wrong.push(format!(
                         "in the end, token {number} has a stream open at node {}",
                         node.number
