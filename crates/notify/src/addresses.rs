@@ -1,22 +1,23 @@
-//! Which addresses a webhook may reach. A webhook's URL comes from a user: without this, the server could be made to call what
-//! only it can reach.
+//! The network addresses that a webhook may reach. A webhook's URL comes from a user. Without this
+//! check, a user could make the server call hosts that only the server can reach (SSRF).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What an address reaches.
+/// The kind of network that an address belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// Anybody's network.
+    /// The public internet.
     Public,
-    /// A network of one's own: only if private networks are allowed.
+    /// A private network: allowed only if private networks are allowed.
     Private(&'static str),
-    /// Never a webhook's receiver.
+    /// Never allowed as a webhook's receiver.
     Never(&'static str),
 }
 
 use Reach::{Never, Private, Public};
 
-/// The special networks of IPv4 (IANA's registry, RFC 6890). The first that holds an address says what it is.
+/// The special-purpose IPv4 networks (IANA's registry, RFC 6890). The first entry that contains an
+/// address decides.
 const V4: [(Ipv4Addr, u32, Reach); 18] = [
     (Ipv4Addr::new(0, 0, 0, 0), 8, Never("this network")),
     (Ipv4Addr::new(10, 0, 0, 0), 8, Private("private")),
@@ -38,7 +39,8 @@ const V4: [(Ipv4Addr, u32, Reach); 18] = [
     (Ipv4Addr::new(240, 0, 0, 0), 4, Never("reserved")),
 ];
 
-/// The special networks of IPv6. What is in none of them and not in 2000::/3 is not assigned to anybody.
+/// The special-purpose IPv6 networks. An address in none of them and outside 2000::/3 is
+/// unassigned.
 const V6: [(Ipv6Addr, u32, Reach); 12] = [
     (Ipv6Addr::UNSPECIFIED, 128, Never("unspecified")),
     (Ipv6Addr::LOCALHOST, 128, Private("loopback")),
@@ -54,12 +56,13 @@ const V6: [(Ipv6Addr, u32, Reach); 12] = [
     (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3, Public),
 ];
 
-/// IPv4 in IPv6's clothes, where the connection goes to the IPv4 address: mapped (RFC 4291), and the well-known prefix of NAT64
-/// (RFC 6052). On a network that has nothing but IPv6 every public IPv4 host looks like that.
+/// IPv4 addresses embedded in IPv6, where the connection goes to the IPv4 address: IPv4-mapped (RFC
+/// 4291) and the well-known prefix of NAT64 (RFC 6052). On an IPv6-only network every public IPv4
+/// host has a NAT64 address.
 const MAPPED: Ipv6Addr = Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0);
 const NAT64: Ipv6Addr = Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0);
 
-/// What an address reaches.
+/// Classifies an address by the network that it belongs to.
 pub fn reach(address: IpAddr) -> Reach {
     match address {
         IpAddr::V4(address) => reach_v4(address),
@@ -133,7 +136,7 @@ mod tests {
             ("240.0.0.0", "255.255.255.255"),
             ("::", "::"),
             ("::2", "::ffff"),
-            // IPv4-compatible and IPv4-translated addresses: nobody's any more.
+            // IPv4-compatible and IPv4-translated addresses are no longer in use.
             ("::10.0.0.1", "::ffff:0:127.0.0.1"),
             ("::ffff:0.0.0.0", "::ffff:169.254.169.254"),
             ("64:ff9b::169.254.169.254", "64:ff9b::255.255.255.255"),
@@ -197,7 +200,7 @@ mod tests {
         }
     }
 
-    /// Addresses of all kinds: any at all, and those near the edges of the tables' networks.
+    /// Arbitrary addresses, and addresses near the edges of the tables' networks.
     fn addresses() -> impl Strategy<Value = IpAddr> {
         let v4_edge =
             (prop::sample::select(V4.to_vec()), any::<u32>(), -1_i64..=1).prop_map(|(row, host, by)| {
@@ -249,7 +252,8 @@ mod tests {
             if is_special_to_std(address) {
                 prop_assert_ne!(reach(address), Public);
             }
-            // However an address is written, the connection goes to the same place.
+            // An IPv4 address and its IPv6 spellings lead to the same host, so they are classified
+            // alike.
             prop_assert_eq!(reach(address), reach(address.to_canonical()));
             if let IpAddr::V4(address) = address {
                 let nat64 = Ipv6Addr::from_bits(NAT64.to_bits() | u128::from(address.to_bits()));

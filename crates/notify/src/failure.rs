@@ -1,15 +1,16 @@
-//! Why something was not delivered, and whether to try again.
+//! The reasons for failed deliveries, and whether to retry them.
 
-/// Longest text of a failure that is kept, in characters: what the other side said may be anything.
+/// Maximum length of a kept failure text, in characters. The other side may send any text.
 const MAX_TEXT: usize = 200;
 
-/// Why something was not delivered. The text is one line, bounded, and may be shown to who receives the notices.
+/// The reason why a notice was not delivered. The text is one bounded line and may be shown to the
+/// recipient of the notices.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// It may go better another time.
+    /// A transient failure: the delivery is retried.
     #[error("{0}")]
     Later(String),
-    /// It will not go better: nothing is tried again.
+    /// A permanent failure: the delivery is not retried.
     #[error("{0}")]
     Permanent(String),
 }
@@ -24,8 +25,8 @@ impl Failure {
     }
 }
 
-/// A text that others chose, as one line of at most `max` characters: without control characters and without those that
-/// turn the direction of what stands beside them.
+/// Reduces an untrusted text to one line of at most `max` characters. Removes control characters
+/// and characters that change the direction of the surrounding text.
 pub(crate) fn one_line(text: &str, max: usize) -> String {
     let harmless = |c: char| match c {
         c if c.is_control() => ' ',

@@ -1,10 +1,13 @@
-//! Notices on their way out.
+//! Delivery of notices by mail and webhook.
 //!
-//! - [`Mailer`] hands mail in over SMTP; [`Webhooks`] posts signed messages (Standard Webhooks). Each sends once, within a bounded
-//!   time, and says of what failed whether to try again ([`Failure`]).
-//! - [`Post`] is both, as the authority sees them.
-//! - [`tell`] says what a notice says.
-//! - [`addresses`] says which addresses a webhook may reach.
+//! - [`Mailer`] submits mail over SMTP; [`Webhooks`] posts signed messages (Standard Webhooks).
+//!   Each makes one attempt within a bounded time. A [`Failure`] says whether to try again.
+//! - [`Post`] combines both into the [`Courier`](trustrelay_authority::Courier) that the authority
+//!   uses.
+//! - [`tell`] renders a notice as a mail and as JSON.
+//! - [`addresses`] decides which network addresses a webhook may reach.
+
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
 pub mod addresses;
 mod failure;

@@ -1,4 +1,4 @@
-//! E-mail, handed in over SMTP: one connection for each mail, since there are few.
+//! Mail submission over SMTP. Each mail uses its own connection, because mails are few.
 
 use std::time::{Duration, SystemTime};
 
@@ -17,17 +17,20 @@ use uuid::Uuid;
 use crate::failure::{Failure, one_line};
 use crate::smtp_url::{SmtpUrl, Tls};
 
-/// Longest subject, in characters: with its encoding it stays well below the 998 bytes that a line may have.
+/// Maximum length of a subject, in characters. Encoded, it stays well below SMTP's limit of 998
+/// bytes a line.
 const MAX_SUBJECT: usize = 180;
-/// How long a server that has taken a mail may take to say good-bye. If it does not, nothing is lost.
+/// How long the client waits for the reply to `QUIT` once the server has accepted a mail. Nothing
+/// is lost if the reply never comes.
 const GOOD_BYE: Duration = Duration::from_secs(1);
 
-/// How long sending one mail may take.
+/// Time limits for sending one mail.
 #[derive(Debug, Clone, Copy)]
 pub struct MailTimes {
-    /// Until there is a connection.
+    /// Limit for establishing a connection.
     pub connect: Duration,
-    /// Altogether. RFC 5321 (section 4.5.3.2) would wait for minutes; what is late here is tried again.
+    /// Limit for the whole delivery. RFC 5321 (section 4.5.3.2) recommends waiting for minutes;
+    /// here a delivery that takes longer than this limit is retried later.
     pub whole: Duration,
 }
 
@@ -40,26 +43,27 @@ impl Default for MailTimes {
 /// A mail, as plain text.
 #[derive(Debug, Clone)]
 pub struct Mail<'a> {
-    /// What the mail is about: the same each time that it is sent, so that who gets it twice can tell.
+    /// Identifies the mail. It is the same on each attempt, so that a recipient can recognize a
+    /// duplicate.
     pub id: Uuid,
     /// The recipient's address.
     pub to: &'a str,
-    /// One line.
+    /// The subject, one line.
     pub subject: &'a str,
-    /// Lines, ended by `\n`.
+    /// The text, in lines that end with `\n`.
     pub body: &'a str,
-    /// Now.
+    /// The current time.
     pub at: Timestamp,
 }
 
-/// `--mail-from` is no address.
+/// The value of `--mail-from` is not a valid sender.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is no address that mail can come from; write relay@example.org or TrustRelay <relay@example.org>"
 )]
 pub struct BadSender(String);
 
-/// Hands mail in to one server.
+/// Submits mail to one server.
 pub struct Mailer {
     url: SmtpUrl,
     from: Mailbox,
@@ -68,39 +72,52 @@ pub struct Mailer {
 }
 
 impl Mailer {
-    /// Mail through the server at `url`, from `from`: an address, perhaps with a name.
+    /// Creates a mailer for the server at `url`. `from` is an address, optionally with a display
+    /// name.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`BadSender`] if `from` is not a mailbox or contains control characters.
     pub fn new(url: SmtpUrl, from: &str) -> Result<Self, BadSender> {
         let is_plain = !from.contains(char::is_control);
         let from = from.parse().ok().filter(|_| is_plain).ok_or_else(|| BadSender(one_line(from, 100)))?;
         Ok(Self { url, from, times: MailTimes::default(), trusted: Vec::new() })
     }
 
-    /// With other times.
+    /// Replaces the time limits.
     #[must_use]
     pub fn within(mut self, times: MailTimes) -> Self {
         self.times = times;
         self
     }
 
-    /// Trusts these authorities' certificates beside the system's.
+    /// Trusts these certificate authorities in addition to the system's.
     #[must_use]
     pub fn trusting(mut self, authorities: Vec<CertificateDer<'static>>) -> Self {
         self.trusted = authorities;
         self
     }
 
-    /// Hands one mail in. `Ok` once the server has taken it. If an answer is lost, a mail may be taken and be sent again.
+    /// Submits one mail and returns `Ok` once the server has accepted it. Delivery is at least
+    /// once: if the server's reply is lost, an accepted mail may be sent again.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Failure::Permanent`] if the mail cannot be composed or the server permanently
+    /// refuses it. Returns [`Failure::Later`] for every other failure: no connection, no TLS, a
+    /// failed login, a timeout or a temporary refusal.
     pub async fn send(&self, mail: &Mail<'_>) -> Result<(), Failure> {
         let (envelope, message) = self.compose(mail)?;
         let sent = timeout(self.times.whole, self.hand_in(&envelope, &message)).await;
         let mut connection = sent.map_err(|_| Failure::later("the mail server did not answer in time"))??;
-        // What it says of that changes nothing: the mail is its own now.
+        // The reply to `QUIT` is ignored: the server has already accepted the mail.
         let _ = timeout(GOOD_BYE, connection.quit()).await;
         Ok(())
     }
 
     async fn hand_in(&self, envelope: &Envelope, message: &[u8]) -> Result<AsyncSmtpConnection, Failure> {
-        // Up to here a refusal is about us and not about the mail: an operator can mend it, so all of it is tried again.
+        // A refusal before the mail itself concerns this server's configuration, which an operator
+        // can fix. All such failures are therefore retried.
         let mut connection = self.connect().await.map_err(|error| Failure::later(describe(&error)))?;
         match connection.send(envelope, message).await {
             Ok(_) => Ok(connection),
@@ -109,10 +126,11 @@ impl Mailer {
         }
     }
 
-    /// A connection that mail can be handed in on.
+    /// Opens a connection that is ready for mail: encrypted and logged in as the URL requires.
     async fn connect(&self) -> Result<AsyncSmtpConnection, Error> {
         let SmtpUrl { host, port, tls, credentials } = &self.url;
-        // Our own name for ourselves may be anything inside a container; the sender's domain is a name that exists.
+        // Inside a container the local host name may be anything. The sender's domain is a name
+        // that exists.
         let hello = ClientId::Domain(self.from.email.domain().to_owned());
         let wrapped = match tls {
             Tls::Always => Some(self.tls_parameters()?),
@@ -151,7 +169,7 @@ impl Mailer {
             .subject(one_line(mail.subject, MAX_SUBJECT))
             .date(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
             .message_id(Some(format!("<{}@{domain}>", mail.id)))
-            // RFC 3834: no absence notes in answer to it.
+            // Suppresses automatic replies such as absence notes (RFC 3834).
             .raw_header(HeaderValue::new(
                 HeaderName::new_from_ascii_str("Auto-Submitted"),
                 "auto-generated".into(),
@@ -170,7 +188,7 @@ impl std::fmt::Debug for Mailer {
     }
 }
 
-/// What went wrong, in words for who looks into the delivery log.
+/// Describes an error for a reader of the delivery log.
 fn describe(error: &Error) -> String {
     let said = |error: &Error| std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
     match error.status() {
@@ -180,7 +198,7 @@ fn describe(error: &Error) -> String {
         None if error.is_response() => {
             "the mail server ended the conversation or said what is no SMTP".into()
         }
-        // What it cannot do: STARTTLS, a way to log in, an address that is not ASCII.
+        // The server lacks a required feature: STARTTLS, a login method, or non-ASCII addresses.
         None if error.is_client() => format!("the mail server cannot do what is needed: {}", said(error)),
         None => format!("the mail server is not reached: {}", said(error)),
     }

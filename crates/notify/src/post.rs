@@ -1,4 +1,4 @@
-//! The courier: mail and webhooks, as the authority sees them.
+//! The courier: delivers the authority's notices by mail and webhook.
 
 use async_trait::async_trait;
 use trustrelay_authority::{CheckedUrl, Courier, Outgoing, To, Undelivered};
@@ -9,7 +9,7 @@ use crate::mail::{Mail, Mailer};
 use crate::text::tell;
 use crate::webhook::{Hook, Webhooks};
 
-/// Carries notices by mail, if there is a way for that, and to webhooks.
+/// Delivers notices by mail, if a mail server is configured, and to webhooks.
 #[derive(Debug)]
 pub struct Post {
     mailer: Option<Mailer>,
@@ -18,7 +18,7 @@ pub struct Post {
 }
 
 impl Post {
-    /// `base`: where this TrustRelay's pages are.
+    /// Creates a courier. `base` is the URL of this TrustRelay's pages.
     pub fn new(mailer: Option<Mailer>, webhooks: Webhooks, base: Url) -> Self {
         Self { mailer, webhooks, base }
     }
@@ -43,7 +43,8 @@ impl Courier for Post {
                 let mail = Mail { id: notice.notice_id, to, subject: &text.subject, body: &text.body, at };
                 mailer.send(&mail).await
             }
-            // A node that was set up otherwise than the one that made the notice.
+            // Happens when this node is configured differently from the node that created the
+            // notice.
             (To::Mail(_), None) => Err(Failure::later("this server has no way for mail (--smtp-url)")),
             (To::Webhook { url, secret }, _) => {
                 let id = notice.notice_id.to_string();

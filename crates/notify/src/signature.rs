@@ -1,4 +1,5 @@
-//! Signatures by the Standard Webhooks specification (standardwebhooks.com), which has verifying libraries for many languages.
+//! Signatures by the Standard Webhooks specification (standardwebhooks.com), which has verification
+//! libraries for many languages.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -8,9 +9,9 @@ use sha2::Sha256;
 use trustrelay_authority::WebhookSecret;
 use zeroize::Zeroizing;
 
-/// The value of `webhook-signature`.
+/// Returns the value of the `webhook-signature` header.
 pub fn sign(secret: &WebhookSecret, id: &str, at: Timestamp, body: &str) -> String {
-    // A block of SHA-256: a shorter key is filled up with zeros (RFC 2104, section 2).
+    // HMAC pads a key that is shorter than SHA-256's block with zeros (RFC 2104, section 2).
     let mut block = Zeroizing::new([0; 64]);
     block[..32].copy_from_slice(secret.bytes());
     let mut mac = <Hmac<Sha256> as KeyInit>::new((&*block).into());
@@ -23,7 +24,7 @@ pub fn sign(secret: &WebhookSecret, id: &str, at: Timestamp, body: &str) -> Stri
 mod tests {
     use super::*;
 
-    /// By another implementation: Python's hmac and base64.
+    /// Computed by an independent implementation, Python's hmac and base64:
     ///
     /// ```python
     /// import hmac, hashlib, base64

@@ -1,4 +1,5 @@
-//! `--smtp-url`: where mail is handed in, and who we are there. It holds a password, and so it never prints.
+//! The `--smtp-url` option: the mail server and the credentials for it. It contains a password and
+//! is therefore never printed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,11 +9,12 @@ use serde::Deserialize;
 use url::Url;
 use zeroize::Zeroizing;
 
-/// Message submission (RFC 6409), and the same with TLS from the first byte on (RFC 8314).
+/// The ports of message submission (RFC 6409) and of submission over implicit TLS (RFC 8314).
 const SUBMISSION: u16 = 587;
 const SUBMISSIONS: u16 = 465;
 
-/// `smtp://` or `smtps://`, perhaps `user:password@` (percent-encoded), a host, perhaps a port.
+/// The URL of a mail server: `smtp://` or `smtps://`, optionally `user:password@`
+/// (percent-encoded), a host, optionally a port.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct SmtpUrl {
@@ -22,18 +24,19 @@ pub struct SmtpUrl {
     pub(crate) credentials: Option<(String, Zeroizing<String>)>,
 }
 
-/// When TLS begins.
+/// The point at which TLS begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tls {
-    /// With the first byte.
+    /// Implicit TLS, from the first byte on.
     Always,
-    /// By STARTTLS, and nothing is said before it.
+    /// STARTTLS, required before anything else is sent.
     Required,
-    /// By STARTTLS, if the server offers it.
+    /// STARTTLS, if the server offers it.
     Offered,
 }
 
-/// A text is no [`SmtpUrl`]. The text is not repeated: it may hold a password.
+/// The text is not a valid [`SmtpUrl`]. The message does not repeat the text, which may contain a
+/// password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the SMTP URL {0}; write it as smtp://mail.example.org:587 or smtps://USER:PASSWORD@mail.example.org, with the user and the password percent-encoded"
@@ -51,7 +54,7 @@ impl FromStr for SmtpUrl {
             _ => return Err(BadSmtpUrl("begins neither with smtp:// nor with smtps://")),
         };
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or(BadSmtpUrl("has no host"))?;
-        // An IPv6 address stands in brackets in a URL, and nowhere else.
+        // A URL writes an IPv6 address in brackets, which are not part of the address.
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
             return Err(BadSmtpUrl("has something after the host and the port"));

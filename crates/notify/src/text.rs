@@ -1,4 +1,5 @@
-//! What a notice says: to people as a mail, to programs as JSON. From the notice alone, so that it says the same each time it is sent.
+//! The wording of notices: a mail for people, JSON for programs. The text depends on the notice
+//! alone, so that every attempt sends the same text.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -8,23 +9,25 @@ use uuid::Uuid;
 
 use crate::failure::one_line;
 
-/// Longest name of a token in a mail, in characters: as long as one may be.
+/// Maximum length of a token's name in a mail, in characters. Equal to the limit for names.
 const MAX_NAME: usize = 100;
-/// Longest place in a mail, in characters: where a leak was seen is a URL that others chose.
+/// Maximum length of a location in a mail, in characters. The location of a leak is a URL that the
+/// reporter chose.
 const MAX_PLACE: usize = 300;
 
-/// A notice, told.
+/// A rendered notice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Text {
-    /// One line.
+    /// The mail's subject, one line.
     pub subject: String,
-    /// Plain text.
+    /// The mail's body, plain text.
     pub body: String,
     /// The body of a webhook's request.
     pub json: String,
 }
 
-/// Tells a notice. `email`: the account that it is about; `base`: where this TrustRelay's pages are.
+/// Renders a notice. `email` is the address of the account that the notice concerns. `base` is the
+/// URL of this TrustRelay's pages.
 pub fn tell(notice: &Notice, email: &str, base: &Url) -> Text {
     let (subject, first, rest) = words(notice);
     let link = |path: &str| base.join(path).map_or_else(|_| path.to_owned(), String::from);
@@ -38,7 +41,7 @@ pub fn tell(notice: &Notice, email: &str, base: &Url) -> Text {
     Text { subject, body, json: json(notice, email) }
 }
 
-/// The subject, what happened, and what to do.
+/// Returns the subject, what happened, and what to do.
 fn words(notice: &Notice) -> (String, String, &'static str) {
     let facts = &notice.facts;
     let name = format!("\"{}\"", one_line(facts.pat_name.as_deref().unwrap_or("?"), MAX_NAME));
@@ -47,7 +50,7 @@ fn words(notice: &Notice) -> (String, String, &'static str) {
         None => name.clone(),
     };
     let place = facts.seen_at.as_deref().map(|place| one_line(place, MAX_PLACE));
-    // Whoever holds a token may report it, with any address.
+    // Anyone who holds a token may report it and may give any location.
     let reported = place.as_ref().map_or(String::new(), |place| {
         format!(
             "\n\nThe place, in the words of whoever reported it (TrustRelay has not looked there): {place}"
@@ -103,7 +106,7 @@ fn words(notice: &Notice) -> (String, String, &'static str) {
     }
 }
 
-/// "in 7 days", counted up: what is left of a day is a day.
+/// Says how many days are left, such as "in 7 days". A started day counts as a day.
 fn days_left(now: Timestamp, end: Timestamp) -> String {
     let seconds = end.as_second().saturating_sub(now.as_second());
     match seconds.max(0).unsigned_abs().div_ceil(24 * 3600) {
@@ -112,12 +115,12 @@ fn days_left(now: Timestamp, end: Timestamp) -> String {
     }
 }
 
-/// A time as people read it.
+/// Formats a time for people.
 fn minute(at: Timestamp) -> String {
     at.strftime("%-d %B %Y at %H:%M UTC").to_string()
 }
 
-/// The shape that Standard Webhooks recommends: `type`, `timestamp`, `data`.
+/// The message shape that Standard Webhooks recommends: `type`, `timestamp`, `data`.
 #[derive(Serialize)]
 struct Message<'a> {
     r#type: &'static str,
@@ -150,11 +153,11 @@ fn json(notice: &Notice, email: &str) -> String {
             facts: &notice.facts,
         },
     };
-    // Nothing in it can fail to be written: no map has keys that are no strings.
+    // Serialization cannot fail: there is no map with keys that are not strings.
     serde_json::to_string(&message).unwrap_or_default()
 }
 
-/// The `type` of a webhook's message.
+/// Returns the `type` of a webhook's message.
 fn event(kind: NoticeKind) -> &'static str {
     match kind {
         NoticeKind::Expiring30d | NoticeKind::Expiring7d | NoticeKind::Expiring1d => "token.expiring",
@@ -228,7 +231,8 @@ Sent by TrustRelay at relay.example.org to ada@example.org, because the account 
             assert_eq!(text.body.contains("\"my-mcp-agent\" (...AbCd)"), !is_test, "{}", text.body);
             subjects.insert(text.subject);
         }
-        // Those of the three times before the end differ by what is left, and here that is the same.
+        // The three expiry notices have subjects that differ only in the remaining time, which is
+        // the same here.
         assert_eq!(subjects.len(), NoticeKind::ALL.len() - 2);
         assert!(
             told(&notice(NoticeKind::Leaked))

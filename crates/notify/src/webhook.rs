@@ -1,7 +1,8 @@
-//! Webhooks: one POST, to an address that was looked at.
+//! Webhook delivery: one POST to an address that was checked beforehand.
 //!
-//! The host is resolved once, every address that it has is judged, and the connection goes to one of those: no second look-up in
-//! between could answer otherwise. There is no proxy, no redirect that is followed, and of the answer nothing counts but its status.
+//! The host is resolved once, every address found is checked, and the connection goes to one of
+//! those. A second look-up could return a different address (DNS rebinding), so there is none.
+//! Proxies are not used and redirects are not followed. Only the status of the response counts.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -32,19 +33,19 @@ use crate::failure::Failure;
 use crate::signature::sign;
 use crate::webhook_url::{WebhookUrl, refusal};
 
-/// How many of a host's addresses are tried.
+/// Maximum number of a host's addresses to try.
 const MAX_TRIED: usize = 4;
-/// Most bytes of an answer's head.
+/// Maximum size of a response's head, in bytes.
 const MAX_HEAD: usize = 16 << 10;
-/// Most headers of an answer.
+/// Maximum number of headers in a response.
 const MAX_HEADERS: usize = 64;
 
-/// How long one delivery may take.
+/// Time limits for one delivery.
 #[derive(Debug, Clone, Copy)]
 pub struct WebhookTimes {
-    /// Until one address has taken the connection.
+    /// Limit for connecting to one address.
     pub connect: Duration,
-    /// Altogether, until the head of the answer is there.
+    /// Limit for the whole delivery, until the head of the response has arrived.
     pub whole: Duration,
 }
 
@@ -54,14 +55,18 @@ impl Default for WebhookTimes {
     }
 }
 
-/// Finds a host's addresses.
+/// Resolves host names.
 #[async_trait]
 pub trait Resolve: Send + Sync + 'static {
-    /// All of them.
+    /// Returns all addresses of a host.
+    ///
+    /// # Errors
+    ///
+    /// Returns the resolver's error if the name cannot be resolved.
     async fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>>;
 }
 
-/// The system's resolver.
+/// The resolver of the operating system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemResolver;
 
@@ -72,18 +77,18 @@ impl Resolve for SystemResolver {
     }
 }
 
-/// A signed message on its way to one receiver.
+/// A message for one receiver, with the secret that signs it.
 #[derive(Debug, Clone)]
 pub struct Hook<'a> {
-    /// The message: the same each time that it is sent.
+    /// Identifies the message. It is the same on each attempt.
     pub id: &'a str,
-    /// Where it goes, as it was given.
+    /// The receiver's URL, as the user entered it.
     pub url: &'a str,
-    /// JSON.
+    /// The message, as JSON.
     pub body: &'a str,
-    /// What it is signed with.
+    /// The secret that signs the message.
     pub secret: &'a WebhookSecret,
-    /// Now: a receiver refuses what was signed long ago.
+    /// The current time. Receivers refuse messages that were signed long ago.
     pub at: Timestamp,
 }
 
@@ -93,12 +98,12 @@ pub struct Webhooks {
     times: WebhookTimes,
     resolver: Arc<dyn Resolve>,
     trusted: Vec<CertificateDer<'static>>,
-    /// Made when it is first needed: the system's certificates are read for it.
+    /// Created on first use, because that loads the system's certificates.
     tls: OnceLock<Arc<ClientConfig>>,
 }
 
 impl Webhooks {
-    /// `private_networks`: whether receivers there are allowed.
+    /// Creates a sender. `private_networks` says whether receivers in private networks are allowed.
     pub fn new(private_networks: bool) -> Self {
         Self {
             private_networks,
@@ -109,35 +114,45 @@ impl Webhooks {
         }
     }
 
-    /// With other times.
+    /// Replaces the time limits.
     #[must_use]
     pub fn within(mut self, times: WebhookTimes) -> Self {
         self.times = times;
         self
     }
 
-    /// With another resolver.
+    /// Replaces the resolver.
     #[must_use]
     pub fn resolving(mut self, resolver: Arc<dyn Resolve>) -> Self {
         self.resolver = resolver;
         self
     }
 
-    /// Trusts these authorities' certificates beside the system's.
+    /// Trusts these certificate authorities in addition to the system's.
     #[must_use]
     pub fn trusting(mut self, authorities: Vec<CertificateDer<'static>>) -> Self {
         self.trusted = authorities;
         self
     }
 
-    /// Whether a webhook may have this URL.
+    /// Parses and checks a URL for a webhook.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`BadWebhookUrl`](crate::BadWebhookUrl) if a webhook may not have this URL.
     pub fn check(&self, url: &str) -> Result<WebhookUrl, crate::BadWebhookUrl> {
         WebhookUrl::parse(url, self.private_networks)
     }
 
-    /// Sends one message. `Ok` if the receiver took it, which is any status from 200 to 299.
+    /// Sends one message. Returns `Ok` if the receiver accepted it with a status from 200 to 299.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Failure::Permanent`] if the URL or an address behind it is not allowed, or if the
+    /// receiver answered 410. Returns [`Failure::Later`] for other statuses, timeouts and
+    /// connection errors.
     pub async fn send(&self, hook: &Hook<'_>) -> Result<(), Failure> {
-        // What was allowed when it was added may no longer be.
+        // The configuration may have changed since the webhook was added.
         let url = self.check(hook.url).map_err(Failure::permanent)?;
         let sent = timeout(self.times.whole, self.post(url.url(), hook)).await;
         let status = sent.map_err(|_| Failure::later("the receiver did not answer in time"))??;
@@ -169,7 +184,7 @@ impl Webhooks {
         ask(stream, request).await
     }
 
-    /// A connection to one of the addresses that the host has, once all of them have been found fit.
+    /// Connects to one of the host's addresses after checking all of them.
     async fn connect(&self, url: &Url) -> Result<TcpStream, Failure> {
         let addresses = match url.host() {
             Some(Host::Ipv4(address)) => vec![IpAddr::V4(address)],
@@ -181,7 +196,8 @@ impl Webhooks {
                 .map_err(|_| Failure::later("the receiver's name has no address"))?,
             None => Vec::new(),
         };
-        // One that is not fit spoils all: who mixes them wants to see which we take.
+        // A single forbidden address rules out the host. A mixture of allowed and forbidden
+        // addresses suggests a probe of which address the server picks.
         for address in &addresses {
             let reached = reach(*address);
             if let Some(why) = refusal(reached, self.private_networks) {
@@ -260,7 +276,8 @@ fn request(url: &Url, hook: &Hook<'_>) -> Result<Request<Full<Bytes>>, Failure> 
         .map_err(|_| Failure::permanent("the webhook's URL cannot be asked for"))
 }
 
-/// Sends the request and waits for the head of its answer. The body is nobody's business: the connection ends before it.
+/// Sends the request and waits for the head of the response. The connection is closed before the
+/// body, which is not needed.
 async fn ask<S>(stream: S, request: Request<Full<Bytes>>) -> Result<StatusCode, Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,

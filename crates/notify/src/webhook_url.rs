@@ -1,4 +1,4 @@
-//! A webhook's URL: what can be said of it before any name is looked up.
+//! Checks on a webhook's URL that need no name resolution.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -7,27 +7,33 @@ use url::{Host, Url};
 
 use crate::addresses::{Reach, reach};
 
-/// Longest URL, in bytes.
+/// Maximum length of a URL, in bytes.
 pub const MAX_WEBHOOK_URL: usize = 2048;
 
-/// Where a webhook goes: `https://`, or `http://` into a private network.
+/// The URL of a webhook: `https://`, or `http://` into a private network.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WebhookUrl(Url);
 
-/// A text is no URL that a webhook may have.
+/// The text is not a URL that a webhook may have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the webhook's URL {0}")]
 pub struct BadWebhookUrl(String);
 
 impl BadWebhookUrl {
-    /// What is wrong, to be read after "the webhook's URL".
+    /// Returns the problem, phrased to follow "the webhook's URL".
     pub fn why(&self) -> &str {
         &self.0
     }
 }
 
 impl WebhookUrl {
-    /// Reads a URL. `private_networks`: whether receivers there are allowed. What its name leads to is looked at when something is sent.
+    /// Parses a URL. `private_networks` says whether receivers in private networks are allowed. The
+    /// addresses of a host name are checked on delivery.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`BadWebhookUrl`] if the URL is too long, cannot be parsed or may not be a
+    /// webhook's.
     pub fn parse(text: &str, private_networks: bool) -> Result<Self, BadWebhookUrl> {
         let bad = |what: &str| Err(BadWebhookUrl(what.to_owned()));
         if text.len() > MAX_WEBHOOK_URL {
@@ -69,12 +75,12 @@ impl WebhookUrl {
         }
     }
 
-    /// The URL.
+    /// Returns the URL as text.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
 
-    /// The scheme, the host and the port.
+    /// Returns the scheme, the host and the port.
     pub fn origin(&self) -> String {
         self.0.origin().ascii_serialization()
     }
@@ -84,7 +90,7 @@ impl WebhookUrl {
     }
 }
 
-/// Why an address is not called, if it isn't.
+/// Returns the reason why an address may not be called, if there is one.
 pub(crate) fn refusal(reached: Reach, private_networks: bool) -> Option<String> {
     match reached {
         Reach::Public => None,
@@ -96,7 +102,7 @@ pub(crate) fn refusal(reached: Reach, private_networks: bool) -> Option<String> 
     }
 }
 
-/// A URL may hold what is nobody's business: of it only the host is shown.
+/// A URL may contain secrets, so only the host is shown.
 impl fmt::Debug for WebhookUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "WebhookUrl({}…)", self.0.host_str().unwrap_or_default())

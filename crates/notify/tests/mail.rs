@@ -1,4 +1,4 @@
-//! Mail, handed in to servers that do as they should and to such that do not.
+//! Mail delivery to well-behaved and to faulty servers.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -12,7 +12,7 @@ use trustrelay_notify::{Failure, Mail, MailTimes, Mailer, SmtpUrl};
 use uuid::Uuid;
 
 const SOON: MailTimes = MailTimes { connect: Duration::from_millis(300), whole: Duration::from_millis(300) };
-/// Whoever has no bound of his own ends here.
+/// Outer limit that fails a test whose delivery does not end by its own time limits.
 const BOUND: Duration = Duration::from_secs(10);
 const AMPLE: MailTimes = MailTimes { connect: Duration::from_secs(20), whole: Duration::from_secs(60) };
 
@@ -67,7 +67,7 @@ async fn a_mail_is_handed_in_whole() {
     ] {
         assert!(head.iter().any(|line| line == expected), "{expected} in {head:#?}");
     }
-    // A line of one dot does not end the mail.
+    // A line that is a single dot does not end the mail.
     assert_eq!(body, ["", "The first line.", "..", "The last line."]);
 }
 
@@ -88,7 +88,7 @@ async fn what_users_chose_cannot_become_a_header_or_a_recipient() {
         head_is_over |= line.is_empty();
         assert!(line.len() < 998, "{line}");
         assert!(!line.starts_with("Bcc:"), "{line}");
-        // A continuation begins with a space: nothing but known headers begins a line.
+        // Continuation lines begin with a space, so only known headers begin a line.
         if !head_is_over && !line.starts_with(' ') {
             let known =
                 ["From:", "To:", "Subject:", "Date:", "Message-ID:", "Auto-Submitted:", "Content-", "MIME-"];
@@ -152,7 +152,7 @@ async fn a_server_that_hangs_or_goes_away_costs_a_bounded_time() {
         let failure = sent.expect_err("no mail was taken");
         assert!(matches!(failure, Failure::Later(_)), "{failure:?}");
     }
-    // Nobody listens there any more.
+    // The server is gone, so the connection is refused.
     let address = smtp(Smtp::Good, None, false).await.address;
     let failure = mailer(&format!("smtp://{address}"), AMPLE).send(&mail()).await.expect_err("refused");
     assert!(
@@ -197,14 +197,14 @@ async fn a_password_goes_over_tls_or_not_at_all() {
     peer.hear("STARTTLS").await;
     assert_eq!(peer.hear("AUTH").await, "AUTH PLAIN AGFkYUBleGFtcGxlLm9yZwBzM2NyZXQ=");
 
-    // A server, or somebody between, that offers no STARTTLS.
+    // A server, or an attacker in between, that does not offer STARTTLS.
     let mut peer = smtp(Smtp::Good, None, false).await;
     let failure = mailer(&url(&peer), AMPLE).send(&mail()).await.expect_err("not in the clear");
     assert!(failure.to_string().contains("STARTTLS"), "{failure}");
     let heard = peer.heard_so_far();
     assert!(!heard.iter().any(|line| line.starts_with("AUTH") || line.starts_with("MAIL")), "{heard:?}");
 
-    // A wrong password is the operator's to mend, and no word on the recipient.
+    // The operator can fix a wrong password. It says nothing about the recipient.
     let wrong = Smtp::Answers("AUTH", "535 5.7.8 wrong password");
     let peer = smtp(wrong, Some(config), false).await;
     let failure =

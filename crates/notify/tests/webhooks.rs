@@ -1,4 +1,4 @@
-//! Webhooks, sent to receivers that do as they should, to such that do not, and to places where none may be.
+//! Webhook delivery to well-behaved and to faulty receivers, and to addresses that are not allowed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -22,13 +22,13 @@ use zeroize::Zeroizing;
 
 const SOON: WebhookTimes =
     WebhookTimes { connect: Duration::from_millis(300), whole: Duration::from_millis(300) };
-/// Whoever has no bound of his own ends here.
+/// Outer limit that fails a test whose delivery does not end by its own time limits.
 const BOUND: Duration = Duration::from_secs(10);
 const AMPLE: WebhookTimes = WebhookTimes { connect: Duration::from_secs(20), whole: Duration::from_secs(60) };
 const KEY: [u8; 32] = [7; 32];
 const TAKEN: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 
-/// Answers these, one after the other, and then the last for ever.
+/// A resolver that gives these answers in order and then repeats the last.
 struct Names {
     answers: Vec<Vec<IpAddr>>,
     asked: AtomicUsize,
@@ -57,7 +57,8 @@ fn at(address: SocketAddr) -> String {
     format!("http://{address}/hooks/tokens?key=1")
 }
 
-/// HMAC-SHA-256 from its definition (RFC 2104), so that the signature is checked by something else than what made it.
+/// HMAC-SHA-256 from its definition (RFC 2104), so that an independent implementation checks the
+/// signature.
 fn hmac(key: [u8; 32], message: &[u8]) -> Vec<u8> {
     let pad = |with: u8| -> Vec<u8> { (0..64).map(|at| key.get(at).copied().unwrap_or(0) ^ with).collect() };
     let inner = Sha256::digest([&pad(0x36), message].concat());
@@ -213,14 +214,14 @@ async fn a_name_is_looked_up_once_so_that_it_cannot_answer_otherwise_when_it_mat
     assert_eq!(resolver.asked.load(Ordering::Relaxed), 1);
     let request = peer.heard.recv().await.expect("a request");
     assert!(request.contains(&format!("host: hooks.example.org:{}\r\n", peer.address.port())), "{request}");
-    // The next message looks again, and is refused.
+    // The next message resolves the name again and is refused.
     assert!(matches!(send(&webhooks, &url).await, Err(Failure::Permanent(_))));
 }
 
 #[tokio::test]
 async fn the_next_address_is_tried_when_one_does_not_answer() {
     let mut peer = http(Http::Answers(TAKEN), None).await;
-    // The receiver listens on IPv4 alone.
+    // The receiver listens on IPv4 only.
     let webhooks = Webhooks::new(true).within(AMPLE).resolving(names(&[&["::1", "127.0.0.1"]]));
     send(&webhooks, &format!("http://hooks.example.org:{}/", peer.address.port())).await.expect("taken");
     peer.heard.recv().await.expect("a request");

@@ -1,4 +1,4 @@
-//! The other side of a conversation, with what can be wrong with it.
+//! Test servers for SMTP and HTTP, with configurable faults.
 
 #![allow(dead_code, reason = "each test file uses what it needs")]
 
@@ -18,7 +18,8 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 
-/// An authority of one's own, and a server's TLS under it, for `localhost` and 127.0.0.1.
+/// Creates a private certificate authority and a server's TLS configuration for `localhost` and
+/// 127.0.0.1.
 pub(crate) fn tls() -> (CertificateDer<'static>, Arc<ServerConfig>) {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -37,25 +38,26 @@ pub(crate) fn tls() -> (CertificateDer<'static>, Arc<ServerConfig>) {
     (authority.der().clone(), Arc::new(config))
 }
 
-/// From one drop to the next.
+/// The interval between two small writes of a slow server.
 const DRIP: Duration = Duration::from_millis(10);
 
-/// What an SMTP server does at one step instead of what it should.
+/// The fault of an SMTP test server.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Smtp {
-    /// All as it should be.
+    /// No fault.
     Good,
-    /// This is answered to whatever begins like that; `""` stands for the greeting, `"."` for the mail itself.
+    /// Gives this answer to lines with this prefix. The prefix `""` stands for the greeting, `"."`
+    /// for the mail itself.
     Answers(&'static str, &'static str),
-    /// Nothing is ever answered to what begins like that.
+    /// Never answers a line with this prefix.
     SilentAt(&'static str),
-    /// The connection ends when something comes that begins like that.
+    /// Closes the connection at a line with this prefix.
     CutsAt(&'static str),
-    /// Line after line of an answer that never ends.
+    /// Answers a line with this prefix with continuation lines that never end.
     DripsAt(&'static str),
 }
 
-/// A server for one test: what it was sent, line by line, comes out of `heard`.
+/// A server for one test. It sends each line that it receives to `heard`.
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     pub(crate) heard: mpsc::UnboundedReceiver<String>,
@@ -63,7 +65,7 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// The next that was heard and begins like that.
+    /// Waits for the next received line with this prefix.
     pub(crate) async fn hear(&mut self, prefix: &str) -> String {
         loop {
             let line = self.heard.recv().await.expect("it goes on");
@@ -73,13 +75,14 @@ impl Peer {
         }
     }
 
-    /// All that has been heard until now.
+    /// Returns everything received so far.
     pub(crate) fn heard_so_far(&mut self) -> Vec<String> {
         std::iter::from_fn(|| self.heard.try_recv().ok()).collect()
     }
 }
 
-/// An SMTP server. `starttls`: whether it offers it; `wrapped`: whether TLS begins at once.
+/// Starts an SMTP server. `starttls` says whether it offers STARTTLS; `wrapped` says whether TLS
+/// begins at once.
 pub(crate) async fn smtp(fault: Smtp, tls: Option<Arc<ServerConfig>>, wrapped: bool) -> Peer {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -146,7 +149,7 @@ async fn smtp_connection(
     }
 }
 
-/// Answers a line, or does what is wrong with it; whether the conversation goes on.
+/// Answers a line or commits the fault. Returns whether the conversation goes on.
 async fn reply(stream: &mut Box<dyn Stream>, fault: Smtp, line: &str, good: &str) -> std::io::Result<bool> {
     let is_at = |step: &str| if step.is_empty() { line.is_empty() } else { line.starts_with(step) };
     match fault {
@@ -166,22 +169,22 @@ async fn reply(stream: &mut Box<dyn Stream>, fault: Smtp, line: &str, good: &str
     Ok(true)
 }
 
-/// What an HTTP receiver does once it has read a request.
+/// The behaviour of an HTTP receiver once it has read a request.
 #[derive(Clone, Copy)]
 pub(crate) enum Http {
-    /// It writes this and ends the connection.
+    /// Writes this and closes the connection.
     Answers(&'static str),
-    /// It writes this, again and again.
+    /// Writes the first text, then the second again and again.
     Repeats(&'static str, &'static str),
-    /// Nothing at all.
+    /// Never answers.
     Silent,
-    /// It ends the connection.
+    /// Closes the connection.
     Cuts,
-    /// It does not even read.
+    /// Does not read the request.
     Deaf,
 }
 
-/// An HTTP receiver: whole requests come out of `heard`.
+/// Starts an HTTP receiver. It sends each complete request to `heard`.
 pub(crate) async fn http(behaviour: Http, tls: Option<Arc<ServerConfig>>) -> Peer {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -235,7 +238,7 @@ async fn http_connection(
             loop {
                 stream.write_all(again.as_bytes()).await?;
                 stream.flush().await?;
-                // Only what comes slowly can go on for longer than a bound on bytes.
+                // Only a slow response can outlast a limit on bytes.
                 if again.len() < 8 {
                     tokio::time::sleep(DRIP).await;
                 }
