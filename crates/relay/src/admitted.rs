@@ -1,4 +1,5 @@
-//! The caller of a request, as it was let in: what everything that the request opens is held to.
+//! The authenticated caller of a request, together with the state that the request was admitted
+//! under.
 
 use std::net::IpAddr;
 use std::ops::Deref;
@@ -6,11 +7,12 @@ use std::sync::Arc;
 
 use trustrelay_token::Principal;
 
-/// A principal together with what its request was judged by. A request keeps its grounds as long as the
-/// credential stands and its account has lost no upstream since.
+/// A principal together with the grounds on which its request was admitted. A request remains valid
+/// as long as its credential stands and its account has lost no upstream since.
 ///
-/// An answer may hold something of several upstreams at once (a list, a session's stream), so the loss of
-/// any of them ends it; the client asks again and is answered from what it may still use.
+/// An answer may combine data from several upstreams (a list, a session's stream), so losing any
+/// upstream ends the answer. The client asks again and is answered from the upstreams that it may
+/// still use.
 #[derive(Debug, Clone)]
 pub struct Admitted {
     principal: Arc<Principal>,
@@ -19,30 +21,30 @@ pub struct Admitted {
 }
 
 impl Admitted {
-    /// To be made right after the credential was verified, before anything is decided by it.
-    /// `address`: the client's own, if it is known.
+    /// Captures the caller. Must be called right after the credential was verified, before any
+    /// decision is based on it. `address` is the client's own address, if known.
     pub fn new(principal: Arc<Principal>, address: Option<IpAddr>) -> Self {
         let narrowings = principal.upstreams.narrowings();
         Self { principal, address, narrowings }
     }
 
-    /// The principal.
+    /// Returns the principal.
     pub fn principal(&self) -> &Arc<Principal> {
         &self.principal
     }
 
-    /// Where the request came from, if that is known.
+    /// Returns the client's address, if known.
     pub fn address(&self) -> Option<IpAddr> {
         self.address
     }
 
-    /// Whether nothing that the request was let in by was taken away since. Time is not asked:
-    /// see [`Principal::has_expired_by`].
+    /// Returns whether the grounds of the admission still hold: the credential stands and the
+    /// account has lost no upstream. Expiry is not checked; see [`Principal::has_expired_by`].
     pub fn stands(&self) -> bool {
         self.principal.stands() && !self.is_narrowed()
     }
 
-    /// Whether the account has lost an upstream since.
+    /// Returns whether the account has lost an upstream since the admission.
     pub fn is_narrowed(&self) -> bool {
         self.principal.upstreams.narrowings() != self.narrowings
     }

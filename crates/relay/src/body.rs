@@ -1,4 +1,4 @@
-//! The body of an answer: whole, or a stream that lives as long as its client.
+//! The body of a response: a complete text, or a stream that lives as long as its client reads it.
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -11,20 +11,21 @@ use tokio::sync::mpsc;
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::sync::DropGuard;
 
-/// An error of any kind, as bodies carry it.
+/// The error type of bodies.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What the relay itself says at the end of a stream, whether or not the client has read what came before.
+/// A final event that the relay itself appends to a stream, even if the client has not read the
+/// earlier events.
 pub(crate) type LastWord = Arc<OnceLock<Bytes>>;
 
-/// The body of the relay's answers.
+/// The body of the relay's responses.
 pub struct RelayBody {
     inner: UnsyncBoxBody<Bytes, BoxError>,
-    /// Until it is said.
+    /// The relay's final event, until it is sent.
     last_word: Option<LastWord>,
     said: bool,
     cut: bool,
-    /// Says, when the body is dropped, that nobody reads it any more.
+    /// Cancels its token when the body is dropped, which means that the client stopped reading.
     _gone: Option<DropGuard>,
 }
 
@@ -42,29 +43,31 @@ impl RelayBody {
         Self { inner, last_word: None, said: false, cut: false, _gone: None }
     }
 
-    /// The same body, with what may be said at its end.
+    /// Adds a final event, which is sent when the stream ends.
     pub(crate) fn ending(self, last_word: LastWord) -> Self {
         Self { last_word: Some(last_word), ..self }
     }
 
-    /// The same body, with what is told when it is dropped.
+    /// Adds a guard whose token is cancelled when the body is dropped.
     pub(crate) fn guarded(self, gone: DropGuard) -> Self {
         Self { _gone: Some(gone), ..self }
     }
 }
 
 impl RelayBody {
-    /// The same body, all of which is the relay's own word.
+    /// Marks the whole body as written by the relay itself, not by an upstream.
     pub(crate) fn own(self) -> Self {
         Self { said: true, ..self }
     }
 
-    /// Of what an upstream says nothing comes any more: only the relay's own last word, if it has one, and the end.
+    /// Drops everything that the upstream still sends. Only the relay's final event, if there is
+    /// one, and the end of the stream follow.
     pub fn cut(&mut self) {
         self.cut = true;
     }
 
-    /// Whether the frame that came last was the relay's own last word, or all of the body is its own.
+    /// Returns whether the most recent frame was the relay's final event, or the whole body is the
+    /// relay's own.
     pub fn has_said_its_last_word(&self) -> bool {
         self.said
     }
@@ -110,7 +113,7 @@ impl std::fmt::Debug for RelayBody {
 mod tests {
     use super::*;
 
-    /// The rest of what a body says.
+    /// Reads the rest of a body.
     async fn rest(body: &mut RelayBody) -> Vec<Bytes> {
         let mut said = Vec::new();
         while let Some(frame) = body.frame().await {

@@ -1,4 +1,4 @@
-//! The tools of the relay's own: who am I, and what is behind it.
+//! The relay's built-in tools: the identity of the caller, and the state of the upstreams.
 
 use serde_json::{Value, json};
 use trustrelay_token::{Pat, Principal, Reach};
@@ -22,7 +22,7 @@ pub(crate) fn tools() -> [Value; 2] {
     ]
 }
 
-/// The result of a built-in tool; `None` if there is none of that name.
+/// Calls a built-in tool. Returns `None` if there is no such tool.
 pub(crate) async fn call(relay: &Relay, principal: &Principal, tool: &str) -> Option<Value> {
     let content = match tool {
         "whoami" => whoami(principal),
@@ -75,7 +75,8 @@ async fn upstreams(relay: &Relay, principal: &Principal) -> Value {
     json!({ "upstreams": rows })
 }
 
-/// Returns what is wrong with an upstream's lists, as far as the token reaches what it is about.
+/// Returns the problems of an upstream's lists, as far as the token may see the elements that they
+/// concern.
 fn problems(status: UpstreamStatus, principal: &Principal) -> Vec<String> {
     let name = status.name.as_str();
     let failures = status.failures.into_iter().map(|failure| {

@@ -1,4 +1,4 @@
-//! One request on its way to an upstream and its answer on the way back, whatever the eras of the two.
+//! A call: the request to the upstream and the answer to the client, in any combination of eras.
 
 use std::sync::Arc;
 
@@ -19,57 +19,55 @@ use crate::trace;
 use crate::translate;
 use crate::upstream::{Event, Exchange, Fault, Key, Link};
 
-/// Who asks.
 pub(crate) enum Client {
     Session(Arc<Session>),
     Stateless(Sender),
 }
 
-/// How much of the bytes passes.
+/// The way in which the upstream's answer is passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Conveyance {
-    /// Every byte: `/mcp/NAME`, where both sides speak the same era.
+    /// Byte for byte: on `/mcp/NAME`, where both sides speak the same era.
     Raw,
     /// Message by message.
     Messages,
-    /// Message by message, a list of tools only as far as the scopes reach.
+    /// Message by message. A list of tools is reduced to the tools that the scopes allow.
     OnlyAllowed,
 }
 
-/// One call.
 pub(crate) struct Call {
     pub(crate) context: Context,
     pub(crate) client: Client,
     pub(crate) entry: Entry,
     pub(crate) link: Arc<Link>,
-    /// As the upstream is to understand it, under the client's id.
+    /// The request in the upstream's terms, under the client's id.
     pub(crate) message: Message,
-    /// For the record: the tool, or the method.
+    /// The name for the record of use: the tool, or the method.
     pub(crate) what: String,
     pub(crate) conveyance: Conveyance,
-    /// The client's own headers, where they travel.
+    /// The client's own headers, where they are forwarded.
     pub(crate) headers: HeaderMap,
-    /// The tool's schema, where it asks for parameters as headers.
+    /// The tool's schema, if the tool wants parameters as headers.
     pub(crate) mirrored: Option<serde_json::Value>,
 }
 
-/// How a call ended, when it did so by itself.
+/// The outcome of a call that ended by itself.
 enum End {
     Answered(&'static str),
-    /// The upstream has ended its stream before its answer.
+    /// The upstream ended its stream before it answered.
     Unanswered,
-    /// The client went away, which in the stateless era says that it cancels.
+    /// The client disconnected, which cancels the request in the stateless era.
     Cancelled,
 }
 
-/// What was made of an upstream's response.
+/// An upstream's response, translated for the client.
 enum Made {
     Answer(StatusCode, bytes::Bytes),
     Ask(translate::InputRequired),
 }
 
 impl Call {
-    /// Runs where it is awaited, and in a task of its own once the answer has become a stream.
+    /// Runs in the caller's task, and in a task of its own once the answer has become a stream.
     pub(crate) async fn run(self) -> Reply {
         let (outlet, waiting) = Outlet::new(self.context.gone.clone());
         let id = self.message.id().to_owned();
@@ -101,7 +99,7 @@ impl Call {
             Client::Session(session) => Some(session.entry.cancel.clone()),
             Client::Stateless(_) => None,
         };
-        // Where the client's own word has passed, what the upstream says to it passes as well.
+        // A forwarded cancellation lets the upstream's reaction pass for a grace period.
         let grace = match self.conveyance {
             Conveyance::Raw if !self.link.upstream.is_stdio() => self.link.upstream.limits.farewell,
             _ => std::time::Duration::ZERO,
@@ -113,7 +111,8 @@ impl Call {
             }
         };
         let mut sent = None;
-        // Asked after the entry was registered: whoever takes the upstream from the account says so first, and cuts what is registered second.
+        // Checked after registering. A change that takes the upstream away takes effect before it
+        // cuts, so either this check fails or the cut finds the entry.
         let is_there = self.context.principal.upstreams.allow(self.link.upstream.name.as_str());
         let end = tokio::select! {
             biased;
@@ -123,7 +122,7 @@ impl Call {
             () = cancelled => Some(Ok(End::Cancelled)),
             end = self.exchange(&mut outlet, &mut id, &mut sent) => Some(end),
         };
-        // Nobody answers to what was cancelled, and that is no fault.
+        // A cancelled request gets no response, which is not a fault.
         let end = match end {
             Some(Ok(End::Unanswered) | Err(_)) if cancel.is_cancelled() => Some(Ok(End::Cancelled)),
             end => end,
@@ -189,11 +188,11 @@ impl Call {
         }
     }
 
-    /// A session client looks at errors in the body alone; where bytes pass, the status does too.
+    /// Session clients look only at the body. Raw answers pass the upstream's status on too.
     fn status_of(&self, fault: Fault) -> StatusCode {
         match fault {
             Fault::Refused(status) if self.conveyance == Conveyance::Raw => match status.as_u16() {
-                // About the relay's own credential, and no business of the client's.
+                // Concerns the relay's own credential, not the client's.
                 401 | 403 | 407 => StatusCode::BAD_GATEWAY,
                 400.. => status,
                 _ => StatusCode::OK,
@@ -202,11 +201,11 @@ impl Call {
         }
     }
 
-    /// Sends the request; once more on a new session if the upstream has lost the one it had: 404 with a session id says that
-    /// the request was not looked at.
+    /// Sends the request, and once more on a new session if the upstream has lost its session:
+    /// status 404 to a session id means that the request was not processed.
     async fn send(&mut self, message: &Message, sent: &mut Option<String>) -> Result<Exchange, Fault> {
         if let Client::Stateless(Sender { log_level: Some(level), .. }) = &self.client {
-            // In boxes, here and below: what is rare is not carried about with every call.
+            // Boxed here and below, so that rare paths do not enlarge the future of every call.
             Box::pin(set_level(&self.link, level)).await;
         }
         let (text, headers, id) = self.traced(message);
@@ -257,7 +256,7 @@ impl Call {
             }
             let status = exchange.status();
             if matches!(status.as_u16(), 401 | 403 | 407) {
-                // About the relay's own credential: its words may be, too.
+                // Concerns the relay's own credential, so the body may as well.
                 return Err(Fault::Refused(status));
             }
             let mut answered = None;
@@ -268,7 +267,7 @@ impl Call {
                 }) else {
                     return match answered {
                         Some(outcome) => Ok(End::Answered(outcome)),
-                        // A stream of the session era may be taken up again elsewhere.
+                        // A client can resume a session-era stream on another connection.
                         None if self.conveyance == Conveyance::Raw
                             && exchange.is_stream()
                             && status.is_success() =>
@@ -295,7 +294,7 @@ impl Call {
                     match exchange.is_stream() {
                         true if self.conveyance == Conveyance::Raw => outlet.frame(frame).await,
                         true => {}
-                        // What a server could not read it answers under an id of its own.
+                        // A server that could not parse a request answers under an id of its own.
                         false if !status.is_success() => return Err(Fault::Refused(status)),
                         false => return Err(Fault::Garbage),
                     }
@@ -343,7 +342,8 @@ impl Call {
         }
     }
 
-    /// Sends the request, and waits for the head of the answer; `None` if the client has cancelled. Meanwhile the stream is kept alive.
+    /// Sends the request and waits for the head of the answer. Keeps the client's stream alive.
+    /// Returns `None` if the client has cancelled.
     async fn begun(
         &mut self,
         message: &Message,
@@ -365,12 +365,13 @@ impl Call {
         }
     }
 
-    /// What says that a stateless client has cancelled. A session client that goes away has not.
+    /// Returns the token that a stateless client's disconnect cancels. Sessions cancel explicitly.
     fn guarded(&self, gone: CancellationToken) -> Option<CancellationToken> {
         (self.era() == Era::Stateless).then_some(gone)
     }
 
-    /// The next event; the outer `None` if the client has cancelled, or is gone and `answered`. Meanwhile the stream is kept alive.
+    /// Waits for the next event and keeps the client's stream alive. The outer `None` means that
+    /// the client cancelled, or disconnected after the response (`answered`).
     async fn next(
         &self,
         exchange: &mut Exchange,
@@ -392,7 +393,7 @@ impl Call {
                 () = &mut cancelled => return Ok(None),
                 () = sleep(pause) => {}
             }
-            // Only an upstream that streams may take for ever.
+            // Only a streaming upstream may take unlimited time.
             if !exchange.is_stream() && !self.link.upstream.is_stdio() && Instant::now() > deadline {
                 return Err(Fault::Slow);
             }
@@ -400,7 +401,7 @@ impl Call {
         }
     }
 
-    /// A notification, or a request for a session client, as the client sees it; `None` where it is not for it.
+    /// Translates a message for the client. Returns `None` if the client must not see it.
     fn shown(&self, message: &Message, sent: Option<&str>) -> Option<String> {
         let method = message.method();
         match &self.client {
@@ -424,7 +425,7 @@ impl Call {
                 ("notifications/message", Era::Session) => {
                     sender.log_level.as_ref().map(|_| message.text().to_owned())
                 }
-                // Only what belongs to the request may be in its stream.
+                // A stateless request's stream carries only messages about that request.
                 (_, Era::Session) => {
                     self.link.upstream.heard(method);
                     None
@@ -434,7 +435,7 @@ impl Call {
         }
     }
 
-    /// The upstream's response as the client wants it.
+    /// Translates the upstream's response for the client.
     fn made(
         &self,
         frame: bytes::Bytes,
@@ -444,7 +445,7 @@ impl Call {
     ) -> Result<Made, Fault> {
         let filtered = match self.conveyance {
             Conveyance::OnlyAllowed if found.result().is_some() => {
-                // A list that can't be read can't be filtered, and is not shown.
+                // A list that cannot be parsed cannot be filtered, so it is not passed on.
                 let text = self.context.only_allowed(found, &self.link.upstream).ok_or(Fault::Garbage)?;
                 Some(Message::parse(text).map_err(|_| Fault::Garbage)?)
             }
@@ -484,7 +485,7 @@ impl Call {
     }
 }
 
-/// Never, where there is none.
+/// Waits for the cancellation of a token, or forever if there is no token.
 async fn cancelled_if_any(token: Option<&CancellationToken>) {
     match token {
         Some(token) => token.cancelled().await,
@@ -492,7 +493,7 @@ async fn cancelled_if_any(token: Option<&CancellationToken>) {
     }
 }
 
-/// Whether a response is to this request. One without an id is to whatever was asked.
+/// Returns whether a response answers this request. A response without an id always does.
 fn is_to(response: &Message, sent: Option<&str>) -> bool {
     response.id() == "null" || sent.is_none_or(|sent| envelope::is_same_id(response.id(), sent))
 }

@@ -1,7 +1,9 @@
-//! What each upstream offers: its lists, fetched once for all clients, kept fresh by the upstream's own word.
+//! The catalogue: each upstream's lists, fetched once for all clients and refreshed when the
+//! upstream reports a change.
 //!
-//! A list that is known is answered at once, also when it is old: it is fetched anew behind it. Nobody waits for long for an upstream that
-//! was never heard; its list follows with `list_changed`.
+//! A fresh list is served at once. If a list is stale, a client waits briefly for the refresh and
+//! otherwise gets the last good list. A client also waits only briefly for the first list of an
+//! upstream. If that list comes later, the client is told with `list_changed`.
 
 mod fetch;
 mod item;
@@ -21,18 +23,18 @@ pub use self::item::ListFlaw;
 use self::item::Listed;
 use crate::upstream::{Fault, Link, Upstream};
 
-/// An upstream's state, for pages and metrics.
+/// The status of an upstream, for pages and metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamStatus {
-    /// The name that scopes have for it.
+    /// The upstream's name, as in scopes.
     pub name: String,
     /// `unknown` (not asked yet), `up` or `down`.
     pub state: &'static str,
-    /// The number of tools that it listed last; `None` if it was never asked.
+    /// The number of tools in its most recent list. `None` if the list was never fetched.
     pub tools: Option<usize>,
-    /// The lists that could not be fetched anew. The last good ones are still served.
+    /// The lists whose refresh failed. The last good ones are still served.
     pub failures: Vec<ListFailure>,
-    /// Mistakes in its lists.
+    /// Mistakes in the upstream's lists.
     pub flaws: Vec<ListFlaw>,
 }
 
@@ -41,11 +43,11 @@ pub struct UpstreamStatus {
 pub struct ListFailure {
     /// The method of the list, such as `tools/list`.
     pub list: &'static str,
-    /// Why, without the upstream's words.
+    /// The reason, without the upstream's own words.
     pub reason: String,
-    /// When it failed for the first time since it was last fetched.
+    /// The time of the first failure since the last successful fetch.
     pub since: Timestamp,
-    /// When the list that is served instead was fetched; `None` if there is none.
+    /// The time at which the list that is served instead was fetched. `None` if there is none.
     pub served_from: Option<Timestamp>,
 }
 
@@ -73,7 +75,7 @@ impl List {
         }
     }
 
-    /// The member of the result that holds the list.
+    /// Returns the member of the result that holds the list.
     pub(crate) fn member(self) -> &'static str {
         match self {
             Self::Tools => "tools",
@@ -83,7 +85,7 @@ impl List {
         }
     }
 
-    /// What says that it has changed.
+    /// Returns the notification that reports a change of the list.
     pub(crate) fn notification(self) -> &'static str {
         match self {
             Self::Tools => "notifications/tools/list_changed",
@@ -100,7 +102,7 @@ impl List {
         }
     }
 
-    /// The mistake of an element that has no such member.
+    /// Returns the mistake of an element without its key.
     fn no_key(self) -> &'static str {
         match self {
             Self::Tools | Self::Prompts => "`name` is missing or not a string",
@@ -109,7 +111,7 @@ impl List {
         }
     }
 
-    /// The member of an element by which it is called.
+    /// Returns the member that identifies an element.
     fn key(self) -> &'static str {
         match self {
             Self::Tools | Self::Prompts => "name",
@@ -121,16 +123,16 @@ impl List {
 
 const ALL: [List; 4] = [List::Tools, List::Prompts, List::Resources, List::Templates];
 
-/// A list as it was fetched last.
+/// The most recent version of a list.
 pub(crate) type Items = Arc<Listed>;
 
-/// A fetch on its way.
+/// A fetch in progress.
 #[derive(Clone)]
 struct Fetch {
     since: Instant,
-    /// It follows one that failed: nobody waits for it.
+    /// True if the previous fetch failed. Clients do not wait for such a retry.
     again: bool,
-    /// The upstream has said meanwhile that the list is another one.
+    /// Set when the upstream reports a change during the fetch.
     overtaken: Arc<AtomicBool>,
     answer: Shared<oneshot::Receiver<Result<Items, Fault>>>,
 }
@@ -139,29 +141,30 @@ struct Known {
     at: Instant,
     fetched_at: Timestamp,
     items: Items,
-    /// The upstream has said that it is another one now.
+    /// True if the upstream has reported a change since the fetch.
     said_changed: bool,
 }
 
-/// The last fetches of a list have failed.
+/// The failure of the most recent fetches of a list.
 #[derive(Clone, Copy)]
 struct Failure {
     fault: Fault,
     since: Timestamp,
 }
 
-/// Most elements of one list; a list of more is not taken.
+/// Maximum number of elements in one list. A longer list is refused.
 const MAX_ITEMS: usize = 10_000;
 
-/// How many changes are kept for a listener that is slow; it then takes all lists for changed.
+/// The number of changes kept for a slow listener. A listener that misses changes treats all lists
+/// as changed.
 const CHANGES: usize = 64;
 
 pub(crate) struct Catalogue {
     lists: Mutex<HashMap<List, Known>>,
     fetches: Mutex<HashMap<List, Fetch>>,
-    /// Lists that somebody asked for and did not get: they are told of when they are there.
+    /// Lists that a client asked for in vain. Their arrival is reported as a change.
     owed: Mutex<HashSet<List>>,
-    /// The lists whose last fetch failed.
+    /// The lists whose most recent fetch failed.
     failed: Mutex<HashMap<List, Failure>>,
     pub(crate) link: tokio::sync::Mutex<Option<Arc<Link>>>,
     changes: broadcast::Sender<List>,
@@ -185,19 +188,19 @@ impl Catalogue {
         self.lists.lock().get(&List::Tools).map(|known| known.items.items.len())
     }
 
-    /// Returns the mistakes that were found in the lists as they were fetched last.
+    /// Returns the mistakes in the most recent versions of the lists.
     pub(crate) fn flaws(&self) -> Vec<ListFlaw> {
         let lists = self.lists.lock();
         let known = ALL.iter().filter_map(|list| lists.get(list));
         known.flat_map(|known| known.items.flaws.iter().cloned()).collect()
     }
 
-    /// Which lists change, from now on.
+    /// Subscribes to changes of the lists.
     pub(crate) fn changes(&self) -> broadcast::Receiver<List> {
         self.changes.subscribe()
     }
 
-    /// Whether it asks on this link.
+    /// Returns whether the catalogue fetches over this link.
     pub(crate) async fn uses(&self, link: &Arc<Link>) -> bool {
         self.link.lock().await.as_ref().is_some_and(|held| Arc::ptr_eq(held, link))
     }
@@ -211,7 +214,7 @@ impl Catalogue {
 }
 
 impl Upstream {
-    /// Returns its state, as it is shown.
+    /// Returns the upstream's status, as it is shown to people.
     pub(crate) fn status(&self) -> UpstreamStatus {
         UpstreamStatus {
             name: self.name.to_string(),
@@ -235,7 +238,7 @@ impl Upstream {
         failures.collect()
     }
 
-    /// One of its lists.
+    /// Returns a list of this upstream.
     pub(crate) async fn list(self: &Arc<Self>, list: List) -> Result<Items, Fault> {
         let found = self.found(list).await;
         if found.is_err() {
@@ -251,8 +254,8 @@ impl Upstream {
                 .get(&list)
                 .map(|known| (known.at.elapsed() < self.limits.list_fresh, Arc::clone(&known.items)))
         };
-        // The last good list is served while there is no newer one: clients forget nothing that the
-        // upstream still has.
+        // The last good list is served until there is a newer one, so that clients forget nothing
+        // that the upstream still has.
         let last = match known {
             Some((true, items)) => return Ok(items),
             Some((false, items)) => Ok(items),
@@ -266,12 +269,13 @@ impl Upstream {
         match timeout(patience.saturating_sub(fetch.since.elapsed()), fetch.answer).await {
             Ok(Ok(Ok(items))) => Ok(items),
             Ok(fetched) => last.or(fetched.unwrap_or(Err(Fault::Down))),
-            // The fetch goes on, and clients are notified when it has ended.
+            // The fetch continues, and clients are notified when it has ended.
             Err(_) => last,
         }
     }
 
-    /// One of its lists, no older than a list is believed, and none that it has said to be another one now: for what is decided by it.
+    /// Returns a list that is fresh enough to base decisions on: not older than `list_fresh`, and
+    /// not reported as changed.
     async fn fresh(self: &Arc<Self>, list: List) -> Result<Items, Fault> {
         let known = self.catalogue.lists.lock().get(&list).and_then(|known| {
             let fresh = !known.said_changed && known.at.elapsed() < self.limits.list_fresh;
@@ -287,31 +291,33 @@ impl Upstream {
         }
     }
 
-    /// Whether a tool declares that it only reads; `None` if there is no such tool.
+    /// Returns whether a tool declares that it only reads. `None` means that there is no such tool.
     pub(crate) async fn reads_only(self: &Arc<Self>, name: &str) -> Result<Option<bool>, Fault> {
         let items = self.fresh(List::Tools).await?;
         Ok(items.items.iter().find(|item| item.key == name).map(|item| item.reads_only))
     }
 
-    /// A tool's schema, if some of its parameters are wanted as headers.
+    /// Returns a tool's schema, if the tool wants some of its parameters as headers.
     pub(crate) async fn schema(self: &Arc<Self>, name: &str) -> Option<serde_json::Value> {
         let items = self.list(List::Tools).await.ok()?;
         items.items.iter().find(|item| item.key == name)?.mirrored.clone()
     }
 
-    /// The same, only if the list is known already: a call does not wait for it.
+    /// Like [`Upstream::schema`], but only from a list that is already known, so that a call does
+    /// not wait.
     pub(crate) fn mirrored(&self, name: &str) -> Option<serde_json::Value> {
         let lists = self.catalogue.lists.lock();
         let known = lists.get(&List::Tools)?;
         known.items.items.iter().find(|item| item.key == name)?.mirrored.clone()
     }
 
-    /// The upstream said that a list has changed, or a session of it passed that on. Clients are told when it is fetched, so that
-    /// their next list has the change in it.
+    /// Handles a change reported by the upstream, directly or through one of its sessions. Clients
+    /// are told after the list was fetched, so that their next request sees the change.
     pub(crate) fn heard(self: &Arc<Self>, notification: &str) {
         for list in ALL.into_iter().filter(|list| list.notification() == notification) {
             let known = self.catalogue.lists.lock().get_mut(&list).map(|known| known.said_changed = true);
-            // What was never asked for needs no fetching; what is on its way may be from before.
+            // A list that was never fetched is not fetched now. A fetch in progress may predate the
+            // change.
             if let Some(fetch) = self.catalogue.fetches.lock().get_mut(&list) {
                 fetch.overtaken.store(true, Ordering::Relaxed);
             } else if known.is_none() {
@@ -321,7 +327,7 @@ impl Upstream {
         }
     }
 
-    /// Fetches anew what is known.
+    /// Fetches all known lists again.
     pub(crate) fn fetch_known(self: &Arc<Self>) {
         let known: Vec<List> = self.catalogue.lists.lock().keys().copied().collect();
         for list in known {
@@ -330,7 +336,8 @@ impl Upstream {
     }
 }
 
-/// Whether a URI fits a template (RFC 6570), as far as routing needs: its literal parts occur in order.
+/// Returns whether a URI matches a template (RFC 6570) closely enough for routing: the template's
+/// literal parts occur in order.
 pub(crate) fn fits(template: &str, uri: &str) -> bool {
     let mut parts = template.split('{');
     let Some(mut rest) = parts.next().and_then(|literal| uri.strip_prefix(literal)) else { return false };

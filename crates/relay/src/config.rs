@@ -1,4 +1,4 @@
-//! What the relay is made from.
+//! The relay's configuration.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,15 +14,17 @@ use crate::record::Recorder;
 pub struct RelayConfig {
     /// The MCP servers behind the relay.
     pub upstreams: Vec<UpstreamConfig>,
-    /// `scheme://host[:port]` that browsers may come from, beside loopback.
+    /// The origin (`scheme://host[:port]`) that browsers may come from, in addition to loopback.
     pub public_origin: Option<String>,
-    /// The keys that session ids are sealed with, newest first. Without any, ids end with the process.
+    /// The keys that seal session ids, newest first. Without keys, session ids become invalid when
+    /// the process ends.
     pub seal_keys: Vec<[u8; 32]>,
-    /// Where the other nodes reach this one, if there are several: the ids of its sessions name it.
+    /// The URL at which other nodes reach this one, if there are several nodes. Session ids name
+    /// it.
     pub home: Option<Url>,
-    /// Who keeps the record of use.
+    /// The keeper of the record of use.
     pub recorder: Option<Arc<dyn Recorder>>,
-    /// What bounds each thing.
+    /// The limits of the relay.
     pub limits: Limits,
 }
 
@@ -37,37 +39,37 @@ impl std::fmt::Debug for RelayConfig {
     }
 }
 
-/// One upstream.
+/// The configuration of an upstream.
 #[derive(Debug, Clone)]
 pub struct UpstreamConfig {
-    /// Its name: the prefix of its tools.
+    /// The upstream's name, which is the prefix of its tools.
     pub name: UpstreamName,
-    /// How it is reached.
+    /// The way to reach it.
     pub transport: UpstreamTransport,
 }
 
-/// How an upstream is reached.
+/// The way to reach an upstream.
 #[derive(Clone)]
 pub enum UpstreamTransport {
     /// Streamable HTTP.
     Http {
         /// The endpoint.
         url: Url,
-        /// Headers added to each request: the upstream's own credential.
+        /// Headers added to each request, such as the relay's own credential for the upstream.
         headers: Vec<(String, String)>,
     },
     /// A child process that speaks MCP over its pipes.
     Stdio {
         /// Program and arguments.
         command: Vec<String>,
-        /// Its environment, beside `PATH`, `HOME` and the like.
+        /// Its environment, in addition to `PATH`, `HOME` and the like.
         env: Vec<(String, String)>,
         /// Its working directory.
         cwd: Option<PathBuf>,
     },
 }
 
-// URLs, headers and environments carry credentials: none of them prints.
+// URLs, headers and environments contain credentials, so none of them is printed.
 impl std::fmt::Debug for UpstreamTransport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -77,56 +79,64 @@ impl std::fmt::Debug for UpstreamTransport {
     }
 }
 
-/// The bounds. Memory of one call: at most `body` in, `answer` out.
+/// The limits of the relay. One call holds at most `body` bytes of input and `answer` bytes of
+/// output in memory.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Largest body of a client, in bytes.
+    /// Maximum size of a client's request body, in bytes.
     pub body: usize,
-    /// Largest JSON answer, and largest single event, of an upstream, in bytes.
+    /// Maximum size of an upstream's JSON answer or of one event, in bytes.
     pub answer: usize,
-    /// Most sessions of one token that are kept in memory; the oldest idle one makes room, and comes back when it is used.
+    /// Maximum number of a token's sessions in memory. At the limit, the session that has been idle
+    /// longest is dropped; it is restored when it is used again.
     pub sessions_per_token: usize,
-    /// Most calls of one token that wait for input.
+    /// Maximum number of a token's calls that wait for input.
     pub parked_per_token: usize,
-    /// Most shared sessions with one upstream.
+    /// Maximum number of shared sessions with one upstream.
     pub pooled: usize,
-    /// Most processes of one upstream.
+    /// Maximum number of processes of one upstream.
     pub processes: usize,
-    /// Most elements of a merged list in one answer.
+    /// Maximum number of elements in one page of a merged list.
     pub page: usize,
-    /// Pages of one upstream's list that are followed.
+    /// Maximum number of pages of an upstream's list. A longer list is refused.
     pub pages: usize,
-    /// Time for a client's body to arrive.
+    /// Time limit for receiving a client's request body.
     pub receive: Duration,
-    /// Time for connecting to an upstream.
+    /// Time limit for connecting to an upstream.
     pub connect: Duration,
-    /// Time for an upstream's `initialize`.
+    /// Time limit for an upstream's `initialize`.
     pub initialize: Duration,
-    /// Time for a command to start and to answer for the first time: it may have to fetch itself.
+    /// Time limit for a command to start and answer for the first time. The command may have to
+    /// download itself.
     pub start: Duration,
-    /// Time for one upstream's list, all pages.
+    /// Time limit for fetching one list of an upstream, with all its pages.
     pub list: Duration,
-    /// How long a client waits for the list of an upstream that was never heard: it follows with `list_changed`.
+    /// Maximum time that a client waits for the first list of an upstream. A list that arrives
+    /// later is announced with `list_changed`.
     pub list_patience: Duration,
-    /// How long an upstream's word on what it speaks is believed.
+    /// The time for which the result of probing an upstream's era is reused.
     pub discovered: Duration,
-    /// How long a shared session, and a client's session in memory, is kept while nobody uses it.
+    /// The time after which an unused shared session, or a client's unused session in memory, is
+    /// dropped.
     pub idle: Duration,
-    /// How long a call waits for its client's input.
+    /// Maximum time that a call waits for its client's input.
     pub input: Duration,
-    /// How long an answer may keep silent before it becomes a stream, so that it can be kept alive.
+    /// The time without output after which an answer becomes a stream, so that it can be kept
+    /// alive.
     pub quiet: Duration,
-    /// Time to the first byte of a call's answer. Once it streams it may take for ever.
+    /// Time limit for the first byte of a call's answer. A streaming answer may take unlimited
+    /// time.
     pub first_byte: Duration,
-    /// How long a list is believed.
+    /// The time for which a fetched list counts as fresh.
     pub list_fresh: Duration,
-    /// How long an upstream found down is left alone.
+    /// The time for which an upstream found down is not tried again.
     pub down: Duration,
-    /// Between two keep-alive comments on a stream.
+    /// The interval between keep-alive comments on a stream.
     pub keep_alive: Duration,
-    /// How long calls in flight may go on when the relay stops.
+    /// Maximum time that calls in flight may continue when the relay stops.
     pub drain: Duration,
-    /// Time for a farewell: `notifications/cancelled`, DELETE of an upstream session.
+    /// Time limit for a farewell message: `notifications/cancelled`, or the DELETE of an upstream
+    /// session.
     pub farewell: Duration,
 }
 
@@ -161,34 +171,34 @@ impl Default for Limits {
     }
 }
 
-/// Why a relay can't be made.
+/// The reason why a relay cannot be created.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RelayError {
-    /// An empty command.
+    /// A command is empty.
     #[error("upstream `{0}`: the command is empty; give a program and its arguments")]
     NoCommand(UpstreamName),
-    /// The name that a scope has.
+    /// An upstream has the name of a scope.
     #[error("upstream `read`: the scope `mcp:read` has another meaning; choose another name")]
     ReservedRead,
-    /// The system gave no randomness.
+    /// The system provided no randomness.
     #[error("no randomness for the keys of session ids: {0}")]
     Random(getrandom::Error),
-    /// Two of the same name.
+    /// Two upstreams have the same name.
     #[error("upstream `{0}` is configured twice; give each its own name")]
     Twice(UpstreamName),
-    /// The relay's own name.
+    /// An upstream has the name of the built-in tools.
     #[error("upstream `trustrelay`: the name is taken by the built-in tools; choose another")]
     Reserved,
-    /// Not http or https.
+    /// A URL is neither http nor https.
     #[error("upstream `{0}`: the URL must be http:// or https://")]
     NotHttp(UpstreamName),
-    /// A header that can't be sent.
+    /// A header is not valid.
     #[error("upstream `{upstream}`: header number {number} is not a valid HTTP header")]
     BadHeader {
-        /// Whose.
+        /// The upstream's name.
         upstream: UpstreamName,
-        /// Which, from 1.
+        /// The header's position, counted from 1.
         number: usize,
     },
     /// The HTTP client could not be set up.

@@ -1,4 +1,4 @@
-//! A judged request, ready for its endpoint: who asks, and what of the upstreams is within reach.
+//! The context of an admitted request: its caller, and the upstreams within the caller's reach.
 
 use std::sync::Arc;
 
@@ -21,21 +21,21 @@ pub(crate) struct Context {
     pub(crate) pat_id: Uuid,
     /// `Some` on `/mcp/NAME`.
     pub(crate) only: Option<Arc<Upstream>>,
-    /// Whether the request is served here, wherever its session lives.
+    /// True if this node must serve the request even if its session lives on another node.
     pub(crate) here: bool,
-    /// The client's own trace, which goes on upstream.
+    /// The client's trace context, which is continued upstream.
     pub(crate) trace: HeaderMap,
-    /// Cancelled when the client has gone away, or has read its answer.
+    /// Cancelled when the client has disconnected or has read its answer.
     pub(crate) gone: CancellationToken,
 }
 
 impl Context {
-    /// `NAME` of `/mcp/NAME`.
+    /// Returns `NAME` of `/mcp/NAME`.
     pub(crate) fn only_name(&self) -> Option<&str> {
         self.only.as_ref().map(|upstream| upstream.name.as_str())
     }
 
-    /// The upstreams of this endpoint of which anything is within the scopes.
+    /// Returns the upstreams of this endpoint of which the scopes allow at least something.
     pub(crate) fn touched(&self) -> Vec<Arc<Upstream>> {
         match &self.only {
             Some(upstream) => vec![Arc::clone(upstream)],
@@ -43,14 +43,15 @@ impl Context {
         }
     }
 
-    /// Those of them whose prompts and resources are within the scopes.
+    /// Returns the upstreams of this endpoint whose prompts and resources the scopes allow.
     pub(crate) fn readable(&self) -> Vec<Arc<Upstream>> {
         let mut upstreams = self.touched();
         upstreams.retain(|upstream| self.principal.scopes.reads_upstream(upstream.name.as_str()));
         upstreams
     }
 
-    /// Whether a tool is within the scopes. Where that hangs on what the tool declares, the catalogue is asked.
+    /// Returns whether the scopes allow a tool. If that depends on the tool's own declaration, the
+    /// catalogue is consulted.
     pub(crate) async fn may_call(&self, upstream: &Arc<Upstream>, tool: &str) -> Result<bool, Fault> {
         match self.principal.scopes.reach(upstream.name.as_str(), tool) {
             Reach::Whole => Ok(true),
@@ -59,12 +60,13 @@ impl Context {
         }
     }
 
-    /// Whether every tool of the upstream is within the scopes.
+    /// Returns whether the scopes allow every tool of the upstream.
     pub(crate) fn may_call_all(&self, upstream: &Upstream) -> bool {
         self.principal.scopes.allows_upstream(upstream.name.as_str())
     }
 
-    /// A response to `tools/list` with the tools within the scopes, each as it came.
+    /// Filters a response to `tools/list` down to the tools that the scopes allow. Each remaining
+    /// tool keeps its bytes. Returns `None` if the response cannot be parsed.
     pub(crate) fn only_allowed(&self, message: &Message, upstream: &Upstream) -> Option<String> {
         let mut result = RawObject::parse(message.result()?).ok()?;
         let mut tools: Vec<Box<RawValue>> = serde_json::from_str(result.get("tools")?.get()).ok()?;
@@ -86,7 +88,8 @@ impl Context {
         Some(crate::envelope::result(message.id(), &result))
     }
 
-    /// The link for a stateless client: the stateless era's where the upstream speaks it, else the token's shared session.
+    /// Returns the link for a stateless client: a stateless link if the upstream speaks that era,
+    /// otherwise the token's shared session.
     pub(crate) async fn stateless_link(
         &self,
         upstream: &Arc<Upstream>,
@@ -95,7 +98,7 @@ impl Context {
         if let Some(link) = upstream.stateless().await? {
             return Ok(link);
         }
-        // In a box: what is rare is not carried about with every call.
+        // Boxed, so that the rare path does not enlarge the future of every call.
         Box::pin(self.shared_link(upstream, sender)).await
     }
 

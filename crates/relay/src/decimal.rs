@@ -1,21 +1,24 @@
-//! JSON numbers, compared exactly: as floats, different numbers would be equal.
+//! JSON numbers, compared exactly. As floats, different numbers could compare equal.
 
-/// A JSON number as it was written: `digits` times ten to the power of `exponent`.
+/// A JSON number as written: `digits` times ten to the power of `exponent`.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Decimal {
     negative: bool,
-    /// Without zeros at either end, so that equal numbers have equal digits. Zero has none.
+    /// The digits without leading or trailing zeros, so that equal numbers have equal digits. Empty
+    /// for zero.
     digits: String,
     exponent: i64,
 }
 
-/// More digits than any integer of 64 bits has.
+/// The most digits that a 64-bit integer can have.
 const MAX_WHOLE_DIGITS: usize = 20;
-/// The longest fraction that [`Decimal::plain`] writes without an exponent: more than a double has digits.
+/// Maximum length of a fraction that [`Decimal::plain`] writes without an exponent. A double has
+/// fewer digits.
 const MAX_PLAIN: usize = 40;
 
 impl Decimal {
-    /// Reads a number in JSON's grammar (RFC 8259, section 6) and in no other: not `007`, not `+7`, not ` 7`.
+    /// Parses a number in JSON's grammar (RFC 8259, section 6) and in no other: `007`, `+7` and `
+    /// 7` are refused.
     pub(crate) fn read(text: &str) -> Option<Self> {
         let (negative, rest) = match text.strip_prefix('-') {
             Some(rest) => (true, rest),
@@ -55,7 +58,7 @@ impl Decimal {
         Some(Self { negative, digits: digits.to_owned(), exponent })
     }
 
-    /// The integer that it is, if it is one of 64 bits.
+    /// Returns the value as an integer, if it is an integer of 64 bits.
     pub(crate) fn whole(&self) -> Option<i128> {
         let zeros = usize::try_from(self.exponent).ok().filter(|zeros| *zeros <= MAX_WHOLE_DIGITS)?;
         if self.digits.len() + zeros > MAX_WHOLE_DIGITS {
@@ -69,7 +72,7 @@ impl Decimal {
         (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&number).then_some(number)
     }
 
-    /// As a person would write it, without an exponent; `None` where that would be long.
+    /// Formats the number without an exponent. Returns `None` if that would be too long.
     pub(crate) fn plain(&self) -> Option<String> {
         if let Some(whole) = self.whole() {
             return Some(whole.to_string());

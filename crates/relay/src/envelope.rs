@@ -1,8 +1,9 @@
-//! JSON-RPC, as text with marks: only what decides is read, the rest passes as it came.
+//! JSON-RPC messages as text with marked positions. Only the members that decide something are
+//! parsed; the rest passes unchanged.
 //!
-//! A [`Message`] keeps its text and remembers where its members are, so that an id or a name is replaced in its place
-//! and every other byte survives. A [`RawObject`] is for what the relay makes anew: members keep their order and
-//! their bytes.
+//! A [`Message`] keeps its text and remembers the positions of its members, so that an id or a name
+//! can be replaced in place and every other byte survives. A [`RawObject`] is for messages that the
+//! relay creates: members keep their order and their bytes.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,27 +22,28 @@ pub(crate) const INVALID_REQUEST: i64 = -32600;
 pub(crate) const METHOD_NOT_FOUND: i64 = -32601;
 pub(crate) const INVALID_PARAMS: i64 = -32602;
 pub(crate) const INTERNAL: i64 = -32603;
-/// Session era only (MCP 2025-11-25, "Resources"); the stateless era says [`INVALID_PARAMS`].
+/// Used in the session era only (MCP 2025-11-25, "Resources"); the stateless era uses
+/// [`INVALID_PARAMS`].
 pub(crate) const RESOURCE_NOT_FOUND: i64 = -32002;
 /// MCP 2026-07-28, "Error Codes".
 pub(crate) const HEADER_MISMATCH: i64 = -32020;
 /// MCP 2026-07-28, "Error Codes".
 pub(crate) const UNSUPPORTED_VERSION: i64 = -32022;
-/// An upstream is down, slow or talks nonsense.
+/// An upstream is down, slow or sends invalid answers.
 pub(crate) const UPSTREAM: i64 = -32000;
-/// The token was revoked or has expired while the call ran.
+/// The token was revoked or expired while the call ran.
 pub(crate) const ENDED: i64 = -32001;
-/// The token's scopes don't reach.
+/// The token's scopes do not allow the request.
 pub(crate) const FORBIDDEN: i64 = -32003;
 
-/// The members of an object, borrowed from the text that they are read from.
+/// The members of an object, borrowed from the parsed text.
 ///
-/// Repeated names are refused: of `{"name":1,"name":2}` the relay would judge one and the upstream might
-/// obey the other.
+/// Repeated names are refused. Given `{"name":1,"name":2}`, the relay would judge one value and the
+/// upstream might obey the other.
 pub(crate) struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Members<'a> {
-    /// Reads an object; `None` if it is none, or has a name twice.
+    /// Parses an object. Returns `None` if the text is not an object or repeats a name.
     pub(crate) fn read(json: &'a str) -> Option<Self> {
         serde_json::from_str(json).ok()
     }
@@ -55,11 +57,12 @@ impl<'a> Members<'a> {
     }
 }
 
-/// A name that serde may borrow.
+/// A member name that serde borrows where possible.
 #[derive(serde::Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Up to here a repeated name is found by looking at each; past it a set is quicker.
+/// Up to this many members, repeated names are found by comparing all of them; beyond it a set is
+/// faster.
 const FEW: usize = 16;
 
 impl<'de> Deserialize<'de> for Members<'de> {
@@ -118,7 +121,7 @@ impl RawObject {
         Self::parse(self.get(name)?.get()).ok()
     }
 
-    /// Replaces a member in its place, or adds it at the end.
+    /// Replaces a member in place, or appends it.
     pub(crate) fn set(&mut self, name: &str, value: Box<RawValue>) {
         match self.0.iter_mut().find(|(key, _)| key == name) {
             Some(member) => member.1 = value,
@@ -126,7 +129,7 @@ impl RawObject {
         }
     }
 
-    /// Adds a member if there is none of its name.
+    /// Adds a member unless one of that name exists.
     pub(crate) fn default_to(&mut self, name: &str, value: impl FnOnce() -> Box<RawValue>) {
         if self.get(name).is_none() {
             self.0.push((name.to_owned(), value()));
@@ -161,12 +164,12 @@ impl Serialize for RawObject {
     }
 }
 
-/// What we made ourselves always serializes; `null` stands in for what can't happen.
+/// The relay's own values always serialize; `null` stands in for the impossible failure.
 pub(crate) fn raw<T: Serialize + ?Sized>(value: &T) -> Box<RawValue> {
     to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
-/// Whether two ids are the same, however they are spelled. Numbers are compared exactly.
+/// Returns whether two ids are equal, regardless of their spelling. Numbers are compared exactly.
 pub(crate) fn is_same_id(one: &str, other: &str) -> bool {
     let text = |id: &str| serde_json::from_str::<String>(id).ok();
     one == other
@@ -174,19 +177,19 @@ pub(crate) fn is_same_id(one: &str, other: &str) -> bool {
         || Decimal::read(one).zip(Decimal::read(other)).is_some_and(|(one, other)| one == other)
 }
 
-/// Whether an id is one that every reader hands back as it was: a string, or an integer of 64 bits.
+/// Returns whether every parser preserves this id: a string, or an integer of 64 bits.
 fn is_id(id: &str) -> bool {
-    /// So many digits always fit.
+    /// Integers with this many digits always fit into 64 bits.
     const FIT: usize = 18;
     if id.starts_with('"') {
-        // Only an escape can be wrong by now: half of a surrogate pair.
+        // The JSON is valid, so only an escape can still be wrong: an unpaired surrogate.
         return !id.contains('\\') || serde_json::from_str::<String>(id).is_ok();
     }
     (id.len() <= FIT && id.bytes().all(|byte| byte.is_ascii_digit()))
         || Decimal::read(id).is_some_and(|number| number.whole().is_some())
 }
 
-/// Whether a result says `isError: true`, however the name is spelled.
+/// True if a result contains `isError: true`, in any spelling of the name.
 struct SaysError(bool);
 
 impl<'de> Deserialize<'de> for SaysError {
@@ -202,7 +205,7 @@ impl<'de> Deserialize<'de> for SaysError {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SaysError, A::Error> {
                 let mut says = false;
                 while let Some((Name(name), value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
-                    // Of two that differ, the worse one counts.
+                    // If the name is repeated with different values, `true` wins.
                     says |= name == "isError" && value.get() == "true";
                 }
                 Ok(SaysError(says))
@@ -212,7 +215,7 @@ impl<'de> Deserialize<'de> for SaysError {
     }
 }
 
-/// Why a text is not one message, for a person, with JSON-RPC's code.
+/// The reason why a text is not a valid message, with its JSON-RPC error code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Malformed {
     pub(crate) code: i64,
@@ -223,7 +226,7 @@ const fn invalid(why: &'static str) -> Malformed {
     Malformed { code: INVALID_REQUEST, why }
 }
 
-/// One message: its text, and where its members are. Cheap to clone.
+/// A message: its text and the positions of its members. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Message(Arc<Parts>);
 
@@ -239,14 +242,15 @@ struct Parts {
     given: Vec<(String, Range<usize>)>,
 }
 
-/// Where a value that was borrowed from `text` stands in it.
+/// Returns the position of a value that was borrowed from `text`.
 fn place(text: &str, value: &RawValue) -> Range<usize> {
     let start = value.get().as_ptr() as usize - text.as_ptr() as usize;
     start..start + value.get().len()
 }
 
 impl Message {
-    /// Reads one message. `params`, where there are any, must be an object: MCP has no others.
+    /// Parses one message. If there are `params`, they must be an object, because MCP has no
+    /// others.
     pub(crate) fn parse(text: String) -> Result<Self, Malformed> {
         let Members(members) = match serde_json::from_str(&text) {
             Ok(members) => members,
@@ -313,7 +317,7 @@ impl Message {
         self.0.method.as_deref().unwrap_or_default()
     }
 
-    /// The id's JSON; `null` for none.
+    /// Returns the id as JSON, or `null` if there is none.
     pub(crate) fn id(&self) -> &str {
         self.0.id.clone().map_or("null", |at| &self.0.text[at])
     }
@@ -332,42 +336,44 @@ impl Message {
         serde_json::from_str(error.get("code")?.get()).ok()
     }
 
-    /// Whether a response says that it failed: with an error, or as a tool does (MCP 2025-11-25, "Tools", "Error Handling").
+    /// Returns whether a response reports a failure: with an error, or in the manner of tools (MCP
+    /// 2025-11-25, "Tools", "Error Handling").
     pub(crate) fn has_failed(&self) -> bool {
         let says_so = |result: &str| {
-            // Most results do not speak of it, and are not read for it. The name may be spelled with escapes.
+            // Most results do not contain `isError`, so this check saves parsing them. The name may
+            // be written with escapes.
             (result.contains("\"isError\"") || result.contains("\\u00"))
                 && serde_json::from_str(result).is_ok_and(|SaysError(says)| says)
         };
         self.error().is_some() || self.result().is_some_and(says_so)
     }
 
-    /// A parameter's JSON.
+    /// Returns a parameter as JSON.
     pub(crate) fn param(&self, name: &str) -> Option<&str> {
         self.0.given.iter().find(|(key, _)| key == name).map(|(_, at)| &self.0.text[at.clone()])
     }
 
-    /// A parameter that is a string.
+    /// Returns a parameter that is a string.
     pub(crate) fn param_str(&self, name: &str) -> Option<String> {
         serde_json::from_str(self.param(name)?).ok()
     }
 
-    /// The parameters, to be made into others.
+    /// Returns the parameters as an editable object.
     pub(crate) fn params(&self) -> RawObject {
         self.0.params.clone().and_then(|at| RawObject::parse(&self.0.text[at]).ok()).unwrap_or_default()
     }
 
-    /// The names of the parameters.
+    /// Returns the names of the parameters.
     pub(crate) fn param_names(&self) -> impl Iterator<Item = &str> {
         self.0.given.iter().map(|(name, _)| name.as_str())
     }
 
-    /// `params._meta`, if it is an object.
+    /// Returns `params._meta`, if it is an object.
     pub(crate) fn meta(&self) -> Option<RawObject> {
         RawObject::parse(self.param("_meta")?).ok()
     }
 
-    /// The same text with another id; every other byte as it was.
+    /// Returns the text with another id. Every other byte stays the same.
     pub(crate) fn with_id(&self, id: &str) -> String {
         match self.0.id.clone() {
             Some(at) => self.replaced(vec![(at, id)]),
@@ -375,12 +381,14 @@ impl Message {
         }
     }
 
-    /// The same text with one parameter replaced; every other byte as it was. `value` is JSON.
+    /// Returns the text with one parameter replaced by the JSON `value`. Every other byte stays the
+    /// same.
     pub(crate) fn with_param(&self, name: &str, value: &str) -> String {
         self.with(None, &[(name, value)])
     }
 
-    /// The same text with another id and with parameters replaced or put in front; every other byte as it was.
+    /// Returns the text with another id, and with parameters replaced or prepended. Every other
+    /// byte stays the same.
     pub(crate) fn with(&self, id: Option<&str>, changed: &[(&str, &str)]) -> String {
         let mut edits: Vec<(Range<usize>, &str)> = Vec::new();
         if let (Some(at), Some(id)) = (self.0.id.clone(), id) {
@@ -433,28 +441,28 @@ impl Message {
     }
 }
 
-/// A JSON-RPC error.
+/// Builds a JSON-RPC error.
 pub(crate) fn error(id: &str, code: i64, message: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":{}}}}}"#, raw(message))
 }
 
-/// A JSON-RPC error with data.
+/// Builds a JSON-RPC error with data.
 pub(crate) fn error_with(id: &str, code: i64, message: &str, data: &impl Serialize) -> String {
     let (message, data) = (raw(message), raw(data));
     format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":{message},"data":{data}}}}}"#)
 }
 
-/// A JSON-RPC result.
+/// Builds a JSON-RPC result.
 pub(crate) fn result<T: Serialize + ?Sized>(id: &str, result: &T) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{}}}"#, raw(result))
 }
 
-/// A JSON-RPC request.
+/// Builds a JSON-RPC request.
 pub(crate) fn request(id: &str, method: &str, params: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{},"params":{params}}}"#, raw(method))
 }
 
-/// A JSON-RPC notification.
+/// Builds a JSON-RPC notification.
 pub(crate) fn notification(method: &str, params: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","method":{},"params":{params}}}"#, raw(method))
 }

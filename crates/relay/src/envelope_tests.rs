@@ -126,7 +126,8 @@ fn a_result_says_that_it_failed_in_any_spelling() {
     }
 }
 
-/// JSON of any kind, with what readers differ on: repeated names, escapes, big numbers, space.
+/// JSON of any kind, including constructs that parsers treat differently: repeated names, escapes,
+/// big numbers, whitespace.
 fn json() -> impl Strategy<Value = String> {
     let scalar = prop_oneof![
         Just("null".to_owned()),
@@ -168,7 +169,7 @@ fn members(value: impl Strategy<Value = String>) -> impl Strategy<Value = String
     })
 }
 
-/// Texts that are messages often enough, and nearly messages otherwise.
+/// Texts that are often valid messages and otherwise nearly valid ones.
 fn text() -> impl Strategy<Value = String> {
     let id = prop_oneof![Just("7".to_owned()), Just("\"a\"".to_owned()), json()];
     let params = prop_oneof![members(json()), json()];
@@ -190,7 +191,8 @@ proptest! {
     fn a_message_is_read_as_serde_json_reads_it(text in text()) {
         let Ok(crate::judge::Judged { message, .. }) = crate::judge::read(text.clone()) else { return Ok(()) };
         let Ok(value) = serde_json::from_str::<Value>(&text) else {
-            // Numbers that no float can be are left to whoever wants them.
+            // `serde_json` refuses numbers beyond the range of a float, so there is nothing to
+            // compare.
             return Ok(());
         };
         let read = |json: &str| serde_json::from_str::<Value>(json).unwrap();

@@ -1,7 +1,8 @@
-//! The two eras of MCP, and what each request says of its own.
+//! The two eras of MCP, and the data that each request carries in them.
 //!
-//! Session era: 2025-03-26, 2025-06-18 and 2025-11-25 (`initialize`, `Mcp-Session-Id`). Stateless era: 2026-07-28 (each request says in
-//! `_meta` and in its headers what it needs to be served).
+//! Session era: 2025-03-26, 2025-06-18 and 2025-11-25 (`initialize`, `Mcp-Session-Id`). Stateless
+//! era: 2026-07-28 (each request carries in `_meta` and in its headers all that is needed to serve
+//! it).
 
 use std::borrow::Cow;
 
@@ -17,14 +18,15 @@ use crate::mirror::{self, Unreadable, decoded, encoded};
 pub(crate) use crate::names::*;
 use crate::trace;
 
-/// Which of the two a peer speaks.
+/// The era that a peer speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Era {
     Session,
     Stateless,
 }
 
-/// Which era a request is of. What it says in `_meta` outweighs its method, and that its headers.
+/// Determines the era of a request. Its `_meta` takes precedence over its method, and the method
+/// over its headers.
 pub(crate) fn of(headers: &HeaderMap, Judged { message, names_version }: &Judged) -> Era {
     if *names_version {
         return Era::Stateless;
@@ -42,22 +44,22 @@ pub(crate) fn of(headers: &HeaderMap, Judged { message, names_version }: &Judged
     }
 }
 
-/// What a stateless request says of its sender.
+/// The data about its sender that a stateless request carries.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Sender {
-    /// Its capabilities, as JSON.
+    /// The sender's capabilities, as JSON.
     pub(crate) capabilities: String,
-    /// Its name and version, as JSON.
+    /// The sender's name and version, as JSON.
     pub(crate) client: Option<Box<RawValue>>,
-    /// The least severe log message that it wants.
+    /// The least severe log level that the sender wants.
     pub(crate) log_level: Option<String>,
 }
 
-/// Longest capabilities of a client, in bytes: a shared session keeps them.
+/// Maximum size of a client's capabilities, in bytes. A shared session keeps them in memory.
 pub(crate) const MAX_CAPABILITIES: usize = 4096;
 
-/// Reads what every stateless request must say, and holds its headers against its body (MCP 2026-07-28, "Server
-/// Validation").
+/// Parses the data that every stateless request must carry, and compares its headers with its body
+/// (MCP 2026-07-28, "Server Validation").
 pub(crate) fn sender(headers: &HeaderMap, message: &Message) -> Result<Sender, Refused> {
     let meta = stated(headers, message)?;
     let asked = meta.version()?;
@@ -85,7 +87,7 @@ fn missing(key: &str) -> Refused {
     Refused { code: INVALID_PARAMS, message, data: None }
 }
 
-/// The `_meta` of a request whose headers say what its body says.
+/// The `_meta` of a request whose headers match its body.
 pub(crate) struct Stated<'a>(Members<'a>);
 
 impl<'a> Stated<'a> {
@@ -94,14 +96,15 @@ impl<'a> Stated<'a> {
     }
 }
 
-/// A JSON string, borrowed where it has no escapes.
+/// Parses a JSON string, borrowing it if it has no escapes.
 fn text(json: &str) -> Option<Cow<'_, str>> {
     #[derive(serde::Deserialize)]
     struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
     serde_json::from_str(json).ok().map(|Text(text)| text)
 }
 
-/// Holds a request's headers against its body. Which version it names is for whoever serves it to support.
+/// Compares a request's headers with its body. The caller decides whether it supports the version
+/// that they name.
 pub(crate) fn stated<'a>(headers: &HeaderMap, message: &'a Message) -> Result<Stated<'a>, Refused> {
     let Some(version) = only(headers, &VERSION) else {
         return Err(Refused::mismatch("the header MCP-Protocol-Version is missing, or there twice"));
@@ -125,7 +128,7 @@ pub(crate) fn stated<'a>(headers: &HeaderMap, message: &'a Message) -> Result<St
     Ok(meta)
 }
 
-/// The parameter that `Mcp-Name` repeats, as JSON.
+/// Returns the parameter that `Mcp-Name` repeats, as JSON.
 fn name_of(message: &Message) -> Option<&str> {
     match message.method() {
         "tools/call" | "prompts/get" => message.param("name"),
@@ -134,13 +137,14 @@ fn name_of(message: &Message) -> Option<&str> {
     }
 }
 
-/// Whether a header says this, in plain text or in the Base64 form.
+/// Returns whether a header has this value, in plain text or Base64 form.
 fn says(headers: &HeaderMap, name: &HeaderName, expected: &str) -> bool {
     only(headers, name).and_then(decoded).is_some_and(|value| value == expected)
 }
 
-/// The headers of a stateless request that the relay makes: those of every request, and those that the tool's schema asks
-/// for. `Err` if they cannot be made from the arguments.
+/// Builds the headers of a stateless request that the relay creates: the headers of every request,
+/// and those that the tool's schema asks for. Returns `Err` if the arguments do not allow building
+/// them.
 pub(crate) fn headers_for(
     message: &Message,
     schema: Option<&serde_json::Value>,
@@ -157,8 +161,9 @@ pub(crate) fn headers_for(
     Ok(headers)
 }
 
-/// The headers of a client that travel to an upstream as they came: those that say nothing of the body. The rest the relay
-/// makes, so that no upstream reads the body otherwise than the relay has judged it.
+/// Returns the client's headers that are forwarded unchanged: those that do not describe the body.
+/// The relay creates the others from the body, so that no upstream reads a request differently than
+/// the relay judged it.
 pub(crate) fn travelling(headers: &HeaderMap) -> HeaderMap {
     let mut out = HeaderMap::with_capacity(ROOM);
     for (name, value) in headers {
@@ -169,7 +174,8 @@ pub(crate) fn travelling(headers: &HeaderMap) -> HeaderMap {
     out
 }
 
-/// The headers for a session's request that passes with every byte. The door has seen that the version is one of a session's.
+/// Returns the headers for a session request that is passed on byte for byte. The caller has
+/// checked that the version is one of the session era.
 pub(crate) fn travelling_in_session(headers: &HeaderMap) -> HeaderMap {
     let mut out = travelling(headers);
     if let Some(version) = only(headers, &VERSION) {
@@ -178,15 +184,15 @@ pub(crate) fn travelling_in_session(headers: &HeaderMap) -> HeaderMap {
     out
 }
 
-/// The headers for a stateless request that passes with every byte, once [`stated`] and [`mirror::check`] have held them
-/// against the body.
+/// Returns the headers for a stateless request that is passed on byte for byte, after [`stated`]
+/// and [`mirror::check`] have compared them with the body.
 pub(crate) fn travelling_stateless(
     headers: &HeaderMap,
     message: &Message,
     schema: Option<&serde_json::Value>,
 ) -> Result<HeaderMap, Unreadable> {
     let mut out = travelling(headers);
-    // Equal to the body's, by now.
+    // The version was already compared with the body's.
     if let Some(version) = only(headers, &VERSION) {
         out.insert(VERSION, version.clone());
     }
@@ -201,7 +207,8 @@ pub(crate) fn travelling_stateless(
     Ok(out)
 }
 
-/// What the relay makes of `text` for a header: the client's own value if that is the same, which needs no copy.
+/// Returns the header value for `text`. Reuses the client's own value if it is the same, which
+/// avoids a copy.
 fn repeated(headers: &HeaderMap, name: &HeaderName, text: &str) -> HeaderValue {
     match headers.get(name) {
         Some(given) if given.as_bytes() == text.as_bytes() && decoded(given).as_deref() == Some(text) => {
@@ -211,7 +218,8 @@ fn repeated(headers: &HeaderMap, name: &HeaderName, text: &str) -> HeaderValue {
     }
 }
 
-/// The `_meta` of a stateless request made from a session: what the session's client said when it began.
+/// Builds the `_meta` of a stateless request on behalf of a session, from the session's
+/// `initialize` parameters.
 pub(crate) fn meta_of(
     client: Option<&RawValue>,
     capabilities: &str,

@@ -1,4 +1,5 @@
-//! The door: everything that is decided from HTTP alone, then on to `/mcp` or `/mcp/NAME` in the era that the request is of.
+//! The entry point for requests: makes every decision that needs only HTTP, then dispatches to
+//! `/mcp` or `/mcp/NAME` in the request's era.
 
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ use crate::upstream::{BOTH_KINDS, Fault, Link, Upstream};
 use crate::whole::Whole;
 use crate::{clock, judge, mirror, serve, single, subscribe, trace};
 
-/// In the extensions of the answer that refuses a request for its `Origin`.
+/// Marker in the extensions of a response that refuses a request because of its `Origin`.
 #[derive(Debug, Clone, Copy)]
 pub struct BadOrigin;
 
@@ -86,7 +87,8 @@ where
     }
 }
 
-/// GET and DELETE are the session era's: they name a session, or the upstream speaks that era.
+/// Returns whether a GET or DELETE belongs to the stateless era: it names no session, and it either
+/// names the stateless version or is for an upstream that does not speak the session era.
 fn is_stateless(context: &Context, headers: &HeaderMap) -> bool {
     if headers.contains_key(SESSION) {
         return false;
@@ -95,8 +97,9 @@ fn is_stateless(context: &Context, headers: &HeaderMap) -> bool {
         || context.only.as_ref().is_some_and(|upstream| !upstream.may_speak_session())
 }
 
-/// Absent (no browser), loopback, or the public origin. Never the host that was asked: a name that was made to lead here is
-/// what a hostile page comes with (DNS rebinding).
+/// Returns whether the origin is acceptable: absent (no browser), loopback, or the public origin.
+/// The requested host is not accepted as origin, because a hostile page can make its own name
+/// resolve to this server (DNS rebinding).
 fn origin_is_good(headers: &HeaderMap, public: Option<&str>) -> bool {
     let Some(origin) = headers.get(ORIGIN) else { return true };
     let Some(origin) = origin.to_str().ok() else { return false };
@@ -117,7 +120,8 @@ fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
     })
 }
 
-/// `body`: for the node that the session lives on, if that is another one.
+/// Finds the session that the request names. `Err` contains the refusal or, if the session lives on
+/// another node, the referral to that node with the request's `body`.
 fn session(context: &Context, headers: &HeaderMap, body: &str) -> Result<Arc<Session>, Box<Reply>> {
     let Some(id) = headers.get(SESSION) else {
         let message = "Mcp-Session-Id is missing; send initialize first";
@@ -137,7 +141,8 @@ fn session(context: &Context, headers: &HeaderMap, body: &str) -> Result<Arc<Ses
     })
 }
 
-/// Registered first, the standing asked second: see [`crate::registry`].
+/// Registers the request first and checks the credential second; see [`crate::registry`] for the
+/// reason.
 fn register(context: &Context, kind: Kind, id: &str) -> Result<Entry, Reply> {
     let entry = context.relay.0.registry.register_request(&context.principal, context.pat_id, kind);
     if context.principal.stands() { Ok(entry) } else { Err(reply::cut(&context.principal, id).0) }
@@ -164,11 +169,11 @@ async fn get(context: &Context, headers: &HeaderMap) -> Reply {
             return upstream_stream(context, link, &session, headers, entry).await;
         }
     }
-    // One sender goes to those who tell, through an inner channel whose end is held here: when the stream is cut,
-    // no clone of the outer sender may keep the client's stream open.
+    // Messages go through an inner channel whose receiving end stays in this task. When the stream
+    // is cut, no clone of the outer sender can keep the client's stream open.
     let (inner, mut told) = mpsc::channel::<Bytes>(16);
     let (outer, frames) = mpsc::channel::<Bytes>(16);
-    // A pipe of the session era says itself what changes: its own words pass.
+    // A session-era process announces changes itself, and its own messages are passed on.
     if !context.only.as_ref().is_some_and(|upstream| upstream.is_stdio() && upstream.may_speak_session()) {
         subscribe::tell_changes(context, &inner);
     }
@@ -202,7 +207,7 @@ async fn get(context: &Context, headers: &HeaderMap) -> Reply {
     reply::stream(frames)
 }
 
-/// On `/mcp/NAME` over HTTP the client's stream is the upstream's own, byte for byte.
+/// On `/mcp/NAME` over HTTP the client's stream is the upstream's stream, byte for byte.
 async fn upstream_stream(
     context: &Context,
     link: Arc<Link>,
@@ -212,7 +217,7 @@ async fn upstream_stream(
 ) -> Reply {
     let upstream = Arc::clone(&link.upstream);
     let streamed = match single::stream(&link, headers).await {
-        // The upstream has lost the session: once more on a new one.
+        // The upstream has lost the session, so try once more on a new one.
         Err(Fault::SessionGone) => {
             session.drop_link(&link).await;
             match session.link(&upstream, &context.relay.0.registry, &context.principal).await {
@@ -290,7 +295,7 @@ where
             Err(envelope::Malformed { code: envelope::PARSE_ERROR, why })
         }
     };
-    // What both eras ask of a request's headers comes before what is wrong with its body.
+    // Header errors that both eras share take precedence over errors in the body.
     if let Err(refusal) = takes_both(&context, &headers) {
         return *refusal;
     }
@@ -320,7 +325,7 @@ where
     Whole::new(&tasks, gone, answered).await
 }
 
-/// On `/mcp/NAME` the upstream judges what is accepted.
+/// Checks the request's headers. On `/mcp/NAME` the upstream judges the `Accept` header.
 fn takes_both(context: &Context, headers: &HeaderMap) -> Result<(), Box<Reply>> {
     let refused = |status, why| Err(Box::new(reply::refused(status, why)));
     if !era::only(headers, &CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(is_json) {
@@ -331,7 +336,7 @@ fn takes_both(context: &Context, headers: &HeaderMap) -> Result<(), Box<Reply>> 
         let why = "Content-Encoding is not supported; send the body as it is";
         return refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, why);
     }
-    // Most say it in these words.
+    // Fast path for the value that most clients send.
     let both = || {
         headers.get(ACCEPT).is_some_and(|value| value == BOTH_KINDS)
             || (accepts(headers, "application/json") && accepts(headers, "text/event-stream"))
@@ -343,13 +348,14 @@ fn takes_both(context: &Context, headers: &HeaderMap) -> Result<(), Box<Reply>> 
     Ok(())
 }
 
-/// Whether a media type is JSON in UTF-8, which is all that JSON between systems may be in (RFC 8259, section 8.1).
+/// Returns whether a media type is JSON in UTF-8, the only encoding for JSON between systems (RFC
+/// 8259, section 8.1).
 fn is_json(kind: &str) -> bool {
     let mut parts = kind.split(';').map(str::trim);
     parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"))
         && parts.filter(|parameter| !parameter.is_empty()).all(|parameter| {
             let Some((name, value)) = parameter.split_once('=') else { return false };
-            // A quoted value with a semicolon in it is torn apart, and refused for it.
+            // A quoted value that contains a semicolon is split in two and therefore refused.
             let quoted = value.strip_prefix('"').map(|rest| rest.strip_suffix('"'));
             let Some(value) = quoted.unwrap_or(Some(value)) else { return false };
             !name.trim().eq_ignore_ascii_case("charset") || value.trim().eq_ignore_ascii_case("utf-8")
@@ -397,7 +403,7 @@ async fn session_post(context: &Context, headers: &HeaderMap, message: Message) 
     };
     match (&context.only, message.is_request()) {
         (None, true) => serve::session_request(context, session, entry, message).await,
-        // In boxes: what is rare is not carried about with every call.
+        // Boxed, so that the rare paths do not enlarge the future of every call.
         (None, false) => Box::pin(serve::session_said(context, &session, message)).await,
         (Some(_), true) => single::session_request(context, headers, session, entry, message).await,
         (Some(upstream), false) => Box::pin(single::session_said(context, upstream, &session, message)).await,
@@ -408,14 +414,14 @@ async fn stateless_post(context: &Context, headers: &HeaderMap, message: Message
     if let Some(home) = context.relay.home_of_retry(context, &message) {
         return elsewhere(home, message.text());
     }
-    // It ends with its client, and is waited for by nobody.
+    // A subscription ends with its client, and nobody waits for its end.
     let kind = if message.method() == "subscriptions/listen" { Kind::Stream } else { Kind::Call };
     let entry = match register(context, kind, message.id()) {
         Ok(entry) => entry,
         Err(refusal) => return refusal,
     };
     if !message.is_request() {
-        // Neither notifications nor responses are a client's in this era.
+        // In this era clients send neither notifications nor responses.
         return match message.is_response() {
             true => reply::json(
                 StatusCode::BAD_REQUEST,
@@ -446,7 +452,8 @@ async fn stateless_post(context: &Context, headers: &HeaderMap, message: Message
     }
 }
 
-/// Holds a request's headers against its body: the upstream gets those that the relay makes of the body.
+/// Compares a request's headers with its body. The upstream receives headers that the relay creates
+/// from the body.
 async fn judged(
     context: &Context,
     upstream: &Arc<Upstream>,
@@ -457,8 +464,8 @@ async fn judged(
     if message.method() == "tools/call"
         && let Some(name) = message.param_str("name")
     {
-        // Without such headers, and with all of the upstream open to it, a call does not wait for a list: the upstream misses
-        // what it wants to see.
+        // A call without such headers, and with access to the whole upstream, does not wait for a
+        // list. If headers are missing, the upstream itself refuses the call.
         let waits = mirror::has_any(headers) || upstream.is_stdio() || !context.may_call_all(upstream);
         let schema = if waits { upstream.schema(&name).await } else { upstream.mirrored(&name) };
         if let Some(schema) = schema {

@@ -1,18 +1,19 @@
-//! Headers that repeat what a message says: read, compared and refused.
+//! Headers that repeat parts of a message: reading and refusing them.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::envelope::HEADER_MISMATCH;
 
-/// Room for the headers of a request to an upstream: as a rule it has no more.
+/// The usual maximum number of headers in a request to an upstream. Their space is allocated at
+/// once.
 pub(crate) const ROOM: usize = 12;
 
-/// Why a stateless request is refused, with HTTP 400.
+/// The refusal of a stateless request, with HTTP 400.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Refused {
     pub(crate) code: i64,
     pub(crate) message: String,
-    /// `data` of the error.
+    /// The `data` of the error.
     pub(crate) data: Option<serde_json::Value>,
 }
 
@@ -22,7 +23,8 @@ impl Refused {
     }
 }
 
-/// The value of a header that is there once: of two, each reader might take another.
+/// Returns the value of a header that occurs once. Parsers could disagree on which of two values
+/// counts.
 pub(crate) fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())

@@ -1,9 +1,12 @@
-//! Where a session lives. Of several nodes, one has a session's links, children, streams and open questions: the one that began it, whose address its
-//! id names, sealed. So does the state of a call that waits for input.
+//! The home of a session. With several nodes, each session lives on one of them, the node that
+//! began it. That node holds the session's links, child processes, streams and open questions, and
+//! the session id names the node's address in sealed form. The same is true of the state of a call
+//! that waits for input.
 //!
-//! A request that comes to another node is answered with [`Elsewhere`]: whoever serves the relay carries it to that node, as it came. The relay
-//! cannot, for it never sees a token. Where that node is gone the request is served [`Here`]: the id says all that is needed to begin
-//! the session anew.
+//! A request that arrives at another node is answered with [`Elsewhere`]. The server around the
+//! relay then forwards the request unchanged to the home node. The relay cannot do so itself,
+//! because it never sees a token. If the home node is gone, the request is served [`Here`]: the
+//! session id contains all that is needed to begin the session again.
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -17,17 +20,17 @@ use crate::reply::{self, Reply};
 use crate::seal::Purpose;
 use crate::session::Sealed;
 
-/// In an answer's extensions: the request has not been looked at, and belongs to another node.
+/// Marker in a response's extensions: the request was not processed and belongs to another node.
 #[derive(Debug, Clone)]
 pub struct Elsewhere {
-    /// Where that node is reached.
+    /// The URL of that node.
     pub home: Url,
-    /// The request's body.
+    /// The body of the request.
     pub body: Bytes,
 }
 
 impl Elsewhere {
-    /// What is answered when that node went away with the request.
+    /// Returns the response for a request that was forwarded to a node which then failed.
     pub fn unsure(&self) -> Reply {
         let message =
             std::str::from_utf8(&self.body).ok().and_then(|body| Message::parse(body.to_owned()).ok());
@@ -37,11 +40,12 @@ impl Elsewhere {
     }
 }
 
-/// In a request's extensions: it is served here, wherever its session lives.
+/// Marker in a request's extensions: serve the request on this node even if its session lives on
+/// another.
 #[derive(Debug, Clone, Copy)]
 pub struct Here;
 
-/// What is answered in place of an answer.
+/// Builds the response that refers a request to another node.
 pub(crate) fn elsewhere(home: Url, body: &str) -> Reply {
     let mut reply = reply::refused(StatusCode::MISDIRECTED_REQUEST, "the session lives on another node");
     reply.extensions_mut().insert(Elsewhere { home, body: Bytes::copy_from_slice(body.as_bytes()) });
@@ -49,7 +53,7 @@ pub(crate) fn elsewhere(home: Url, body: &str) -> Reply {
 }
 
 impl Relay {
-    /// The node that a session of this token's lives on, if that is another one.
+    /// Returns the node on which a session of this token lives, if it is another node.
     pub(crate) fn home_of_session(&self, context: &Context, id: &str) -> Option<Url> {
         self.others(context, || match self.known(context, id) {
             Some(session) => session.home.clone(),
@@ -57,7 +61,7 @@ impl Relay {
         })
     }
 
-    /// The node on which a call waits for this retry, if that is another one.
+    /// Returns the node on which a call waits for this retry, if it is another node.
     pub(crate) fn home_of_retry(&self, context: &Context, retry: &Message) -> Option<Url> {
         self.others(context, || {
             let state = self.0.sealer.open(Purpose::Request, &retry.param_str("requestState")?)?;
@@ -71,10 +75,10 @@ impl Relay {
     }
 }
 
-/// What the state of a call that waits for input says, sealed.
+/// The sealed state of a call that waits for input.
 pub(crate) struct Waiting<'a> {
     pub(crate) number: Uuid,
-    /// The address of the node that it waits on; empty where there is only one.
+    /// The URL of the node that holds the call. Empty if there is only one node.
     home: &'a str,
 }
 

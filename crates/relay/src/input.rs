@@ -1,5 +1,5 @@
-//! What a server asks of its client in the middle of a call, from one era to the other: requests on a session client's stream, or a call that waits
-//! for a stateless client's retry.
+//! Questions of a server to its client in the middle of a call, translated between the eras: as
+//! requests on a session client's stream, or as a call that waits for a stateless client's retry.
 
 use http::StatusCode;
 use serde_json::value::RawValue;
@@ -26,19 +26,20 @@ pub(crate) struct Parked {
     pub(crate) resume: oneshot::Sender<Resumed>,
 }
 
-/// A client's retry with its input.
+/// A client's retry, with the input.
 pub(crate) struct Resumed {
     pub(crate) outlet: Outlet,
-    /// The retry itself: what follows is about it.
+    /// The retry's message. Later answers refer to it.
     pub(crate) message: Message,
     pub(crate) responses: RawObject,
-    /// The retry's own place in the registry.
+    /// The retry's own entry in the registry.
     pub(crate) entry: Entry,
 }
 
 impl Call {
-    /// Asks a session client for what a stateless upstream wants to know, one request for each; the call again, with the answers.
-    /// `None` if the client gave none that the upstream could go on with.
+    /// Asks a session client for the input that a stateless upstream needs, with one request per
+    /// question. Returns the call with the answers added. Returns `None` if the client's answers do
+    /// not allow the upstream to continue.
     pub(crate) async fn ask(
         &self,
         outlet: &mut Outlet,
@@ -66,7 +67,7 @@ impl Call {
             let Ok(Some(response)) = response else { return Ok(None) };
             let result = match response.result() {
                 Some(result) => result.to_owned(),
-                // The stateless era has no error for this, but a way to say no.
+                // The stateless era has no error response here, but a client can decline.
                 None if method == "elicitation/create" => r#"{"action":"cancel"}"#.to_owned(),
                 None => return Ok(None),
             };
@@ -78,14 +79,15 @@ impl Call {
         if let Some(state) = &asked.state {
             changed.push(("requestState", state.get()));
         }
-        // The retry is a request of its own (MCP 2026-07-28, "Multi Round-Trip Requests"), under an id of its own.
+        // The retry is a separate request (MCP 2026-07-28, "Multi Round-Trip Requests") and needs
+        // an id of its own.
         let fresh = raw(&format!("trustrelay-{}", self.link.fresh_id()));
         let text = message.with(Some(fresh.get()), &changed);
         Ok(Some(Message::parse(text).map_err(|_| Fault::Garbage)?))
     }
 
-    /// Hands an upstream's own request to a stateless client as an interim result, and waits for the retry that answers it. `None` if
-    /// none came.
+    /// Passes an upstream's request to a stateless client as an interim result, and waits for the
+    /// retry that answers it. Returns `None` if no retry came.
     pub(crate) async fn park(
         &mut self,
         outlet: &mut Outlet,
@@ -122,7 +124,8 @@ impl Call {
             *outlet = next.outlet;
             next.message.id().clone_into(id);
             self.message = next.message;
-            // The first request's place stays this call's; the retry's own was for the race with a revocation.
+            // The call keeps the first request's entry. The retry's own entry was needed only for
+            // the race with a revocation.
             drop(next.entry);
             let Some(response) = next.responses.get(KEY) else { continue };
             let body = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{response}}}"#, request.id());
@@ -132,7 +135,7 @@ impl Call {
     }
 }
 
-/// Takes a call out of those that wait, however the wait ends.
+/// Removes a call from the waiting calls, however the wait ends.
 struct Unpark(crate::Relay, Uuid);
 
 impl Drop for Unpark {
@@ -142,7 +145,7 @@ impl Drop for Unpark {
 }
 
 impl crate::Relay {
-    /// Whether there was room for one more call that waits.
+    /// Adds a call to the waiting calls. Returns false if the token has reached its limit.
     fn park(&self, number: Uuid, parked: Parked) -> bool {
         let mut waiting = self.0.parked.lock();
         let theirs = waiting.values().filter(|other| other.pat_id == parked.pat_id).count();
@@ -153,7 +156,8 @@ impl crate::Relay {
         room
     }
 
-    /// Goes on with a call that waits, if the state is one of the relay's own. `Err` holds the answer if it is and the call is gone.
+    /// Resumes a waiting call, if the state is one that the relay sealed. Returns `Err` with a
+    /// response if the state is valid but the call is gone.
     pub(crate) fn unpark(
         &self,
         context: &Context,

@@ -1,8 +1,9 @@
-//! What a client sent, read as strictly as it has to be so that no other reader reads it differently.
+//! Strict parsing of client messages, so that no other parser reads a message differently.
 //!
-//! Readers differ in what they take for a name. Go's `encoding/json` and cJSON ignore case, cJSON ends a name at a NUL, and
-//! pydantic can be told to take `resource_subscriptions` for `resourceSubscriptions`. The relay judges one member, so no other
-//! may look like it: neither in place of it nor beside it.
+//! Parsers differ in the names that they accept. Go's `encoding/json` and cJSON ignore case, cJSON
+//! ends a name at a NUL, and pydantic can be configured to read `resource_subscriptions` as
+//! `resourceSubscriptions`. The relay judges one member. Therefore no other member may look like
+//! it, neither instead of it nor beside it.
 
 use crate::envelope::{INVALID_REQUEST, Malformed, Members, Message};
 use crate::lookalike::is_lookalike;
@@ -10,8 +11,8 @@ use crate::names::{
     META_CAPABILITIES, META_CLIENT, META_LOG_LEVEL, META_SERVER, META_SUBSCRIPTION, META_VERSION,
 };
 
-/// The members of `params` that the relay reads, in any method: each decides where a request goes, whether it may, or
-/// how it is answered.
+/// The members of `params` that the relay reads, in any method. Each of them affects where a
+/// request goes, whether it is allowed, or how it is answered.
 const PARAMS: [&str; 15] = [
     "_meta",
     "arguments",
@@ -45,17 +46,17 @@ const NOTIFICATIONS: [&str; 4] =
     ["toolsListChanged", "promptsListChanged", "resourcesListChanged", "resourceSubscriptions"];
 const REFERENCE: [&str; 3] = ["type", "name", "uri"];
 
-/// The members of `params` whose own members decide something.
+/// The members of `params` that contain further members which matter.
 const NESTED: [(&str, &[&str]); 3] =
     [("_meta", &META), ("notifications", &NOTIFICATIONS), ("ref", &REFERENCE)];
 
-/// A client's message, and whether its `_meta` names a version of the protocol.
+/// A client's message. `names_version` is true if its `_meta` names a protocol version.
 pub(crate) struct Judged {
     pub(crate) message: Message,
     pub(crate) names_version: bool,
 }
 
-/// Reads a client's message. Names that two readers could read differently are refused.
+/// Parses a client's message. Refuses names that two parsers could read differently.
 pub(crate) fn read(text: String) -> Result<Judged, Malformed> {
     let invalid = |why| Malformed { code: INVALID_REQUEST, why };
     let message = Message::parse(text)?;
@@ -76,8 +77,9 @@ pub(crate) fn read(text: String) -> Result<Judged, Malformed> {
     Ok(Judged { message, names_version })
 }
 
-/// Whether a parameter has to be read as an object. What else it may be is judged by whoever uses it, but for `_meta`: any
-/// method may have one, so it is an object, or `null` as some clients write what they leave out.
+/// Returns whether a parameter must be parsed as an object. Other types are judged where the
+/// parameter is used. `_meta` is the exception: any method may have one, so it must be an object,
+/// or `null`, which some clients send instead of leaving it out.
 fn is_object(json: &str, param: &str) -> bool {
     if param == "_meta" { json != "null" && json != "{}" } else { json.starts_with('{') }
 }
@@ -94,7 +96,7 @@ mod tests {
         }
     }
 
-    /// The same name as lenient readers may take it.
+    /// Returns variants of a name that lenient parsers accept as the same name.
     fn disguised(name: &str) -> Vec<String> {
         let mut capital = name.to_owned();
         let first = name.find(|c: char| c.is_ascii_lowercase()).unwrap_or_default();

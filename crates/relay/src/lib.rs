@@ -1,12 +1,16 @@
-//! The relay of MCP: what a client sees of the upstreams, decided from its [`Principal`] alone.
+//! The MCP relay. It decides from a client's [`Principal`] alone which parts of the upstreams the
+//! client can see.
 //!
-//! Both eras of the protocol in front and behind: sessions (2025-03-26, 2025-06-18, 2025-11-25) and the stateless one (2026-07-28), over Streamable HTTP
-//! and, behind, over the pipes of child processes. The relay translates where the two sides differ. It never sees a token. Relayed
-//! bodies stay raw JSON: fields it doesn't know and numbers too big for it survive. What a token holds open is in one registry, so
-//! that cutting it is one call.
+//! The relay speaks both eras of the protocol to clients and upstreams: sessions (2025-03-26,
+//! 2025-06-18, 2025-11-25) and the stateless version (2026-07-28). Clients use Streamable HTTP;
+//! upstreams use it or the pipes of child processes. The relay translates where the two sides
+//! differ. It never sees a token. Relayed bodies stay raw JSON, so that unknown fields and numbers
+//! of any size survive. One registry holds everything that a token has open, so that one call ends
+//! all of it.
 //!
 //! [`Principal`]: trustrelay_token::Principal
 
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 #![allow(clippy::result_large_err, reason = "an answer that refuses is an answer: made once, and sent")]
 
 mod admitted;

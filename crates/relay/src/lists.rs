@@ -1,5 +1,5 @@
-//! The merged lists of `/mcp`: the built-in tools, then each upstream's in its own order. Decided from the principal and the catalogue
-//! alone.
+//! The merged lists of `/mcp`: the built-in tools, then the elements of each upstream in its own
+//! order. They depend only on the principal and the catalogue.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,7 +11,7 @@ use crate::catalogue::List;
 use crate::context::Context;
 use crate::envelope::{INVALID_PARAMS, Malformed, Message, RawObject, raw};
 
-/// One page. An upstream that fails, or that was never heard and is slow, is left out.
+/// Returns one page. Leaves out an upstream that fails, or that is slow to send its first list.
 pub(crate) async fn list(context: &Context, list: List, message: &Message) -> Result<RawObject, Malformed> {
     let from = match message.param_str("cursor") {
         Some(cursor) => offset(&cursor)

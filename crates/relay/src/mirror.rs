@@ -1,7 +1,9 @@
-//! `Mcp-Param-*`: arguments that a tool wants to see as headers as well (MCP 2026-07-28, "Custom Headers from Tool Parameters").
+//! `Mcp-Param-*`: arguments that a tool wants to have repeated as headers (MCP 2026-07-28, "Custom
+//! Headers from Tool Parameters").
 //!
-//! Whoever stands between the relay and a tool may go by the header, and the tool by its argument. So the relay compares
-//! exactly, and refuses arguments that it cannot read as the tool may.
+//! An intermediary between the relay and a tool may act on the header, and the tool on its
+//! argument. The relay therefore compares them exactly, and refuses arguments that the tool might
+//! parse differently.
 
 use std::borrow::Cow;
 
@@ -16,18 +18,18 @@ use crate::headers::{Refused, only};
 use crate::lookalike::is_lookalike;
 
 const PARAM_PREFIX: &str = "mcp-param-";
-/// How deep `x-mcp-header` is looked for: deeper than any tool's parameters are.
+/// Maximum depth to which `x-mcp-header` is searched. No tool's parameters are nested that deeply.
 const MAX_DEPTH: usize = 16;
 const SENTINEL: (&str, &str) = ("=?base64?", "?=");
 
-/// Arguments that two readers could read differently, or that not every reader can read.
+/// The arguments are ambiguous between parsers, or some parser cannot read them.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Unreadable;
 
-/// An argument as it is compared with its header.
+/// An argument, in the form in which it is compared with its header.
 enum Scalar {
     Text(String),
-    /// As it was written.
+    /// The number as written.
     Number(String),
     Truth(bool),
 }
@@ -39,12 +41,13 @@ impl Scalar {
             Some(b't') => Ok(Some(Self::Truth(true))),
             Some(b'f') => Ok(Some(Self::Truth(false))),
             Some(b'-' | b'0'..=b'9') => Ok(Some(Self::Number(json.to_owned()))),
-            // `null` is as good as absent, and what has members of its own is no parameter for a header.
+            // `null` counts as absent. An object or an array cannot be a header parameter.
             _ => Ok(None),
         }
     }
 
-    /// Whether a header's text says this. `42.0` says 42, but `"42"` is not 42, nor is `"007"` or `007` seven.
+    /// Returns whether a header's text has this value. `42.0` equals 42, but `"42"` does not, and
+    /// `"007"` or `007` is not seven.
     fn is_said_by(&self, text: &str) -> bool {
         match self {
             Self::Text(own) => own == text,
@@ -68,19 +71,20 @@ impl Scalar {
     }
 }
 
-/// The headers that a call's arguments ask for.
+/// Returns the headers that the tool's schema asks for, with the values of the call's arguments.
 fn wanted(schema: &Value, message: &Message) -> Result<Vec<(HeaderName, Scalar)>, Unreadable> {
     let mut all = Vec::new();
     let Some(arguments) = message.param("arguments").filter(|_| wants_any(schema, 0)) else {
         return Ok(all);
     };
-    // What this reader cannot read (a number out of range, half of a surrogate pair, too deep) others may read as they please.
+    // Arguments that this parser cannot read (a number out of range, an unpaired surrogate, too
+    // much nesting) may be read in any way by others.
     serde_json::from_str::<Value>(arguments).map_err(|_| Unreadable)?;
     collect(schema, arguments, &mut all, 0)?;
     Ok(all)
 }
 
-/// Only `properties` are followed.
+/// Collects the wanted headers. Only `properties` are followed.
 fn collect(
     schema: &Value,
     given: &str,
@@ -109,8 +113,8 @@ fn collect(
     Ok(())
 }
 
-/// Holds the headers that a tool's schema asks for against the call's arguments (MCP 2026-07-28, "Server Behavior for Custom
-/// Headers").
+/// Compares the headers that a tool's schema asks for with the call's arguments (MCP 2026-07-28,
+/// "Server Behavior for Custom Headers").
 pub(crate) fn check(headers: &HeaderMap, message: &Message, schema: &Value) -> Result<(), Refused> {
     let wanted = wanted(schema, message).map_err(|Unreadable| {
         Refused::mismatch("the arguments cannot be compared with the headers that repeat them")
@@ -134,7 +138,7 @@ pub(crate) fn check(headers: &HeaderMap, message: &Message, schema: &Value) -> R
     }
 }
 
-/// Adds the headers that a tool's schema asks for, made from the call's arguments.
+/// Adds the headers that a tool's schema asks for, with the values of the call's arguments.
 pub(crate) fn add(headers: &mut HeaderMap, message: &Message, schema: &Value) -> Result<(), Unreadable> {
     for (name, value) in wanted(schema, message)? {
         headers.insert(name, value.header());
@@ -142,7 +146,7 @@ pub(crate) fn add(headers: &mut HeaderMap, message: &Message, schema: &Value) ->
     Ok(())
 }
 
-/// Whether a request has any header that repeats an argument.
+/// Returns whether a request has a header that repeats an argument.
 pub(crate) fn has_any(headers: &HeaderMap) -> bool {
     headers.keys().any(|name| name.as_str().starts_with(PARAM_PREFIX))
 }
@@ -153,7 +157,7 @@ fn wants_any(schema: &Value, depth: usize) -> bool {
     })
 }
 
-/// All headers that a schema asks for, whatever the arguments.
+/// Collects the names of all headers that a schema can ask for, regardless of the arguments.
 fn names(schema: &Value, headers: &mut HeaderMap, depth: usize) {
     for (_, property) in properties(schema) {
         match header_of(property) {
@@ -173,7 +177,8 @@ fn header_of(property: &Value) -> Option<HeaderName> {
     HeaderName::try_from(format!("{PARAM_PREFIX}{}", name.to_ascii_lowercase())).ok()
 }
 
-/// A header's value, out of its Base64 form if it is in it (MCP 2026-07-28, "Value Encoding").
+/// Returns a header's value, decoded if it is in the Base64 form (MCP 2026-07-28, "Value
+/// Encoding").
 pub(crate) fn decoded(value: &HeaderValue) -> Option<Cow<'_, str>> {
     let text = value.to_str().ok()?;
     match text.strip_prefix(SENTINEL.0).and_then(|rest| rest.strip_suffix(SENTINEL.1)) {
@@ -182,7 +187,7 @@ pub(crate) fn decoded(value: &HeaderValue) -> Option<Cow<'_, str>> {
     }
 }
 
-/// A value as a header carries it: plain where that is safe, else in the Base64 form.
+/// Encodes a value for a header: in plain text where that is safe, otherwise in the Base64 form.
 pub(crate) fn encoded(text: &str) -> HeaderValue {
     let plain = text.bytes().all(|byte| matches!(byte, 0x20..=0x7e))
         && text.trim() == text

@@ -84,7 +84,7 @@ fn arguments_that_cannot_be_read_without_doubt_are_refused() {
             assert!(check(&given, &call, &schema()).is_err(), "{arguments}");
         }
         assert_eq!(headers_for(&call, Some(&schema())), Err(Unreadable), "{arguments}");
-        // A tool that wants no headers takes them as they are.
+        // A tool that asks for no headers accepts any arguments.
         assert!(headers_for(&call, Some(&serde_json::json!({"properties": {"n": {}}}))).is_ok());
     }
 }
@@ -119,14 +119,14 @@ fn arguments_are_compared_exactly() {
         let given = HeaderMap::from_iter([(HeaderName::from_static("mcp-param-n"), given)]);
         assert_eq!(check(&given, &call, &schema()).is_ok(), same, "{argument} {header}");
     }
-    // Absent, null or no scalar: the header must be absent too.
+    // For an absent, null or non-scalar argument the header must be absent too.
     for arguments in ["{}", r#"{"n":null}"#, r#"{"n":[1]}"#, r#"{"n":{}}"#, "[]", "null"] {
         assert!(check(&headers(&[]), &call_with(arguments), &schema()).is_ok(), "{arguments}");
         assert!(check(&headers(&[("mcp-param-n", "1")]), &call_with(arguments), &schema()).is_err());
     }
 }
 
-/// Values of which some are hard to tell apart.
+/// Values, some of which are easily confused with each other.
 fn argument() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<i64>().prop_map(|number| number.to_string()),
@@ -145,7 +145,7 @@ proptest! {
         let (call, another) = (call_with(&format!(r#"{{"n":{one}}}"#)), call_with(&format!(r#"{{"n":{other}}}"#)));
         let made = headers_for(&call, Some(&schema())).unwrap();
         prop_assert!(check(&made, &call, &schema()).is_ok(), "{:?}", made);
-        // What a header cannot say is the type: 7 and "7" have the same one.
+        // A header does not carry the type: 7 and "7" have the same header.
         let text = |json: &str| match serde_json::from_str::<String>(json) {
             Ok(text) => text,
             Err(_) => Decimal::read(json).and_then(|number| number.plain()).unwrap_or(json.to_owned()),

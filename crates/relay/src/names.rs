@@ -1,15 +1,17 @@
-//! The names that MCP has for its versions, headers and members.
+//! The names of MCP's versions, headers and members.
 
 use http::HeaderName;
 
-/// The stateless era's version.
+/// The protocol version of the stateless era.
 pub(crate) const STATELESS: &str = "2026-07-28";
-/// The session era's versions, newest first: what `initialize` offers when the client's is unknown.
+/// The versions of the session era, newest first. `initialize` offers the newest if the client's
+/// version is unknown.
 pub(crate) const SESSION_VERSIONS: [&str; 3] = ["2025-11-25", "2025-06-18", "2025-03-26"];
 
-/// What a client may say without asking for anything, in any version of the protocol (its schemas, `ClientNotification`;
-/// `notifications/tasks/status` is of 2025-11-25). Anything else must have an id: without one a request would pass
-/// neither the scopes nor the record, and some servers run it all the same.
+/// The notifications that a client may send, in any version of the protocol (its schemas,
+/// `ClientNotification`; `notifications/tasks/status` is of 2025-11-25). Any other message must
+/// have an id. Without one, a request would bypass the scopes and the record of use, and some
+/// servers would still execute it.
 pub(crate) const CLIENT_NOTIFICATIONS: [&str; 5] = [
     "notifications/initialized",
     "notifications/cancelled",
@@ -31,5 +33,5 @@ pub(crate) const META_LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 pub(crate) const META_SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 pub(crate) const META_SERVER: &str = "io.modelcontextprotocol/serverInfo";
 
-/// The name of the relay's own tools, which no upstream may have.
+/// The name of the upstream that the built-in tools belong to. No configured upstream may have it.
 pub(crate) const BUILTIN: &str = "trustrelay";

@@ -1,4 +1,4 @@
-//! A call's request as its upstream wants it.
+//! The request of a call, in the terms of its upstream.
 
 use http::HeaderMap;
 
@@ -8,7 +8,7 @@ use crate::era::{self, Era, VERSION};
 use crate::{trace, translate};
 
 impl Call {
-    /// The request as the upstream wants it: its text, its headers, and the id that it goes under.
+    /// Returns the request's text, its headers, and its id at the upstream.
     fn outgoing(&self, message: &Message) -> (String, HeaderMap, String) {
         match (&self.client, self.link.era) {
             _ if self.conveyance == Conveyance::Raw => {
@@ -30,8 +30,9 @@ impl Call {
         }
     }
 
-    /// The same, with the call's trace: in its body as well, for an upstream that sees no headers or looks there. Where every byte
-    /// passes over HTTP, only the headers name it.
+    /// Returns the same request with the call's trace context. The context is also written to the
+    /// body, for upstreams that see no headers or look there. Where bytes are passed through over
+    /// HTTP, only the headers carry it.
     pub(crate) fn traced(&self, message: &Message) -> (String, HeaderMap, String) {
         if self.conveyance == Conveyance::Raw && !self.link.upstream.is_stdio() {
             return self.outgoing(message);
@@ -47,9 +48,10 @@ impl Call {
     fn with_headers(&self, text: String) -> (String, HeaderMap, String) {
         match Message::parse(text) {
             Ok(message) => {
-                // The arguments were readable when the call was routed, and are the same.
+                // The arguments were checked when the call was routed and have not changed since.
                 let mut headers = era::headers_for(&message, self.mirrored.as_ref()).unwrap_or_default();
-                // A version that the upstream alone may know: it says so.
+                // The version may be one that only the upstream knows. The upstream then reports
+                // the error.
                 if let Some(version) = self.headers.get(VERSION) {
                     headers.insert(VERSION, version.clone());
                 }

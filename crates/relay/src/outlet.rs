@@ -1,4 +1,5 @@
-//! Where an answer goes: one JSON object, or a stream that ends with it. Which of them is decided as late as it can be.
+//! The outlet of an answer: one JSON object, or a stream that ends with it. The choice is made as
+//! late as possible.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -15,15 +16,15 @@ use crate::body::{LastWord, RelayBody};
 use crate::reply::{self, Reply};
 use crate::sse;
 
-/// How many events wait for a client that reads slowly; past that the upstream waits.
+/// Number of events that are queued for a slow client. Beyond it, the upstream waits.
 const WAITING: usize = 16;
 
-/// One answer on its way to the client.
+/// An answer on its way to the client.
 pub(crate) struct Outlet {
     head: Option<oneshot::Sender<Reply>>,
     events: Option<mpsc::Sender<Bytes>>,
     last_word: LastWord,
-    /// Cancelled when nobody reads the answer (any more).
+    /// Cancelled when nobody reads the answer any more.
     pub(crate) gone: CancellationToken,
     pub(crate) bytes: u64,
 }
@@ -35,7 +36,8 @@ pub(crate) struct Waiting {
 }
 
 impl Outlet {
-    /// `gone`: the request's own; cancelled by whoever notices first that the client is.
+    /// Creates an outlet and the client's end of it. `gone` is the request's token, cancelled by
+    /// the first to notice that the client has disconnected.
     pub(crate) fn new(gone: CancellationToken) -> (Self, Waiting) {
         let (sender, head) = oneshot::channel();
         let waiting = Waiting { head, gone: gone.clone() };
@@ -46,7 +48,7 @@ impl Outlet {
         self.events.is_some()
     }
 
-    /// Begins to stream, if it has not.
+    /// Begins the stream, unless it has begun.
     pub(crate) fn begin(&mut self) {
         if let Some(head) = self.head.take() {
             let (sender, frames) = mpsc::channel(WAITING);
@@ -56,12 +58,13 @@ impl Outlet {
         }
     }
 
-    /// Sends a whole event, as it stands.
+    /// Sends a complete event unchanged.
     pub(crate) async fn frame(&mut self, frame: Bytes) {
         self.begin();
         self.bytes += frame.len() as u64;
         if let Some(events) = &self.events {
-            // Who went away has not cancelled, in the session era; nobody reads the rest.
+            // In the session era a disconnected client has not cancelled its request. The rest of
+            // the answer is discarded.
             let _ = events.send(frame).await;
         }
     }
@@ -75,7 +78,7 @@ impl Outlet {
         self.frame(Bytes::from_static(sse::KEEP_ALIVE)).await;
     }
 
-    /// Sends the response: the whole answer, or the last event.
+    /// Sends the response: as the whole answer, or as the last event of the stream.
     pub(crate) async fn finish(&mut self, status: StatusCode, text: impl Into<Bytes>) {
         let text = text.into();
         match self.head.take() {
@@ -91,18 +94,19 @@ impl Outlet {
         self.events = None;
     }
 
-    /// The last word at once, to a client that may not read: the answer if there was none yet, else an event behind those that wait.
+    /// Ends the answer without waiting for the client to read. Sends `answer` if nothing was sent
+    /// yet, otherwise appends `last` behind the queued events.
     pub(crate) fn end(&mut self, answer: Reply, last: &str) {
         if let Some(head) = self.head.take() {
             let _ = head.send(answer);
         } else if self.events.is_some() {
-            // Before the end, at which it is looked for.
+            // The final event must be set before the stream ends, because it is read at the end.
             let _ = self.last_word.set(sse::event(last));
             self.events = None;
         }
     }
 
-    /// Ends without a response: the client has asked for none.
+    /// Ends without a response, for a client that did not request one.
     pub(crate) fn close(&mut self) {
         self.begin();
         self.events = None;
@@ -110,8 +114,9 @@ impl Outlet {
 }
 
 impl Waiting {
-    /// The answer of work that is done here, and what is left of the work. Nothing waits to be woken by the answer: a task that wakes itself
-    /// is taken for one that yields, and another thread is woken to take over.
+    /// Runs the work in the caller's task until it produces the answer. Returns the answer and the
+    /// unfinished rest of the work. The answer must not wake this task: tokio takes a task that
+    /// wakes itself for one that yields, and wakes another thread to take over.
     pub(crate) async fn reply_of<W: Future<Output = ()>>(
         mut self,
         mut work: Pin<Box<W>>,
@@ -131,7 +136,7 @@ impl Waiting {
         (answer, (!is_done).then_some(work))
     }
 
-    /// The answer, whose body says when it is not read any more.
+    /// Waits for the answer. Its body reports when it is no longer read.
     pub(crate) async fn reply(self, ended: impl FnOnce() -> Reply) -> Reply {
         let gone = self.gone.drop_guard();
         let reply = self.head.await.unwrap_or_else(|_| ended());

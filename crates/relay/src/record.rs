@@ -1,5 +1,5 @@
-//! The record of use: each call is known by time, token, upstream, tool, outcome, duration and bytes; never by arguments or
-//! results.
+//! The record of use. It stores each call's time, token, upstream, tool, outcome, duration and byte
+//! counts, but never arguments or results.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -10,45 +10,47 @@ use metrics::{Counter, Histogram};
 use parking_lot::RwLock;
 use uuid::Uuid;
 
-/// One call that went through the relay, or was refused by it.
+/// A call that went through the relay or was refused by it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallRecord {
-    /// When it began.
+    /// The time at which the call began.
     pub at: Timestamp,
-    /// The token.
+    /// The token's id.
     pub pat_id: Uuid,
-    /// The token's owner.
+    /// The id of the token's owner.
     pub user_id: Uuid,
-    /// The upstream; `trustrelay` for the built-in tools.
+    /// The upstream's name; `trustrelay` for the built-in tools.
     pub upstream: String,
-    /// The tool, by the upstream's own name for it; for what is not a tool the method, such as `resources/read`.
+    /// The tool, by the upstream's own name. For other requests the method, such as
+    /// `resources/read`.
     pub tool: String,
-    /// `ok`, `error` (the upstream's, or its tool's: `isError`), `cut`, `cancelled`, `forbidden`, `upstream_down`, `upstream_slow`, `upstream_busy`,
+    /// The outcome: `ok`, `error` (reported by the upstream, or by its tool with `isError`), `cut`,
+    /// `cancelled`, `forbidden`, `upstream_down`, `upstream_slow`, `upstream_busy`,
     /// `upstream_garbage` or `upstream_refused`.
     pub outcome: &'static str,
-    /// From the request to the end of its answer.
+    /// The time from the request to the end of its answer.
     pub duration: Duration,
-    /// Bytes of the request's body.
+    /// The size of the request's body, in bytes.
     pub bytes_in: u64,
-    /// Bytes of the answer's body.
+    /// The size of the answer's body, in bytes.
     pub bytes_out: u64,
 }
 
-/// Who keeps the records. Quick, and never waits.
+/// The keeper of the records.
 pub trait Recorder: Send + Sync + 'static {
-    /// Notes a call that has ended.
+    /// Records a call that has ended. Must be quick and must not block.
     fn record(&self, call: CallRecord);
 }
 
-/// Longest tool name that is kept, in bytes: a client can send any.
+/// Maximum length of a stored tool name, in bytes. A client can send names of any length.
 const MAX_TOOL: usize = 128;
 
-/// A tool's name as it is kept.
+/// Shortens a tool's name to the length that is stored.
 pub(crate) fn shortened(tool: &str) -> &str {
     &tool[..tool.floor_char_boundary(MAX_TOOL)]
 }
 
-/// The numbers of one upstream's calls with one outcome: looked up once, kept.
+/// The metrics of one upstream's calls with one outcome. Kept, so that each is looked up only once.
 #[derive(Clone)]
 struct Numbers {
     calls: Counter,
@@ -65,12 +67,13 @@ impl Numbers {
     }
 }
 
-/// Where every call's end is noted.
+/// The sink for finished calls: logs, metrics and the recorder.
 pub(crate) struct Records {
     recorder: Option<Arc<dyn Recorder>>,
-    /// By upstream and outcome: both are few.
+    /// The metrics by upstream and outcome. There are few of both.
     numbers: RwLock<HashMap<String, HashMap<&'static str, Numbers>>>,
-    /// Bytes in and out. Made at the first call: the program may install what counts after it made the relay.
+    /// The metrics of bytes in and out. Created at the first call, because the program may install
+    /// the metrics recorder after it created the relay.
     bytes: OnceLock<[Counter; 2]>,
 }
 
@@ -87,11 +90,11 @@ impl Records {
         self.numbers.write().entry(upstream.to_owned()).or_default().entry(outcome).or_insert(made).clone()
     }
 
-    /// Logs and counts a call, and hands it to the recorder.
+    /// Logs and counts a call, and passes it to the recorder.
     pub(crate) fn note(&self, mut call: CallRecord) {
         let end = shortened(&call.tool).len();
         call.tool.truncate(end);
-        // The call's span; others know no such fields.
+        // Only a call's span has these fields; other spans ignore them.
         tracing::Span::current().record("tool", call.tool.as_str()).record("outcome", call.outcome);
         tracing::info!(
             upstream = call.upstream,

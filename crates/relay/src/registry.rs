@@ -1,7 +1,7 @@
-//! Everything a token holds open, by token id, so that cutting it is one call.
+//! The registry of everything that a token has open, by token id, so that one call ends all of it.
 //!
-//! The rule against the race with a revocation: register first, ask `Principal::stands` second. Either the
-//! cut finds the entry, or the question is answered with no.
+//! To close the race with a revocation, a caller registers first and checks `Principal::stands`
+//! second. Either the cut finds the entry, or the check fails.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,23 +20,24 @@ use uuid::Uuid;
 use crate::admitted::Admitted;
 use crate::clock;
 
-/// How many of each were cut, or are open.
+/// Counts of open or ended things, by kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cut {
     /// Client sessions.
     pub sessions: usize,
-    /// Streams that tell what happens: a session's, or a subscription's.
+    /// Streams of notifications: of a session, or of a subscription.
     pub streams: usize,
     /// Calls in flight.
     pub calls: usize,
 }
 
-/// What was ended together.
+/// The result of a cut.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ended {
-    /// How many of each.
+    /// The number of ended things, by kind.
     pub counts: Cut,
-    /// The numbers of the client sessions. A session has the same one on every node where it is open.
+    /// The numbers of the ended client sessions. A session has the same number on every node where
+    /// it is open.
     pub sessions: Vec<u64>,
 }
 
@@ -52,7 +53,8 @@ pub(crate) enum Kind {
     Session,
     Stream,
     Call,
-    /// A session with an upstream: ended with the rest, and not the client's to count.
+    /// A session with an upstream. It ends with the rest but is not counted, because it is not the
+    /// client's.
     Link,
 }
 
@@ -68,26 +70,28 @@ impl Cut {
 }
 
 impl Kind {
-    /// Whether it belongs to the request that opened it, and not to the token: then it ends with the secret
-    /// that the request came with, and with the place that it came from.
+    /// Returns whether things of this kind belong to the request that opened them, not to the
+    /// token. Such a thing ends with the secret that the request used, and when its client's
+    /// address is no longer allowed.
     fn is_of_a_request(self) -> bool {
         matches!(self, Self::Stream | Self::Call)
     }
 }
 
-/// Tells from where tokens may be used. An unknown address is `None`.
+/// Decides whether tokens may be used from an address. An unknown address is `None`.
 pub type AllowsFrom = Arc<dyn Fn(Option<IpAddr>) -> bool + Send + Sync>;
 
 struct Open {
     kind: Kind,
-    /// The number of a client session.
+    /// The number of the client session, if it is one.
     session: Option<u64>,
     cancel: CancellationToken,
     /// The secret that it was opened with.
     digest: Option<TokenDigest>,
-    /// Where the client was, if that is known.
+    /// The client's address, if known.
     address: Option<IpAddr>,
-    /// When the credential that it was opened with ends. A token that was rotated has two for a while, and the old one ends sooner.
+    /// The expiry of the credential that it was opened with. After a rotation a token has two
+    /// credentials for a while, and the old one expires sooner.
     expires_at: Timestamp,
 }
 
@@ -97,7 +101,7 @@ struct Held {
 }
 
 impl Held {
-    /// Ends some of what requests have opened.
+    /// Cuts the things opened by requests for which `ends` returns true.
     fn cut_requests(&mut self, cut: &mut Cut, ends: impl Fn(&Open) -> bool) {
         self.entries.retain(|_, open| {
             let stays = !open.kind.is_of_a_request() || !ends(open);
@@ -113,10 +117,10 @@ impl Held {
 #[derive(Default)]
 struct Tokens {
     held: HashMap<Uuid, Held>,
-    /// When the timer looks again for what has expired. `None` until there is one.
+    /// The time of the timer's next check for expired entries. `None` until the timer has started.
     looks_at: Option<Timestamp>,
-    /// From where tokens may be used, once that was changed. A request that was let in before the change and
-    /// registers after it is refused here.
+    /// The addresses that tokens may be used from, once that was changed. Refuses a request that
+    /// was admitted before the change and registers after it.
     allows_from: Option<AllowsFrom>,
 }
 
@@ -124,19 +128,19 @@ struct Tokens {
 pub(crate) struct Registry {
     tokens: Mutex<Tokens>,
     next: AtomicU64,
-    /// Tells the timer that something is held that ends before it looks again.
+    /// Wakes the timer when an entry is added that expires before the timer's next check.
     sooner: Arc<Notify>,
-    /// Told whenever something is not held open any more.
+    /// Notified whenever an entry is removed.
     ended: Notify,
     gauges: OnceLock<[Gauge; 4]>,
 }
 
-/// The longest that the timer sleeps before it looks at the wall clock again: a suspended machine's sleep
-/// isn't counted by timers, and tokio's reach only so far.
+/// Maximum time between two looks at the wall clock. Timers do not count the time that a machine is
+/// suspended, and tokio's timers have a limited range.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 impl Registry {
-    /// Registers a client session, which belongs to the token.
+    /// Registers a client session. It belongs to the token.
     pub(crate) fn register_session(
         self: &Arc<Self>,
         principal: &Principal,
@@ -146,12 +150,12 @@ impl Registry {
         self.open_entry(principal, None, pat_id, Kind::Session, Some(number))
     }
 
-    /// Registers what else belongs to the token.
+    /// Registers something else that belongs to the token.
     pub(crate) fn register(self: &Arc<Self>, principal: &Principal, pat_id: Uuid, kind: Kind) -> Entry {
         self.open_entry(principal, None, pat_id, kind, None)
     }
 
-    /// Registers what a request opens.
+    /// Registers something that belongs to a request.
     pub(crate) fn register_request(self: &Arc<Self>, caller: &Admitted, pat_id: Uuid, kind: Kind) -> Entry {
         self.open_entry(caller, caller.address(), pat_id, kind, None)
     }
@@ -178,7 +182,7 @@ impl Registry {
             let held = held.or_insert_with(|| Held { user_id: principal.user_id, entries: HashMap::new() });
             held.entries.insert(id, open);
             let looks_at = tokens.looks_at;
-            // The first one starts the timer.
+            // The first entry starts the timer.
             tokens.looks_at.get_or_insert(Timestamp::MAX);
             looks_at
         };
@@ -191,7 +195,8 @@ impl Registry {
         Entry { registry: Arc::clone(self), pat_id, id, kind, cancel }
     }
 
-    /// Ends what has expired, from now on: one timer for all that is ever held, since most calls are over long before their token is.
+    /// Starts the timer that ends expired entries. One timer serves all entries, because most calls
+    /// end long before their token expires.
     fn start_timer(self: &Arc<Self>) {
         let (registry, sooner) = (Arc::downgrade(self), Arc::clone(&self.sooner));
         tokio::spawn(async move {
@@ -204,7 +209,8 @@ impl Registry {
         });
     }
 
-    /// Ends what was opened with a credential that has expired; how long it is until this is to be done again.
+    /// Ends everything that was opened with an expired credential. Returns the time until the next
+    /// check.
     fn cut_expired(&self, now: Timestamp) -> Duration {
         let mut tokens = self.tokens.lock();
         let mut next = now.saturating_add(LOOK_AGAIN).unwrap_or(Timestamp::MAX);
@@ -220,7 +226,7 @@ impl Registry {
             });
             !held.entries.is_empty()
         });
-        // Within the lock: what is registered after it is compared with this.
+        // Set under the lock, so that later registrations compare their expiry with it.
         tokens.looks_at = Some(next);
         Duration::try_from(next.duration_since(now)).unwrap_or_default()
     }
@@ -241,8 +247,8 @@ impl Registry {
         self.cut_each(ids)
     }
 
-    /// Ends what requests with one of a token's secrets hold open. The token's sessions stay: whoever has the
-    /// new secret goes on with them.
+    /// Ends everything that requests with one of a token's secrets have open. The token's sessions
+    /// stay, because the holder of the new secret continues them.
     pub(crate) fn cut_secret(&self, pat_id: Uuid, digest: &TokenDigest) -> Cut {
         let mut cut = Cut::default();
         if let Some(held) = self.tokens.lock().held.get_mut(&pat_id) {
@@ -251,8 +257,8 @@ impl Registry {
         cut
     }
 
-    /// Ends what requests from elsewhere hold open, and what such requests open from now on although they were
-    /// let in before. `None`: from anywhere.
+    /// Ends everything that requests from disallowed addresses have open. Also refuses such
+    /// requests that were admitted before but register later. `None` allows every address.
     pub(crate) fn cut_from_elsewhere(&self, allows: Option<AllowsFrom>) -> Cut {
         let mut tokens = self.tokens.lock();
         let mut cut = Cut::default();
@@ -286,7 +292,7 @@ impl Registry {
         loop {
             let ended = self.ended.notified();
             tokio::pin!(ended);
-            // From here on it is told, also of what ends before it is awaited.
+            // From here on, notifications are received even before the future is awaited.
             ended.as_mut().enable();
             if self.open().calls == 0 {
                 return;
@@ -326,7 +332,8 @@ impl Registry {
     }
 
     fn gauge(&self, kind: Kind, change: f64) {
-        // Made at the first use: the program may install what counts after it made the relay.
+        // Created on first use, because the program may install the metrics recorder after it
+        // created the relay.
         let gauges = self.gauges.get_or_init(|| {
             [
                 metrics::gauge!("trustrelay_mcp_sessions_open"),
@@ -339,7 +346,7 @@ impl Registry {
     }
 }
 
-/// One open thing. Dropping it takes it out of the registry.
+/// A registered entry. Dropping it removes it from the registry.
 pub(crate) struct Entry {
     registry: Arc<Registry>,
     pat_id: Uuid,

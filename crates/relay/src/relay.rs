@@ -1,4 +1,4 @@
-//! The relay: its parts, and what the rest of the program asks of it.
+//! The relay: its parts and its public interface.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -28,13 +28,14 @@ use crate::seal::Sealer;
 use crate::session::{Sealed, Session};
 use crate::upstream::{KEPT, Link, Upstream};
 
-/// How many ended sessions are remembered, so that their ids, which still open, begin nothing again: 8 bytes each, twice.
+/// Number of ended sessions that are remembered. Their sealed ids are still valid, so this memory
+/// prevents them from starting a session again. Each takes 8 bytes, twice.
 const REMEMBERED_ENDS: usize = 65_536;
 
 /// The sessions in memory.
 #[derive(Default)]
 struct Sessions {
-    /// By token, then by id, in the order in which they came.
+    /// Sessions by token, in the order of their arrival.
     live: HashMap<Uuid, Vec<Arc<Session>>>,
     ended: HashSet<u64>,
     ended_order: VecDeque<u64>,
@@ -67,7 +68,7 @@ impl Sessions {
 }
 
 pub(crate) struct Inner {
-    /// Sorted by name: the order that clients see.
+    /// Sorted by name, the order in which clients see them.
     pub(crate) upstreams: Vec<Arc<Upstream>>,
     pub(crate) public_origin: Option<String>,
     pub(crate) home: Option<Url>,
@@ -86,10 +87,12 @@ pub(crate) struct Inner {
 pub struct Relay(pub(crate) Arc<Inner>);
 
 impl Relay {
-    /// Makes a relay; no upstream is asked anything yet.
+    /// Creates a relay. It contacts no upstream yet.
     ///
     /// # Errors
-    /// When an upstream can't be one; the message says which and what to do.
+    ///
+    /// Returns [`RelayError`] if the configuration of an upstream is invalid, an HTTP client cannot
+    /// be set up, or the system provides no randomness.
     pub fn new(config: RelayConfig) -> Result<Self, RelayError> {
         let mut upstreams = Vec::new();
         for upstream in config.upstreams {
@@ -114,8 +117,8 @@ impl Relay {
         })))
     }
 
-    /// Answers one request. `upstream` is `None` on `/mcp`, the name on `/mcp/NAME`. The principal was put
-    /// there by the guard, which has taken the `Authorization` header away.
+    /// Answers one request. `upstream` is `None` on `/mcp`, and the name on `/mcp/NAME`. The
+    /// principal comes from the authentication guard, which has removed the `Authorization` header.
     pub async fn handle<B>(
         &self,
         principal: impl Into<Admitted>,
@@ -130,49 +133,51 @@ impl Relay {
         crate::front::handle(self, principal.into(), upstream, request).await
     }
 
-    /// Cuts all that a token holds open: sessions, streams, calls in flight. The farewells to the upstreams
-    /// are said in the background.
+    /// Ends everything that a token has open: sessions, streams, calls in flight. Farewells to the
+    /// upstreams are sent in the background.
     pub fn cut_token(&self, pat_id: Uuid) -> Ended {
         self.0.registry.cut_token(pat_id)
     }
 
-    /// Cuts all that the tokens of a user hold open.
+    /// Ends everything that the tokens of a user have open.
     pub fn cut_user(&self, user_id: Uuid) -> Ended {
         self.0.registry.cut_user(user_id)
     }
 
-    /// Cuts the streams and calls that were opened with one of a token's secrets. The token's sessions stay.
+    /// Ends the streams and calls that were opened with one of a token's secrets. The token's
+    /// sessions stay.
     pub fn cut_secret(&self, pat_id: Uuid, digest: &TokenDigest) -> Cut {
         self.0.registry.cut_secret(pat_id, digest)
     }
 
-    /// Cuts the streams and calls of clients that are elsewhere than tokens may be used from. `None`: they may
-    /// be used from anywhere.
+    /// Ends the streams and calls of clients at addresses from which tokens may not be used. `None`
+    /// allows every address.
     pub fn cut_from_elsewhere(&self, allows: Option<AllowsFrom>) -> Cut {
         self.0.registry.cut_from_elsewhere(allows)
     }
 
-    /// What is answered instead of an answer that may not be handed on any more.
+    /// Returns the response that replaces an answer which must no longer be delivered.
     pub fn cut_answer(&self, caller: &Admitted) -> Response<RelayBody> {
         reply::cut(caller, "null").0
     }
 
-    /// The upstreams and their state, by name.
+    /// Returns the upstreams and their states, sorted by name.
     pub fn upstreams(&self) -> Vec<UpstreamStatus> {
         self.0.upstreams.iter().map(|upstream| upstream.status()).collect()
     }
 
-    /// What is open.
+    /// Returns the number of open things.
     pub fn open(&self) -> Cut {
         self.0.registry.open()
     }
 
-    /// What the tokens of a user hold open.
+    /// Returns the number of things that the tokens of a user have open.
     pub fn open_of(&self, user_id: Uuid) -> Cut {
         self.0.registry.open_of(user_id)
     }
 
-    /// Ends the streams, lets the calls in flight end, and closes the upstream sessions; takes a bounded time.
+    /// Ends the streams, lets the calls in flight finish, and closes the upstream sessions. Takes a
+    /// bounded time.
     pub async fn shutdown(&self) {
         self.0.registry.end_streams();
         let _ = tokio::time::timeout(self.0.limits.drain, self.0.registry.without_calls()).await;
@@ -183,29 +188,30 @@ impl Relay {
         let _ = tokio::time::timeout(Duration::from_secs(6), futures_util::future::join_all(closes)).await;
     }
 
-    /// The upstreams that there are for somebody: an upstream that the account may not use is as good as none. Whatever is found is
-    /// found here.
+    /// Returns the upstreams that exist for a principal. An upstream that the account may not use
+    /// counts as absent. Every look-up of an upstream goes through this function.
     fn there_for<'r>(&'r self, principal: &'r Principal) -> impl Iterator<Item = &'r Arc<Upstream>> {
         self.0.upstreams.iter().filter(|upstream| principal.upstreams.allow(upstream.name.as_str()))
     }
 
-    /// Those of them of which anything is within the scopes.
+    /// Returns the existing upstreams of which the scopes allow at least something.
     pub(crate) fn touched(&self, principal: &Principal) -> Vec<Arc<Upstream>> {
         let there = self.there_for(principal);
         there.filter(|u| principal.scopes.touches_upstream(u.name.as_str())).map(Arc::clone).collect()
     }
 
-    /// The one of this name.
+    /// Returns the existing upstream of this name.
     pub(crate) fn upstream<'r>(&'r self, principal: &'r Principal, name: &str) -> Option<&'r Arc<Upstream>> {
         self.there_for(principal).find(|upstream| upstream.name.as_str() == name)
     }
 
-    /// The session of this id in memory.
+    /// Returns the session of this id, if it is in memory.
     pub(crate) fn known(&self, context: &Context, id: &str) -> Option<Arc<Session>> {
         self.0.sessions.lock().find(context.pat_id, id).cloned()
     }
 
-    /// The session that an id names, in memory or begun anew from what the id says. `Err` where there is no room for it.
+    /// Returns the session that an id names, from memory or started again from the id's contents.
+    /// Returns `Err` if the limits leave no room for it.
     pub(crate) fn session(&self, context: &Context, id: &str) -> Result<Option<Arc<Session>>, Box<Reply>> {
         let only = context.only_name();
         {
@@ -226,7 +232,7 @@ impl Relay {
         self.keep(context, id.to_owned(), &sealed, link).map(Some).map_err(Box::new)
     }
 
-    /// Begins a session: its id says all that is needed to begin it again.
+    /// Starts a session. Its id contains all that is needed to start it again.
     pub(crate) fn begin(
         &self,
         context: &Context,
@@ -242,7 +248,7 @@ impl Relay {
         self.keep(context, id, &sealed, link)
     }
 
-    /// Takes a session into memory: registered first, the standing asked second.
+    /// Adds a session to memory. Registers it first and checks the credential second.
     fn keep(
         &self,
         context: &Context,
@@ -257,7 +263,7 @@ impl Relay {
         let session = Session::new(id, sealed, entry, link);
         {
             let mut sessions = self.0.sessions.lock();
-            // Two requests may have begun the same one anew.
+            // Another request may have restored the same session concurrently.
             if let Some(other) = sessions.find(context.pat_id, &session.id) {
                 return Ok(Arc::clone(other));
             }
@@ -282,13 +288,13 @@ impl Relay {
         Ok(session)
     }
 
-    /// Ends a session for good: its id opens nothing any more.
+    /// Ends a session permanently. Its id becomes invalid.
     pub(crate) fn end(&self, session: &Session) {
         self.0.sessions.lock().end(session.number);
         session.entry.cancel.cancel();
     }
 
-    /// Notes a call that did not reach its upstream; its span is over at once.
+    /// Records a call that did not reach its upstream, with a span that ends at once.
     pub(crate) fn refused(
         &self,
         context: &Context,
@@ -311,7 +317,8 @@ impl Relay {
         crate::trace::call(upstream.name.as_str()).in_scope(|| self.0.records.note(call));
     }
 
-    /// Lets go of what nobody has used for long: a session comes back by its id, a link is opened again.
+    /// Drops sessions and links that were not used for a while. A session can be restored from its
+    /// id, a link can be opened again.
     fn sweep_now_and_then(&self) {
         if self.0.sweeping.swap(true, Ordering::Relaxed) {
             return;

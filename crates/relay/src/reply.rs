@@ -1,4 +1,4 @@
-//! The answers of the endpoint: JSON-RPC in HTTP, and the challenges of RFC 6750.
+//! The responses of the endpoint: JSON-RPC over HTTP, and the challenges of RFC 6750.
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -30,7 +30,7 @@ pub(crate) fn stream(frames: mpsc::Receiver<Bytes>) -> Reply {
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
-    // nginx buffers event streams unless told.
+    // nginx buffers event streams unless it is told not to.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     reply
 }
@@ -45,7 +45,7 @@ pub(crate) fn method_not_allowed(allow: &'static str, why: &str) -> Reply {
     reply
 }
 
-/// 401: the token stood when the request was verified, and doesn't any more.
+/// 401: the token was valid when the request was verified, but no longer is.
 pub(crate) fn ended(id: &str) -> Reply {
     let body = envelope::error(id, ENDED, ENDED_MESSAGE);
     let mut reply = json(StatusCode::UNAUTHORIZED, body).map(RelayBody::own);
@@ -64,8 +64,9 @@ const CUT_MESSAGE: &str = "what this token may use or from where was changed, th
                            begin again";
 pub(crate) const ENDED_MESSAGE: &str = "the token was revoked or has expired; make a new one";
 
-/// What a call is answered with that is cut: with 401 if its token is what ended, else with 503: what the token may use was changed, its
-/// session ended, or the server is stopping. The answer, and the same as a message.
+/// Returns the response to a call that is cut, and the same error as a message. The status is 401
+/// if the token has ended, otherwise 503: the permissions changed, the session ended, or the server
+/// is stopping.
 pub(crate) fn cut(caller: &Admitted, id: &str) -> (Reply, String) {
     if !caller.principal().stands() || caller.expires_at() <= clock::now() {
         return (ended(id), envelope::error(id, ENDED, ENDED_MESSAGE));
@@ -77,19 +78,20 @@ pub(crate) fn cut(caller: &Admitted, id: &str) -> (Reply, String) {
     (reply, error)
 }
 
-/// 401: no token at all (a browser session is none).
+/// 401: there is no token. A browser session does not count as one.
 pub(crate) fn no_token() -> Reply {
     let mut reply = refused(StatusCode::UNAUTHORIZED, "MCP takes a personal access token as bearer");
     reply.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"trustrelay\""));
     reply
 }
 
-/// 403 that names the missing scope.
+/// 403: names the missing scope.
 pub(crate) fn insufficient_scope(id: &str, scope: &str) -> Reply {
     let message = format!("the token lacks the scope `{scope}`");
     let mut reply = json(StatusCode::FORBIDDEN, envelope::error(id, FORBIDDEN, &message));
     let challenge = format!("Bearer realm=\"trustrelay\", error=\"insufficient_scope\", scope=\"{scope}\"");
-    // A scope that no header can carry (a tool named by the client, oddly) is left out of the challenge.
+    // A scope that no header can carry (such as one with an odd tool name) is left out of the
+    // challenge.
     let challenge = HeaderValue::from_str(&challenge).ok().filter(|_| !scope.contains(['"', '\\', ' ']));
     reply.headers_mut().insert(
         WWW_AUTHENTICATE,

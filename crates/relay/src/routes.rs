@@ -1,5 +1,5 @@
-//! Which upstream a request is for, under what name there, and whether the scopes reach it. Decided from the body alone, in
-//! both eras and on both endpoints alike.
+//! Routing: the upstream of a request, its name there, and the check of the scopes. Both eras and
+//! both endpoints share this code, and it depends only on the body.
 
 use std::sync::Arc;
 
@@ -14,23 +14,23 @@ use crate::reply::{self, Reply};
 use crate::trace;
 use crate::upstream::{Fault, Upstream};
 
-/// A request that has found its upstream.
+/// A request whose upstream was found.
 pub(crate) struct Routed {
     pub(crate) upstream: Arc<Upstream>,
-    /// As the upstream is to understand it, under the client's id.
+    /// The request in the upstream's terms, under the client's id.
     pub(crate) message: Message,
-    /// For the record: the tool, or the method.
+    /// The name for the record of use: the tool, or the method.
     pub(crate) what: String,
-    /// The tool's schema, where it asks for parameters as headers.
+    /// The tool's schema, if the tool wants parameters as headers.
     pub(crate) mirrored: Option<serde_json::Value>,
 }
 
-/// Where a request goes.
+/// The target of a request.
 pub(crate) enum Target {
     Upstream(Box<Routed>),
-    /// A tool of the relay's own.
+    /// A built-in tool.
     Builtin(String),
-    /// The answer is there already.
+    /// The request is already answered.
     Refused(Box<Reply>),
 }
 
@@ -40,7 +40,7 @@ impl Target {
     }
 }
 
-/// Why a call is refused whose tool wants arguments as headers.
+/// The error for a call whose arguments cannot be written as the headers that the tool wants.
 pub(crate) const UNREADABLE: &str = "the tool wants arguments as headers, and these cannot be read without doubt: a name is \
     there twice or looks like another, a number is out of range, or they are nested too deep";
 
@@ -49,12 +49,12 @@ fn refused(message: &Message, code: i64, why: &str) -> Target {
     Target::Refused(Box::new(reply::json(StatusCode::OK, envelope::error(message.id(), code, why))))
 }
 
-/// The answer for an upstream that cannot be asked now.
+/// Builds the response for an upstream that cannot be reached now.
 pub(crate) fn faulty(id: &str, upstream: &Upstream, fault: Fault) -> Reply {
     reply::json(StatusCode::OK, envelope::error(id, UPSTREAM, &fault.message(upstream.name.as_str())))
 }
 
-/// The same for a call, which is recorded as one.
+/// Builds the same response for a call, which is also recorded.
 pub(crate) fn failed(
     context: &Context,
     upstream: &Upstream,
@@ -66,8 +66,8 @@ pub(crate) fn failed(
     faulty(message.id(), upstream, fault)
 }
 
-/// Finds the target of a request that names a tool, a prompt or a resource; any other goes to the one upstream of
-/// `/mcp/NAME`, and nowhere on `/mcp`.
+/// Finds the target of a request that names a tool, a prompt or a resource. Other requests go to
+/// the single upstream of `/mcp/NAME`, and have no target on `/mcp`.
 pub(crate) async fn target(context: &Context, message: &Message, era: Era) -> Option<Target> {
     let target = match message.method() {
         "tools/call" => tool(context, message).await,
@@ -87,7 +87,8 @@ pub(crate) async fn target(context: &Context, message: &Message, era: Era) -> Op
     Some(target)
 }
 
-/// Whether a method that names nothing is within the scopes. What the relay doesn't know may do anything.
+/// Returns whether the scopes allow a method that names no tool, prompt or resource. An unknown
+/// method may do anything, so it needs the whole upstream.
 fn is_within(context: &Context, upstream: &Upstream, method: &str) -> bool {
     match method {
         "ping" | "server/discover" | "logging/setLevel" | "tools/list" | "subscriptions/listen" => true,
@@ -96,7 +97,7 @@ fn is_within(context: &Context, upstream: &Upstream, method: &str) -> bool {
     }
 }
 
-/// The answer to what needs a scope for all of the upstream, or to read it.
+/// Builds the refusal of a request that needs a scope for the whole upstream, or for reading it.
 fn forbidden(context: &Context, upstream: &Upstream, message: &Message) -> Target {
     context.relay.refused(context, upstream, message.method(), message, "forbidden");
     lacks(message, &format!("mcp:{}", upstream.name))
@@ -110,8 +111,8 @@ fn may_read(context: &Context, upstream: &Upstream) -> bool {
     context.principal.scopes.reads_upstream(upstream.name.as_str())
 }
 
-/// A request that lacks the name it should have: on `/mcp/NAME` the upstream says what is wrong with it, if the scopes reach
-/// whatever it may name.
+/// Handles a request that lacks the required name. On `/mcp/NAME` the upstream reports the error,
+/// provided that the scopes allow everything that the request could name.
 fn unnamed(
     context: &Context,
     message: &Message,
@@ -124,7 +125,7 @@ fn unnamed(
     }
 }
 
-/// The upstream and the name there of a name that a client uses.
+/// Splits a name that a client uses into the upstream and the name there.
 fn split<'a>(context: &Context, called: &'a str) -> Option<(Arc<Upstream>, &'a str)> {
     match &context.only {
         Some(upstream) => Some((Arc::clone(upstream), called)),
@@ -165,7 +166,7 @@ async fn tool(context: &Context, message: &Message) -> Target {
     let Some(message) = renamed(context, message, name) else {
         return refused(message, INVALID_PARAMS, "`params.name` cannot be read");
     };
-    // Only what is known already: a call does not wait for a list.
+    // Uses only a list that is already known: a call does not wait for a list.
     let mirrored = upstream.mirrored(name);
     if let Some(schema) = &mirrored
         && era::headers_for(&message, Some(schema)).is_err()
@@ -207,7 +208,7 @@ async fn resource(context: &Context, message: &Message, era: Era) -> Target {
     }
 }
 
-/// `completion/complete`: its `ref` is a prompt's name or a resource's URI.
+/// Routes `completion/complete`, whose `ref` is a prompt's name or a resource's URI.
 async fn complete(context: &Context, message: &Message) -> Target {
     let reference = message.param("ref").and_then(|json| RawObject::parse(json).ok());
     let Some(mut reference) = reference else {
@@ -223,7 +224,8 @@ async fn complete(context: &Context, message: &Message) -> Target {
     let nothing =
         |message| refused(message, INVALID_PARAMS, "`params.ref` names nothing that this token reaches");
     if reference.get("uri").is_some() && reference.get("name").is_some() {
-        // By one of them it would be routed, and by the other answered.
+        // The name and the URI might contradict each other: one would decide the routing, the other
+        // the answer.
         return nothing(message);
     }
     if let Some(uri) = reference.str("uri") {
@@ -243,7 +245,8 @@ async fn complete(context: &Context, message: &Message) -> Target {
     }
 }
 
-/// The upstream that lists the resource, or has a template that it fits; on `/mcp/NAME` the one there is.
+/// Returns the upstream that lists the resource or has a matching template. On `/mcp/NAME` returns
+/// its single upstream.
 pub(crate) async fn owner(context: &Context, uri: &str) -> Option<Arc<Upstream>> {
     let upstreams = context.readable();
     if context.only.is_some() {

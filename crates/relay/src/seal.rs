@@ -1,7 +1,9 @@
-//! Sealed values that clients carry for the relay: session ids, and the state of calls that wait for input.
+//! Sealed values that clients carry for the relay: session ids, and the state of calls that wait
+//! for input.
 //!
-//! XChaCha20-Poly1305 (RFC 8439 with the 24-byte nonce of draft-irtf-cfrg-xchacha): nonces are random and never run out. A client can
-//! neither read nor make one, and one made for another purpose does not open.
+//! The cipher is XChaCha20-Poly1305 (RFC 8439 with the 24-byte nonce of draft-irtf-cfrg-xchacha).
+//! Its nonces are long enough to be random. A client can neither read nor forge a sealed value, and
+//! a value sealed for one purpose does not open for another.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,10 +11,10 @@ use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 
 const NONCE: usize = 24;
-/// Longest sealed text that is opened at all, in bytes.
+/// Maximum length of a sealed text, in bytes. Longer texts are refused without decryption.
 pub(crate) const MAX_SEALED: usize = 6 * 1024;
 
-/// What a value is sealed for.
+/// The purpose of a sealed value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// `Mcp-Session-Id`.
@@ -30,11 +32,12 @@ impl Purpose {
     }
 }
 
-/// Seals under the first key, opens under each.
+/// Seals with the first key, opens with any key.
 pub(crate) struct Sealer(Vec<XChaCha20Poly1305>);
 
 impl Sealer {
-    /// Newest key first. Without any, a key of this process alone is made: sealed values then end with it.
+    /// Creates a sealer; the newest key comes first. Without keys, generates one that lasts as long
+    /// as this process, and sealed values with it.
     pub(crate) fn new(keys: &[[u8; 32]]) -> Result<Self, getrandom::Error> {
         let mut ciphers: Vec<_> = keys.iter().map(|key| XChaCha20Poly1305::new(key.into())).collect();
         if ciphers.is_empty() {
@@ -45,7 +48,8 @@ impl Sealer {
         Ok(Self(ciphers))
     }
 
-    /// The sealed text: visible ASCII, as `Mcp-Session-Id` asks. `None` if the system has no randomness.
+    /// Seals a value as visible ASCII, as `Mcp-Session-Id` requires. Returns `None` if the system
+    /// has no randomness.
     pub(crate) fn seal(&self, purpose: Purpose, plain: &[u8]) -> Option<String> {
         let mut nonce = [0; NONCE];
         getrandom::fill(&mut nonce).ok()?;
@@ -54,7 +58,7 @@ impl Sealer {
         Some(URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat()))
     }
 
-    /// What was sealed; `None` for anything else.
+    /// Opens a sealed value. Returns `None` for any other text.
     pub(crate) fn open(&self, purpose: Purpose, text: &str) -> Option<Vec<u8>> {
         if text.len() > MAX_SEALED {
             return None;
@@ -92,7 +96,7 @@ mod tests {
             let mut altered = sealed.clone().into_bytes();
             altered[at] = if altered[at] == b'A' { b'B' } else { b'A' };
             let altered = String::from_utf8(altered).unwrap();
-            // The last character's spare bits may decode to the same bytes, or to none.
+            // The unused bits of the last character may decode to the same bytes or be invalid.
             if at + 1 < sealed.len() {
                 assert_eq!(sealer.open(Purpose::Session, &altered), None, "{at}");
             }

@@ -1,4 +1,5 @@
-//! `/mcp`: all upstreams that the scopes touch, as one server; and `/mcp/NAME` where the two sides speak different eras.
+//! `/mcp`: all upstreams that the scopes touch, presented as one server. Also `/mcp/NAME` where the
+//! two sides speak different eras.
 
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ use crate::session::{Session, set_level};
 use crate::upstream::{Link, Server};
 use crate::{mirror, subscribe, trace, translate};
 
-/// What the relay says of itself on `/mcp`.
+/// Describes the relay as a server on `/mcp`.
 pub(crate) fn own_server() -> Server {
     let capabilities = json!({
         "tools": {"listChanged": true}, "prompts": {"listChanged": true},
@@ -37,7 +38,7 @@ pub(crate) fn own_server() -> Server {
     }
 }
 
-/// The result of `initialize` for a client that asks for `version`.
+/// Builds the result of `initialize` for a client that asks for the version `asked`.
 pub(crate) fn initialized(server: &Server, asked: Option<String>) -> RawObject {
     let known = asked.and_then(|asked| era::SESSION_VERSIONS.into_iter().find(|version| *version == asked));
     let mut result = RawObject::default();
@@ -51,7 +52,7 @@ pub(crate) fn initialized(server: &Server, asked: Option<String>) -> RawObject {
     result
 }
 
-/// The result of `server/discover`.
+/// Builds the result of `server/discover`.
 fn discovered(server: &Server) -> RawObject {
     let mut result = RawObject::default();
     let versions: Vec<&str> = std::iter::once(STATELESS).chain(era::SESSION_VERSIONS).collect();
@@ -64,7 +65,7 @@ fn discovered(server: &Server) -> RawObject {
     result
 }
 
-/// A request within a session.
+/// Handles a request within a session.
 pub(crate) async fn session_request(
     context: &Context,
     session: Arc<Session>,
@@ -124,13 +125,14 @@ pub(crate) async fn session_request(
     Call { context, client, entry, link, message, what, conveyance, headers, mirrored }.run().await
 }
 
-/// Messages pass; of a list of tools on `/mcp/NAME`, what the scopes reach.
+/// Chooses how to pass the answer on: message by message, with a list of tools reduced to the tools
+/// that the scopes allow.
 fn conveyance(context: &Context, link: &Link, message: &Message) -> Conveyance {
     let filtered = message.method() == "tools/list" && !context.may_call_all(&link.upstream);
     if filtered { Conveyance::OnlyAllowed } else { Conveyance::Messages }
 }
 
-/// A notification or a response within a session.
+/// Handles a notification or a response within a session.
 pub(crate) async fn session_said(context: &Context, session: &Session, message: Message) -> Reply {
     let accepted = reply::empty(StatusCode::ACCEPTED);
     if message.is_response() {
@@ -151,7 +153,8 @@ pub(crate) async fn session_said(context: &Context, session: &Session, message: 
             }
         }
         _ => {
-            // The stateless era has no notifications of clients: what they would say is in each request.
+            // The stateless era has no client notifications: each request carries the same
+            // information.
             let links = session.opened().into_iter().filter(|link| link.era == Era::Session);
             let text = message.text();
             futures_util::future::join_all(
@@ -163,7 +166,7 @@ pub(crate) async fn session_said(context: &Context, session: &Session, message: 
     accepted
 }
 
-/// A request of the stateless era, judged and checked.
+/// Handles a request of the stateless era, after its headers and body were checked.
 pub(crate) async fn stateless_request(
     context: &Context,
     sender: Sender,
@@ -229,7 +232,7 @@ pub(crate) async fn stateless_request(
                 return waiting.reply(|| reply::ended(&id)).await;
             }
             Some(Err(reply)) => return reply,
-            // An upstream's own: it goes there.
+            // The state is the upstream's own and is forwarded.
             None => {}
         }
     }
@@ -238,7 +241,8 @@ pub(crate) async fn stateless_request(
         Err(fault) => return failed(context, &upstream, &what, &message, fault),
     };
     if link.era == Era::Session && message.param("requestState").is_some() {
-        // An upstream of that era has given out none, and would take the retry for a call of its own.
+        // A session-era upstream never issues a `requestState`, and would process the retry as a
+        // new call.
         let why = "`requestState` is of no call that waits; call again without it";
         return ok(envelope::error(&id, INVALID_PARAMS, why));
     }
@@ -249,7 +253,7 @@ pub(crate) async fn stateless_request(
     Call { context, client, entry, link, message, what, conveyance, headers, mirrored }.run().await
 }
 
-/// The merged list; with what the stateless era wants in it if `server` is there.
+/// Returns the merged list. If `server` is given, adds the members that the stateless era requires.
 async fn listed(
     context: &Context,
     list: List,

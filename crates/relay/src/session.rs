@@ -1,6 +1,8 @@
-//! A client's session of the session era: bound to its token, holding one link per upstream that it touched.
+//! A client's session of the session era. It is bound to its token and holds one link for each
+//! upstream that it has used.
 //!
-//! Its id is sealed and says all that is needed to begin it anew: it outlives a restart of the relay, and being forgotten while idle.
+//! The session's id is sealed and contains all that is needed to start the session again. It
+//! therefore survives a restart of the relay, and eviction while idle.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,30 +29,32 @@ use crate::seal::{Purpose, Sealer};
 use crate::sse;
 use crate::upstream::{Fault, Key, Link, Server, Upstream};
 
-/// Ids of requests that the relay itself asks a client begin so; an upstream's begin with its name.
+/// Prefix of the ids of the relay's own requests to a client. Ids of an upstream's requests begin
+/// with its name.
 const ASKED: &str = "trustrelay/";
 
-/// What a session's id says, sealed.
+/// The contents of a sealed session id.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Sealed {
-    /// The token.
+    /// The token's id.
     pat_id: Uuid,
     /// `Some` for `/mcp/NAME`.
     only: Option<String>,
-    /// The upstream's own session, for `/mcp/NAME` over HTTP.
+    /// The upstream's own session id, for `/mcp/NAME` over HTTP.
     upstream: Option<String>,
-    /// The protocol version of that session.
+    /// The protocol version of the upstream's session.
     version: String,
     /// The client's `initialize` parameters.
     init: Box<RawValue>,
-    /// The node that it lives on, if there are several.
+    /// The node that the session lives on, if there are several nodes.
     #[serde(default)]
     pub(crate) home: Option<Url>,
-    /// Tells an ended session from others.
+    /// A number that identifies the session, for example among the ended ones.
     pub(crate) number: u64,
 }
 
-/// Longest `initialize` parameters that an id carries, in bytes; of longer ones only the capabilities are kept, then nothing.
+/// Maximum size of the `initialize` parameters in an id, in bytes. Of larger ones only the
+/// capabilities are kept; if these are too large as well, nothing.
 const MAX_INIT: usize = 3 * 1024;
 
 impl Sealed {
@@ -69,7 +73,7 @@ impl Sealed {
                 init.remove(name);
             }
         }
-        // Members that no version of the protocol has, or a version of any length.
+        // The rest has unknown members or an overlong version.
         if init.to_raw().get().len() > MAX_INIT {
             init = RawObject::default();
         }
@@ -89,21 +93,21 @@ impl Sealed {
         sealer.seal(Purpose::Session, raw(self).get().as_bytes())
     }
 
-    /// Reads an id, if it is this token's and of this endpoint.
+    /// Opens an id, if it belongs to this token and this endpoint.
     pub(crate) fn open(sealer: &Sealer, id: &str, pat_id: Uuid, only: Option<&str>) -> Option<Self> {
         let sealed: Self = serde_json::from_slice(&sealer.open(Purpose::Session, id)?).ok()?;
         (sealed.pat_id == pat_id && sealed.only.as_deref() == only).then_some(sealed)
     }
 }
 
-/// A link, and whether the session closes it when it ends.
+/// A link, and whether the session closes the link when it ends.
 type Held = Option<(Arc<Link>, bool)>;
 
-/// The place of one upstream's link.
+/// The slot for the link to one upstream.
 #[derive(Default)]
 struct Slot {
     held: Mutex<Held>,
-    /// Held by who opens it, so that many who need it wait for one.
+    /// Held while the link is opened, so that concurrent users wait for one attempt.
     opening: tokio::sync::Mutex<()>,
 }
 
@@ -113,7 +117,7 @@ impl Slot {
     }
 }
 
-/// Where what the server says of its own accord goes: the newest GET stream.
+/// The newest GET stream, which receives the server's unsolicited messages.
 struct Listener {
     frames: mpsc::Sender<Bytes>,
     cancel: CancellationToken,
@@ -132,28 +136,28 @@ pub(crate) struct Session {
     pub(crate) pat_id: Uuid,
     /// `Some` for `/mcp/NAME`.
     pub(crate) only: Option<String>,
-    /// See [`Sealed`].
+    /// The session's home node; see [`Sealed`].
     pub(crate) home: Option<Url>,
-    /// The client's `initialize` parameters: its upstream sessions are opened with them.
+    /// The client's `initialize` parameters. The session's upstream sessions are opened with them.
     pub(crate) init: RawObject,
     pub(crate) entry: Entry,
     pub(crate) tasks: TaskTracker,
     links: Mutex<HashMap<String, Arc<Slot>>>,
     pub(crate) level: Mutex<Option<String>>,
-    /// Calls in flight by the JSON of their id.
+    /// Calls in flight, by the JSON of their id.
     pub(crate) calls: Mutex<HashMap<String, InFlight>>,
     listener: Mutex<Option<Listener>>,
-    /// Requests of the relay's own that the client has not answered.
+    /// Requests of the relay's own that the client has not answered yet.
     asked: Mutex<HashMap<u64, oneshot::Sender<Message>>>,
     next_asked: AtomicU64,
-    /// Resources that the client has subscribed to where the relay has to listen for it.
+    /// Resource subscriptions of the client that the relay must listen to on the client's behalf.
     pub(crate) subscribed: Mutex<HashMap<String, Subscribed>>,
     used: Mutex<Instant>,
-    /// Streams that are the upstream's own: one `Arc` each, and this one.
+    /// Counts the open streams that belong to an upstream: each holds a clone of this `Arc`.
     streams: Arc<()>,
 }
 
-/// One upstream's resources that a session has subscribed to.
+/// A session's subscriptions to the resources of one upstream.
 #[derive(Default)]
 pub(crate) struct Subscribed {
     pub(crate) uris: BTreeSet<String>,
@@ -161,7 +165,8 @@ pub(crate) struct Subscribed {
 }
 
 impl Session {
-    /// The session that an id describes. `link`: the one that it was begun with.
+    /// Creates the session that an id describes. `link` is the link that it was started with, if
+    /// any.
     pub(crate) fn new(id: String, sealed: &Sealed, entry: Entry, link: Option<Arc<Link>>) -> Arc<Self> {
         let slot = |link: Arc<Link>| {
             let name = link.upstream.name.to_string();
@@ -188,7 +193,7 @@ impl Session {
         })
     }
 
-    /// The link to the upstream's own session that an id names.
+    /// Returns a link to the upstream session that an id names.
     pub(crate) fn adopted(sealed: &Sealed, upstream: &Arc<Upstream>) -> Option<Arc<Link>> {
         let session = HeaderValue::from_str(sealed.upstream.as_deref()?).ok()?;
         let server = Server { version: sealed.version.clone(), ..Server::default() };
@@ -199,14 +204,14 @@ impl Session {
         Arc::clone(self.links.lock().entry(name.to_owned()).or_default())
     }
 
-    /// The key of this session's share of a process.
+    /// Returns the key of this session's share of a process.
     fn key(&self) -> Key {
         let version = self.init.get("protocolVersion").map_or("", RawValue::get);
         let capabilities = self.init.get("capabilities").map_or("{}", RawValue::get);
         Key::new(self.pat_id, version, capabilities)
     }
 
-    /// The link to an upstream, opened when it is first needed.
+    /// Returns the link to an upstream, opened on first use.
     pub(crate) async fn link(
         self: &Arc<Self>,
         upstream: &Arc<Upstream>,
@@ -216,7 +221,7 @@ impl Session {
         let slot = self.slot(upstream.name.as_str());
         match slot.alive() {
             Some(link) => Ok(link),
-            // In a box: what is rare is not carried about with every call.
+            // Boxed, so that the rare path does not enlarge the future of every call.
             None => Box::pin(self.open(&slot, upstream, registry, principal)).await,
         }
     }
@@ -243,7 +248,8 @@ impl Session {
         };
         *slot.held.lock() = Some((Arc::clone(&link), closes));
         drop(opening);
-        // Cut while it opened: the farewell may have been said already, without this one.
+        // The session was cut while the link was being opened. The farewell may already be over, so
+        // this link is closed here.
         if self.entry.cancel.is_cancelled() {
             if closes {
                 link.close().await;
@@ -258,7 +264,7 @@ impl Session {
         Ok(link)
     }
 
-    /// Forgets a link that no longer works.
+    /// Drops a link that no longer works.
     pub(crate) async fn drop_link(&self, link: &Arc<Link>) {
         if link.upstream.is_stdio() {
             link.upstream.pool.forget(&self.key(), link).await;
@@ -274,12 +280,12 @@ impl Session {
         self.links.lock().values().filter_map(|slot| slot.held.lock().clone()).collect()
     }
 
-    /// The links that are open.
+    /// Returns the open links.
     pub(crate) fn opened(&self) -> Vec<Arc<Link>> {
         self.held().into_iter().map(|(link, _)| link).collect()
     }
 
-    /// The call that a client's `notifications/cancelled` is about.
+    /// Returns the call that a client's `notifications/cancelled` refers to.
     pub(crate) fn in_flight(&self, cancelled: &Message) -> Option<InFlight> {
         self.calls.lock().get(cancelled.param("requestId")?).cloned()
     }
@@ -298,12 +304,13 @@ impl Session {
             && Arc::strong_count(&self.streams) == 1
     }
 
-    /// Keeps the session from being idle while a stream of the upstream's own is open.
+    /// Returns a guard that keeps the session from becoming idle while an upstream's stream is
+    /// open.
     pub(crate) fn streams(&self) -> Arc<()> {
         Arc::clone(&self.streams)
     }
 
-    /// Takes the newest GET stream; the one before it ends.
+    /// Sets the newest GET stream and ends the previous one.
     pub(crate) fn listen(self: &Arc<Self>, frames: mpsc::Sender<Bytes>, cancel: CancellationToken) {
         let before = self.listener.lock().replace(Listener { frames, cancel });
         if let Some(before) = before {
@@ -318,14 +325,14 @@ impl Session {
         self.listener.lock().as_ref().map(|listener| (listener.frames.clone(), listener.cancel.clone()))
     }
 
-    /// Says something on the client's GET stream, if it has one.
+    /// Sends a message on the client's GET stream, if there is one.
     pub(crate) async fn tell(&self, text: &str) {
         if let Some((frames, _)) = self.listener() {
             let _ = frames.send(sse::event(text)).await;
         }
     }
 
-    /// Carries what an upstream says of its own accord into the client's stream, while there is one.
+    /// Forwards an upstream's unsolicited messages to the client's stream, as long as there is one.
     fn pump(self: &Arc<Self>, link: &Arc<Link>) {
         let Some((frames, cancel)) = self.listener() else { return };
         if link.era == Era::Stateless {
@@ -351,16 +358,17 @@ impl Session {
         });
     }
 
-    /// What the client is told of a message that belongs to no call.
+    /// Translates an upstream's message that belongs to no call for the client.
     fn said_by(&self, link: &Link, message: &Message) -> Option<String> {
         let method = message.method();
         if method.ends_with("/list_changed") {
-            // The catalogue says it, when its own list has changed: then the client's next list has the change in it.
+            // On `/mcp` the catalogue announces the change after fetching the list, so that the
+            // client's next request sees it.
             link.upstream.heard(method);
             return self.only.as_ref().map(|_| message.text().to_owned());
         }
         if method == "notifications/resources/updated" && link.upstream.is_stdio() {
-            // The pipe is the token's other sessions' as well.
+            // The process is shared with the token's other sessions.
             let uri = message.param_str("uri")?;
             let subscribed = self.subscribed.lock();
             subscribed
@@ -370,7 +378,8 @@ impl Session {
         Some(self.shown(link, message))
     }
 
-    /// A message of an upstream as this session's client sees it: requests of several upstreams are told apart by their ids.
+    /// Translates an upstream's message for this session's client. Requests of several upstreams
+    /// are distinguished by a prefix of their ids.
     pub(crate) fn shown(&self, link: &Link, message: &Message) -> String {
         if self.only.is_none() && message.is_request() {
             let id = format!("{}/{}", link.upstream.name, message.id());
@@ -379,7 +388,8 @@ impl Session {
         message.text().to_owned()
     }
 
-    /// A request of the relay's own for the client: its text, and the response to wait for.
+    /// Builds a request of the relay's own to the client. Returns its text and the pending
+    /// response.
     pub(crate) fn ask(self: &Arc<Self>, method: &str, params: &RawValue) -> (String, Asked) {
         let number = self.next_asked.fetch_add(1, Ordering::Relaxed);
         let (sender, response) = oneshot::channel();
@@ -389,7 +399,8 @@ impl Session {
         (envelope::request(id.get(), method, params.get()), asked)
     }
 
-    /// Takes a response of the client's: to a request of the relay's own, or to an upstream's. Whether it was expected.
+    /// Handles a client's response to a request of the relay or of an upstream. Returns whether the
+    /// response was expected.
     pub(crate) async fn answered(&self, message: Message, reaches: impl Fn(&str) -> bool) -> bool {
         let id: String = serde_json::from_str(message.id()).unwrap_or_default();
         if let Some(number) = id.strip_prefix(ASKED).and_then(|number| number.parse::<u64>().ok()) {
@@ -415,12 +426,13 @@ impl Session {
         }
     }
 
-    /// The farewell: calls have said their own first, then the upstream sessions go.
+    /// Ends the session. The calls send their own farewells first, then the upstream sessions are
+    /// closed.
     pub(crate) async fn close(&self) {
         let subscribed: Vec<_> = self.subscribed.lock().drain().collect();
         for (name, subscribed) in subscribed {
             subscribed.listening.cancel();
-            // The pipe outlives this session, and would keep its subscriptions.
+            // The process outlives this session and would otherwise keep its subscriptions.
             let link = self.opened().into_iter().find(|link| link.upstream.name.as_str() == name);
             if let Some(link) = link.filter(|link| link.upstream.is_stdio()) {
                 link.release(subscribed.uris);
@@ -435,7 +447,7 @@ impl Session {
     }
 }
 
-/// A request of the relay's own that waits for its response; not any more when it is dropped.
+/// A pending request of the relay's own. Dropping it abandons the request.
 pub(crate) struct Asked {
     session: Arc<Session>,
     number: u64,
@@ -443,7 +455,7 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// The response; `None` if the session has ended.
+    /// Waits for the response. Returns `None` if the session has ended.
     pub(crate) async fn response(&mut self) -> Option<Message> {
         (&mut self.response).await.ok()
     }
@@ -455,7 +467,7 @@ impl Drop for Asked {
     }
 }
 
-/// Tells a session upstream which log messages are wanted, if it was told otherwise before.
+/// Sets the log level of a session-era upstream, unless it already has that level.
 pub(crate) async fn set_level(link: &Link, level: &str) {
     if link.era == Era::Stateless || !link.can("logging") || link.level.lock().as_deref() == Some(level) {
         return;
@@ -469,11 +481,13 @@ pub(crate) async fn set_level(link: &Link, level: &str) {
             let _ = exchange.response().await;
         }
     };
-    // Whether it took it or not, no call waits for long.
+    // The time is limited, because a call waits for this whether or not the upstream accepts the
+    // level.
     let _ = tokio::time::timeout(link.upstream.limits.farewell, asked).await;
 }
 
-/// Keeps a quiet stream from being cut by proxies; ends with it.
+/// Sends keep-alive comments on a quiet stream until the stream ends, so that proxies do not close
+/// it.
 pub(crate) async fn keep_alive(frames: &mpsc::Sender<Bytes>, every: std::time::Duration) {
     loop {
         tokio::time::sleep(every).await;

@@ -1,4 +1,5 @@
-//! `/mcp/NAME`: one upstream alone, byte for byte where both sides speak the same era. Only the session's id is the relay's own.
+//! `/mcp/NAME`: one upstream, passed through byte for byte where both sides speak the same era.
+//! Only the session id is the relay's own.
 
 use std::sync::Arc;
 
@@ -15,7 +16,8 @@ use crate::serve;
 use crate::session::Session;
 use crate::upstream::{Exchange, Fault, Link, Server, Upstream, add_both_kinds};
 
-/// `initialize`: the upstream's own answer where it speaks the session era, else one made of what it says of itself.
+/// Handles `initialize`. Returns the upstream's own answer if it speaks the session era, otherwise
+/// an answer built from its description.
 pub(crate) async fn initialize(
     context: &Context,
     upstream: &Arc<Upstream>,
@@ -41,7 +43,8 @@ pub(crate) async fn initialize(
             return match context.relay.begin(context, &message.params(), Some(Arc::clone(&link))) {
                 Ok(session) => Ok(with_id(reply::json(StatusCode::OK, text), &session)),
                 Err(refusal) => {
-                    // Revoked meanwhile, or too many: the upstream's session must not be left over.
+                    // The token was revoked meanwhile, or there are too many sessions. The
+                    // upstream's session must not leak.
                     link.close().await;
                     Err(refusal)
                 }
@@ -80,7 +83,7 @@ pub(crate) fn with_id(mut reply: Reply, session: &Session) -> Reply {
     reply
 }
 
-/// A request within a session.
+/// Handles a request within a session.
 pub(crate) async fn session_request(
     context: &Context,
     headers: &HeaderMap,
@@ -115,7 +118,7 @@ fn conveyance(context: &Context, upstream: &Upstream, message: &Message) -> Conv
     if filtered { Conveyance::OnlyAllowed } else { Conveyance::Raw }
 }
 
-/// A notification or a response within a session.
+/// Handles a notification or a response within a session.
 pub(crate) async fn session_said(
     context: &Context,
     upstream: &Arc<Upstream>,
@@ -133,12 +136,13 @@ pub(crate) async fn session_said(
     if message.method() == "notifications/cancelled"
         && let Some(flight) = session.in_flight(&message)
     {
-        // What the upstream says to it still passes, for a while.
+        // The upstream's reaction to the cancellation is still forwarded for a while.
         flight.cancel.cancel();
     }
     match link.notify(message.into_text()).await {
         Ok(()) => reply::empty(StatusCode::ACCEPTED),
-        // What it was about is gone with the upstream's session; the next request begins a new one.
+        // The subject of the notification is gone with the upstream's session. The next request
+        // starts a new one.
         Err(Fault::SessionGone) => {
             session.drop_link(&link).await;
             reply::empty(StatusCode::ACCEPTED)
@@ -153,7 +157,8 @@ pub(crate) async fn session_said(
     }
 }
 
-/// A request of the stateless era for an upstream that speaks it. The door has held its headers against its body.
+/// Handles a stateless request for an upstream of that era. The caller has compared its headers
+/// with its body.
 pub(crate) async fn stateless_request(
     context: &Context,
     headers: &HeaderMap,
@@ -181,19 +186,20 @@ pub(crate) async fn stateless_request(
     Call { context, client, entry, link, message, what, conveyance, headers, mirrored }.run().await
 }
 
-/// Whether a filter of notifications holds nothing but lists that change, in whatever spelling.
+/// Returns whether a filter asks only for changes of lists, and for nothing else in any spelling.
 fn names_lists_alone(filter: &str) -> bool {
     let lists = ["toolsListChanged", "promptsListChanged", "resourcesListChanged"];
     RawObject::parse(filter).is_ok_and(|filter| filter.iter().all(|(name, _)| lists.contains(&name)))
 }
 
-/// A session's GET: the upstream's own stream, as it comes.
+/// Opens the upstream's own stream for a session's GET.
 pub(crate) async fn stream(link: &Link, headers: &HeaderMap) -> Result<Exchange, Fault> {
     link.stream(headers.get("last-event-id")).await.map(Exchange::Http)
 }
 
 impl Upstream {
-    /// A client's own `initialize`: the status, the upstream's session, and its response if it is one.
+    /// Forwards a client's own `initialize`. Returns the status, the upstream's session id, and the
+    /// message if it is a response.
     async fn initialize(
         self: &Arc<Self>,
         message: &Message,

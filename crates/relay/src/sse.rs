@@ -1,21 +1,22 @@
-//! Server-sent events: cutting a stream of bytes into events, and reading and writing one.
+//! Server-sent events: splits a byte stream into events, and parses and formats single events.
 //!
-//! Streams are read as the standard has it (WHATWG HTML, "Interpreting an event stream"), so that no client reads an
-//! event that the relay did not.
+//! The parser follows the standard (WHATWG HTML, "Interpreting an event stream"), so that no client
+//! sees an event that the relay did not see.
 
 use bytes::{Bytes, BytesMut};
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Collects bytes, gives whole events back as they came.
+/// Collects bytes and returns complete events unchanged.
 #[derive(Default)]
 pub(crate) struct Frames {
     buffer: BytesMut,
-    /// Up to where no end was found, so that a long event isn't searched again and again.
+    /// The position up to which no end was found, so that a long event is not searched repeatedly.
     searched: usize,
-    /// The stream's first bytes have been looked at.
+    /// True once the stream's first bytes were checked for a byte order mark.
     begun: bool,
-    /// The frame that was given last ended with a carriage return: a line feed behind it belongs to it.
+    /// True if the previous frame ended with a carriage return. A following line feed then belongs
+    /// to it.
     after_return: bool,
 }
 
@@ -28,14 +29,16 @@ impl Frames {
         self.buffer.len()
     }
 
-    /// The next whole event with the blank line that ends it. A line feed that came too late for its frame is one of its own.
+    /// Returns the next complete event, including the blank line that ends it. A line feed that
+    /// arrives too late for its frame becomes a frame of its own.
     pub(crate) fn next(&mut self) -> Option<Bytes> {
         if !self.begun {
             if self.buffer.len() < BYTE_ORDER_MARK.len() && BYTE_ORDER_MARK.starts_with(&self.buffer) {
                 return None;
             }
             self.begun = true;
-            // It marks a stream and belongs to no event: behind a frame of the relay's own it would be part of a name.
+            // The mark belongs to the stream, not to an event. After an event of the relay's own it
+            // would become part of a field name.
             if self.buffer.starts_with(BYTE_ORDER_MARK) {
                 drop(self.buffer.split_to(BYTE_ORDER_MARK.len()));
             }
@@ -53,14 +56,14 @@ impl Frames {
                 Some(self.buffer.split_to(end).freeze())
             }
             None => {
-                // The last line's end may be the first half of the blank line.
+                // The end of the last line may be the first half of the blank line.
                 self.searched = self.buffer.len().saturating_sub(2);
                 None
             }
         }
     }
 
-    /// Where the first event ends: behind a line end that stands at the beginning of a line.
+    /// Returns the end of the first event: the position after a line end that begins a line.
     fn end(&self) -> Option<usize> {
         let bytes = &self.buffer[..];
         let is_end = |at: usize| matches!(bytes.get(at), Some(b'\r' | b'\n'));
@@ -72,7 +75,7 @@ impl Frames {
             }
             let begins_line = at == 0 || is_end(at - 1);
             let len = if bytes[at] == b'\r' && bytes.get(at + 1) == Some(&b'\n') { 2 } else { 1 };
-            // The second half of a line end is no line of its own.
+            // The second half of a CR LF pair is not a line of its own.
             let is_second_half = bytes[at] == b'\n' && at > 0 && bytes[at - 1] == b'\r';
             if begins_line && !is_second_half {
                 return Some(at + len);
@@ -83,11 +86,12 @@ impl Frames {
     }
 }
 
-/// The data of an event; `None` for comments and events without any. Bytes that are no UTF-8 are replaced.
+/// Returns the data of an event. `None` for comments and events without data. Invalid UTF-8 is
+/// replaced.
 pub(crate) fn data(frame: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(frame);
     let mut data: Option<String> = None;
-    // Between the halves of a line end stands an empty line, which says nothing.
+    // Splitting a CR LF pair yields an empty line, which has no effect.
     for line in text.split(['\n', '\r']) {
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
         if field != "data" {
@@ -105,7 +109,7 @@ pub(crate) fn data(frame: &[u8]) -> Option<String> {
     data
 }
 
-/// An event with this data.
+/// Formats an event with this data.
 pub(crate) fn event(data: &str) -> Bytes {
     let mut out = String::with_capacity(data.len() + 24);
     out.push_str("event: message\n");
@@ -118,7 +122,7 @@ pub(crate) fn event(data: &str) -> Bytes {
     out.into()
 }
 
-/// What keeps proxies from cutting a quiet stream.
+/// A comment that keeps proxies from closing a quiet stream.
 pub(crate) const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
 
 #[cfg(test)]
@@ -138,12 +142,13 @@ mod tests {
                 seen.push(data(&frame));
             }
         }
-        // The last line feed comes behind the event that its carriage return has ended.
+        // The last line feed arrives after the event that its carriage return has ended.
         assert_eq!(seen, [Some("{\"a\":\n1}".to_owned()), None, Some("b".to_owned()), None]);
         assert_eq!(frames.len(), b"data: c".len());
     }
 
-    /// The data of each event that a reader of the standard dispatches: it has the whole stream before it, and goes line by line.
+    /// Returns the data of each event, as a reader by the standard dispatches it. It has the whole
+    /// stream and processes it line by line.
     fn read_by_the_standard(stream: &[u8]) -> Vec<String> {
         let text = String::from_utf8_lossy(stream);
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
@@ -227,7 +232,7 @@ mod tests {
             let stream = parts.concat();
             let (seen, passed) = read(&stream, &pieces);
             prop_assert_eq!(seen, read_by_the_standard(&stream));
-            // And every byte passes, but for the mark.
+            // Every byte is passed on, except for the byte order mark.
             prop_assert_eq!(passed, stream.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&stream));
         }
     }

@@ -1,5 +1,5 @@
-//! Changes that a client wants to hear of: `subscriptions/listen` of the stateless era in front of either era, and a session's
-//! `resources/subscribe` in front of the stateless one.
+//! Subscriptions of clients to changes: the stateless era's `subscriptions/listen` for upstreams of
+//! either era, and a session's `resources/subscribe` for stateless upstreams.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -21,17 +21,17 @@ use crate::upstream::{Fault, Link, Upstream};
 use crate::{sse, translate};
 
 const UPDATED: &str = "notifications/resources/updated";
-/// Most resources in one subscription.
+/// Maximum number of resources in one subscription.
 const MAX_RESOURCES: usize = 1000;
-/// Longest URI of a resource that is subscribed to, in bytes.
+/// Maximum length of a subscribed resource's URI, in bytes.
 pub(crate) const MAX_URI: usize = 4096;
-/// The bytes that all URIs of one subscription may have: 256 each if there are 1,000. With 64
-/// sessions a token keeps 16 MiB of them.
+/// Maximum total size of the URIs of one subscription, in bytes: 256 each for 1,000 resources. A
+/// token with 64 sessions therefore holds at most 16 MiB.
 const MAX_URI_BYTES: usize = 256 * 1024;
-/// How many notifications wait for a client that reads slowly; past that those who send wait.
+/// Number of notifications that are queued for a slow client. Beyond it, the senders wait.
 const WAITING: usize = 64;
 
-/// What a client asks to hear of.
+/// The changes that a client asks to be told of.
 struct Filter {
     lists: Vec<List>,
     resources: BTreeSet<String>,
@@ -77,7 +77,7 @@ impl Filter {
     }
 }
 
-/// Whether these resources, and perhaps one more, fit into one subscription.
+/// Returns whether these resources, and optionally one more, fit into one subscription.
 fn has_room_for(uris: &BTreeSet<String>, more: Option<&str>) -> bool {
     let all = || uris.iter().map(String::as_str).chain(more);
     all().count() <= MAX_RESOURCES
@@ -85,7 +85,8 @@ fn has_room_for(uris: &BTreeSet<String>, more: Option<&str>) -> bool {
         && all().map(str::len).sum::<usize>() <= MAX_URI_BYTES
 }
 
-/// `subscriptions/listen`: one long answer that ends with its client, its token or the relay.
+/// Handles `subscriptions/listen`: one long response that ends with its client, its token or the
+/// relay.
 pub(crate) async fn listen(context: &Context, sender: &Sender, entry: Entry, message: &Message) -> Reply {
     let Some(filter) = Filter::read(message) else {
         let why = "`params.notifications` must be an object; `resourceSubscriptions` in it a list of at most 1000 URIs of at most 4096 bytes, 262144 in all";
@@ -102,7 +103,7 @@ struct Listening {
     context: Context,
     sender: Sender,
     filter: Filter,
-    /// The request's id, which is the subscription's.
+    /// The request's id, which is also the subscription's id.
     id: String,
 }
 
@@ -142,14 +143,15 @@ impl Listening {
         }
         let acknowledged = self.filter.acknowledged(&honoured);
         let text = translate::subscribed("notifications/subscriptions/acknowledged", acknowledged, &self.id);
-        // Before the client is told that it is heard, so that what it does then is.
+        // Begins to listen before the client is told so, to not miss a change that the client
+        // causes right afterwards.
         for upstream in self.context.touched() {
             let changed = upstream.catalogue.changes();
             know(&upstream, &self.filter.lists);
             tokio::spawn(lists_changed(changed, self.filter.lists.clone(), sender.clone(), stop.clone()));
         }
         outlet.message(&text).await;
-        // This one stays, so that a subscription to nothing is as quiet as any.
+        // Keeps the channel open, so that an empty subscription stays open like any other.
         let _keep = sender;
         let every = self.context.relay.0.limits.keep_alive;
         loop {
@@ -164,7 +166,7 @@ impl Listening {
     }
 }
 
-/// Has these lists fetched if they are not known: of what is not known no change is heard.
+/// Fetches the lists that are not known yet, because changes are noticed only in known lists.
 fn know(upstream: &Arc<Upstream>, lists: &[List]) {
     for list in lists {
         let (upstream, list) = (Arc::clone(upstream), *list);
@@ -199,7 +201,7 @@ async fn lists_changed(
     }
 }
 
-/// Follows updates of an upstream's resources until stopped; it has begun when this returns.
+/// Follows updates of an upstream's resources until stopped. Returns once it has begun.
 async fn follow(
     link: Arc<Link>,
     uris: BTreeSet<String>,
@@ -255,7 +257,8 @@ async fn follow(
     Ok(())
 }
 
-/// Passes an update on, if it is one of these resources'. Whether anybody still listens.
+/// Forwards an update if it concerns one of these resources. Returns whether the receiver still
+/// listens.
 async fn pass(
     message: &Message,
     uris: &BTreeSet<String>,
@@ -274,8 +277,8 @@ async fn pass(
     sender.send((UPDATED.to_owned(), params)).await.is_ok()
 }
 
-/// `resources/subscribe` and `resources/unsubscribe` of a session, where its link cannot take them as they are: the relay listens for the
-/// session and tells it on its stream.
+/// Handles `resources/subscribe` and `resources/unsubscribe` of a session whose link cannot accept
+/// them directly. The relay listens on behalf of the session and reports updates on its stream.
 pub(crate) async fn for_session(
     context: &Context,
     session: &Arc<Session>,
@@ -285,7 +288,8 @@ pub(crate) async fn for_session(
 ) -> Result<(), Fault> {
     let name = link.upstream.name.to_string();
     if link.era == Era::Session {
-        // A pipe that the token's sessions share: its updates come to each of them, and it takes those that it asked for.
+        // The token's sessions share the process. Each session receives all its updates and
+        // forwards those that its client subscribed to.
         let changed = {
             let mut all = session.subscribed.lock();
             let subscribed = all.entry(name.clone()).or_default();
@@ -305,7 +309,7 @@ pub(crate) async fn for_session(
             (true, false) => link.unsubscribe(&uri).await,
         };
     }
-    // The stateless era has one subscription with all of them: it is begun anew.
+    // The stateless era has one subscription for all resources, so it is replaced by a new one.
     let (uris, stop) = {
         let mut all = session.subscribed.lock();
         let subscribed = all.entry(name).or_default();
@@ -339,7 +343,7 @@ pub(crate) async fn for_session(
 }
 
 impl Subscribed {
-    /// Adds a resource, if there is room for it. Whether it is new.
+    /// Adds a resource. Returns whether it is new, or an error if the limits leave no room.
     fn add(&mut self, uri: &str) -> Result<bool, Fault> {
         if self.uris.contains(uri) {
             return Ok(false);
@@ -351,7 +355,7 @@ impl Subscribed {
     }
 }
 
-/// Says on a session's stream which lists change, until the stream ends.
+/// Announces changes of lists on a session's stream until the stream ends.
 pub(crate) fn tell_changes(context: &Context, frames: &mpsc::Sender<Bytes>) {
     for upstream in context.touched() {
         let mut changed = upstream.catalogue.changes();

@@ -1,7 +1,8 @@
-//! Where a trace goes on: a request under its client's, and an upstream under the call's.
+//! Trace propagation: a request continues its client's trace, and an upstream continues the call's.
 //!
-//! A trace is named in headers, or in a message's `_meta` (MCP 2026-07-28, "OpenTelemetry trace context"). The relay knows no tracing
-//! system. The program installs one for the process, as it installs what records spans.
+//! The trace context travels in headers, or in a message's `_meta` (MCP 2026-07-28, "OpenTelemetry
+//! trace context"). The relay depends on no tracing system. The program installs one for the
+//! process, as it installs the subscriber that records spans.
 
 use std::sync::OnceLock;
 
@@ -14,34 +15,37 @@ use crate::names::BUILTIN;
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 const BAGGAGE: &str = "baggage";
-/// What names a trace (W3C Trace Context, Baggage), in headers and in `_meta` alike.
+/// The fields of a trace context (W3C Trace Context, Baggage), in headers and in `_meta`.
 pub(crate) const NAMES: [&str; 3] = [TRACEPARENT, TRACESTATE, BAGGAGE];
-/// Longest value that goes from `_meta` into a header, in bytes: what W3C Baggage has everybody pass on, and more than the others have.
+/// Maximum length of a value that is copied from `_meta` into a header, in bytes. W3C Baggage
+/// requires this much to be forwarded; the other fields are shorter.
 const MAX_VALUE: usize = 8192;
 
-/// Carries traces over HTTP headers (W3C Trace Context).
+/// Propagates traces over HTTP headers (W3C Trace Context).
 pub trait Propagator: Send + Sync + 'static {
-    /// Makes a span part of the trace that headers name, if they name one.
+    /// Attaches a span to the trace that the headers name, if they name one.
     fn continue_trace(&self, span: &Span, headers: &HeaderMap);
-    /// Names a span in headers, in place of what they name; leaves them as they are if it is not recorded.
+    /// Writes a span's context to the headers, replacing theirs. Leaves them unchanged if the span
+    /// is not recorded.
     fn name(&self, span: &Span, headers: &mut HeaderMap);
 }
 
 static PROPAGATOR: OnceLock<Box<dyn Propagator>> = OnceLock::new();
 
-/// Installs what carries traces, for the whole process. Once: whether this was the first time.
+/// Installs the propagator for the whole process. Returns true on the first call; later calls have
+/// no effect.
 pub fn set_propagator(propagator: impl Propagator) -> bool {
     PROPAGATOR.set(Box::new(propagator)).is_ok()
 }
 
-/// Makes a span part of the trace that a client's headers name. Does nothing unless traces are carried.
+/// Attaches a span to the trace that a client's headers name. Does nothing without a propagator.
 pub fn continue_trace(span: &Span, headers: &HeaderMap) {
     if let Some(propagator) = PROPAGATOR.get() {
         propagator.continue_trace(span, headers);
     }
 }
 
-/// The trace that a client's headers name.
+/// Returns the trace context in a client's headers.
 pub(crate) fn of_headers(headers: &HeaderMap) -> HeaderMap {
     let mut trace = HeaderMap::new();
     for name in NAMES {
@@ -52,7 +56,8 @@ pub(crate) fn of_headers(headers: &HeaderMap) -> HeaderMap {
     trace
 }
 
-/// Adds to the trace of a client's headers what its message names, where they name nothing. The current span goes on under it.
+/// Adds the trace context of a message to that of the client's headers, where the headers have
+/// none. The current span continues the result.
 pub(crate) fn adopt(trace: &mut HeaderMap, message: &Message) {
     let Some(meta) = message.param("_meta").filter(|meta| NAMES.iter().any(|name| meta.contains(name)))
     else {
@@ -67,15 +72,15 @@ pub(crate) fn adopt(trace: &mut HeaderMap, message: &Message) {
         trace.extend(given(BAGGAGE));
     }
     if !trace.contains_key(TRACEPARENT) {
-        // The state is of its own parent alone.
+        // The trace state belongs to its own parent only.
         trace.remove(TRACESTATE);
         trace.extend(given(TRACEPARENT).into_iter().chain(given(TRACESTATE)));
         continue_trace(&Span::current(), trace);
     }
 }
 
-/// The message with a trace in its `_meta`, in place of what it names there; every other byte as it was. `None` where there is nothing to
-/// change, or nowhere to write it.
+/// Returns the message with a trace context in its `_meta`, replacing its own. Every other byte
+/// stays the same. Returns `None` if there is nothing to change or no place to write it.
 pub(crate) fn in_meta(message: &Message, trace: &HeaderMap) -> Option<Message> {
     if trace.is_empty() {
         return None;
@@ -95,20 +100,20 @@ pub(crate) fn in_meta(message: &Message, trace: &HeaderMap) -> Option<Message> {
     Message::parse(message.with_param("_meta", meta.to_raw().get())).ok()
 }
 
-/// The span of a call. Its tool and its outcome are said when it ends, as in the record of use. Finer than what is logged by default:
-/// the log has the record itself.
+/// Creates the span of a call. The tool and the outcome are recorded at its end, as in the record
+/// of use. Its level is below the default log level, because the log already contains the record.
 pub(crate) fn call(upstream: &str) -> Span {
     tracing::debug_span!("call", upstream, tool = tracing::field::Empty, outcome = tracing::field::Empty)
 }
 
-/// The span of a call that named nothing that is there: it is over at once.
+/// Records a call to something that does not exist, with a span that ends at once.
 pub(crate) fn unknown(message: &Message) {
     let named = message.param_str("name").or_else(|| message.param_str("uri"));
     let what = named.unwrap_or_else(|| message.method().to_owned());
     call(BUILTIN).record("tool", crate::record::shortened(&what)).record("outcome", "unknown");
 }
 
-/// Names the current span to an upstream.
+/// Writes the current span's context to the headers for an upstream.
 pub(crate) fn name_current(headers: &mut HeaderMap) {
     if let Some(propagator) = PROPAGATOR.get() {
         propagator.name(&Span::current(), headers);

@@ -1,4 +1,4 @@
-//! From one era of MCP to the other. What maps to what is told in `docs/MCP.md`.
+//! Translation between the eras of MCP. `docs/MCP.md` lists the correspondences.
 
 use http::StatusCode;
 use serde_json::value::RawValue;
@@ -11,10 +11,11 @@ use crate::era::{
     self, META_CAPABILITIES, META_CLIENT, META_LOG_LEVEL, META_SERVER, META_SUBSCRIPTION, META_VERSION,
 };
 
-/// How long a client of the stateless era may believe a list: the relay's own list is no fresher.
+/// The time for which a stateless client may cache a list, in milliseconds. The relay's own list is
+/// no fresher.
 pub(crate) const LIST_TTL_MS: u64 = 15_000;
 
-/// Methods whose complete results carry caching hints (MCP 2026-07-28, "Caching").
+/// Returns whether complete results of a method carry caching hints (MCP 2026-07-28, "Caching").
 fn is_cacheable(method: &str) -> bool {
     matches!(
         method,
@@ -27,7 +28,7 @@ fn is_cacheable(method: &str) -> bool {
     )
 }
 
-/// Adds to a result what the stateless era wants in it, where it is not there.
+/// Adds the members that the stateless era requires to a result, unless they are present.
 pub(crate) fn complete(method: &str, result: &mut RawObject, server: Option<&RawValue>) {
     result.default_to("resultType", || raw("complete"));
     if is_cacheable(method) {
@@ -42,7 +43,8 @@ pub(crate) fn complete(method: &str, result: &mut RawObject, server: Option<&Raw
     }
 }
 
-/// A session upstream's response, as a stateless client wants it; its HTTP status with it.
+/// Translates a session upstream's response for a stateless client. Returns it with its HTTP
+/// status.
 pub(crate) fn response_to_stateless(
     message: &Message,
     id: &str,
@@ -64,7 +66,7 @@ pub(crate) fn response_to_stateless(
     Some((stateless_status(code), body))
 }
 
-/// The HTTP status of an error in the stateless era.
+/// Returns the HTTP status of an error in the stateless era.
 pub(crate) fn stateless_status(code: i64) -> StatusCode {
     match code {
         METHOD_NOT_FOUND => StatusCode::NOT_FOUND,
@@ -73,8 +75,8 @@ pub(crate) fn stateless_status(code: i64) -> StatusCode {
     }
 }
 
-/// A stateless client's request, as a session upstream wants it: without the era's `_meta`, under an id and a progress token
-/// that nobody else on the session has.
+/// Translates a stateless client's request for a session upstream: without the era's `_meta`, and
+/// with an id and a progress token that are unique on the session.
 pub(crate) fn request_to_session(message: &Message, id: u64) -> String {
     let id = id.to_string();
     let Some(mut meta) = message.meta() else { return message.with_id(&id) };
@@ -87,7 +89,7 @@ pub(crate) fn request_to_session(message: &Message, id: u64) -> String {
     message.with(Some(&id), &[("_meta", meta.to_raw().get())])
 }
 
-/// A session client's request, as a stateless upstream wants it.
+/// Translates a session client's request for a stateless upstream.
 pub(crate) fn request_to_stateless(message: &Message, init: &RawObject, log_level: Option<&str>) -> String {
     let capabilities = init.get("capabilities").map_or("{}", RawValue::get);
     let meta = message.meta().unwrap_or_default();
@@ -95,14 +97,15 @@ pub(crate) fn request_to_stateless(message: &Message, init: &RawObject, log_leve
     message.with_param("_meta", &meta)
 }
 
-/// What a stateless upstream asks of its client before it goes on (MCP 2026-07-28, "Multi Round-Trip Requests").
+/// The input that a stateless upstream asks its client for before it continues (MCP 2026-07-28,
+/// "Multi Round-Trip Requests").
 pub(crate) struct InputRequired {
     /// Key, method and parameters.
     pub(crate) requests: Vec<(String, String, Box<RawValue>)>,
     pub(crate) state: Option<Box<RawValue>>,
 }
 
-/// Reads an interim result; `None` if it is none.
+/// Parses an interim result. Returns `None` for any other result.
 pub(crate) fn input_required(message: &Message) -> Option<InputRequired> {
     let result = RawObject::parse(message.result()?).ok()?;
     if result.str("resultType")? != "input_required" {
@@ -119,7 +122,7 @@ pub(crate) fn input_required(message: &Message) -> Option<InputRequired> {
     Some(InputRequired { requests, state })
 }
 
-/// The interim result that carries a session upstream's own request to a stateless client.
+/// Builds the interim result that carries a session upstream's request to a stateless client.
 pub(crate) fn input_required_result(
     id: &str,
     key: &str,
@@ -146,7 +149,7 @@ pub(crate) fn input_required_result(
     envelope::result(id, &result)
 }
 
-/// A notification of a subscription, with the subscription's id in it.
+/// Builds a notification of a subscription, with the subscription's id.
 pub(crate) fn subscribed(method: &str, params: RawObject, id: &str) -> String {
     let mut params = params;
     let mut meta = params.object("_meta").unwrap_or_default();

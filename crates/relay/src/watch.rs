@@ -1,4 +1,4 @@
-//! Hears from an upstream that its lists have changed.
+//! Watches upstreams for changes of their lists.
 
 use std::sync::{Arc, Weak};
 
@@ -6,7 +6,7 @@ use crate::envelope::{Message, RawObject, raw};
 use crate::era::{self, Era};
 use crate::upstream::{Fault, Link, Pauses, Upstream};
 
-/// Hears what the upstream says of its lists, as long as the catalogue uses the link.
+/// Handles the changes that the upstream reports, as long as the catalogue uses the link.
 pub(crate) async fn watch(upstream: Weak<Upstream>, link: Arc<Link>) {
     if link.era == Era::Session {
         let Ok(mut said) = link.listen().await else { return };
@@ -25,17 +25,18 @@ pub(crate) async fn watch(upstream: Weak<Upstream>, link: Arc<Link>) {
         if !upstream.catalogue.uses(&link).await || !link.is_alive() {
             return;
         }
-        // What was said meanwhile, nobody heard.
+        // Changes between two subscriptions were missed, so everything is fetched again.
         upstream.fetch_known();
     }
 }
 
-/// Has the catalogue ask on a command's new process of the stateless era, if it asked on another one until now: that one serves
-/// everybody, so its lists are the ones that its clients see, and one process less runs.
+/// Moves the catalogue to a command's new stateless process, if it used another process until now.
+/// All clients use the new process, so its lists are the ones that they see. It also saves a
+/// process.
 pub(crate) async fn move_to(upstream: Arc<Upstream>, link: Arc<Link>) {
     let before = {
         let mut slot = upstream.catalogue.link.lock().await;
-        // It was never asked for anything, or is on this one already.
+        // The catalogue never fetched anything, or already uses this process.
         if slot.as_ref().is_none_or(|held| held.era == Era::Stateless && held.is_alive()) {
             return;
         }
@@ -48,7 +49,8 @@ pub(crate) async fn move_to(upstream: Arc<Upstream>, link: Arc<Link>) {
     }
 }
 
-/// One subscription of the stateless era, to its end. `Err` where there is none to be had.
+/// Runs one subscription of the stateless era until it ends. Returns `Err` if the upstream offers
+/// none.
 async fn listened(upstream: &Weak<Upstream>, link: &Link) -> Result<(), Fault> {
     let mut params = RawObject::default();
     params.set(
@@ -66,7 +68,7 @@ async fn listened(upstream: &Weak<Upstream>, link: &Link) -> Result<(), Fault> {
     };
     while let (Ok(Some(event)), Some(upstream)) = (exchange.next().await, upstream.upgrade()) {
         match event.message {
-            // It has no such method.
+            // The upstream does not have this method.
             Some(message) if message.error().is_some() => return Err(Fault::Rejected),
             Some(message) if !message.is_response() => upstream.heard(message.method()),
             _ => {}

@@ -1,5 +1,5 @@
-//! A request is worked on to its end, also when its client goes away: half a session with an upstream would be left behind
-//! otherwise, and in the session era who goes away has not cancelled.
+//! Runs a request to its end, even if its client disconnects. Otherwise a session with an upstream
+//! could be left half open. Besides, a disconnect does not cancel a request in the session era.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,16 +12,16 @@ use tracing::Instrument as _;
 
 type Work<F> = Pin<Box<TrackedFuture<F>>>;
 
-/// Work that is done where it is awaited, without a task of its own. Only what is left when nobody awaits it any more
-/// becomes one.
+/// Work that runs in the task that awaits it. If it is dropped unfinished, the rest is spawned as a
+/// task of its own.
 pub(crate) struct Whole<F: Future<Output: Send> + Send + 'static> {
-    /// `None` when it is done, or has panicked.
+    /// `None` once the work has finished or panicked.
     work: Option<Work<F>>,
     gone: CancellationToken,
 }
 
 impl<F: Future<Output: Send> + Send + 'static> Whole<F> {
-    /// `gone` is cancelled when nobody awaits the work any more.
+    /// Wraps the work. `gone` is cancelled when the work is no longer awaited.
     pub(crate) fn new(tasks: &TaskTracker, gone: CancellationToken, work: F) -> Self {
         Self { work: Some(Box::pin(tasks.track_future(work))), gone }
     }
@@ -31,7 +31,7 @@ impl<F: Future<Output: Send> + Send + 'static> Future for Whole<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        // Taken out while it is polled: what panics is not polled again.
+        // Taken out while it is polled, so that work that panics is not polled again.
         let Some(mut work) = self.work.take() else { return Poll::Pending };
         let polled = work.as_mut().poll(cx);
         if polled.is_pending() {
@@ -47,7 +47,7 @@ impl<F: Future<Output: Send> + Send + 'static> Drop for Whole<F> {
         self.gone.cancel();
         // Without a runtime the program has ended.
         if let Ok(runtime) = Handle::try_current() {
-            // Dropped in the span that it was polled in.
+            // The rest keeps the span in which it was polled.
             runtime.spawn(work.in_current_span());
         }
     }

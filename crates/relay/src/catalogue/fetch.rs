@@ -1,4 +1,4 @@
-//! Fetching a list from its upstream: all its pages, on a conversation of the catalogue's own.
+//! Fetching a list from its upstream: all its pages, over the catalogue's own link.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::upstream::{Fault, Link, Upstream};
 use crate::watch::watch;
 
 impl Upstream {
-    /// Fetches a list in a task of its own; who comes meanwhile waits for the same.
+    /// Fetches a list in its own task. Concurrent callers share the fetch.
     pub(super) fn fetch(self: &Arc<Self>, list: List) -> Fetch {
         let mut fetches = self.catalogue.fetches.lock();
         if let Some(fetch) = fetches.get(&list) {
@@ -40,13 +40,15 @@ impl Upstream {
             let fetched = timeout(wait, upstream.fetched(list)).await.unwrap_or(Err(Fault::Slow));
             upstream.catalogue.fetches.lock().remove(&list);
             let changed = upstream.keep(list, &fetched);
+            // A change was reported during the fetch. The result may predate it, so the list is
+            // fetched again.
             if overtaken.load(Ordering::Relaxed) {
                 if let Some(known) = upstream.catalogue.lists.lock().get_mut(&list) {
                     known.said_changed = true;
                 }
                 drop(upstream.fetch(list));
             }
-            // Nobody may be waiting, or listening.
+            // Both sends may fail harmlessly: there may be no waiter and no listener.
             let _ = answer.send(fetched);
             if changed {
                 let _ = upstream.catalogue.changes.send(list);
@@ -55,8 +57,8 @@ impl Upstream {
         fetch
     }
 
-    /// Keeps what was fetched; returns true if it differs from the list that was known. A list that
-    /// could not be fetched leaves the last good one in its place.
+    /// Stores the result of a fetch. Returns whether the list changed. After a failed fetch the
+    /// last good list stays in place.
     fn keep(&self, list: List, fetched: &Result<Items, Fault>) -> bool {
         match fetched {
             Ok(items) => {
@@ -73,6 +75,7 @@ impl Upstream {
                     before.len() == after.len()
                         && before.iter().zip(after).all(|(a, b)| a.raw.get() == b.raw.get())
                 };
+                // The first list is a change only for clients that have asked for it in vain.
                 let owed = self.catalogue.owed.lock().remove(&list);
                 before.as_ref().map_or(owed, |before| before.said_changed || !same(before))
             }
@@ -94,7 +97,7 @@ impl Upstream {
         }
     }
 
-    /// Logs the mistakes of a list that were not there before.
+    /// Logs the new mistakes of a list.
     fn report(&self, list: List, before: Option<&Known>, items: &Items) {
         for flaw in &items.flaws {
             if before.is_some_and(|before| before.items.flaws.contains(flaw)) {
@@ -119,7 +122,8 @@ impl Upstream {
                 }
                 drop(slot);
                 if link.era == Era::Session && !self.is_stdio() {
-                    // The server may know it after all, and would keep it for nobody.
+                    // The server may still know the session and would otherwise keep it for
+                    // nothing.
                     tokio::spawn(async move { link.close().await });
                 }
                 let link = self.catalogue_link().await?;
@@ -129,8 +133,8 @@ impl Upstream {
         }
     }
 
-    /// Returns true if the conversation has to be begun anew. A server that was restarted does not
-    /// know its sessions any more: it answers 404 as specified, or 400, or a list with an error.
+    /// Returns whether a new link is needed. A restarted server no longer knows its sessions. It
+    /// answers 404 as specified, or 400, or a list with an error.
     fn is_over(&self, link: &Link, fault: Fault) -> bool {
         match fault {
             Fault::SessionGone | Fault::Down => true,
@@ -141,14 +145,16 @@ impl Upstream {
         }
     }
 
-    /// The catalogue's own link, opened when it is first needed and watched for what it says of its lists.
+    /// Returns the catalogue's own link. It is opened on first use and watched for reported
+    /// changes.
     async fn catalogue_link(self: &Arc<Self>) -> Result<Arc<Link>, Fault> {
         let mut slot = self.catalogue.link.lock().await;
         if let Some(link) = slot.as_ref().filter(|link| link.is_alive()) {
             return Ok(Arc::clone(link));
         }
         let own = crate::upstream::own_initialize();
-        // Most commands are of the session era, and asking one otherwise may cost a start of it.
+        // Most commands speak the session era. Probing such a command for the stateless era may
+        // cost a restart of its process.
         let link = if self.is_stdio() && !self.speaks_stateless() {
             match self.session(&own).await? {
                 Some(link) => link,
@@ -182,8 +188,8 @@ impl Upstream {
             }
             let response = own(link, list.method(), params).await?;
             let Some(result) = response.result() else {
-                // Templates, for one, are not offered by every server that offers resources. Any
-                // other error says nothing about what the list holds.
+                // A server that offers resources need not offer templates. Any other error says
+                // nothing about the list's elements.
                 let is_unknown = page == 0 && response.error_code() == Some(METHOD_NOT_FOUND);
                 return if is_unknown { Ok(listed) } else { Err(Fault::ListError) };
             };
@@ -213,7 +219,7 @@ impl Upstream {
     }
 }
 
-/// Asks something for the relay itself.
+/// Sends a request of the relay's own.
 async fn own(link: &Link, method: &str, params: RawObject) -> Result<Message, Fault> {
     let (body, headers) = match link.era {
         Era::Session => {
@@ -234,7 +240,7 @@ async fn own(link: &Link, method: &str, params: RawObject) -> Result<Message, Fa
     let status = exchange.status();
     match exchange.response().await {
         Err(Fault::Garbage) if !status.is_success() => Err(Fault::Refused(status)),
-        // Some errors have a status of their own, and an unknown method is one of them.
+        // Some errors have an HTTP status of their own; an unknown method is one of them.
         Ok(response) if !status.is_success() && response.error_code() != Some(METHOD_NOT_FOUND) => {
             Err(Fault::Refused(status))
         }

@@ -1,8 +1,8 @@
-//! One element of an upstream's list, checked against what the official clients accept.
+//! The elements of an upstream's list, checked against the schema of the official clients.
 //!
-//! Those clients refuse a whole merged list for one element that their schema does not allow. So an
-//! element costs at most itself: a harmless mistake is mended, anything else leaves the element out,
-//! and both are reported by name.
+//! Those clients refuse a whole merged list because of one element that their schema does not
+//! allow. A mistake must therefore affect only its element: a harmless one is corrected, any other
+//! leaves the element out. Both are reported by name.
 
 use std::collections::HashSet;
 
@@ -12,14 +12,14 @@ use serde_json::value::RawValue;
 use super::List;
 use crate::envelope::{RawObject, raw};
 
-/// An element of a list: the name that it is called by, and its raw JSON.
+/// An element of a list: the key that identifies it, and its raw JSON.
 #[derive(Debug)]
 pub(crate) struct Item {
     pub(crate) key: String,
     pub(crate) raw: Box<RawValue>,
-    /// True if it declares `readOnlyHint`.
+    /// True if the tool declares `readOnlyHint`.
     pub(crate) reads_only: bool,
-    /// The schema of its parameters, if some of them are wanted as headers.
+    /// The schema of the tool's parameters, if the tool wants some of them as headers.
     pub(crate) mirrored: Option<Value>,
 }
 
@@ -28,26 +28,26 @@ pub(crate) struct Item {
 pub struct ListFlaw {
     /// The method of the list, such as `tools/list`.
     pub list: &'static str,
-    /// The element's name or URI; `None` if it has none that can be read.
+    /// The element's name or URI. `None` if it has none that can be read.
     pub key: Option<String>,
     /// The mistake, such as "`inputSchema` is missing".
     pub mistake: &'static str,
-    /// True if the element was left out, false if the mistake was mended.
+    /// True if the element was left out, false if the mistake was corrected.
     pub is_left_out: bool,
 }
 
-/// The elements of a list and the mistakes that were found in it.
+/// The elements of a list, and the mistakes found in it.
 #[derive(Debug, Default)]
 pub(crate) struct Listed {
     pub(crate) items: Vec<Item>,
     pub(crate) flaws: Vec<ListFlaw>,
-    /// The names of the elements, so that each is listed once.
+    /// The keys of the elements, so that each is listed once.
     keys: HashSet<String>,
 }
 
-/// How many mistakes of one list are kept; a list that has more of them has one author to tell.
+/// Maximum number of mistakes that are kept for one list. They suffice to tell its author.
 const MAX_FLAWS: usize = 20;
-/// Longest name or URI that is repeated in a flaw, in characters.
+/// Maximum length of a name or URI in a flaw, in characters.
 const MAX_SHOWN: usize = 128;
 
 impl Listed {
@@ -58,7 +58,7 @@ impl Listed {
     /// Adds an element, or the reason why it is left out.
     pub(crate) fn add(&mut self, list: List, raw: &RawValue) {
         match Item::read(list, raw) {
-            // The first of two is the one that a call would reach.
+            // A call would reach the first of the two.
             Ok((item, _)) if !self.keys.insert(item.key.clone()) => {
                 self.report(list, Some(item.key), "listed twice", true);
             }
@@ -81,11 +81,11 @@ impl Listed {
     }
 }
 
-/// The name of an element that is left out, and why.
+/// The key of an element that is left out, and the reason.
 type LeftOut = (Option<String>, &'static str);
 
 impl Item {
-    /// Reads an element, and mends what can be mended without changing its meaning.
+    /// Parses an element and corrects mistakes where that does not change its meaning.
     fn read(list: List, text: &RawValue) -> Result<(Self, Vec<&'static str>), LeftOut> {
         let mut object =
             RawObject::parse(text.get()).map_err(|_| (None, "not an object, or a member is repeated"))?;
@@ -108,12 +108,12 @@ impl Item {
             object.object("annotations").and_then(|hints| Some(hints.get("readOnlyHint")?.get() == "true"));
         let schema = object.get("inputSchema").filter(|schema| schema.get().contains("x-mcp-header"));
         let mirrored = schema.and_then(|schema| serde_json::from_str(schema.get()).ok());
-        // An element without mistakes stays what it is, byte for byte.
+        // An element without mistakes keeps its bytes.
         let raw = if mended.is_empty() { text.to_owned() } else { object.to_raw() };
         Ok((Self { key, raw, reads_only: hint.unwrap_or(false), mirrored }, mended))
     }
 
-    /// Returns the element under another name; everything else stays raw.
+    /// Returns the element under another name. Everything else stays as it was.
     pub(crate) fn named(&self, name: &str) -> Box<RawValue> {
         let mut object = RawObject::parse(self.raw.get()).unwrap_or_default();
         object.set("name", raw(name));
@@ -121,7 +121,8 @@ impl Item {
     }
 }
 
-/// A tool needs the schema of an object for its parameters, and for its results if it has one.
+/// Checks that the schema of a tool's parameters, and of its results if there is one, describes an
+/// object.
 fn mend_tool(object: &mut RawObject, mended: &mut Vec<&'static str>) -> Result<(), &'static str> {
     match value(object, "inputSchema") {
         None | Some(Value::Null) => {
@@ -142,7 +143,7 @@ fn mend_tool(object: &mut RawObject, mended: &mut Vec<&'static str>) -> Result<(
     if let Some(schema) = value(object, "outputSchema").filter(|schema| !schema.is_null())
         && is_object_schema(&schema) != Schema::Object
     {
-        // Without it the results are not checked by the client, and still arrive.
+        // Without this schema, clients accept the results unchecked.
         object.remove("outputSchema");
         mended.push("`outputSchema` is not the schema of an object");
     }
@@ -172,12 +173,13 @@ fn is_object_schema(schema: &Value) -> Schema {
     }
 }
 
-/// A schema is an object, or `true` or `false` (JSON Schema 2020-12, section 4.3).
+/// Returns whether a value is a schema: an object, or `true` or `false` (JSON Schema 2020-12,
+/// section 4.3).
 fn is_schema(value: &Value) -> bool {
     value.is_object() || value.is_boolean()
 }
 
-/// The arguments of a prompt have names.
+/// Checks that the arguments of a prompt have names.
 fn mend_prompt(object: &RawObject) -> Result<(), &'static str> {
     match value(object, "arguments") {
         None | Some(Value::Null) => Ok(()),
@@ -188,7 +190,7 @@ fn mend_prompt(object: &RawObject) -> Result<(), &'static str> {
     }
 }
 
-/// A resource needs a name beside its URI.
+/// Adds the missing name of a resource, which is required besides its URI.
 fn mend_resource(object: &mut RawObject, uri: &str, mended: &mut Vec<&'static str>) {
     if object.str("name").is_none() {
         object.set("name", raw(uri));
@@ -196,8 +198,8 @@ fn mend_resource(object: &mut RawObject, uri: &str, mended: &mut Vec<&'static st
     }
 }
 
-/// The members that every client knows the type of. One of another type, such as `null`, is taken
-/// away: to a client an absent member is the same.
+/// Removes members of the wrong type, such as `null`, whose types every client checks. To a client,
+/// an absent member means the same.
 fn mend_optional(object: &mut RawObject, mended: &mut Vec<&'static str>) {
     type Check = fn(&Value) -> bool;
     let optional: [(&str, Check, &'static str); 9] = [
@@ -241,7 +243,7 @@ mod tests {
         listed
     }
 
-    /// The element as it is listed, and whether a mistake was reported.
+    /// Returns the element as it is listed, and whether a mistake was reported.
     fn read(list: List, element: &Value) -> (Option<Value>, bool) {
         let listed = listed(list, std::slice::from_ref(element));
         let item = listed.items.first().map(|item| serde_json::from_str(item.raw.get()).expect("JSON"));

@@ -1,7 +1,9 @@
-//! The connections to one upstream: a request takes one that has nothing to do, or opens another, and gives it back at the end of its answer.
+//! The connections to one upstream. A request uses an idle connection or opens a new one, and
+//! returns it at the end of its answer.
 //!
-//! hyper's client for one connection, and the list of those that wait. The client of hyper-util, which keeps connections to any number of
-//! hosts, took a task of its own and some 8,000 instructions more for each call (docs/PERFORMANCE.md).
+//! This module combines hyper's single-connection client with a list of idle connections.
+//! hyper-util's client, which pools connections to any number of hosts, needed a task of its own
+//! and about 8,000 more instructions per call (docs/PERFORMANCE.md).
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -28,13 +30,14 @@ use crate::upstream::lean::{self, Lean};
 use crate::upstream::line;
 use crate::upstream::unanswered::{MAX_HEAD, Unanswered};
 
-/// How long a connection that has no request on it is kept for the next one.
+/// The time for which an idle connection is kept for the next request.
 pub(crate) const KEPT: Duration = Duration::from_secs(90);
-/// How many of them.
+/// Maximum number of idle connections.
 const KEPT_IDLE: usize = 256;
-/// How long an answer whose rest nobody needs may take to end.
+/// Time limit for an abandoned answer to end, so that its connection can be reused.
 const LEFT: Duration = Duration::from_secs(1);
-/// How many of them are waited for at a time: an upstream that ends none of its answers does not hold a file for each call.
+/// Maximum number of abandoned answers that are waited for at a time. An upstream that never ends
+/// its answers therefore cannot hold one file descriptor per call.
 const LEFT_AT_ONCE: usize = 64;
 
 type Io = MaybeHttpsStream<TokioIo<TcpStream>>;
@@ -45,23 +48,23 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) struct Connections {
     connector: HttpsConnector<HttpConnector>,
     uri: Uri,
-    /// The same as HTTP/1 names it: within the host, which a header names.
+    /// The same URI in the form of HTTP/1, without the host, which a header names.
     path: Uri,
     host: HeaderValue,
     kept: Arc<Kept>,
-    /// The one connection of HTTP/2: it takes many requests at a time.
+    /// The single HTTP/2 connection, which carries many requests at a time.
     shared: Mutex<Option<Http2>>,
 }
 
-/// The connections of HTTP/1 that come back.
+/// The HTTP/1 connections that are reused.
 struct Kept {
-    /// The latest is at the end.
+    /// The idle connections, most recently used last.
     idle: Mutex<Vec<Idle>>,
-    /// Room for those whose answer is about to end.
+    /// Permits for answers that are about to end.
     left: Arc<Semaphore>,
 }
 
-/// One that has nothing to do.
+/// An idle connection.
 struct Idle {
     line: Line,
     since: Instant,
@@ -73,7 +76,7 @@ enum Sender {
 }
 
 impl Connections {
-    /// To the host that `uri` names, opened as they are needed.
+    /// Creates the connections to the host that `uri` names. They are opened on demand.
     pub(crate) fn new(connector: HttpsConnector<HttpConnector>, uri: Uri) -> Self {
         let path = uri.path_and_query().cloned().map(Uri::from).unwrap_or_default();
         let host = host(&uri).and_then(|host| HeaderValue::try_from(host).ok());
@@ -87,7 +90,7 @@ impl Connections {
         &self.uri
     }
 
-    /// Sends one request and waits for the head of its answer. Where it goes is known here.
+    /// Sends one request and waits for the head of its answer. Sets the request's URI and `Host`.
     pub(crate) async fn send(
         &self,
         mut request: Request<Full<Bytes>>,
@@ -95,7 +98,7 @@ impl Connections {
         loop {
             let (sender, is_new) = match self.waiting() {
                 Some(sender) => (sender, false),
-                // In a box: what is rare is not carried about with every request.
+                // Boxed, so that the rare path does not enlarge the future of every request.
                 None => (Box::pin(self.open()).await?, true),
             };
             let mut error = match sender {
@@ -123,7 +126,8 @@ impl Connections {
                     }
                 }
             };
-            // Of a connection that has ended before the request was on it, the request comes back.
+            // If the connection had ended before the request was written, hyper returns the request
+            // for another attempt.
             match error.take_message() {
                 Some(unsent) if !is_new => request = unsent,
                 _ => return Err(error.into_error().into()),
@@ -137,7 +141,7 @@ impl Connections {
         Answering::Pooled(pooled)
     }
 
-    /// A connection that waits for a request, or has ended meanwhile.
+    /// Returns an idle connection, which may have been closed in the meantime.
     fn waiting(&self) -> Option<Sender> {
         if let Some(shared) = self.shared.lock().as_ref().filter(|shared| shared.is_ready()) {
             return Some(Sender::Http2(shared.clone()));
@@ -146,7 +150,8 @@ impl Connections {
         Some(Sender::Http1(latest.line))
     }
 
-    /// Asks for an answer that may go on for long, and waits for its head. Where it would take a connection for itself alone, that is a lean one.
+    /// Requests an answer that may last long, and waits for its head. Uses a lean connection unless
+    /// the request can share an HTTP/2 connection.
     pub(crate) async fn stream(
         &self,
         request: Request<Full<Bytes>>,
@@ -180,7 +185,7 @@ impl Connections {
         Ok(Sender::Http1(Line::new(io, MAX_HEAD as usize).await?))
     }
 
-    /// Takes a connection of HTTP/2 for the one of all requests.
+    /// Makes an HTTP/2 connection the shared one.
     async fn share(&self, io: Io) -> Result<Http2, Unanswered> {
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2.timer(TokioTimer::new()).max_header_list_size(MAX_HEAD);
@@ -190,7 +195,7 @@ impl Connections {
         Ok(sender)
     }
 
-    /// Lets go of what has ended, and of what nobody has needed for [`KEPT`].
+    /// Drops the connections that have ended or were idle for [`KEPT`].
     pub(crate) fn sweep(&self) {
         let is_over = |one: &mut Idle| one.since.elapsed() >= KEPT || !one.line.rests();
         let over: Vec<_> = self.kept.idle.lock().extract_if(.., is_over).collect();
@@ -201,7 +206,8 @@ impl Connections {
     }
 }
 
-/// What names a host in a request (RFC 9110, section 7.2): its port only if it is not the scheme's own.
+/// Returns the value of the `Host` header (RFC 9110, section 7.2). It contains the port only if
+/// that is not the scheme's default.
 fn host(uri: &Uri) -> Option<String> {
     let name = uri.host()?;
     match (uri.port_u16(), uri.scheme_str()) {
@@ -210,18 +216,19 @@ fn host(uri: &Uri) -> Option<String> {
     }
 }
 
-/// The body of an answer. Its connection takes the next request when the answer has come to its end. What is dropped before is read on only as
-/// far as it has come already; then the connection is closed, which tells an upstream that nobody waits any more.
+/// The body of an answer. At its end, its connection becomes available for the next request. When
+/// it is dropped early, only bytes that have already arrived are read. Unless they complete the
+/// answer, the connection is closed, which tells the upstream that nobody waits any more.
 pub(crate) enum Answering {
     Pooled(Pooled),
-    /// In a box: what is rare is not carried about with every answer.
+    /// Boxed, so that the rare variant does not enlarge every answer.
     Lean(Box<Lean<TokioIo<Io>>>),
 }
 
-/// See [`Answering`].
+/// The body of an answer on a reusable connection; see [`Answering`].
 pub(crate) struct Pooled {
     body: Incoming,
-    /// `None` when it was given back, or is shared.
+    /// `None` once the connection was returned, or if it is shared.
     busy: Option<Busy>,
 }
 
@@ -231,7 +238,7 @@ struct Busy {
 }
 
 impl Answering {
-    /// The next bytes; `None` at the end. Nothing is lost if it is not waited for to the end.
+    /// Returns the next bytes, or `None` at the end. Cancel-safe.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Unanswered> {
         match self {
             Self::Pooled(pooled) => poll_fn(|cx| pooled.poll_chunk(cx)).await,
@@ -239,7 +246,8 @@ impl Answering {
         }
     }
 
-    /// Nobody needs the rest of an answer that is about to end. If it does, its connection takes the next request.
+    /// Abandons the rest of an answer that is about to end. If it does end, its connection is
+    /// reused.
     pub(crate) fn leave(self) {
         let Self::Pooled(mut pooled) = self else { return };
         while let Some(busy) = &pooled.busy {
@@ -286,7 +294,7 @@ impl Pooled {
 
     fn release(&mut self) {
         let Some(Busy { mut line, kept }) = self.busy.take() else { return };
-        // What does not rest is closed.
+        // A connection that is not idle is closed.
         if line.rests() {
             let mut idle = kept.idle.lock();
             if idle.len() >= KEPT_IDLE {

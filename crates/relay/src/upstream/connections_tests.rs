@@ -33,7 +33,8 @@ fn http_only() -> HttpConnector {
     connector
 }
 
-/// A server that gives each connection, with its number, to `serve`; and the way to it.
+/// Starts a server that passes each connection, with its number, to `serve`. Returns the
+/// connections to it.
 async fn serving<F: Future<Output = ()> + Send + 'static>(
     serve: impl Fn(usize, TcpStream) -> F + Send + 'static,
 ) -> Connections {
@@ -48,7 +49,7 @@ async fn serving<F: Future<Output = ()> + Send + 'static>(
     plain(address)
 }
 
-/// Reads the head of a request without a body; whether there was one.
+/// Reads the head of a request without a body. Returns false if the connection ended first.
 async fn asked(stream: &mut TcpStream) -> bool {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -74,7 +75,7 @@ async fn whole(answer: Response<Answering>) -> String {
     String::from_utf8(whole).expect("text")
 }
 
-/// Waits for what another task does.
+/// Waits for an effect of another task.
 async fn until(happens: impl Fn() -> bool) {
     let happened = async {
         while !happens() {
@@ -84,7 +85,7 @@ async fn until(happens: impl Fn() -> bool) {
     timeout(PATIENCE, happened).await.expect("it happens");
 }
 
-/// How many wait for a request.
+/// Returns the number of idle connections.
 fn waiting(connections: &Connections) -> usize {
     connections.kept.idle.lock().iter_mut().filter_map(|one| one.line.rests().then_some(())).count()
 }
@@ -100,7 +101,8 @@ async fn numbered(number: usize, mut stream: TcpStream) {
     }
 }
 
-/// Such a server that has been asked once, and how many of its connections have ended.
+/// Starts a server like [`numbered`] and sends it one request. Counts the connections that have
+/// ended.
 async fn counting() -> (Connections, Arc<AtomicUsize>) {
     let ended = Arc::<AtomicUsize>::default();
     let counted = Arc::clone(&ended);
@@ -126,7 +128,7 @@ async fn a_connection_takes_the_next_request_at_the_end_of_its_answer_and_not_be
     let (first, second) = (get(&connections).await, get(&connections).await);
     assert_eq!((whole(first).await, whole(second).await), ("1".to_owned(), "2".to_owned()));
     assert_eq!(waiting(&connections), 2);
-    // The one that was used last is the warmer one.
+    // The most recently used connection is preferred, because it is the warmest.
     assert_eq!(whole(get(&connections).await).await, "2");
 }
 
@@ -162,7 +164,7 @@ async fn a_connection_that_has_ended_meanwhile_is_no_reason_to_fail() {
         assert_eq!(waiting(&connections), 1);
         END.notify_one();
         until(|| CLOSED.load(Ordering::Relaxed) == number).await;
-        // The runtime hears of it.
+        // Gives the runtime time to notice.
         sleep(Duration::from_millis(1)).await;
         if number % 2 == 0 {
             assert_eq!(waiting(&connections), 0, "else it is found out by who takes it");
@@ -193,7 +195,7 @@ async fn who_drops_an_answer_that_goes_on_closes_its_connection() {
         until(|| CLOSED.load(Ordering::Relaxed) == number).await;
         assert!(connections.kept.idle.lock().is_empty());
     }
-    // And a request whose answer has not begun.
+    // The same holds for a request whose answer has not begun.
     let connections = serving(async |_, mut stream: TcpStream| {
         assert!(asked(&mut stream).await && !asked(&mut stream).await);
         CLOSED.fetch_add(1, Ordering::Relaxed);
@@ -206,7 +208,7 @@ async fn who_drops_an_answer_that_goes_on_closes_its_connection() {
 
 #[tokio::test]
 async fn who_drops_an_answer_that_has_come_whole_keeps_its_connection() {
-    // A server that answers with a stream of one event is not left at the event.
+    // A stream of a single event: dropping the answer right after the event keeps the connection.
     let connections = serving(numbered).await;
     let odd = get(&connections).await;
     for _ in 0..3 {
@@ -216,7 +218,7 @@ async fn who_drops_an_answer_that_has_come_whole_keeps_its_connection() {
         assert_eq!(waiting(&connections), 1);
     }
     drop(odd);
-    // Nor is one unread that says nothing.
+    // The same holds for an unread answer with an empty body.
     let connections = serving(async |_, mut stream: TcpStream| {
         while asked(&mut stream).await {
             let answer = b"HTTP/1.1 202 Accepted\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
@@ -270,7 +272,7 @@ async fn an_answer_that_is_left_gives_its_connection_back_when_it_ends_soon() {
         GO.notify_one();
         until(|| waiting(&connections) == 1).await;
     }
-    // What goes on nevertheless is closed.
+    // An answer that does not end is closed.
     let left = begun().await;
     tokio::time::pause();
     left.leave();
@@ -292,7 +294,8 @@ async fn no_more_answers_than_there_is_room_for_are_left_open_for_their_end() {
         CLOSED.fetch_add(1, Ordering::Relaxed);
     })
     .await;
-    // All are asked before one is left: what follows takes no time, and their second is not over.
+    // All requests are sent before the first is abandoned, so that all are abandoned within one
+    // second.
     let mut begun = Vec::new();
     for _ in 0..LEFT_AT_ONCE + 3 {
         let mut answering = get(&connections).await.into_body();
@@ -351,7 +354,7 @@ fn a_host_is_named_with_its_port_unless_that_is_the_schemes_own() {
     }
 }
 
-/// A server's side of TLS, and a client's that trusts it.
+/// Returns a server's TLS acceptor, and a client configuration that trusts it.
 fn tls(protocol: &[u8]) -> (TlsAcceptor, ClientConfig) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let certificate = CertificateDer::from(made.cert.der().to_vec());
@@ -371,7 +374,8 @@ fn secure(tls: ClientConfig, port: u16) -> Connections {
     Connections::new(connector.wrap_connector(http_only()), uri)
 }
 
-/// A server behind TLS that speaks one of the two, and the way to it; how many connections it has had.
+/// Starts a TLS server that speaks one of the two protocols. Returns the connections to it and the
+/// number that it has accepted.
 async fn behind_tls(protocol: &'static [u8]) -> (Connections, Arc<AtomicUsize>) {
     let (acceptor, client) = tls(protocol);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -442,7 +446,7 @@ async fn behind_tls_a_server_is_asked_in_the_version_that_it_speaks() {
         assert_eq!(format!("{said}{{}}"), expected, "where there is one for all, a stream is on it too");
     }
     assert_eq!(post(&connections, "{}").await, (Version::HTTP_2, expected.clone()));
-    // All at once on the one connection.
+    // All requests run concurrently on the one connection.
     let all = futures_util::future::join_all((0..20).map(|_| post(&connections, "{}"))).await;
     assert!(all.iter().all(|(_, said)| *said == expected));
     assert_eq!(opened.load(Ordering::Relaxed), 1);
@@ -461,7 +465,7 @@ async fn what_nobody_needs_any_more_is_told_so_before_it_is_closed() {
         let mut head = [0; 1024];
         assert!(stream.read(&mut head).await.expect("a request") > 0);
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.expect("sent");
-        // An error, if the connection just breaks off.
+        // The read fails if the connection breaks off without closing TLS.
         stream.read(&mut head).await.expect("the end of TLS")
     });
     let connections = secure(client, port);

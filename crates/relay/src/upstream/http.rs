@@ -1,4 +1,4 @@
-//! Streamable HTTP toward an upstream.
+//! Streamable HTTP to an upstream.
 
 use std::time::Duration;
 
@@ -25,11 +25,11 @@ use crate::upstream::connections::{Answering, Connections};
 use crate::upstream::unanswered::Unanswered;
 use crate::upstream::{Event, Fault};
 
-/// After so long without a word, TCP itself asks whether the other side is still there.
+/// The idle time after which TCP keep-alive probes begin.
 const PROBED: Duration = Duration::from_secs(60);
 
 pub(crate) struct HttpTransport {
-    /// The upstream's own credential.
+    /// The relay's own credential for the upstream.
     headers: HeaderMap,
     connections: Connections,
 }
@@ -62,7 +62,7 @@ impl HttpTransport {
         Ok(Self { headers, connections })
     }
 
-    /// Lets go of connections that nobody needs.
+    /// Drops idle connections that are no longer needed.
     pub(crate) fn sweep(&self) {
         self.connections.sweep();
     }
@@ -90,7 +90,7 @@ impl HttpTransport {
         *request.headers_mut() = headers;
         let sent = async {
             match is_stream {
-                // In a box: what is rare is not carried about with every call.
+                // Boxed, so that the rare path does not enlarge the future of every call.
                 true => Box::pin(self.connections.stream(request)).await,
                 false => self.connections.send(request).await,
             }
@@ -105,7 +105,8 @@ impl HttpTransport {
         let is_stream = kind.to_ascii_lowercase().starts_with("text/event-stream");
         Ok(HttpAnswer {
             status: response.status(),
-            // A copy: a header is a slice of what was read, and keeps all of that for as long as there is one.
+            // Copied, because a header is a slice of the read buffer and would keep the whole
+            // buffer alive.
             session: response
                 .headers()
                 .get(SESSION)
@@ -130,7 +131,7 @@ fn connector(is_secure: bool, limits: &Limits) -> Result<HttpsConnector<HttpConn
         let provider = aws_lc_rs::default_provider();
         builder.with_provider_and_platform_verifier(provider).map_err(RelayError::Client)?
     } else {
-        // No certificates are read where none is looked at.
+        // Without TLS no certificates are loaded.
         let tls = rustls::ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
             .with_safe_default_protocol_versions()
             .map_err(|error| RelayError::Client(std::io::Error::other(error)))?;
@@ -140,7 +141,8 @@ fn connector(is_secure: bool, limits: &Limits) -> Result<HttpsConnector<HttpConn
     Ok(builder.https_or_http().enable_all_versions().wrap_connector(connector))
 }
 
-/// Takes a user's name and password out of a URL, as a header (RFC 7617, section 2).
+/// Removes the user name and password from a URL and returns them as a header (RFC 7617, section
+/// 2).
 fn basic(url: &mut Url) -> Option<HeaderValue> {
     if url.username().is_empty() && url.password().is_none() {
         return None;
@@ -149,7 +151,7 @@ fn basic(url: &mut Url) -> Option<HeaderValue> {
     let credentials = [&plain(url.username())[..], b":", &plain(url.password().unwrap_or_default())].concat();
     let mut value = HeaderValue::from_str(&format!("Basic {}", BASE64_STANDARD.encode(credentials))).ok()?;
     value.set_sensitive(true);
-    // A URL that has a host takes both.
+    // Cannot fail: a URL with a host accepts both.
     let _ = url.set_username("").and_then(|()| url.set_password(None));
     Some(value)
 }
@@ -157,30 +159,31 @@ fn basic(url: &mut Url) -> Option<HeaderValue> {
 impl From<Unanswered> for Fault {
     fn from(unanswered: Unanswered) -> Self {
         match unanswered {
-            // No connection; or one that broke before an answer: an upstream that went away.
+            // Either there is no connection, or it broke before an answer, so the upstream is gone.
             Unanswered::Broken => Self::Down,
             Unanswered::Garbage => Self::Garbage,
         }
     }
 }
 
-/// What every POST accepts.
+/// The `Accept` header of every POST.
 pub(crate) const BOTH_KINDS: &str = "application/json, text/event-stream";
 
-/// The headers of every POST.
+/// Returns the headers of every POST.
 pub(crate) fn both_kinds() -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(ROOM);
     add_both_kinds(&mut headers);
     headers
 }
 
-/// The same; what a client accepts is its own to say. What the body is, the relay says: it has read it as UTF-8.
+/// Adds the headers of every POST. The client's own `Accept` takes precedence. The `Content-Type`
+/// is always the relay's, which has parsed the body as UTF-8.
 pub(crate) fn add_both_kinds(headers: &mut HeaderMap) {
     headers.entry(ACCEPT).or_insert(HeaderValue::from_static(BOTH_KINDS));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
 }
 
-/// What an upstream answered: its head, and its body as it comes.
+/// An upstream's answer: the head, and the body as it arrives.
 pub(crate) struct HttpAnswer {
     pub(crate) status: StatusCode,
     pub(crate) session: Option<HeaderValue>,
@@ -188,17 +191,18 @@ pub(crate) struct HttpAnswer {
     answering: Answering,
     frames: Frames,
     limit: usize,
-    /// Of the one JSON answer, what has come, since who waits for it may be interrupted; `None` when it was taken.
+    /// The received part of a single JSON answer, kept because the wait for the rest may be
+    /// cancelled. `None` once it was taken.
     body: Option<Vec<u8>>,
 }
 
 impl HttpAnswer {
-    /// The next bytes of the body. Nothing is lost if it is not waited for to the end.
+    /// Returns the next bytes of the body. Cancel-safe.
     async fn chunk(&mut self) -> Result<Option<Bytes>, Fault> {
         self.answering.chunk().await.map_err(|_| Fault::Down)
     }
 
-    /// The whole body, bounded.
+    /// Returns the whole body, up to the limit.
     pub(crate) async fn whole(&mut self) -> Result<Bytes, Fault> {
         while let Some(chunk) = self.chunk().await? {
             let body = self.body.get_or_insert_default();
@@ -210,8 +214,8 @@ impl HttpAnswer {
         Ok(self.body.take().unwrap_or_default().into())
     }
 
-    /// Returns true if the answer says that the upstream does not know the session that it was
-    /// asked in: 404 (MCP 2025-11-25, "Transports", "Session Management"), or 400 with words about a
+    /// Returns whether the answer means that the upstream does not know the session of the request:
+    /// 404 (MCP 2025-11-25, "Transports", "Session Management"), or 400 with a text about a
     /// session, as servers on the official TypeScript SDK answer after a restart.
     pub(crate) async fn ends_session(&mut self) -> bool {
         match self.status {
@@ -219,7 +223,7 @@ impl HttpAnswer {
             StatusCode::BAD_REQUEST if !self.is_stream => {
                 let Ok(body) = self.whole().await else { return false };
                 let is_about_session = body.to_ascii_lowercase().windows(7).any(|word| word == b"session");
-                // Whoever the answer is for still needs its body.
+                // The receiver of the answer still needs its body.
                 self.body = Some(body.into());
                 is_about_session
             }
@@ -227,12 +231,12 @@ impl HttpAnswer {
         }
     }
 
-    /// Nobody needs what comes behind the response.
+    /// Abandons the rest of the answer, after the response.
     pub(crate) fn leave(self) {
         self.answering.leave();
     }
 
-    /// The next event of a stream, or the one JSON answer; `None` at the end.
+    /// Returns the next event of a stream, or the single JSON answer. Returns `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Event>, Fault> {
         if !self.is_stream {
             if self.body.is_none() {

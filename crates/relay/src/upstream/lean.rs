@@ -1,7 +1,9 @@
-//! One request on a connection of its own, whose answer may go on for hours and say little: a session's stream.
+//! A request on a connection of its own, for an answer that may last hours and carry little data: a
+//! session's stream.
 //!
-//! hyper keeps 27 KiB for a connection that waits: a buffer of 8 KiB each way, room for 32 requests, a task. Here it is the socket, and what has come
-//! and was not taken yet. The connection ends with its answer. HTTP/1.1 is read with httparse, as hyper does.
+//! hyper keeps 27 KiB for each waiting connection: a buffer of 8 KiB each way, space for 32
+//! requests, a task. A lean connection keeps only the socket and the received bytes that were not
+//! taken yet. The connection ends with its answer. HTTP/1.1 is parsed with httparse, as in hyper.
 
 use std::future::poll_fn;
 use std::mem::MaybeUninit;
@@ -16,14 +18,14 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 use crate::upstream::unanswered::{MAX_HEAD, Unanswered};
 
-/// How many headers an answer may have: as many as hyper takes.
+/// Maximum number of headers in an answer, the same as hyper's.
 const MAX_HEADERS: usize = 100;
-/// Longest line with a chunk's size, in bytes: its extensions are of no use to anybody.
+/// Maximum length of the line with a chunk's size, in bytes. Chunk extensions are ignored.
 const MAX_SIZE_LINE: usize = 1024;
-/// How much is read at a time, at most.
+/// Maximum number of bytes read at a time.
 const AT_ONCE: usize = 8192;
 
-/// Asks, and waits for the head of the answer.
+/// Sends the request and waits for the head of the answer.
 pub(super) async fn get<I: AsyncRead + AsyncWrite + Unpin>(
     mut io: I,
     path: &Uri,
@@ -52,7 +54,7 @@ pub(super) async fn get<I: AsyncRead + AsyncWrite + Unpin>(
         match read_head(&lean.came)? {
             Some((len, status, headers)) => {
                 lean.came.advance(len);
-                // More is to come (RFC 9110, section 15.2).
+                // An interim response; the final one follows (RFC 9110, section 15.2).
                 if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
                     continue;
                 }
@@ -74,7 +76,7 @@ pub(super) async fn get<I: AsyncRead + AsyncWrite + Unpin>(
 
 type Head = (usize, StatusCode, HeaderMap);
 
-/// The head of an answer, if it has come whole.
+/// Parses the head of an answer. Returns `None` if it has not arrived completely.
 fn read_head(came: &[u8]) -> Result<Option<Head>, Unanswered> {
     let mut room = [EMPTY_HEADER; MAX_HEADERS];
     let mut head = httparse::Response::new(&mut room);
@@ -84,36 +86,37 @@ fn read_head(came: &[u8]) -> Result<Option<Head>, Unanswered> {
     let status = StatusCode::from_u16(head.code.unwrap_or_default()).map_err(|_| Unanswered::Garbage)?;
     let mut headers = HeaderMap::with_capacity(head.headers.len());
     for header in head.headers.iter() {
-        // Copies: a slice of what was read would keep all of that for as long as there is one.
+        // Copied, because a slice of the read buffer would keep the whole buffer alive.
         let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| Unanswered::Garbage)?;
         let value = HeaderValue::from_bytes(header.value).map_err(|_| Unanswered::Garbage)?;
         headers.append(name, value);
     }
-    // HTTP/1.0 knows no transfer codings: a proxy of it passed on what it did not understand (RFC 9112, section 6.1).
+    // HTTP/1.0 has no transfer codings, so an HTTP/1.0 proxy has forwarded a header that it did not
+    // understand (RFC 9112, section 6.1).
     if head.version == Some(0) && headers.contains_key(TRANSFER_ENCODING) {
         return Err(Unanswered::Garbage);
     }
     Ok(Some((len, status, headers)))
 }
 
-/// An answer's body, and its connection.
+/// The body of an answer, with its connection.
 pub(crate) struct Lean<I> {
     io: I,
-    /// What has come and was not taken. Most often nothing, and then it has no memory of its own.
+    /// Received bytes that were not taken yet. Usually empty, and then without an allocation.
     came: BytesMut,
     left: Left,
 }
 
-/// What the rest of a body consists of (RFC 9112, section 6.3).
+/// The remainder of a body (RFC 9112, section 6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Left {
     Nothing,
     Bytes(u64),
-    /// The line with the size of a chunk, and all that follows.
+    /// A line with the size of a chunk, and everything after it.
     Chunks,
-    /// So much of a chunk, and then its end.
+    /// This many bytes of a chunk, and then its end.
     OfChunk(u64),
-    /// What comes until the connection ends.
+    /// Everything until the connection ends.
     ToEnd,
 }
 
@@ -142,14 +145,14 @@ impl Left {
     }
 }
 
-/// Whether the first line ends without a carriage return.
+/// Returns whether the first line ends in a line feed without a carriage return.
 fn has_bare_line_feed(came: &[u8]) -> bool {
     let line = &came[..came.len().min(MAX_SIZE_LINE + 1)];
     line.iter().position(|byte| *byte == b'\n').is_some_and(|at| at == 0 || line[at - 1] != b'\r')
 }
 
 impl<I: AsyncRead + Unpin> Lean<I> {
-    /// The next bytes; `None` at the end. Nothing is lost if it is not waited for to the end.
+    /// Returns the next bytes, or `None` at the end. Cancel-safe.
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Unanswered> {
         loop {
             if let Some(chunk) = self.taken()? {
@@ -164,16 +167,17 @@ impl<I: AsyncRead + Unpin> Lean<I> {
         }
     }
 
-    /// What of the body has come.
+    /// Returns the part of the body that has arrived.
     fn taken(&mut self) -> Result<Option<Bytes>, Unanswered> {
         loop {
             match self.left {
-                // httparse lets a line feed alone pass within an extension, where another reader ends the line.
+                // httparse accepts a bare line feed within a chunk extension, where another parser
+                // ends the line.
                 Left::Chunks if has_bare_line_feed(&self.came) => return Err(Unanswered::Garbage),
                 Left::Chunks => match parse_chunk_size(&self.came).map_err(|_| Unanswered::Garbage)? {
                     Status::Complete((len, size)) => {
                         self.came.advance(len);
-                        // Behind the last one come trailers, which nobody looks at.
+                        // Trailers follow the last chunk. They are ignored.
                         self.left = if size == 0 { Left::Nothing } else { Left::OfChunk(size) };
                     }
                     Status::Partial if self.came.len() > MAX_SIZE_LINE => return Err(Unanswered::Garbage),
@@ -211,11 +215,11 @@ impl<I: AsyncRead + Unpin> Lean<I> {
         }
     }
 
-    /// Reads what there is; how much. Nothing at the end.
+    /// Reads the available bytes. Returns their number, or 0 at the end.
     async fn read(&mut self) -> Result<usize, Unanswered> {
         let Self { io, came, .. } = self;
         let read = poll_fn(|cx| {
-            // On the stack: who waits needs no room.
+            // The buffer is on the stack, so that a waiting connection needs no memory for it.
             let mut room = [const { MaybeUninit::uninit() }; AT_ONCE];
             let mut read = ReadBuf::uninit(&mut room);
             ready!(Pin::new(&mut *io).poll_read(cx, &mut read))?;
@@ -233,7 +237,7 @@ mod tests {
 
     use super::*;
 
-    /// What becomes of an answer that comes in pieces of so many bytes.
+    /// Reads an answer that arrives in pieces of this many bytes.
     async fn answered(answer: &str, piece: usize) -> Result<(StatusCode, HeaderMap, String), Unanswered> {
         let (io, mut server) = tokio::io::duplex(64);
         let answer = answer.to_owned();
@@ -243,7 +247,7 @@ mod tests {
                 server.read_buf(&mut asked).await.expect("a request");
             }
             for piece in answer.as_bytes().chunks(piece) {
-                // Who has seen enough hangs up.
+                // The client may hang up once it has seen enough.
                 if server.write_all(piece).await.is_err() {
                     break;
                 }
@@ -356,7 +360,7 @@ mod tests {
         assert_eq!((lean.chunk().await, lean.chunk().await), (Ok(Some("e".into())), Ok(None)));
     }
 
-    /// What hyper makes of an answer that comes in pieces of so many bytes.
+    /// Reads an answer that arrives in pieces of this many bytes with hyper, for comparison.
     async fn read_by_hyper(answer: &str, piece: usize) -> Result<(StatusCode, String), hyper::Error> {
         let (io, mut server) = tokio::io::duplex(64);
         let io = hyper_util::rt::TokioIo::new(io);
@@ -386,7 +390,7 @@ mod tests {
         tokio::join!(connection, served, asked).2
     }
 
-    /// Answers whose framing is good, or wrong in one of many ways.
+    /// Answers whose framing is valid, or wrong in one of many ways.
     fn framed() -> impl Strategy<Value = String> {
         let version = prop::sample::select(vec!["HTTP/1.1", "HTTP/1.1", "HTTP/1.1", "HTTP/1.0", "HTTP/2.0"]);
         let status =
@@ -434,7 +438,7 @@ mod tests {
             let (own, hypers) = runtime.block_on(async {
                 (answered(&answer, piece).await, read_by_hyper(&answer, piece).await)
             });
-            // It may be stricter than hyper, never laxer.
+            // The parser may be stricter than hyper, but never more lenient.
             if let Ok((status, _, body)) = own {
                 prop_assert_eq!(hypers.ok(), Some((status, body)));
             }

@@ -1,8 +1,8 @@
-//! Lines of a pipe, bounded: a child that never ends a line costs no more than the bound.
+//! Lines from a pipe, with a limit: a child that never ends a line cannot exhaust memory.
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
-/// Reads lines of at most `limit` bytes; of a longer one only the beginning is kept.
+/// Reads lines of at most `limit` bytes. Longer lines are truncated.
 pub(crate) struct Lines<R> {
     reader: BufReader<R>,
     limit: usize,
@@ -13,7 +13,8 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         Self { reader: BufReader::new(reader), limit }
     }
 
-    /// The next line, without its end; `None` when there are no more. What is no UTF-8 is replaced.
+    /// Returns the next line without its end, or `None` when there are no more. Invalid UTF-8 is
+    /// replaced.
     pub(crate) async fn next(&mut self) -> std::io::Result<Option<String>> {
         let mut line = Vec::new();
         loop {

@@ -1,4 +1,4 @@
-//! A conversation with an upstream: a session of its own, or the stateless era's way of asking.
+//! A link to an upstream: a session, or the stateless era's independent requests.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,14 +19,14 @@ use crate::upstream::said::{SAID, Said, Unsolicited, carry, stream};
 use crate::upstream::stdio::Process;
 use crate::upstream::{Exchange, Fault, HttpAnswer, Transport, Upstream, add_both_kinds, both_kinds};
 
-/// What a server says of itself, in `initialize`'s result or in `server/discover`'s.
+/// A server's description of itself, from the result of `initialize` or `server/discover`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Server {
     pub(crate) version: String,
     pub(crate) capabilities: RawObject,
     pub(crate) info: Option<Box<RawValue>>,
     pub(crate) instructions: Option<Box<RawValue>>,
-    /// The whole result of `initialize`.
+    /// The complete result of `initialize`.
     pub(crate) initialized: Option<Box<RawValue>>,
 }
 
@@ -35,24 +35,24 @@ enum Wire {
     Stdio(Arc<Process>),
 }
 
-/// See the module.
+/// A link to an upstream; see the module.
 pub(crate) struct Link {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) era: Era,
     pub(crate) server: Server,
     wire: Wire,
     next: AtomicU64,
-    /// The calls on it.
+    /// The calls on this link.
     pub(crate) calls: TaskTracker,
-    /// The log level that the upstream was last asked for.
+    /// The log level that was last requested from the upstream.
     pub(crate) level: Mutex<Option<String>>,
-    /// How many subscribers of the relay's each resource has on this session.
+    /// Number of the relay's subscribers to each resource on this session.
     subscribers: Mutex<HashMap<String, usize>>,
-    /// The session's own stream, while somebody listens.
+    /// The session's own stream, while there are listeners.
     said: Arc<tokio::sync::Mutex<Option<Said>>>,
 }
 
-/// The `initialize` parameters of the relay's own sessions.
+/// Returns the `initialize` parameters of the relay's own sessions.
 pub(crate) fn own_initialize() -> RawObject {
     let params = serde_json::json!({
         "protocolVersion": era::SESSION_VERSIONS[0], "capabilities": {}, "clientInfo": own_name(),
@@ -64,7 +64,7 @@ fn own_name() -> serde_json::Value {
     serde_json::json!({ "name": "trustrelay", "version": env!("CARGO_PKG_VERSION") })
 }
 
-/// A request of the relay's own, as the stateless era wants it.
+/// Builds a request of the relay's own in the stateless era.
 pub(crate) fn own_request(method: &str, params: RawObject) -> String {
     let mut params = params;
     let meta = era::meta_of(Some(&raw(&own_name())), "{}", None, RawObject::default());
@@ -87,7 +87,7 @@ impl Link {
         })
     }
 
-    /// `initialize` with these parameters, then `notifications/initialized`.
+    /// Sends `initialize` with these parameters, then `notifications/initialized`.
     pub(crate) async fn open(upstream: &Arc<Upstream>, params: &RawObject) -> Result<Arc<Self>, Fault> {
         if upstream.is_resting() {
             return Err(Fault::Down);
@@ -137,7 +137,8 @@ impl Link {
         Ok(link)
     }
 
-    /// Asks with `server/discover` whether the upstream speaks the stateless era, on the process of `reuse` if there is one.
+    /// Probes with `server/discover` whether the upstream speaks the stateless era. Uses the
+    /// process of `reuse`, if given.
     pub(crate) async fn discover(
         upstream: &Arc<Upstream>,
         reuse: Option<Arc<Link>>,
@@ -168,7 +169,7 @@ impl Link {
         };
         let found = Self::discovered(upstream, &mut exchange, wire).await;
         if let Some(process) = started.filter(|_| !matches!(found, Ok(Some(_)))) {
-            // Its place is needed by the session that is opened instead.
+            // The session that is opened instead needs the process's place.
             process.stop();
             let _ = timeout(upstream.limits.farewell, process.gone.cancelled()).await;
         }
@@ -183,7 +184,8 @@ impl Link {
         let status = exchange.status();
         let response = match exchange.response().await {
             Ok(response) => response,
-            // No answer that this era has: 401 and the like say nothing of the era.
+            // Statuses such as 401 do not come from this era's protocol and say nothing about the
+            // era.
             Err(Fault::Garbage) if matches!(status.as_u16(), 401 | 403 | 407 | 429 | 500..) => {
                 return Err(Fault::Refused(status));
             }
@@ -209,7 +211,8 @@ impl Link {
         Ok(Some(Self::new(upstream, Era::Stateless, server, wire)))
     }
 
-    /// The session that a client's own `initialize` opened, or that a sealed id names.
+    /// Creates a link to a session that a client's own `initialize` opened, or that a sealed id
+    /// names.
     pub(crate) fn adopted(
         upstream: &Arc<Upstream>,
         session: Option<HeaderValue>,
@@ -218,7 +221,7 @@ impl Link {
         Self::new(upstream, Era::Session, server, Wire::Http { session })
     }
 
-    /// The upstream's own id of the session, over HTTP.
+    /// Returns the upstream's own session id, over HTTP.
     pub(crate) fn session_id(&self) -> Option<&HeaderValue> {
         match &self.wire {
             Wire::Http { session } => session.as_ref(),
@@ -226,7 +229,7 @@ impl Link {
         }
     }
 
-    /// Whether a call can be tried on it.
+    /// Returns whether a call can be tried on this link.
     pub(crate) fn is_alive(&self) -> bool {
         match &self.wire {
             Wire::Http { .. } => true,
@@ -238,7 +241,7 @@ impl Link {
         self.server.capabilities.get(capability).is_some()
     }
 
-    /// An id that no other request on this link has.
+    /// Returns a request id that is unique on this link.
     pub(crate) fn fresh_id(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
@@ -258,13 +261,13 @@ impl Link {
         }
     }
 
-    /// Sends a request; over HTTP with these headers, and those that each request has.
+    /// Sends a request. Over HTTP these headers are added to those of every request.
     pub(crate) async fn request(&self, body: String, headers: HeaderMap) -> Result<Exchange, Fault> {
         self.send(body, headers, false).await
     }
 
-    /// Sends a request on a session that was begun for it. A 400 is not about the session any more:
-    /// it is the answer.
+    /// Sends a request on a session that was begun for it. A status of 400 then cannot concern the
+    /// session and is passed on as the answer.
     pub(crate) async fn request_on_new(&self, body: String, headers: HeaderMap) -> Result<Exchange, Fault> {
         self.send(body, headers, true).await
     }
@@ -294,7 +297,7 @@ impl Link {
     }
 
     fn noted(&self, answer: Result<HttpAnswer, Fault>) -> Result<HttpAnswer, Fault> {
-        // That one call is slow says nothing of the upstream.
+        // A single slow call does not mean that the upstream is down.
         match &answer {
             Err(fault @ Fault::Down) => self.upstream.note(Some(*fault)),
             Err(_) => {}
@@ -303,7 +306,7 @@ impl Link {
         answer
     }
 
-    /// A notification or a response: nothing but an acknowledgement comes back.
+    /// Sends a notification or a response, which is only acknowledged.
     pub(crate) async fn notify(&self, body: String) -> Result<(), Fault> {
         let wait = self.upstream.limits.farewell;
         match (&self.wire, &self.upstream.transport) {
@@ -323,7 +326,8 @@ impl Link {
         }
     }
 
-    /// Subscribes to a resource for one more of those who share the session; the upstream is asked for the first of them.
+    /// Subscribes one more user of the session to a resource. The upstream is asked for the first
+    /// subscriber only.
     pub(crate) async fn subscribe(&self, uri: &str) -> Result<(), Fault> {
         let first = {
             let mut subscribers = self.subscribers.lock();
@@ -336,13 +340,13 @@ impl Link {
         }
         let asked = self.about(uri, "resources/subscribe").await;
         if asked.is_err() {
-            // The next one asks again.
+            // The next subscriber asks again.
             self.subscribers.lock().remove(uri);
         }
         asked
     }
 
-    /// Takes one subscriber back; the upstream is told of the last.
+    /// Removes one subscriber. The upstream is told when the last one is gone.
     pub(crate) async fn unsubscribe(&self, uri: &str) -> Result<(), Fault> {
         let last = {
             let mut subscribers = self.subscribers.lock();
@@ -359,8 +363,8 @@ impl Link {
         if last { self.about(uri, "resources/unsubscribe").await } else { Ok(()) }
     }
 
-    /// Takes the subscriptions of a session back that has ended. The upstream is told of the last
-    /// of each in the background, and only while it answers.
+    /// Removes the subscriptions of a session that has ended. The upstream is told in the
+    /// background, for resources without further subscribers, and only while it answers.
     pub(crate) fn release(self: &Arc<Self>, uris: impl IntoIterator<Item = String>) {
         if self.era != Era::Session {
             return;
@@ -400,8 +404,8 @@ impl Link {
         response.result().map(drop).ok_or(Fault::Rejected)
     }
 
-    /// What the upstream says of its own accord. Over HTTP a session has one stream for it, which all who listen share, and which
-    /// is opened again when it breaks.
+    /// Listens to the upstream's unsolicited messages. Over HTTP all listeners share one stream per
+    /// session, which is opened again when it breaks.
     pub(crate) async fn listen(&self) -> Result<Unsolicited, Fault> {
         if let Wire::Stdio(process) = &self.wire {
             return Ok(Unsolicited { said: process.unsolicited(), ended: process.ended.clone() });
@@ -426,7 +430,7 @@ impl Link {
                     () = &mut carried => return,
                     () = sender.closed() => {
                         let mut slot = slot.lock().await;
-                        // Somebody may have come meanwhile.
+                        // A new listener may have arrived meanwhile.
                         if sender.receiver_count() == 0 {
                             *slot = None;
                             return;
@@ -438,7 +442,7 @@ impl Link {
         Ok(Unsolicited { said, ended })
     }
 
-    /// A session's own stream, for one listener, byte for byte.
+    /// Opens the session's own stream for one listener, byte for byte.
     pub(crate) async fn stream(&self, last_event: Option<&HeaderValue>) -> Result<HttpAnswer, Fault> {
         let mut headers = self.headers();
         if let Some(last) = last_event {
@@ -447,7 +451,7 @@ impl Link {
         stream(&self.upstream, self.session_id(), headers).await
     }
 
-    /// Says farewell: DELETE of the session, or the end of the process. Best effort.
+    /// Ends the session with DELETE, or stops the process. Best effort.
     pub(crate) async fn close(&self) {
         match (&self.wire, &self.upstream.transport) {
             (Wire::Stdio(process), _) => process.stop(),
@@ -459,15 +463,15 @@ impl Link {
         }
     }
 
-    /// Waits until its process has ended, if it has one.
+    /// Waits until the link's process has ended, if there is one.
     pub(crate) async fn closed(&self) {
         if let Wire::Stdio(process) = &self.wire {
             process.gone.cancelled().await;
         }
     }
 
-    /// Tells the upstream that nobody waits for the answer to this request any more. Where closing the stream says so already,
-    /// nothing is sent.
+    /// Tells the upstream that the answer to this request is no longer awaited. Sends nothing where
+    /// closing the stream already says so.
     pub(crate) async fn cancelled(&self, id: &str, reason: &str) {
         if self.era == Era::Session && matches!(self.wire, Wire::Http { .. }) {
             let params = format!(r#"{{"requestId":{id},"reason":{}}}"#, raw(reason));
@@ -476,7 +480,7 @@ impl Link {
     }
 }
 
-/// How long a wait for a session may be, by what has to be started.
+/// The time limit for opening a session. It depends on whether a process has to be started.
 impl crate::config::Limits {
     pub(crate) fn handshake(&self, is_stdio: bool) -> Duration {
         if is_stdio { self.start } else { self.initialize }

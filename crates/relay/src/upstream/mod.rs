@@ -1,4 +1,4 @@
-//! One upstream: how it is reached, its health, and which eras of MCP it speaks.
+//! An upstream: the way to reach it, its health, and the eras of MCP that it speaks.
 
 mod connections;
 mod http;
@@ -34,24 +34,24 @@ use self::process::Launcher;
 pub(crate) use self::said::Pauses;
 use self::stdio::StdioAnswer;
 
-/// What went wrong with an upstream, without its words: they may hold its secrets.
+/// A failure of an upstream. It omits the upstream's own words, which may contain secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     Down,
     Slow,
     Busy,
-    /// The token has its share of it, and all of that is in use.
+    /// The token's share of the upstream is in use.
     TokenBusy,
-    /// The session has as many subscriptions as it may have.
+    /// The session has reached its limit of subscriptions.
     Subscribed,
     Garbage,
     TooLarge,
     SessionGone,
-    /// It answered with this status and no message.
+    /// The upstream answered with this status and without a message.
     Refused(StatusCode),
-    /// It answered the beginning of a session with an error.
+    /// The upstream answered `initialize` or `subscriptions/listen` with an error.
     Rejected,
-    /// It answered one of its lists with an error.
+    /// The upstream answered the request for a list with an error.
     ListError,
 }
 
@@ -97,22 +97,22 @@ impl Fault {
     }
 }
 
-/// One message of an upstream's answer.
+/// A single message of an upstream's answer.
 pub(crate) struct Event {
-    /// As it came: the whole event of a stream, or the JSON.
+    /// The bytes as received: a stream's complete event, or the JSON.
     pub(crate) frame: Bytes,
-    /// `None` for comments, and for what is not a message.
+    /// `None` for comments, and for data that is not a message.
     pub(crate) message: Option<Message>,
 }
 
-/// An answer on its way.
+/// An answer that is being received.
 pub(crate) enum Exchange {
     Http(HttpAnswer),
     Stdio(StdioAnswer),
 }
 
 impl Exchange {
-    /// The next event; `None` at the end.
+    /// Returns the next event, or `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Event>, Fault> {
         match self {
             Self::Http(answer) => answer.next().await,
@@ -127,19 +127,19 @@ impl Exchange {
         }
     }
 
-    /// Whether the upstream itself has begun to stream.
+    /// Returns whether the upstream answers with a stream.
     pub(crate) fn is_stream(&self) -> bool {
         matches!(self, Self::Http(answer) if answer.is_stream)
     }
 
-    /// The response has come, which is the last that there is.
+    /// Ends the exchange after the response, which is the last message.
     pub(crate) fn leave(self) {
         if let Self::Http(answer) = self {
             answer.leave();
         }
     }
 
-    /// The response to a request of the relay's own, whatever comes before it.
+    /// Waits for the response to a request of the relay's own, skipping other messages.
     pub(crate) async fn response(&mut self) -> Result<Message, Fault> {
         while let Some(event) = self.next().await? {
             match event.message {
@@ -164,7 +164,7 @@ pub(crate) enum Transport {
     Stdio(Launcher),
 }
 
-/// Which eras it is known to speak, or not to.
+/// The eras that the upstream is known to speak or not to speak.
 #[derive(Default, Clone, Copy)]
 struct Eras {
     session: Option<bool>,
@@ -177,7 +177,8 @@ pub(crate) struct Upstream {
     transport: Transport,
     health: Mutex<Health>,
     eras: Mutex<Eras>,
-    /// The stateless era needs no session: one link is everybody's. The lock makes many askers wait for one probe.
+    /// The stateless era has no sessions, so all clients share one link. The lock makes concurrent
+    /// callers wait for one probe.
     stateless: tokio::sync::Mutex<Option<(Instant, Arc<Link>)>>,
     pub(crate) pool: Pool,
     pub(crate) catalogue: Catalogue,
@@ -227,7 +228,7 @@ impl Upstream {
         }
     }
 
-    /// Whether it was found down just now, and is left alone for a while.
+    /// Returns whether the upstream was recently found down and is not tried for a while.
     pub(crate) fn is_resting(&self) -> bool {
         matches!(*self.health.lock(), Health::Down(until) if until > Instant::now())
     }
@@ -236,13 +237,13 @@ impl Upstream {
         let health = match fault {
             None => Health::Up,
             Some(Fault::Down | Fault::Slow) => Health::Down(Instant::now() + self.limits.down),
-            // It spoke: it is there, whatever it said.
+            // The upstream answered, so it is up, whatever the answer was.
             Some(_) => return,
         };
         *self.health.lock() = health;
     }
 
-    /// The link of the stateless era; `None` if the upstream does not speak it.
+    /// Returns the stateless link. `None` if the upstream does not speak that era.
     pub(crate) async fn stateless(self: &Arc<Self>) -> Result<Option<Arc<Link>>, Fault> {
         if self.eras.lock().stateless == Some(false) {
             return Ok(None);
@@ -254,7 +255,7 @@ impl Upstream {
         {
             return Ok(Some(Arc::clone(link)));
         }
-        // In a box: what is rare is not carried about with every call.
+        // Boxed, so that the rare path does not enlarge the future of every call.
         Box::pin(self.find_stateless()).await
     }
 
@@ -272,7 +273,8 @@ impl Upstream {
         if self.is_resting() {
             return Err(Fault::Down);
         }
-        // A pipe that is silent is waited for no longer than one that may have to fetch itself is in the session era.
+        // Waits for a silent process no longer than in the session era for one that may have to
+        // download itself.
         let wait = self.limits.initialize.min(self.limits.handshake(self.is_stdio()));
         let reuse = slot.take().map(|(_, link)| link).filter(|link| link.is_alive());
         let is_new = reuse.is_none();
@@ -293,8 +295,8 @@ impl Upstream {
                 self.eras.lock().stateless = Some(false);
                 Ok(None)
             }
-            // A pipe that stays silent, or ends, is of the session era (MCP 2026-07-28, "stdio", "Backward Compatibility"), until it
-            // opens no session.
+            // A process that stays silent or ends speaks the session era (MCP 2026-07-28, "stdio",
+            // "Backward Compatibility"), unless it opens no session either.
             Err(Fault::Slow | Fault::Down) if self.is_stdio() => {
                 self.eras.lock().stateless = Some(false);
                 Ok(None)
@@ -303,7 +305,8 @@ impl Upstream {
         }
     }
 
-    /// A new session with the parameters of an `initialize`; `None` if the upstream speaks the stateless era alone.
+    /// Opens a session with the parameters of an `initialize`. Returns `None` if the upstream
+    /// speaks only the stateless era.
     pub(crate) async fn session(self: &Arc<Self>, init: &RawObject) -> Result<Option<Arc<Link>>, Fault> {
         if self.eras.lock().session == Some(false) {
             return Ok(None);
@@ -313,11 +316,11 @@ impl Upstream {
                 self.eras.lock().session = Some(true);
                 Ok(Some(link))
             }
-            // A command of the stateless era may end when it is spoken to otherwise.
+            // A stateless command may exit when it receives a message of the other era.
             Err(fault @ (Fault::Down | Fault::Slow)) if !self.is_stdio() || self.is_known() => Err(fault),
             Err(Fault::Busy) => Err(Fault::Busy),
             Err(fault) => {
-                // It may have become another program since it was asked.
+                // The command may have been replaced by another program since the last probe.
                 self.eras.lock().stateless = None;
                 *self.health.lock() = Health::Unknown;
                 match self.stateless().await? {
@@ -334,27 +337,27 @@ impl Upstream {
         }
     }
 
-    /// Whether it is known to speak the session era.
+    /// Returns whether the upstream is known to speak the session era.
     fn is_known(&self) -> bool {
         self.eras.lock().session == Some(true)
     }
 
-    /// Whether it is worth asking for a session.
+    /// Returns whether the upstream may speak the session era.
     pub(crate) fn may_speak_session(&self) -> bool {
         self.eras.lock().session != Some(false)
     }
 
-    /// Whether it is known to speak the stateless era.
+    /// Returns whether the upstream is known to speak the stateless era.
     pub(crate) fn speaks_stateless(&self) -> bool {
         self.eras.lock().stateless == Some(true)
     }
 
-    /// It has just begun one.
+    /// Notes that the upstream has just begun a session.
     pub(crate) fn speaks_session(&self) {
         self.eras.lock().session = Some(true);
     }
 
-    /// One POST without a session, over HTTP.
+    /// Sends one POST without a session, over HTTP.
     pub(crate) async fn send(
         &self,
         method: Method,
@@ -371,7 +374,7 @@ impl Upstream {
         answer
     }
 
-    /// Lets go of what nobody has used for long.
+    /// Drops shared sessions and connections that were not used for a while.
     pub(crate) fn sweep(&self, idle: Duration) {
         self.pool.sweep(idle);
         if let Transport::Http(http) = &self.transport {
@@ -379,7 +382,7 @@ impl Upstream {
         }
     }
 
-    /// Ends what is everybody's.
+    /// Closes everything that clients share.
     pub(crate) async fn close(&self) {
         self.catalogue.close().await;
         self.pool.close().await;

@@ -1,8 +1,8 @@
-//! Sessions with an upstream that are shared: by all that one token does in the stateless era, and on pipes by the token's
-//! sessions.
+//! Sessions with an upstream that are shared: by all stateless requests of one token, and on pipes
+//! by the token's sessions.
 //!
-//! A session belongs to one token and one set of client capabilities, so that nothing of one token's comes to another, and the upstream asks
-//! nobody for what he cannot do.
+//! A session belongs to one token and one set of client capabilities. Therefore no data of one
+//! token reaches another, and the upstream asks a client only for things that the client supports.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -21,7 +21,7 @@ use crate::upstream::{Fault, Link, Upstream};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     pat_id: Uuid,
-    /// SHA-256 of the version and the capabilities: clients choose their length.
+    /// SHA-256 of the version and the capabilities, because clients choose their length.
     capabilities: [u8; 32],
 }
 
@@ -32,11 +32,11 @@ impl Key {
     }
 }
 
-/// One token may have this part of an upstream's processes, or of its shared sessions: the others
-/// always have three quarters of them.
+/// A token may use one part in this many of an upstream's processes or shared sessions. The other
+/// tokens always have three quarters of them.
 const SHARE_OF_TOKEN: usize = 4;
 
-/// The part of `most` that one token may have: one at least.
+/// Returns the part of `most` that one token may use, at least 1.
 fn share_of_token(most: usize) -> usize {
     (most / SHARE_OF_TOKEN).max(1)
 }
@@ -47,7 +47,8 @@ type Slot = Arc<tokio::sync::Mutex<Option<Arc<Link>>>>;
 pub(crate) struct Pool(Mutex<HashMap<Key, (Instant, Slot)>>);
 
 impl Pool {
-    /// `most`: of all tokens; `most_of_token`: of the key's.
+    /// Finds or creates a slot. `most` limits the slots of all tokens, `most_of_token` those of the
+    /// key's token.
     fn slot(&self, key: &Key, most: usize, most_of_token: usize) -> Result<Slot, Fault> {
         let mut slots = self.0.lock();
         let of_token = |other: &Key| other.pat_id == key.pat_id;
@@ -72,7 +73,7 @@ impl Pool {
         Ok(Arc::clone(slot))
     }
 
-    /// Ends the sessions that nobody has used for so long.
+    /// Ends the sessions that were not used for this long.
     pub(crate) fn sweep(&self, idle: std::time::Duration) {
         let mut ended = Vec::new();
         self.0.lock().retain(|_, (used, slot)| {
@@ -87,7 +88,8 @@ impl Pool {
         }
     }
 
-    /// Ends the session that nobody has used for longest, if there is one that nobody uses. Whether it did, in this time.
+    /// Ends the idle session that was unused for longest, if there is one. Returns whether it ended
+    /// within the time.
     async fn make_room(&self, wait: std::time::Duration) -> bool {
         let slot = {
             let mut slots = self.0.lock();
@@ -102,7 +104,7 @@ impl Pool {
         tokio::time::timeout(wait, link.closed()).await.is_ok()
     }
 
-    /// Forgets a session that the upstream has ended.
+    /// Removes a session that the upstream has ended.
     pub(crate) async fn forget(&self, key: &Key, link: &Arc<Link>) {
         let slot = self.0.lock().get(key).map(|(_, slot)| Arc::clone(slot));
         if let Some(slot) = slot {
@@ -119,18 +121,18 @@ impl Pool {
     }
 }
 
-/// Whether nobody has it in hand but the pool.
+/// Returns whether nothing but the pool uses the slot.
 fn is_idle(slot: &Slot) -> bool {
     Arc::strong_count(slot) == 1
         && slot.try_lock().is_ok_and(|held| held.as_ref().is_none_or(|link| Arc::strong_count(link) == 1))
 }
 
-/// Whether it is idle, and there is a session in it.
+/// Returns whether the slot is idle and contains a session.
 fn holds_idle(slot: &Slot) -> bool {
     is_idle(slot) && slot.try_lock().is_ok_and(|held| held.is_some())
 }
 
-/// A process says on its own pipe that its lists have changed.
+/// Listens to a process for changes of its lists, which it announces on its own pipe.
 async fn hear(upstream: Arc<Upstream>, link: Weak<Link>) {
     let said = match link.upgrade() {
         Some(link) => link.listen().await,
@@ -152,8 +154,9 @@ async fn close(slot: Slot) {
 }
 
 impl Upstream {
-    /// The token's shared session, opened when it is first needed; `None` if the upstream speaks the stateless era alone. It is
-    /// closed when the token is cut, or when nobody has used it for a while.
+    /// Returns the token's shared session, opened on first use. `None` if the upstream speaks only
+    /// the stateless era. The session is closed when the token is cut, or when it was not used for
+    /// a while.
     pub(crate) async fn pooled(
         self: &Arc<Self>,
         registry: &Arc<Registry>,
@@ -189,7 +192,7 @@ impl Upstream {
         let ending = Arc::downgrade(&link);
         tokio::spawn(async move {
             let gone = async {
-                // The pool's sweep drops it; nothing else says so.
+                // The pool's sweep drops the link without a notification, so this task polls.
                 while ending.strong_count() > 0 {
                     tokio::time::sleep(upstream.limits.idle / 4).await;
                 }
@@ -199,7 +202,7 @@ impl Upstream {
                     let slot = weak.upgrade();
                     upstream.pool.0.lock().remove(&key);
                     if let Some(link) = ending.upgrade() {
-                        // The calls have their own farewells to say on it.
+                        // The calls still send their own farewells on the link.
                         link.calls.close();
                         let _ = tokio::time::timeout(upstream.limits.farewell, link.calls.wait()).await;
                     }

@@ -1,4 +1,4 @@
-//! A child process and its whole process group: started, watched, and ended with nothing left over.
+//! A child process and its process group: starting, watching, and ending them without leftovers.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -17,18 +17,18 @@ use crate::config::Limits;
 use crate::upstream::Fault;
 use crate::upstream::lines::Lines;
 
-/// What a child sees of this process's environment, beside what is configured for it. Secrets of the relay are in none of
-/// these.
+/// The variables that a child inherits from this process's environment, in addition to its
+/// configured ones. None of them contains a secret of the relay.
 const INHERITED: [&str; 10] =
     ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "TERM", "TMPDIR"];
-/// How long a child may take to end by itself: once after its input was closed, once more after SIGTERM.
+/// Time for a child to end by itself: once after its input was closed, and again after SIGTERM.
 const GRACE: Duration = Duration::from_secs(2);
-/// The first pause before a command that failed is started again; it doubles up to the longest.
+/// The first pause before a failed command is started again. It doubles up to the longest pause.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// A child that ran for this long was not a failure to start.
+/// A child that ran for this long counts as started successfully.
 const STEADY: Duration = Duration::from_secs(10);
-/// Longest line of standard error that goes into the log, in bytes.
+/// Maximum length of a line of standard error in the log, in bytes.
 const LOG_LINE: usize = 2048;
 
 #[derive(Default)]
@@ -37,7 +37,7 @@ struct Backoff {
     not_before: Option<Instant>,
 }
 
-/// Starts the processes of one upstream: bounded in number, and not again and again when they fail.
+/// Starts the processes of one upstream. Limits their number, and backs off after failures.
 pub(crate) struct Launcher {
     name: UpstreamName,
     command: Vec<String>,
@@ -47,13 +47,13 @@ pub(crate) struct Launcher {
     backoff: Arc<Mutex<Backoff>>,
 }
 
-/// A started child: its ends, and what stops it.
+/// A started child: its pipes and the tokens that control it.
 pub(crate) struct Started {
     pub(crate) stdin: ChildStdin,
     pub(crate) stdout: ChildStdout,
-    /// Cancelled when it is to end. Its input must be closed by whoever holds it.
+    /// Cancelled to end the child. Its input must be closed by the holder.
     pub(crate) stop: CancellationToken,
-    /// Cancelled when it has ended, and its group with it.
+    /// Cancelled when the child and its process group have ended.
     pub(crate) ended: CancellationToken,
 }
 
@@ -69,8 +69,8 @@ impl Launcher {
         Self { name, command, env, cwd, places, backoff: Arc::default() }
     }
 
-    /// Starts the command. At once, or after the shortest of pauses: waiting for a place or for a longer pause to end would hold up
-    /// who asks.
+    /// Starts the command, at once or after the shortest pause. During a longer pause, or without a
+    /// free place, it fails immediately, so that callers are not held up.
     pub(crate) async fn start(&self) -> Result<Started, Fault> {
         let not_before = self.backoff.lock().not_before;
         if let Some(time) = not_before.filter(|time| *time > Instant::now()) {
@@ -99,7 +99,7 @@ impl Launcher {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // A group of its own, so that what it starts ends with it.
+            // A process group of its own, so that its descendants end with it.
             .process_group(0)
             .kill_on_drop(true);
         if let Some(cwd) = &self.cwd {
@@ -139,13 +139,14 @@ fn failed(backoff: &Mutex<Backoff>) {
     backoff.not_before = Some(Instant::now() + pause);
 }
 
-/// The group that a child leads. Dropped, it is killed: also when the relay's runtime goes away.
+/// The process group that a child leads. It is killed on drop, also when the relay's runtime shuts
+/// down.
 struct Group(Option<Pid>);
 
 impl Group {
     fn signal(&self, signal: Signal) {
         if let Some(leader) = self.0 {
-            // It may be gone already.
+            // The group may already be gone.
             let _ = kill_process_group(leader, signal);
         }
     }
@@ -180,6 +181,8 @@ impl Watch {
                 }
             }
             () = self.stop.cancelled() => {
+                // The child's input is closed by now. It gets time to end by itself, then after
+                // SIGTERM.
                 for signal in [Signal::TERM, Signal::KILL] {
                     if timeout(GRACE, child.wait()).await.is_ok() {
                         break;
@@ -189,7 +192,7 @@ impl Watch {
                 let _ = timeout(GRACE, child.wait()).await;
             }
         }
-        // What it started and left behind.
+        // Kills descendants that were left behind.
         self.group.signal(Signal::KILL);
         self.ended.cancel();
     }

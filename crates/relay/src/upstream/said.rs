@@ -1,4 +1,4 @@
-//! What an upstream says of its own accord, to all who listen.
+//! Unsolicited messages of an upstream, distributed to all listeners.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,19 +12,20 @@ use tokio_util::sync::CancellationToken;
 use crate::envelope::Message;
 use crate::upstream::{Fault, HttpAnswer, Transport, Upstream};
 
-/// How many messages that belong to no call are kept for a listener that is slow; past that it misses some.
+/// Number of unsolicited messages that are kept for a slow listener. Beyond it, the listener misses
+/// some.
 pub(super) const SAID: usize = 256;
-/// The pause before a stream that broke is opened again; it doubles up to the longest.
+/// The first pause before a broken stream is opened again. It doubles up to the longest pause.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// A session's stream, open.
+/// An open stream of a session.
 pub(super) struct Said {
     pub(super) sender: broadcast::Sender<Arc<str>>,
     pub(super) ended: CancellationToken,
 }
 
-/// Grows from one pause to the next, and begins anew after what went well for longer.
+/// Growing pauses between attempts. They restart at the shortest after a sufficiently long success.
 pub(crate) struct Pauses {
     next: Duration,
     since: Instant,
@@ -62,7 +63,8 @@ pub(super) async fn stream(
     }
 }
 
-/// Carries a session's stream to its listeners; opens it again until the upstream says that there is none.
+/// Forwards a session's stream to its listeners. Opens it again when it breaks, until the upstream
+/// says that there is none.
 pub(super) async fn carry(
     upstream: &Upstream,
     session: Option<&HeaderValue>,
@@ -89,17 +91,18 @@ pub(super) async fn carry(
     }
 }
 
-/// Told to listeners in place of what they may have missed; no message.
+/// Sent to listeners in place of messages that they may have missed. Not a message itself.
 const MISSED: &str = "";
 
-/// What an upstream says of its own accord.
+/// Receives the unsolicited messages of an upstream.
 pub(crate) struct Unsolicited {
     pub(super) said: broadcast::Receiver<Arc<str>>,
     pub(super) ended: CancellationToken,
 }
 
 impl Unsolicited {
-    /// The next message; the inner `None` where some may have been missed, the outer when there will be no more.
+    /// Returns the next message. The inner `None` means that some may have been missed, the outer
+    /// that no more will come.
     pub(crate) async fn next(&mut self) -> Option<Option<Message>> {
         let received = tokio::select! {
             biased;

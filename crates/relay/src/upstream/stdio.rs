@@ -1,4 +1,5 @@
-//! MCP over the pipes of a child process: many calls share them, so each gets an id of the relay's own.
+//! MCP over the pipes of a child process. Many calls share them, so each gets an id of the relay's
+//! own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,42 +21,44 @@ use crate::upstream::lines::Lines;
 use crate::upstream::process::Started;
 use crate::upstream::{Event, Fault};
 
-/// How many lines wait to be written; past that, callers wait.
+/// Number of lines that wait to be written. Beyond it, callers wait.
 const WAITING_LINES: usize = 64;
-/// How long the output of a child that has ended is read on: what it wrote is in the pipe already.
+/// The time for which the output of an ended child is still read. Its last output is already in the
+/// pipe.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-/// How many messages that belong to no call are kept for a listener that is slow; past that it misses some.
+/// Number of unsolicited messages that are kept for a slow listener. Beyond it, the listener misses
+/// some.
 const UNSOLICITED: usize = 256;
 
-/// One child process as a peer.
+/// A child process as an MCP peer.
 pub(crate) struct Process {
     lines: mpsc::Sender<String>,
     shared: Arc<Shared>,
     stop: CancellationToken,
-    /// Cancelled when the process and its group are no more.
+    /// Cancelled when the process and its group have ended.
     pub(crate) gone: CancellationToken,
-    /// Cancelled when all that it will ever say has been taken.
+    /// Cancelled when all of the process's output was handled.
     pub(crate) ended: CancellationToken,
 }
 
 struct Shared {
     calls: Mutex<BTreeMap<u64, Route>>,
     next: AtomicU64,
-    /// What belongs to no call: list changes, resource updates.
+    /// Messages that belong to no call: list changes, resource updates.
     unsolicited: broadcast::Sender<Arc<str>>,
     limit: usize,
 }
 
-/// Where the messages of one call go, and what they have to be called there.
+/// The destination of one call's messages, with the ids to restore.
 struct Route {
     events: mpsc::UnboundedSender<Event>,
-    /// Bytes that were sent and not taken yet: a client that reads slowly holds up no other.
+    /// Bytes that were queued and not taken yet. A slow client must not block the others.
     waiting: Arc<AtomicUsize>,
     id: String,
     progress_token: Option<String>,
     wants_log: bool,
     listens: bool,
-    /// Of the stateless era: the process is everybody's.
+    /// True in the stateless era, where all tokens share the process.
     stateless: bool,
 }
 
@@ -76,7 +79,8 @@ impl Process {
         let reading = read(started.stdout, Arc::clone(&shared), gone.clone());
         tokio::spawn(async move {
             reading.await;
-            // Whoever says nothing any more answers nothing any more. That it has ended by itself is noticed first.
+            // A process that closed its output answers nothing any more. The wait lets an end of
+            // the process itself be noticed first.
             let _ = timeout(LAST_WORDS, end.cancelled()).await;
             over.cancel();
             stop.cancel();
@@ -88,7 +92,7 @@ impl Process {
         !self.ended.is_cancelled() && !self.stop.is_cancelled()
     }
 
-    /// Sends a request under an id of its own.
+    /// Sends a request under an id of the relay's own.
     pub(crate) async fn request(&self, message: &Message, wait: Duration) -> Result<StdioAnswer, Fault> {
         let key = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let meta = message.meta();
@@ -126,13 +130,14 @@ impl Process {
         Ok(answer)
     }
 
-    /// Sends a notification, or the response to a request of the child's.
+    /// Sends a notification, or the response to a request of the child.
     pub(crate) async fn notify(&self, body: String, wait: Duration) -> Result<(), Fault> {
         self.write(body, wait).await
     }
 
     async fn write(&self, line: String, wait: Duration) -> Result<(), Fault> {
-        // A line is one message: JSON may have line breaks between its members only.
+        // Each line is one message. In JSON, raw line breaks occur only between tokens, so they can
+        // become spaces.
         let line = if line.contains(['\n', '\r']) { line.replace(['\n', '\r'], " ") } else { line };
         if !self.is_alive() {
             return Err(Fault::Down);
@@ -144,12 +149,12 @@ impl Process {
         }
     }
 
-    /// What belongs to no call, from now on.
+    /// Subscribes to the messages that belong to no call.
     pub(crate) fn unsolicited(&self) -> broadcast::Receiver<Arc<str>> {
         self.shared.unsolicited.subscribe()
     }
 
-    /// Tells it to end: its input is closed, and it is made to if it doesn't by itself.
+    /// Ends the process: closes its input, and terminates it if it does not end by itself.
     pub(crate) fn stop(&self) {
         self.stop.cancel();
     }
@@ -161,7 +166,7 @@ impl Drop for Process {
     }
 }
 
-/// The messages of one call, as they come.
+/// The messages of one call.
 pub(crate) struct StdioAnswer {
     key: u64,
     events: mpsc::UnboundedReceiver<Event>,
@@ -173,7 +178,7 @@ pub(crate) struct StdioAnswer {
 }
 
 impl StdioAnswer {
-    /// The next message; `None` after the response.
+    /// Returns the next message, or `None` after the response.
     pub(crate) async fn next(&mut self) -> Result<Option<Event>, Fault> {
         if self.answered {
             return Ok(None);
@@ -185,7 +190,7 @@ impl StdioAnswer {
         };
         let Some(event) = event else {
             let kept = self.shared.calls.lock().contains_key(&self.key);
-            // A route that was taken away while the process lives had too much waiting.
+            // The route was removed while the process lives, because too much was queued.
             return Err(if kept || self.ended.is_cancelled() { Fault::Down } else { Fault::TooLarge });
         };
         self.waiting.fetch_sub(event.frame.len(), Ordering::Relaxed);
@@ -198,7 +203,7 @@ impl Drop for StdioAnswer {
     fn drop(&mut self) {
         let route = self.shared.calls.lock().remove(&self.key);
         if route.is_some() && !self.answered {
-            // There is no stream to close on a pipe: the child is told.
+            // A pipe has no per-call stream to close, so the child is told explicitly.
             let params = format!(r#"{{"requestId":{},"reason":"the caller went away"}}"#, self.key);
             let _ = self.lines.try_send(envelope::notification("notifications/cancelled", &params));
         }
@@ -225,7 +230,7 @@ async fn write(mut stdin: ChildStdin, mut waiting: mpsc::Receiver<String>, stop:
 }
 
 async fn read(stdout: ChildStdout, shared: Arc<Shared>, ended: CancellationToken) {
-    // One byte more than is taken: a line that is too long is noticed by it.
+    // The limit is exceeded by one byte, so that an overlong line is recognized.
     let mut lines = Lines::new(stdout, shared.limit + 1);
     let left = async {
         ended.cancelled().await;
@@ -236,7 +241,7 @@ async fn read(stdout: ChildStdout, shared: Arc<Shared>, ended: CancellationToken
         let line = tokio::select! {
             biased;
             line = lines.next() => line,
-            // What it started may hold the pipe open.
+            // Descendants of the child may hold the pipe open.
             () = &mut left => return,
         };
         let Ok(Some(line)) = line else { return };
@@ -262,14 +267,14 @@ impl Shared {
             let text = text.unwrap_or_else(|| message.into_text());
             let text = Message::parse(text).map(|message| message.with_id(&route.id)).unwrap_or_default();
             deliver(&route, text, self.limit);
-            // The answer's end is marked by the response itself; the sender goes with the route.
+            // The response itself marks the end. Removing the route drops the sender.
             let _ = key;
             return;
         }
         if message.is_request() {
-            // Pipes don't say which call a request of the server's belongs to: the newest is the best guess, and the
-            // process belongs to one token.
-            // In the stateless era servers have none.
+            // Pipes do not say which call a server's request belongs to. The newest call is the
+            // best guess, and the process belongs to one token. In the stateless era servers send
+            // no requests.
             if let Some((_, route)) = calls.last_key_value().filter(|(_, route)| !route.stateless) {
                 deliver(route, message.into_text(), self.limit);
             }
@@ -286,7 +291,7 @@ impl Shared {
                 (key, Some(message.with_param("progressToken", &token)))
             }
             "notifications/cancelled" => {
-                // The server's word that a subscription has ended.
+                // The server says that a subscription has ended.
                 let key = message.param("requestId").and_then(|id| id.parse().ok());
                 if let Some(key) = key.filter(|key| calls.get(key).is_some_and(|route| route.listens)) {
                     calls.remove(&key);
@@ -304,9 +309,11 @@ impl Shared {
                 let mut wanting = calls.iter().filter(|(_, route)| route.wants_log).map(|(key, _)| *key);
                 let key = match (wanting.next(), wanting.next()) {
                     (Some(only), None) => Some(only),
-                    // Whose it is can't be told, and it may hold what is another's.
+                    // The message cannot be attributed to one call, and might contain another
+                    // client's data.
                     (Some(_), Some(_)) => return,
-                    // Where it is everybody's pipe, a message that nobody asked for is nobody's.
+                    // On a process that all tokens share, a message that no call requested is
+                    // dropped.
                     (None, _) => match calls.last_key_value().filter(|(_, route)| !route.stateless) {
                         Some((key, _)) => Some(*key),
                         None => return,
@@ -323,13 +330,13 @@ impl Shared {
                     calls.remove(&key);
                 }
             }
-            // Nobody may be listening.
+            // There may be no listeners.
             None => drop(self.unsolicited.send(text.into())),
         }
     }
 }
 
-/// Whether it went: not to a client that has left too much unread.
+/// Queues a message for a call. Returns false if the client has left too much unread.
 fn deliver(route: &Route, text: String, limit: usize) -> bool {
     let Ok(message) = Message::parse(text) else { return true };
     let frame = Bytes::copy_from_slice(message.text().as_bytes());
@@ -337,7 +344,8 @@ fn deliver(route: &Route, text: String, limit: usize) -> bool {
     before <= limit && route.events.send(Event { frame, message: Some(message) }).is_ok()
 }
 
-/// A response to `subscriptions/listen` names the subscription by the request's id, in its `_meta`.
+/// Restores the subscription's id in a response to `subscriptions/listen`, whose `_meta` repeats
+/// the request's id.
 fn restored_subscription(message: &Message, id: &str) -> Option<String> {
     let mut result = RawObject::parse(message.result()?).ok()?;
     let mut meta = result.object("_meta")?;

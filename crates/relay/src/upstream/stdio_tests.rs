@@ -2,16 +2,16 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// How many calls share the pipe.
+/// Number of calls that share the pipe.
 const CALLS: u64 = 4;
 
-/// A line of a child's, by which call it is about.
+/// A line from a child, by the call that it concerns.
 #[derive(Debug, Clone)]
 enum Line {
     Response(u64),
     Error(u64),
     Progress(u64),
-    /// An id or a token that is nearly one of the relay's.
+    /// An id or a token that is similar to one of the relay's.
     Strange(&'static str),
 }
 
@@ -31,7 +31,7 @@ impl Line {
 }
 
 fn line() -> impl Strategy<Value = Line> {
-    // Some of calls that there are not.
+    // Some keys belong to no call.
     let key = 0..CALLS + 3;
     prop_oneof![
         key.clone().prop_map(Line::Response),
@@ -70,7 +70,7 @@ proptest! {
             let route = Route {
                 events,
                 waiting: Arc::default(),
-                // Clients choose the same ids.
+                // All clients choose the same id.
                 id: r#""mine""#.to_owned(),
                 progress_token: Some(format!("\"token-{key}\"")),
                 wants_log: false,

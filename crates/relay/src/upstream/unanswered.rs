@@ -1,14 +1,15 @@
-//! Why an upstream over HTTP has not answered, whichever client asks; and the length to which both hold it.
+//! The errors and the head limit that both HTTP clients for upstreams share.
 
-/// Most bytes of an answer's head, and of its body before somebody takes them.
+/// Maximum size of an answer's head, and of its unread body, in bytes.
 pub(super) const MAX_HEAD: u32 = 64 << 10;
 
-/// Why there is no answer. The error's text may hold what is nobody's business: only its kind is kept.
+/// The reason why there is no answer. The error's text may contain secrets, so only its kind is
+/// kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unanswered {
     /// There is no connection, or it broke.
     Broken,
-    /// What came back was no HTTP.
+    /// The answer was not valid HTTP.
     Garbage,
 }
 

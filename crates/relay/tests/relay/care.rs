@@ -1,4 +1,5 @@
-//! Upstreams that are down, slow, broken or hostile: each costs its own tools alone, and ends in something bounded and clear.
+//! Upstreams that are down, slow, broken or hostile. Each affects only its own tools, and every
+//! failure is bounded and clearly reported.
 
 use std::time::Duration;
 
@@ -13,10 +14,10 @@ use crate::kit::{
 
 const ERAS: [Era; 2] = [Era::Session, Era::Stateless];
 
-/// What answers the request of this id.
+/// Builds the answer to the request of this id.
 type Answer = dyn Fn(&Value) -> Response + Send + Sync;
 
-/// An upstream that answers the calls of `echo` so.
+/// Starts an upstream that answers the calls of `echo` with `answer`.
 async fn answering(eras: Eras, answer: impl Fn(&Value) -> Response + Send + Sync + 'static) -> Fake {
     Fake::gated(eras, move |seen| {
         let message: Value = serde_json::from_str(&seen.body).unwrap_or_default();
@@ -50,7 +51,7 @@ async fn an_upstream_that_hangs_delays_nobody_elses_list() {
     let client = Client::new(&relay, &principal("mcp"), None).await;
     let mut heard = client.listen(&[]).await;
     open.send(true).unwrap();
-    // It is there now: its list follows, and is told of.
+    // The upstream is up now: its list arrives and the change is announced.
     while heard.message().await["method"] != "notifications/tools/list_changed" {}
     let there = client.names("tools/list").await;
     assert!(there.contains(&"hung__echo".into()), "{there:?}");
@@ -117,13 +118,14 @@ async fn what_is_no_answer_becomes_a_clear_error_without_the_upstreams_words() {
                 assert!(answer.status != 401 && answer.status != 403, "{number} {at:?} {era:?}");
                 assert!(!answer.headers.contains_key("www-authenticate"));
                 if answer.messages.is_empty() {
-                    // A stream that ends without an answer ends so through `/mcp/NAME` as well.
+                    // On `/mcp/NAME` too, a stream that the upstream ended without an answer ends
+                    // without one.
                     assert!(at.is_some() && matches!(number, 8 | 9), "{number} {at:?} {era:?}");
                 } else {
                     assert_eq!(answer.last()["id"], 7, "{number} {at:?} {era:?}: {}", answer.text);
                     assert!(answer.last().get("error").is_some(), "{number} {at:?} {era:?}: {}", answer.text);
                 }
-                // It goes on working.
+                // The upstream remains usable.
                 let tool = client.call("peek", json!({})).await;
                 assert_eq!(tool.done(), "done {}", "{number}");
             }
@@ -162,7 +164,7 @@ async fn progress_of_somebody_else_in_the_stream_is_nobodys_here() {
     };
     let fake = answering(Eras::Session, move |id| {
         let answer = json!({"jsonrpc": "2.0", "id": id, "result": {"content": []}});
-        // The relay gives a stateless client's call one and the same id and progress token.
+        // A stateless client's call has the same id and progress token at the upstream.
         let own = progress(&json!(id.to_string()), "half way");
         stream(progress(&json!("987654"), "secret-words") + &own + &format!("data: {answer}\n\n"))
     })
@@ -266,7 +268,8 @@ async fn an_upstream_that_never_answers_to_a_log_level_holds_up_no_call() {
     assert_eq!(session.ask("logging/setLevel", json!({"level": "info"})).await.last()["result"], json!({}));
 }
 
-/// What is too long is not cut: nobody could tell that something is missing.
+/// A list that is too long is refused instead of truncated, because nobody could tell that elements
+/// are missing.
 #[tokio::test]
 async fn a_list_without_end_is_bounded_in_pages_and_in_bytes() {
     let fake = Fake::gated(Eras::Both, |seen| async move {

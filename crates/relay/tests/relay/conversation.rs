@@ -1,4 +1,5 @@
-//! What goes on within a call, everywhere: progress, logging, questions, cancellation; and what is heard without having been asked.
+//! Interaction during a call, in every combination: progress, logging, questions, cancellation.
+//! Also unsolicited messages.
 
 use std::sync::Arc;
 
@@ -57,7 +58,7 @@ async fn log_messages_come_to_a_client_that_asks_for_them_and_to_no_stateless_on
     }
 }
 
-/// A question of the upstream's, and the client's answer to it, in the way of the client's era.
+/// Lets the upstream ask a question, and answers it in the manner of the client's era.
 async fn answered(client: &Client, method: &str, answer: &Value) -> String {
     let arguments = json!({"method": method, "params": {"message": "why?"}, "tag": "q"});
     let mut live = client.open_call("ask", arguments.clone()).await;
@@ -171,7 +172,7 @@ async fn calls_that_share_a_session_of_the_upstream_are_not_taken_for_each_other
     let fake = Fake::start(Eras::Session).await;
     let relay = relay_with(vec![http("up", &fake)], |_| {});
     let token = principal("mcp");
-    // Both have the same ids and the same progress token.
+    // Both clients use the same ids and the same progress token.
     let [one, two] = [None, Some("up")].map(|at| Client::stateless(&relay, &token, at));
     let (first, second) = (one.waiting("one").await, two.waiting("two").await);
     assert_eq!(fake.sessions(), 2, "the token's, and the catalogue's");
@@ -184,7 +185,7 @@ async fn calls_that_share_a_session_of_the_upstream_are_not_taken_for_each_other
 
 #[tokio::test]
 async fn a_cancelled_call_of_one_upstream_alone_ends_though_the_upstream_says_nothing_to_it() {
-    // An upstream that hears of no cancel.
+    // An upstream that never learns of the cancellation.
     let fake = Fake::gated(Eras::Session, |seen| async move {
         seen.body.contains("notifications/cancelled").then(|| ::http::StatusCode::ACCEPTED.into_response())
     })
@@ -228,7 +229,7 @@ async fn what_one_upstream_alone_still_answers_to_a_cancelled_call_passes() {
         let recorder: Arc<dyn trustrelay_relay::Recorder> = kept.clone();
         let relay = relay_with(vec![http("up", &fake)], |config| {
             config.recorder = Some(recorder);
-            // The answer is never late.
+            // The answer must never be late.
             config.limits.farewell = HOUR;
         });
         let client = Client::new(&relay, &principal("mcp"), Some("up")).await;
@@ -250,13 +251,13 @@ async fn a_session_client_that_only_goes_away_has_not_cancelled() {
     for place in Place::all().into_iter().filter(|place| place.client == Era::Session) {
         let world = place.begin().await;
         drop(world.client.waiting("w").await);
-        // What is asked afterwards is answered, and still nothing was cancelled.
+        // A later request is answered, and nothing was cancelled.
         assert_eq!(world.client.call("echo", json!({})).await.done(), "done {}", "{place:?}");
         assert!(!world.log.has(r#"GONE "w""#) && !world.log.has("notifications/cancelled"), "{place:?}");
         assert_eq!(world.relay.open().calls, 1, "{place:?}");
         world.client.revoke();
         if place.transport == Transport::Stdio && !place.asks_statelessly() {
-            // The token's own process ends with it, and the call with the process.
+            // The token's own process ends with the token, and the call with the process.
             is_gone(world.log.started()[0]).await;
         } else {
             world.log.saw(r#"GONE "w""#).await;
@@ -275,7 +276,8 @@ async fn list_changes_come_to_those_who_listen_everywhere() {
         listening(&place, &world.log).await;
         world.client.call("grow", json!({})).await;
         assert_eq!(heard.message().await["method"], "notifications/tools/list_changed", "{place:?}");
-        // A process of the session era knows of its own growth only: the list is of another.
+        // A session-era process knows only of its own growth, and the list comes from another
+        // process.
         let same = place.transport == Transport::Http || place.asks_statelessly();
         if place.at.is_none() && same {
             assert!(world.client.names("tools/list").await.contains(&"up__grown0".to_owned()), "{place:?}");
@@ -344,7 +346,8 @@ async fn a_resources_updates_come_to_its_subscribers_and_stop_when_asked_everywh
             while update["method"] == "notifications/tools/list_changed" {
                 update = heard.message().await;
             }
-            // Of the client's own, where there are any: its first request was for it.
+            // The notification carries the client's own subscription, if there is one. Its first
+            // request opened it.
             let subscription = if place.client == Era::Stateless { json!(7) } else { json!(null) };
             assert_eq!(subscription_of(&update), subscription, "{place:?}: {update}");
             assert_eq!(
@@ -389,7 +392,7 @@ async fn two_clients_with_the_same_ids_at_the_same_time_get_each_their_own() {
                 (live.whole().await, tag)
             }
         });
-        // In the session era an id is used once in a session: there only the two clients share theirs.
+        // In the session era an id may be used once per session, so only the two clients share one.
         let answers = match place.client {
             Era::Stateless => futures_util::future::join_all(calls).await,
             Era::Session => {

@@ -1,4 +1,4 @@
-//! Stories of what ends when something less than the whole token is taken away: a secret, an upstream, a network.
+//! Cuts that end less than everything of a token: a secret, an upstream, a network.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::kit::{http, is_quiet, principal, relay};
 const NEAR: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7));
 const FAR: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
 
-/// Two secrets of one token.
+/// Returns two secrets of one token.
 fn secrets() -> [Arc<Principal>; 2] {
     let (account, pat_id) = (Arc::new(Account::default()), Uuid::now_v7());
     [1, 2].map(|n| {
@@ -28,7 +28,7 @@ fn secrets() -> [Arc<Principal>; 2] {
     })
 }
 
-/// What one client holds open: a stream of its own, a call that streams, and one that is silent.
+/// Everything that one client has open: its own stream, a streaming call, and a silent call.
 struct Open {
     heard: Live,
     streaming: Live,
@@ -47,14 +47,15 @@ async fn open(client: &Arc<Client>, fake: &Fake, tag: &str) -> Open {
 
 const ALL: Cut = Cut { sessions: 0, streams: 1, calls: 2 };
 
-/// The relay says why, and the upstream hears that its calls are cancelled.
+/// Checks that the relay reports the reason, and that the upstream learns that its calls are
+/// cancelled.
 async fn is_cut(open: Open, status: StatusCode, why: &str) {
     open.heard.whole().await;
     let streamed = open.streaming.whole().await;
     assert_eq!(streamed.code(), -32001, "{}", streamed.text);
     assert!(streamed.text.contains(why), "{}", streamed.text);
     let silent = open.silent.await.unwrap();
-    // In the session era the upstream has begun a stream, so the status was said before.
+    // In the session era the upstream has begun a stream, so the status was sent before.
     assert!(silent.status == status || silent.status == StatusCode::OK, "{}", silent.text);
     assert_eq!(silent.code(), -32001, "{}", silent.text);
     assert!(silent.text.contains(why), "{}", silent.text);
@@ -81,7 +82,7 @@ async fn a_secret_that_ends_takes_all_that_was_opened_with_it_and_leaves_the_ses
     drop(stays);
 }
 
-/// Stated in both eras: the stateless one has a subscription for a stream.
+/// Covers both eras: in the stateless one a subscription takes the place of the stream.
 #[tokio::test]
 async fn a_network_that_is_no_longer_allowed_takes_what_is_open_from_there_and_what_registers_late() {
     let fake = Fake::start(Eras::Both).await;

@@ -1,4 +1,5 @@
-//! The door: what is no request of either era, and what of a request travels.
+//! The entry point: requests that are valid in neither era, and the parts of a request that are
+//! forwarded.
 
 use http::Method;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! `/mcp/NAME` is faithful to the byte, whatever the bytes.
+//! `/mcp/NAME` preserves every byte, whatever the bytes are.
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -7,7 +7,8 @@ use serde_json::json;
 use crate::kit::fake::{as_json, stream};
 use crate::kit::{Client, Era, Eras, Fake, http, principal, relay};
 
-/// The text of a JSON value, in any spelling: numbers too big for anybody, escapes of every kind, lone surrogates, odd spaces.
+/// The text of a JSON value, in any spelling: numbers beyond every range, all kinds of escapes,
+/// unpaired surrogates, odd whitespace.
 fn value() -> impl Strategy<Value = String> {
     let number = prop_oneof![
         "-?(0|[1-9][0-9]{0,40})(\\.[0-9]{1,30})?([eE][+-]?[0-9]{1,5})?",
@@ -44,7 +45,7 @@ fn value() -> impl Strategy<Value = String> {
     })
 }
 
-/// A response with unknown members beside its result.
+/// A response with unknown members besides its result.
 fn response() -> impl Strategy<Value = String> {
     (value(), value(), any::<bool>()).prop_map(|(result, extra, first)| {
         let id = if first { r#""id":7, "jsonrpc" : "2.0""# } else { r#""jsonrpc":"2.0","id":7"# };

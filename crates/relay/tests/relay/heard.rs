@@ -1,4 +1,5 @@
-//! What upstreams say of their own accord: heard on one stream for all who listen, and heard again after it broke.
+//! Unsolicited messages of upstreams: received on one stream for all listeners, and received again
+//! after it broke.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,7 +12,7 @@ use crate::kit::{Client, Era, Eras, Fake, eventually, http, is_quiet, principal,
 
 #[tokio::test]
 async fn two_listeners_share_the_one_stream_that_an_upstream_gives_a_session() {
-    // As servers do: a second stream of a session is refused.
+    // Like real servers, the fake refuses a second stream of a session.
     let open = Arc::new(std::sync::Mutex::new(std::collections::HashSet::new()));
     let fake = Fake::gated(Eras::Session, move |seen| {
         let id = seen.headers.get("mcp-session-id").map(|id| id.to_str().unwrap().to_owned());
@@ -36,7 +37,8 @@ async fn two_listeners_share_the_one_stream_that_an_upstream_gives_a_session() {
         uri = second.message().await["params"]["uri"].clone();
     }
     assert_eq!(uri, "test://each/2");
-    // The upstream is told that nobody hears a resource any more after the last one that did, and not before.
+    // The upstream is told that a resource is no longer watched after its last listener left, and
+    // not before.
     drop(second);
     fake.log.saw_times("resources/unsubscribe", 2).await;
     let bodies = fake.log.bodies();
@@ -70,7 +72,7 @@ async fn list_changes_are_heard_again_after_the_upstreams_stream_broke() {
         fake.log.saw(if eras == Eras::Session { "HEARS" } else { "LISTENS" }).await;
         client.call("grow", json!({})).await;
         assert_eq!(heard.message().await["method"], "notifications/tools/list_changed", "{eras:?}");
-        // An upstream that ends its streams at once is not asked for them all the time.
+        // The relay does not keep reconnecting to an upstream that ends its streams at once.
         assert!(streams.load(Ordering::SeqCst) < 20);
     }
 }

@@ -1,4 +1,5 @@
-//! An account that is held to some upstreams: to it the others are not there, in lists and calls, on both endpoints and in both eras.
+//! An account that is restricted to some upstreams. The others do not exist for it, in lists and in
+//! calls, on both endpoints and in both eras.
 
 use serde_json::json;
 
@@ -11,7 +12,7 @@ async fn to_an_account_that_is_held_to_some_upstreams_the_others_are_as_if_they_
     let (fake, other) = (Fake::start(Eras::Both).await, Fake::start(Eras::Both).await);
     let relay = relay(vec![http("up", &fake), http("other", &other)]);
     for era in ERAS {
-        // Whatever the scopes name.
+        // The restriction holds regardless of the scopes.
         for scopes in ["mcp", "mcp:up mcp:other", "mcp:up mcp:other/echo"] {
             let mine = principal(scopes);
             mine.upstreams.hold_to(Some(&["up".to_owned()]));

@@ -1,11 +1,12 @@
-//! The relay judges exactly what it sends: nothing reaches an upstream that another reader would take for something else.
+//! The relay judges exactly what it forwards: no request reaches an upstream that another parser
+//! would read differently.
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::{Value, json};
 
 use crate::kit::{Client, Era, Eras, Fake, Live, META, Place, Transport, http, principal, relay};
 
-/// What the upstream has been sent that has this in it.
+/// Counts the messages to the upstream that contain this text.
 fn sent(bodies: &[String], what: &str) -> usize {
     bodies.iter().filter(|body| body.contains(what)).count()
 }
@@ -36,7 +37,7 @@ async fn a_request_without_an_id_is_refused_everywhere() {
                 assert_eq!(client.post(&body.to_string()).await.status(), 400, "{place:?} {body}");
             }
         }
-        // The upstream answers this one last, so it has had whatever came before.
+        // The upstream answers this call last, so everything before it has already arrived.
         assert_eq!(client.call("echo", json!({})).await.done(), "done {}");
         assert_eq!(sent(&world.log.bodies(), "idless"), 0, "{place:?}");
     }
@@ -72,7 +73,8 @@ async fn notifications_that_a_client_may_send_are_accepted() {
     }
 }
 
-/// The values of a header of the one request that an upstream got with this in its body.
+/// Returns the values of a header of the only request to the upstream whose body contains this
+/// text.
 fn header_of(fake: &Fake, tag: &str, name: &str) -> Vec<String> {
     let all = fake.log.all();
     let mut seen = all.iter().filter(|seen| seen.body.contains(tag));
@@ -103,7 +105,7 @@ async fn the_upstream_is_told_that_the_body_is_what_the_relay_read_it_as() {
                     "application/json; charset",
                     "application/json, application/json; charset=utf-7",
                 ] {
-                    // In UTF-7 the name would end here, and another follow.
+                    // In UTF-7 the name would end here and another member would follow.
                     let body = call(&client, "echo", &json!({"tag": "+ACI-,+ACI-name+ACI-:+ACI-poke"}));
                     let answer = client.post_with(&body, &[("content-type", bad)]).await;
                     assert_eq!(answer.status(), 415, "{bad}");
@@ -175,7 +177,8 @@ async fn in_a_session_no_header_repeats_the_body() {
         assert_eq!(client.send(doubled).await.status(), 400);
         assert!(!fake.log.has("never"));
     }
-    // Not even where a session begins: an upstream of both eras may go by it.
+    // The same holds for the beginning of a session, because an upstream of both eras may act on
+    // the header.
     let client = Client::silent(&relay, &principal("mcp"), Some("up"), Era::Session);
     let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "tag": "begins"});
     let body = client.message(&json!(0), "initialize", &params);

@@ -1,4 +1,4 @@
-//! Lists of upstreams as they come in the field: with errors, flaws, repeated cursors and after restarts.
+//! Lists of real-world upstreams: with errors, flaws, repeated cursors, and after restarts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use crate::kit::{Client, Era, Eras, Fake, at, http, principal, relay_with};
 
 const ERAS: [Era; 2] = [Era::Session, Era::Stateless];
 
-/// A relay that fetches a list anew each time it is asked for.
+/// Starts a relay that fetches a list again for every request.
 fn forgetful(fake: &Fake) -> Relay {
     relay_with(vec![http("up", fake)], |config| config.limits.list_fresh = Duration::ZERO)
 }
@@ -37,13 +37,13 @@ fn tool(name: &str) -> Value {
     json!({"name": name, "inputSchema": {"type": "object"}})
 }
 
-/// The row of `up` in what `trustrelay__upstreams` says.
+/// Returns the entry of `up` in the result of `trustrelay__upstreams`.
 async fn row(client: &Client) -> Value {
     let said = client.ask("tools/call", json!({"name": "trustrelay__upstreams"})).await.last();
     said["result"]["structuredContent"]["upstreams"][0].clone()
 }
 
-/// Asks again until there is an answer.
+/// Repeats the question until there is an answer.
 async fn found<T>(look: impl AsyncFn() -> Option<T>) -> T {
     for _ in 0..400 {
         if let Some(found) = look().await {
@@ -54,7 +54,8 @@ async fn found<T>(look: impl AsyncFn() -> Option<T>) -> T {
     panic!("waited in vain");
 }
 
-/// An upstream whose lists are answered by a function of the request, once it is switched on.
+/// Starts an upstream that, once switched on, answers requests for lists with a function of the
+/// request.
 async fn switched(lists: impl Fn(&Value) -> Response + Send + Sync + 'static) -> (Fake, Arc<AtomicBool>) {
     let is_on = Arc::new(AtomicBool::new(false));
     let switch = Arc::clone(&is_on);
@@ -149,7 +150,7 @@ async fn a_list_of_a_hundred_pages_is_whole_and_a_repeated_cursor_ends_one() {
             answer(message, &result)
         }
     };
-    // After the last page: no cursor, or that of page 42 again.
+    // After the last page there is no cursor, or that of page 42 again.
     for last in [0, 42] {
         let (fake, is_on) = switched(pages(last)).await;
         is_on.store(true, Ordering::SeqCst);
@@ -166,7 +167,8 @@ async fn a_list_of_a_hundred_pages_is_whole_and_a_repeated_cursor_ends_one() {
     }
 }
 
-/// Servers on the official TypeScript SDK keep their sessions in memory, and answer 400 to an unknown one.
+/// Servers on the official TypeScript SDK keep their sessions in memory, and answer 400 to an
+/// unknown one.
 #[tokio::test]
 async fn a_server_that_was_restarted_is_taken_up_again() {
     for status in [StatusCode::BAD_REQUEST, StatusCode::NOT_FOUND] {
@@ -177,7 +179,7 @@ async fn a_server_that_was_restarted_is_taken_up_again() {
             let is_begun = message(&seen)["method"] == "initialize";
             let refused = seen.headers.contains_key("mcp-session-id") && forgotten;
             if is_begun && forgotten {
-                // From the first new session on it is itself again.
+                // After the first new session it behaves normally again.
                 starts.store(2, Ordering::SeqCst);
             }
             async move {
@@ -194,7 +196,7 @@ async fn a_server_that_was_restarted_is_taken_up_again() {
             let before = client.names("tools/list").await;
             assert_eq!(client.call("echo", json!({})).await.done(), "done {}");
 
-            // Once for the client's call, and once for its list.
+            // The sessions are lost twice: before the client's call, and before its list.
             fake.forget_sessions();
             known.store(1, Ordering::SeqCst);
             assert_eq!(client.call("echo", json!({})).await.done(), "done {}", "{status} {place:?}");
@@ -208,7 +210,7 @@ async fn a_server_that_was_restarted_is_taken_up_again() {
     }
 }
 
-/// What another request is refused for stays what the client is told.
+/// A request that is refused for another reason is passed on with that reason.
 #[tokio::test]
 async fn a_400_about_anything_else_is_passed_on_and_begins_no_session() {
     let fake = Fake::gated(Eras::Session, |seen| async move {
@@ -224,7 +226,7 @@ async fn a_400_about_anything_else_is_passed_on_and_begins_no_session() {
     let begun = fake.log.times("\"initialize\"");
     let said = client.call("echo", json!({})).await;
     assert_eq!(said.last()["error"]["message"], "the session of parliament");
-    // It might have been about the session: that was tried once.
+    // The 400 could concern the session, so one attempt with a new session is allowed.
     assert!(fake.log.times("\"initialize\"") <= begun + 2);
     assert_eq!(client.call("peek", json!({})).await.done(), "done {}");
 }
@@ -273,7 +275,7 @@ async fn a_flawed_element_costs_itself_alone_and_is_named() {
             assert!(said.contains(&format!("{what} was {done}")), "{what}: {said}");
         }
     }
-    // A token for one tool hears of that tool's flaws alone.
+    // A token for a single tool sees only that tool's flaws.
     let narrow = Client::stateless(&relay, &principal("mcp:up/bare"), None);
     narrow.names("tools/list").await;
     let said = row(&narrow).await["problems"].to_string();

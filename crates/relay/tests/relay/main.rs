@@ -1,4 +1,5 @@
-//! The relay's stories, each with its negative beside it: clients in process, upstreams over loopback and pipes.
+//! Integration tests of the relay. Each positive case has a negative counterpart. Clients run in
+//! process; upstreams are reached over loopback and pipes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod care;

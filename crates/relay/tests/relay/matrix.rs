@@ -1,4 +1,4 @@
-//! Every client in front of every upstream: both eras, both transports, both endpoints.
+//! Every client with every upstream: both eras, both transports, both endpoints.
 
 use serde_json::json;
 
@@ -11,7 +11,7 @@ async fn lists_calls_prompts_resources_and_completion_are_the_same_everywhere() 
         let client = &world.client;
         let tools = client.names("tools/list").await;
         for name in ["echo", "peek", "grow"] {
-            // Of `/mcp/NAME` the client gets the pages that the upstream makes.
+            // On `/mcp/NAME` the client receives the pages as the upstream divides them.
             let first_page = name == "echo" || place.at.is_none();
             assert_eq!(tools.contains(&client.tool(name)), first_page, "{place:?}: {tools:?}");
         }
@@ -37,7 +37,7 @@ async fn lists_calls_prompts_resources_and_completion_are_the_same_everywhere() 
         }
         let missing = client.ask("resources/read", json!({"uri": "test://none"})).await.code();
         let code = if place.client == Era::Session { -32002 } else { -32602 };
-        // Where an upstream of the other era says it on `/mcp/NAME`, its own word passes.
+        // On `/mcp/NAME` the error of an upstream of the other era is passed on unchanged.
         let own = place.client == Era::Session && place.asks_statelessly() && place.at.is_some();
         assert_eq!(missing, if own { -32602 } else { code }, "{place:?}");
         world.relay.shutdown().await;

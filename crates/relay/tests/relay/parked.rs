@@ -1,4 +1,5 @@
-//! Calls that wait for the input of a stateless client: who may answer them, and what ends the wait.
+//! Calls that wait for the input of a stateless client: the clients that may answer them, and the
+//! end of the wait.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ fn asking(tag: &str) -> Value {
     json!({"method": QUESTION, "params": {"message": "?"}, "tag": tag})
 }
 
-/// Asks, and gives the state that the answer has to come with.
+/// Starts a call that asks a question. Returns the state that the answer must contain.
 async fn parked(client: &Client, tag: &str) -> Value {
     let asked = client.call("ask", asking(tag)).await.last();
     assert_eq!(asked["result"]["resultType"], "input_required", "{asked}");
@@ -47,7 +48,7 @@ async fn a_state_is_good_once_and_for_its_own_token_and_tool_alone() {
         assert_eq!(client.ask("tools/call", retry(&client, "ask", &state)).await.code(), -32602);
         is_quiet(&relay).await;
     }
-    // Of all these calls two reached the upstream.
+    // Two of all these calls reached the upstream.
     assert_eq!(fake.log.times("tools/call"), 2);
 }
 
@@ -62,7 +63,7 @@ async fn a_state_that_the_relay_did_not_make_begins_no_call_of_an_upstream_with_
         assert_eq!(client.ask("tools/call", retry(&client, "ask", &state)).await.code(), -32602, "{state}");
     }
     assert_eq!(fake.log.times("tools/call"), 1);
-    // Without any it is a call of its own, which asks what it has to ask.
+    // Without a state it is a new call, which asks its question again.
     let mut without = retry(&client, "ask", &good);
     without.as_object_mut().unwrap().remove("requestState");
     let asked = client.ask("tools/call", without).await.last();
@@ -157,7 +158,7 @@ async fn a_state_is_of_no_use_after_a_restart() {
     client.relay = keyed();
     let refused = client.ask("tools/call", retry(&client, "ask", &state)).await;
     assert!(refused.text.contains("call again"), "{}", refused.text);
-    // A session's id is no state, and a state no session's id.
+    // A session id is not a valid state, and a state is not a valid session id.
     let session = Client::new(&client.relay, &client.principal, None).await;
     let as_state = json!(session.session.clone().unwrap());
     assert_eq!(client.ask("tools/call", retry(&client, "ask", &as_state)).await.code(), -32602);
@@ -179,8 +180,7 @@ async fn a_stateless_upstreams_question_that_a_session_client_never_answers_ends
     let answer = client.call("ask", asking("t")).await;
     assert_eq!(answer.code(), -32603, "{}", answer.text);
     assert_eq!(kept.outcome("ask").await, "error");
-    // An answer that comes too late is taken, and does nothing.
-    // What nobody waits for any more is refused: a client that is told "accepted" would believe it.
+    // A late answer that nobody waits for is refused. "Accepted" would mislead the client.
     assert_eq!(client.respond(&answer.messages[0]["id"], "result", json!({})).await, 400);
     assert!(eventually(|| (relay.open().calls == 0).then_some(())).await.is_some());
 }

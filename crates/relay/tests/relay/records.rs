@@ -1,4 +1,4 @@
-//! The record of use: every call, with how it ended, and never what was in it.
+//! The record of use contains every call and its outcome, but never its contents.
 
 use std::sync::Arc;
 

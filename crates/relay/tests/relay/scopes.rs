@@ -1,4 +1,5 @@
-//! What the scopes reach: decided from the body, on lists and on calls alike, on both endpoints and in both eras.
+//! The reach of the scopes, judged from the body: the same for lists and calls, on both endpoints
+//! and in both eras.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -63,7 +64,7 @@ async fn a_token_that_only_reads_calls_what_declares_to_only_read() {
         let relay = relay_with(vec![http("up", &fake)], |config| config.limits.list_fresh = Duration::ZERO);
         for client in clients(&relay, "mcp:read").await {
             fake.peer.pokes_read_only.store(false, Ordering::SeqCst);
-            // Its list has no others: of one upstream alone they come in the upstream's pages.
+            // The list shows no other tools. For a single upstream it has the upstream's pages.
             let (shown, page) = match client.at {
                 None => ([&BUILT_IN[..], &["up__peek"]].concat(), json!({})),
                 Some(_) => (vec!["peek"], json!({"cursor": "2"})),
@@ -82,7 +83,7 @@ async fn a_token_that_only_reads_calls_what_declares_to_only_read() {
             assert_eq!(read["result"]["contents"][0]["text"], "read");
             let prompt = client.ask("prompts/get", json!({"name": client.tool("greet")})).await;
             assert!(prompt.last().get("result").is_some(), "{}", prompt.text);
-            // What it declares now is what counts, either way.
+            // The tool's current declaration counts, in both directions.
             fake.peer.pokes_read_only.store(true, Ordering::SeqCst);
             assert_eq!(client.call("poke", json!({"now": 1})).await.done(), r#"done {"now":1}"#);
             fake.peer.pokes_read_only.store(false, Ordering::SeqCst);
@@ -117,14 +118,14 @@ async fn a_name_that_hides_in_escapes_is_judged_as_it_is_read() {
     let relay = relay(vec![http("up", &fake)]);
     for client in clients(&relay, "mcp:up/echo").await {
         let odd = ["progress", "Echo", "echo ", "ech\u{2060}o", "echo\u{0}"];
-        // Headers carry the odd ones in another form.
+        // Headers encode the odd names differently.
         let names = if client.era == Era::Session { &odd[..] } else { &odd[..2] };
         for name in names {
             let params = json!({"name": client.tool(name), "arguments": {"never-arrives": 1}});
             let refused = client.ask("tools/call", params).await;
             assert_eq!(refused.status, 403, "{name}");
         }
-        // Escaped, it is the same name still, and the bytes of all else pass.
+        // An escaped name is still the same name, and all other bytes are passed on.
         let plain = client.message(&json!(5), "tools/call", &json!({"name": client.tool("echo")}));
         let escaped = plain.replace("echo", r"\u0065cho");
         let answer = Live::of(client.post_with(&escaped, &name_header(&client, "echo")).await).whole().await;
@@ -185,7 +186,8 @@ async fn updates_of_resources_come_to_no_token_that_cannot_read_them_however_the
                         "{eras:?} {at:?} {key}: {acknowledged}"
                     );
                 } else {
-                    // A name that is none of the protocol's but looks like one is refused before the scopes are asked.
+                    // A name that is not the protocol's but looks like one is refused before the
+                    // scopes are checked.
                     let refused = if key.starts_with('R') { 400 } else { 403 };
                     assert_eq!(live.status, refused, "{eras:?} {at:?} {key}");
                 }

@@ -1,4 +1,5 @@
-//! Sessions of the session era: whose they are, how long they last, and what is done when the upstream loses its own.
+//! Sessions of the session era: their owner, their lifetime, and their recovery when the upstream
+//! loses its own session.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,7 +82,8 @@ async fn a_session_outlives_a_restart_under_the_same_key_and_under_no_other() {
         let mut client = Client::new(&before, &mine, at).await;
         assert_eq!(client.call("echo", json!({})).await.done(), "done {}");
         client.relay = relay_with(vec![http("up", &fake)], keyed(vec![[2; 32], [1; 32]]));
-        // Nobody has used it there yet: another token and another endpoint do not begin it either.
+        // The session was not used on this relay yet. Another token or another endpoint cannot
+        // restore it either.
         let mut theirs = Client::silent(&client.relay, &principal("mcp"), at, Era::Session);
         let elsewhere = if at.is_none() { Some("up") } else { None };
         let mut there = Client::silent(&client.relay, &mine, elsewhere, Era::Session);
@@ -102,14 +104,14 @@ async fn a_session_that_outlives_both_is_taken_up_by_its_stream_first_as_well() 
     let fake = Fake::start(Eras::Session).await;
     let before = relay_with(vec![http("up", &fake)], keyed(vec![[1; 32]]));
     let mut client = Client::new(&before, &principal("mcp"), Some("up")).await;
-    // The upstream has been started anew as well.
+    // The upstream was restarted as well.
     fake.forget_sessions();
     client.relay = relay_with(vec![http("up", &fake)], keyed(vec![[1; 32]]));
     let mut heard = client.listen(&[]).await;
     assert_eq!(heard.status, 200);
     client.call("grow", json!({})).await;
     assert_eq!(heard.message().await["method"], "notifications/tools/list_changed");
-    // What is only said has nobody to be said to, and is no failure.
+    // A notification without a session to receive it is not a failure.
     fake.forget_sessions();
     assert_eq!(client.note("notifications/roots/list_changed", json!({})).await, 202);
     assert_eq!(client.call("echo", json!({})).await.done(), "done {}");
@@ -149,7 +151,7 @@ async fn sessions_of_a_token_are_bounded_and_the_one_that_made_room_comes_back_w
         for client in [&one, &two, &three] {
             assert_eq!(client.call("echo", json!({})).await.done(), "done {}", "{at:?}");
         }
-        // Whoever is in use makes no room.
+        // A session that is in use is not dropped to make room.
         let (_a, _b) = (two.listen(&[]).await, three.listen(&[]).await);
         let full = Client::silent(&relay, &mine, at, Era::Session);
         assert_eq!(full.initialize().await.status(), 429);
@@ -239,7 +241,8 @@ async fn expiry_cuts_what_is_open() {
 async fn an_old_secret_that_ends_takes_along_what_it_opened_and_nothing_of_the_new_one_s() {
     let relay = relay(vec![]);
     let (user_id, pat_id) = (Uuid::from_u128(1), Uuid::now_v7());
-    // The one with the longer life comes first: what ends sooner is noticed all the same.
+    // The credential with the longer life comes first, to show that the earlier expiry is noticed
+    // all the same.
     let with_new = Client::new(&relay, &principal_of(user_id, pat_id, "mcp", HOUR), None).await;
     let old = principal_of(user_id, pat_id, "mcp", Duration::from_secs(2));
     let with_old = Client::new(&relay, &old, None).await;
@@ -268,7 +271,8 @@ async fn a_token_revoked_between_the_door_and_the_registry_opens_nothing() {
             Era::Stateless => client.message(&json!(1), "tools/call", &json!({"name": client.tool("echo")})),
         };
         let (cutter, principal, pat_id) = (relay.clone(), client.principal.clone(), client.pat_id());
-        // The body is read after the door has judged: the revocation falls exactly there.
+        // The body is read after the entry point has judged the request, so the revocation falls in
+        // between.
         let late = body.clone();
         let request = client.request(Method::POST, &body).map(|_| {
             Box::pin(http_body_util::StreamBody::new(futures_util::stream::once(async move {
@@ -369,7 +373,7 @@ async fn a_cut_while_the_upstream_is_asked_what_it_speaks_opens_no_session_there
     let (answer, ()) = tokio::join!(client.call("echo", json!({"never-arrives": 1})), cut);
     assert!(answer.last().get("error").is_some(), "{}", answer.text);
     is_quiet(&relay).await;
-    // The catalogue's own session has no capabilities.
+    // The catalogue's own session declares no capabilities.
     assert!(!fake.log.has("never-arrives") && !fake.log.has("sampling"), "{:?}", fake.log.bodies());
 }
 
@@ -439,7 +443,7 @@ async fn a_client_that_goes_away_while_its_session_opens_leaves_no_upstream_sess
             () = fake.log.saw("sampling") => {}
         }
         open.send(true).unwrap();
-        // What it opened is closed when nobody has used it for a while.
+        // The session that it opened is closed after it was unused for a while.
         fake.log.saw("DELETE").await;
         is_quiet(&relay).await;
     }

@@ -1,4 +1,4 @@
-//! The share of one token: of processes, of memory.
+//! The share that one token may have of processes and of memory.
 
 use serde_json::json;
 
@@ -9,13 +9,13 @@ use crate::kit::{Children, Client, Era, Eras, principal, relay, relay_with};
 async fn one_token_takes_a_quarter_of_the_processes_and_leaves_the_rest_to_others() {
     for era in [Era::Session, Era::Stateless] {
         let children = Children::new(Eras::Session).await;
-        // The catalogue has one of its own.
+        // The catalogue has a process of its own.
         let relay = relay_with(vec![children.config("up")], |config| config.limits.processes = 8);
         let greedy = principal("mcp");
         let mut held = Vec::new();
         let mut refused = 0;
         for n in 0..16 {
-            // Sessions of a token whose clients can do the same share a process.
+            // Sessions of a token share a process if their clients have the same capabilities.
             let mut client = Client::silent(&relay, &greedy, Some("up"), era);
             client.capabilities = json!({ "sampling": {}, "experimental": { "n": { "n": n } } });
             if era == Era::Session {
@@ -76,12 +76,12 @@ async fn subscriptions_of_a_session_are_bounded_in_number_and_in_bytes() {
     };
     assert_eq!(taken, 65, "of 4,013 bytes each, 256 KiB in all");
     assert!(refused.to_string().contains("as many subscriptions"), "{refused}");
-    // Again is no more, and what is given back makes room.
+    // Subscribing again needs no more space, and unsubscribing frees it.
     assert_eq!(subscribe(&client, uri(0)).await["result"], json!({}));
     let unsubscribed = client.ask("resources/unsubscribe", json!({ "uri": uri(0) })).await.last();
     assert_eq!(unsubscribed["result"], json!({}), "{unsubscribed}");
     assert_eq!(subscribe(&client, uri(taken)).await["result"], json!({}));
-    // The bound is a session's own.
+    // The limit applies to each session separately.
     let another = Client::new(&relay, &mine, Some("up")).await;
     assert_eq!(subscribe(&another, uri(taken + 1)).await["result"], json!({}));
 }

@@ -1,4 +1,5 @@
-//! Upstreams that are commands: started when needed, ended with nothing left over, and kept apart.
+//! Upstreams that are commands: started on demand, ended without leftovers, and isolated from each
+//! other.
 
 use std::time::{Duration, Instant};
 
@@ -84,7 +85,8 @@ async fn a_command_that_keeps_failing_is_not_started_again_and_again() {
     for _ in 0..50 {
         assert!(client.call("echo", json!({})).await.text.contains("`up` is down"));
     }
-    // 200 ms, 400 ms, 800 ms … lie between two starts; each call may need two, one for each era.
+    // Between two starts there are 200 ms, 400 ms, 800 ms and so on. Each call may need two starts,
+    // one per era.
     let most = 4 + 2 * (1.0 + begun.elapsed().as_secs_f64() / 0.2).log2().ceil() as usize;
     let started = children.log.started().len();
     assert!((1..=most).contains(&started), "{started} of {most}");
@@ -115,7 +117,8 @@ async fn what_a_child_wrote_before_it_ended_still_arrives() {
     }
 }
 
-/// The answer to a call after which the child ends, as soon as the child may be started again.
+/// Returns the answer to a call after which the child ends. Retries until the child may be started
+/// again.
 async fn eventually_answered(client: &Client) -> String {
     for _ in 0..2000 {
         let answer = client.call("echo", json!({"last": true})).await;
@@ -191,7 +194,7 @@ fn resident_bytes() -> usize {
 
 #[tokio::test]
 async fn the_relays_own_environment_stays_its_own() {
-    // This process's environment has many names that a child has no business with: Cargo's, for some.
+    // This process's environment has many variables that a child must not see, such as Cargo's.
     assert!(std::env::vars().any(|(name, _)| name.starts_with("CARGO")));
     let children = Children::new(Eras::Session).await;
     let relay = relay(vec![children.config("up")]);
@@ -217,7 +220,8 @@ async fn one_tokens_child_is_not_anothers_in_the_session_era_and_everybodys_in_t
             let first = pid(&one).await;
             assert_eq!(first, pid(&same).await, "{eras:?} {era:?}");
             assert_eq!(first == pid(&other).await, shared, "{eras:?} {era:?}");
-            // A session says once what its client can do: who can do something else has another.
+            // A session declares its client's capabilities once, so a client with other
+            // capabilities has another session.
             let mut able = Client::silent(&relay, &mine, None, era);
             able.capabilities = json!({"roots": {"listChanged": true}});
             if era == Era::Session {
@@ -233,7 +237,7 @@ async fn processes_are_bounded_and_an_idle_one_makes_room() {
     let children = Children::new(Eras::Session).await;
     let relay = relay_with(vec![children.config("up")], |config| config.limits.processes = 2);
     let tokens: Vec<_> = (0..4).map(|_| Client::stateless(&relay, &principal("mcp"), None)).collect();
-    // One is the catalogue's.
+    // The catalogue uses one of the processes.
     tokens[0].names("tools/list").await;
     for client in &tokens {
         let answer = client.call("echo", json!({})).await;
@@ -285,7 +289,7 @@ async fn a_command_of_both_eras_lists_what_its_one_stateless_process_has_once_it
     let session = Client::new(&relay, &mine, None).await;
     session.names("tools/list").await;
     let [first] = children.log.started()[..] else { panic!("{:?}", children.log.started()) };
-    // Nobody asks a command for another era than it is spoken to in.
+    // A command whose era is known is not probed for the other era.
     assert!(!children.log.has("server/discover"));
 
     let stateless = Client::stateless(&relay, &mine, None);
@@ -296,15 +300,15 @@ async fn a_command_of_both_eras_lists_what_its_one_stateless_process_has_once_it
     stateless.call("grow", json!({})).await;
     assert_eq!(heard.message().await["method"], "notifications/tools/list_changed");
     assert!(session.names("tools/list").await.contains(&"up__grown0".to_owned()));
-    // What a session calls has a process of its own, as before.
+    // The calls of a session use a process of their own, as before.
     let own = pid(&session).await;
     assert!(own != shared && is_there(own) && is_there(shared));
 
-    // A new one is asked and heard in its place.
+    // A new process takes its place for the lists and their changes.
     stateless.call("crash", json!({})).await;
     let again = pid(&stateless).await;
     assert_ne!(again, shared);
-    // The growth may have been told of twice.
+    // The growth may have been announced twice.
     while stateless.names("tools/list").await.contains(&"up__grown0".to_owned()) {
         assert_eq!(heard.message().await["method"], "notifications/tools/list_changed");
     }

@@ -1,4 +1,5 @@
-//! A client's trace goes on upstream: in the headers of what goes over HTTP, and in the `_meta` of what the relay writes.
+//! A client's trace continues upstream: in the headers of HTTP requests, and in the `_meta` of
+//! messages that the relay writes.
 
 use http::HeaderValue;
 use serde_json::{Value, json};
@@ -8,7 +9,7 @@ use crate::kit::{Client, Era, Log, Place, Transport, Whole};
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const OTHER: &str = "00-11111111111111111111111111111111-2222222222222222-01";
 
-/// Calls a tool as part of the trace that these headers and this `_meta` name.
+/// Calls a tool within the trace that these headers and this `_meta` name.
 async fn call(client: &Client, headers: &[(&'static str, &str)], meta: &Value) -> Whole {
     let mut params = json!({"name": client.tool("echo"), "arguments": {"n": 1}});
     if !meta.is_null() {
@@ -22,7 +23,8 @@ async fn call(client: &Client, headers: &[(&'static str, &str)], meta: &Value) -
     crate::kit::Live::of(client.send(request).await).whole().await
 }
 
-/// The trace of the last call that an upstream has heard: in its headers, and in its `_meta`.
+/// Returns the trace of the last call that reached an upstream, from its headers and from its
+/// `_meta`.
 fn heard(log: &Log) -> (Value, Value) {
     let all = log.all();
     let seen = all.iter().rev().find(|seen| seen.body.contains("tools/call")).expect("a call");
@@ -40,7 +42,7 @@ fn heard(log: &Log) -> (Value, Value) {
     found
 }
 
-/// Whether every byte of a request passes.
+/// Returns whether a request is passed on byte for byte.
 fn is_raw(place: &Place) -> bool {
     place.at.is_some()
         && place.transport == Transport::Http
@@ -53,7 +55,7 @@ async fn a_trace_of_the_headers_goes_on_in_the_headers_and_in_what_the_relay_wri
         let world = place.begin().await;
         let headers =
             [("traceparent", PARENT), ("tracestate", "a=1"), ("tracestate", "b=2"), ("baggage", "k=v")];
-        // What the body says of another trace is no part of this one.
+        // The body names another trace, which must not become part of this one.
         let meta = json!({"traceparent": OTHER, "tracestate": "o=1", "mine": [1]});
         assert_eq!(call(&world.client, &headers, &meta).await.done(), r#"done {"n":1}"#);
         let trace = json!({"traceparent": PARENT, "tracestate": "a=1,b=2", "baggage": "k=v"});
@@ -90,7 +92,7 @@ async fn without_a_trace_none_is_made_and_what_is_none_is_left_out() {
         for meta in [
             Value::Null,
             json!({"progressToken": 1}),
-            // Neither fits into a header.
+            // These values do not fit into a header.
             json!({"traceparent": 7}),
             json!({"baggage": "k=\r\nx-other: 1"}),
             json!({"baggage": "k".repeat(8193)}),
@@ -98,7 +100,7 @@ async fn without_a_trace_none_is_made_and_what_is_none_is_left_out() {
             assert_eq!(call(&world.client, &[], &meta).await.done(), r#"done {"n":1}"#);
             let (in_headers, in_meta) = heard(&world.log);
             assert_eq!(in_headers, json!({}), "{place:?}: {meta}");
-            // What the client itself says there stays its own.
+            // The client's own members of `_meta` are preserved.
             let mut own = meta.clone();
             own.as_object_mut().map(|own| own.remove("progressToken"));
             assert_eq!(in_meta, if own.is_null() { json!({}) } else { own }, "{place:?}");

@@ -1,5 +1,5 @@
-//! An upstream over pipes: the scripted peer in a process of its own, which is this test binary run anew. It reports what it sees to
-//! the test that had it started.
+//! An upstream over pipes: the scripted peer in a process of its own. The process is this test
+//! binary, started again. It reports its observations to the test that started it.
 
 use std::os::unix::process::CommandExt as _;
 use std::sync::Arc;
@@ -18,13 +18,13 @@ const REPORT: &str = "PEER_REPORT";
 const ERAS: &str = "PEER_ERAS";
 const MOOD: &str = "PEER_MOOD";
 
-/// The test of the binary that is the child's program.
+/// The test in this binary that is the child's program.
 const PROGRAM: &str = "kit::child::is_the_program_of_the_children";
 
-/// After this the child says nothing more, and ends.
+/// After a call with this argument the child sends nothing more and ends.
 const LAST: &str = "last";
 
-/// What is configured to start children, and what they report.
+/// The configuration that starts children, and their reports.
 pub struct Children {
     pub log: Log,
     eras: Eras,
@@ -37,7 +37,7 @@ impl Children {
         Self::in_mood(eras, "").await
     }
 
-    /// Children that behave oddly: see [`run`].
+    /// Creates children that misbehave; see [`run`].
     pub async fn in_mood(eras: Eras, mood: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let report = listener.local_addr().unwrap();
@@ -68,7 +68,7 @@ impl Children {
     }
 }
 
-/// Whether a process is there: not gone, and no zombie.
+/// Returns whether a process exists and is not a zombie.
 pub fn is_there(pid: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     status.rsplit(')').next().is_some_and(|rest| !rest.trim().is_empty() && !rest.trim().starts_with('Z'))
@@ -87,7 +87,7 @@ pub async fn is_gone(pid: u32) {
     );
 }
 
-/// No test: it is what runs in the children. Asked by the test runner it has nothing to do.
+/// Not a test but the program of the children. It does nothing when the test runner calls it.
 #[test]
 fn is_the_program_of_the_children() {
     if let Ok(report) = std::env::var(REPORT) {
@@ -110,7 +110,7 @@ async fn run(report: &str) {
     let eras = Eras::of(&std::env::var(ERAS).unwrap());
     match mood.as_str() {
         "dies" => std::process::exit(1),
-        // Becomes a program that never ends a line.
+        // Turns into a program that never ends a line.
         "endless line" => {
             let error =
                 std::process::Command::new("cat").stdin(std::fs::File::open("/dev/zero").unwrap()).exec();

@@ -1,4 +1,4 @@
-//! A client of either era, in process.
+//! An in-process client of either era.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -28,10 +28,10 @@ pub struct Client {
     pub at: Option<&'static str>,
     pub era: Era,
     pub session: Option<String>,
-    /// Where it is, if that is known.
+    /// The client's address, if known.
     pub address: Option<IpAddr>,
     pub capabilities: Value,
-    /// In the stateless era: the log messages that each request asks for.
+    /// In the stateless era: the log level that each request asks for.
     pub log_level: Option<&'static str>,
     next: AtomicU64,
 }
@@ -39,7 +39,7 @@ pub struct Client {
 pub type Answer = Response<RelayBody>;
 
 impl Client {
-    /// One that has said nothing yet.
+    /// Creates a client that has not sent anything yet.
     pub fn silent(relay: &Relay, principal: &Arc<Principal>, at: Option<&'static str>, era: Era) -> Self {
         Self {
             relay: relay.clone(),
@@ -54,7 +54,7 @@ impl Client {
         }
     }
 
-    /// A client of the session era, with its session.
+    /// Creates a client of the session era and starts its session.
     pub async fn new(relay: &Relay, principal: &Arc<Principal>, at: Option<&'static str>) -> Self {
         Self::of(relay, principal, at, Era::Session).await
     }
@@ -71,7 +71,7 @@ impl Client {
         client
     }
 
-    /// Begins a session.
+    /// Starts a session.
     pub async fn begin(&mut self) {
         let answer = self.initialize().await;
         assert_eq!(answer.status(), 200);
@@ -96,7 +96,7 @@ impl Client {
         self.relay.cut_token(self.pat_id()).counts
     }
 
-    /// A tool's name, as this client's endpoint has it.
+    /// Returns a tool's name at this client's endpoint.
     pub fn tool(&self, name: &str) -> String {
         if self.at.is_some() { name.to_owned() } else { format!("up__{name}") }
     }
@@ -114,7 +114,8 @@ impl Client {
         json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string()
     }
 
-    /// A request with the headers that its era asks for, and some that no upstream should see.
+    /// Builds a request with the headers that its era requires, and with some that must not reach
+    /// an upstream.
     pub fn request(&self, method: Method, body: &str) -> Request<Full<Bytes>> {
         let mut request = Request::builder()
             .method(method)
@@ -158,13 +159,13 @@ impl Client {
         self.send(request).await
     }
 
-    /// Sends a request, and reads its answer as it comes.
+    /// Sends a request and returns its answer as it arrives.
     pub async fn open(&self, method: &str, params: Value) -> Live {
         let id = json!(self.next.fetch_add(1, Ordering::SeqCst));
         Live::of(self.post(&self.message(&id, method, &params)).await)
     }
 
-    /// A request's whole answer.
+    /// Sends a request and waits for its complete answer.
     pub async fn ask(&self, method: &str, params: Value) -> Whole {
         self.open(method, params).await.whole().await
     }
@@ -177,7 +178,8 @@ impl Client {
         self.open("tools/call", json!({"name": self.tool(tool), "arguments": arguments})).await
     }
 
-    /// A call that never ends by itself and streams already, so that its client can go away.
+    /// Starts a call that never ends by itself and already streams, so that the client can
+    /// disconnect.
     pub async fn waiting(&self, tag: &str) -> Live {
         let arguments = json!({"tag": tag, "stream": true});
         let params =
@@ -192,12 +194,13 @@ impl Client {
         self.post(&body).await.status()
     }
 
-    /// Answers a question of the server's.
+    /// Answers a question of the server.
     pub async fn respond(&self, id: &Value, what: &str, value: Value) -> StatusCode {
         self.post(&json!({"jsonrpc": "2.0", "id": id, what: value}).to_string()).await.status()
     }
 
-    /// What a client hears without having asked: the GET stream, or a subscription to all lists and these resources.
+    /// Listens to unsolicited messages: on the GET stream, or by a subscription to changes of the
+    /// tool list and to these resources.
     pub async fn listen(&self, uris: &[&str]) -> Live {
         if self.era == Era::Session {
             return Live::of(self.send(self.request(Method::GET, "")).await);
@@ -211,12 +214,12 @@ impl Client {
         live
     }
 
-    /// The names of a list.
+    /// Returns the names in a list.
     pub async fn names(&self, method: &str) -> Vec<String> {
         self.names_on(method, json!({})).await
     }
 
-    /// The names on one page of a list.
+    /// Returns the names on one page of a list.
     pub async fn names_on(&self, method: &str, page: Value) -> Vec<String> {
         let list = self.ask(method, page).await.last();
         let result = list["result"].as_object().unwrap_or_else(|| panic!("{list}"));
@@ -226,12 +229,12 @@ impl Client {
     }
 }
 
-/// The subscription that a notification says it is of.
+/// Returns the subscription that a notification names.
 pub fn subscription_of(notification: &Value) -> Value {
     notification["params"]["_meta"][format!("{META}subscriptionId")].clone()
 }
 
-/// An answer as it comes.
+/// An answer as it arrives.
 pub struct Live {
     pub status: StatusCode,
     pub headers: HeaderMap,
@@ -252,7 +255,7 @@ impl Live {
         }
     }
 
-    /// The next message, or `None` at the end.
+    /// Returns the next message, or `None` at the end.
     pub async fn next(&mut self) -> Option<Value> {
         loop {
             if let Some(message) = self.waiting.pop_front() {
@@ -271,7 +274,7 @@ impl Live {
         }
     }
 
-    /// Waits for so many comments that keep the stream alive.
+    /// Waits for this many keep-alive comments.
     pub async fn keep_alives(&mut self, times: usize) {
         for _ in 0..times {
             let frame = tokio::time::timeout(Duration::from_secs(10), self.body.frame()).await;
@@ -280,7 +283,7 @@ impl Live {
         }
     }
 
-    /// The next message, which is there.
+    /// Returns the next message. Panics at the end of the answer.
     pub async fn message(&mut self) -> Value {
         self.next().await.unwrap_or_else(|| panic!("the answer ended after {:?}", self.text))
     }
@@ -294,7 +297,7 @@ impl Live {
     }
 }
 
-/// A whole answer.
+/// A complete answer.
 #[derive(Debug)]
 pub struct Whole {
     pub status: StatusCode,
@@ -304,22 +307,22 @@ pub struct Whole {
 }
 
 impl Whole {
-    /// The response: the last message.
+    /// Returns the response, which is the last message.
     pub fn last(&self) -> Value {
         self.messages.last().unwrap_or_else(|| panic!("no message: {self:?}")).clone()
     }
 
-    /// The code of the error that it is.
+    /// Returns the code of the error response.
     pub fn code(&self) -> i64 {
         self.last()["error"]["code"].as_i64().unwrap_or_else(|| panic!("no error: {self:?}"))
     }
 
-    /// The text that a tool answered, if it did.
+    /// Returns the text of a tool's result, if there is one.
     pub fn done_or_error(&self) -> Option<String> {
         Some(self.last()["result"]["content"][0]["text"].as_str()?.to_owned())
     }
 
-    /// The text that a tool answered.
+    /// Returns the text of a tool's result. Panics if there is none.
     pub fn done(&self) -> String {
         self.last()["result"]["content"][0]["text"]
             .as_str()

@@ -1,4 +1,4 @@
-//! An upstream over HTTP: the scripted peer, and a gate in front of it through which a test injects faults.
+//! An upstream over HTTP: the scripted peer behind a gate through which a test injects faults.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use super::peer::{Conversation, Eras, Peer};
 use super::{META, STATELESS};
 
-/// A request that arrived, or what else is told of an upstream.
+/// A request that arrived, or another report about an upstream.
 #[derive(Clone, Debug)]
 pub struct Seen {
     pub method: String,
@@ -25,7 +25,7 @@ pub struct Seen {
     pub body: String,
 }
 
-/// What is known of an upstream, in the order in which it came.
+/// The log of an upstream's requests and reports, in the order of their arrival.
 #[derive(Clone)]
 pub struct Log(Arc<watch::Sender<Vec<Seen>>>);
 
@@ -42,7 +42,7 @@ impl Log {
         self.0.borrow().clone()
     }
 
-    /// Waits until something with this in its body was seen, or with this for its method.
+    /// Waits until an entry's body contains this text, or its method equals it.
     pub async fn saw(&self, what: &str) {
         self.saw_times(what, 1).await;
     }
@@ -59,7 +59,7 @@ impl Log {
         );
     }
 
-    /// The process ids of the children that have started.
+    /// Returns the process ids of the children that have started.
     pub fn started(&self) -> Vec<u32> {
         self.0.borrow().iter().filter_map(|seen| seen.body.strip_prefix("STARTED ")?.parse().ok()).collect()
     }
@@ -91,7 +91,7 @@ struct Inner {
     gate: Box<Gate>,
 }
 
-/// See the module.
+/// An upstream over HTTP; see the module.
 #[derive(Clone)]
 pub struct Fake {
     pub url: url::Url,
@@ -105,7 +105,8 @@ impl Fake {
         Self::gated(eras, |_| async { None }).await
     }
 
-    /// The gate sees each request first: what it answers is the answer, and the peer never hears of it.
+    /// Starts an upstream with a gate that sees each request first. A request that the gate answers
+    /// never reaches the peer.
     pub async fn gated<F>(eras: Eras, gate: impl Fn(Seen) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Option<Response>> + Send + 'static,
@@ -127,7 +128,7 @@ impl Fake {
         Self { url, log, peer, inner }
     }
 
-    /// Forgets all sessions, as a server does that was started anew.
+    /// Forgets all sessions, like a server after a restart.
     pub fn forget_sessions(&self) {
         self.inner.sessions.lock().unwrap().clear();
     }
@@ -145,7 +146,7 @@ pub fn as_json(text: impl Into<Body>) -> Response {
     ([("content-type", "application/json")], text.into()).into_response()
 }
 
-/// A stream that says this and never ends.
+/// Returns a stream that sends this text and never ends.
 pub fn endless(text: String) -> Response {
     let said = futures_util::stream::once(async move { Ok::<_, std::io::Error>(Bytes::from(text)) });
     stream(Body::from_stream(said.chain(futures_util::stream::pending())))
@@ -218,7 +219,7 @@ async fn answer(inner: &Arc<Inner>, method: &Method, headers: &HeaderMap, body: 
     response
 }
 
-/// One JSON object if the answer is all there is to say, else a stream.
+/// Answers with a JSON object if the response is the only message, otherwise with a stream.
 async fn served(peer: Arc<Peer>, conversation: Arc<Conversation>, message: Value) -> Response {
     let (say, mut said) = mpsc::unbounded_channel::<String>();
     let (last, answer) = tokio::sync::oneshot::channel();
@@ -243,7 +244,7 @@ async fn served(peer: Arc<Peer>, conversation: Arc<Conversation>, message: Value
     stream(Body::from_stream(events.chain(end).map(Ok::<_, std::io::Error>)))
 }
 
-/// Whether a stateless request's headers differ from its body.
+/// Returns the error for a stateless request whose headers differ from its body.
 fn misstated(headers: &HeaderMap, message: &Value) -> Option<String> {
     let version = &message["params"]["_meta"][format!("{META}protocolVersion")];
     let error = |code: i64| {

@@ -17,9 +17,9 @@ use trustrelay_relay::{CallRecord, Limits, Recorder, Relay, RelayConfig, Upstrea
 use trustrelay_token::{Account, Pat, Principal};
 use uuid::Uuid;
 
-/// The stateless era's version.
+/// The protocol version of the stateless era.
 pub const STATELESS: &str = "2026-07-28";
-/// What the keys of the protocol's own `_meta` begin with.
+/// The prefix of the protocol's own keys in `_meta`.
 pub const META: &str = "io.modelcontextprotocol/";
 pub const HOUR: Duration = Duration::from_secs(3600);
 
@@ -42,9 +42,10 @@ pub fn relay_with(upstreams: Vec<UpstreamConfig>, change: impl FnOnce(&mut Relay
     Relay::new(config).unwrap()
 }
 
-/// As they are, but for what a test would wait for.
+/// Returns the default limits, except for those that would make a test wait.
 pub fn limits() -> Limits {
-    // Lists are believed for long: tests that change them say so. Many end with calls that nothing ends.
+    // Lists stay fresh for long, so tests that change them announce it. There is no drain time,
+    // because many tests leave calls running that never end.
     Limits { list_fresh: HOUR, keep_alive: HOUR, drain: Duration::ZERO, ..Limits::default() }
 }
 
@@ -64,7 +65,7 @@ pub fn principal_of(user_id: Uuid, pat_id: Uuid, scopes: &str, lives: Duration) 
     Arc::new(Principal::with_pat(account, pat, scopes, expires_at))
 }
 
-/// Keeps every record.
+/// A recorder that keeps every record.
 #[derive(Default)]
 pub struct Kept(Mutex<Vec<CallRecord>>);
 
@@ -73,7 +74,7 @@ impl Kept {
         self.0.lock().unwrap().clone()
     }
 
-    /// Waits for the record of a tool, and gives its outcome.
+    /// Waits for the record of a tool's call and returns its outcome.
     pub async fn outcome(&self, tool: &str) -> &'static str {
         let found =
             eventually(|| self.all().iter().rev().find(|call| call.tool == tool).map(|call| call.outcome))
@@ -88,7 +89,7 @@ impl Recorder for Kept {
     }
 }
 
-/// Looks until it is there, for ten seconds at most.
+/// Polls until a value is available, for at most ten seconds.
 pub async fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     for _ in 0..2000 {
         if let Some(found) = look() {
@@ -105,14 +106,14 @@ pub async fn is_quiet(relay: &Relay) {
     assert!(quiet.is_some(), "still open: {:?}", relay.open());
 }
 
-/// How an upstream is reached.
+/// The way to reach an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
     Http,
     Stdio,
 }
 
-/// One combination of a client, an upstream, and how they meet.
+/// A combination of a client, an upstream, and the path between them.
 #[derive(Debug, Clone, Copy)]
 pub struct Place {
     pub client: Era,
@@ -136,7 +137,7 @@ impl Place {
         all
     }
 
-    /// Whether the upstream is spoken to in the stateless era.
+    /// Returns whether the relay uses the stateless era for the upstream.
     pub fn asks_statelessly(&self) -> bool {
         match self.upstream {
             Eras::Session => false,
@@ -169,7 +170,7 @@ impl Place {
     }
 }
 
-/// What a [`Place`] is made of.
+/// The running parts of a [`Place`].
 pub struct World {
     pub relay: Relay,
     pub client: Client,
@@ -179,14 +180,14 @@ pub struct World {
     _held: Box<dyn std::any::Any + Send>,
 }
 
-/// What this thread logs, until the guard is dropped.
+/// Captures this thread's log until the guard is dropped.
 pub fn logged() -> (Arc<Mutex<String>>, tracing::subscriber::DefaultGuard) {
     let text = Arc::new(Mutex::new(String::new()));
     let guard = tracing::subscriber::set_default(Lines(Arc::clone(&text)));
     (text, guard)
 }
 
-/// Writes events down, one a line.
+/// Collects log events, one per line.
 struct Lines(Arc<Mutex<String>>);
 
 impl tracing::Subscriber for Lines {

@@ -1,4 +1,4 @@
-//! An MCP server of either era, or both, by script: the same behind HTTP and behind pipes.
+//! A scripted MCP server of either era, or both. It is the same behind HTTP and behind pipes.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use super::{META, STATELESS};
 
 pub type Say = mpsc::UnboundedSender<String>;
 
-/// Which eras an upstream speaks.
+/// The eras that an upstream speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Eras {
     Session,
@@ -36,9 +36,9 @@ impl Eras {
     }
 }
 
-/// One session, or one pipe.
+/// A session, or a pipe.
 pub struct Conversation {
-    /// What is said of the server's own accord.
+    /// The server's unsolicited messages.
     pub said: broadcast::Sender<String>,
     asked: Mutex<HashMap<String, oneshot::Sender<Value>>>,
     subscribed: Mutex<BTreeSet<String>>,
@@ -64,10 +64,10 @@ struct Listen {
 
 pub struct Peer {
     pub eras: Eras,
-    /// Told what happened: what ended before it was answered, above all.
+    /// Receives reports of events, mainly of calls that ended without an answer.
     pub report: Box<dyn Fn(String) + Send + Sync>,
     grown: AtomicU64,
-    /// What `poke` declares: it can change its mind.
+    /// True while `poke` declares that it only reads.
     pub pokes_read_only: std::sync::atomic::AtomicBool,
     conversations: Mutex<Vec<Weak<Conversation>>>,
     listens: Mutex<Vec<Listen>>,
@@ -78,7 +78,7 @@ fn is_stateless(message: &Value) -> bool {
     message["params"]["_meta"][format!("{META}protocolVersion")].is_string()
 }
 
-/// Reports that a call ended before it was answered.
+/// Reports a call that ended before it was answered.
 struct Gone<'a>(&'a Peer, String);
 
 impl Drop for Gone<'_> {
@@ -106,7 +106,7 @@ impl Peer {
         conversation
     }
 
-    /// Takes a notification, or the response to a question of the server's.
+    /// Handles a notification, or the response to a question of the server.
     pub fn told(&self, conversation: &Conversation, message: &Value) {
         if message["method"] == "notifications/cancelled" {
             let id = message["params"]["requestId"].to_string();
@@ -121,7 +121,8 @@ impl Peer {
         }
     }
 
-    /// Answers a request: the text of the response, or `None` if it was cancelled. `say` takes what comes before.
+    /// Answers a request. Returns the text of the response, or `None` if it was cancelled. Earlier
+    /// messages go to `say`.
     pub async fn serve(&self, conversation: &Conversation, message: &Value, say: &Say) -> Option<String> {
         let id = message["id"].to_string();
         let cancel = CancellationToken::new();
@@ -240,7 +241,7 @@ impl Peer {
         json!({ "tools": tools })
     }
 
-    /// `Err` holds the text of a whole response.
+    /// Runs a tool. `Err` contains the text of a complete response.
     async fn call(&self, conversation: &Conversation, message: &Value, say: &Say) -> Result<Value, String> {
         let (id, params) = (&message["id"], &message["params"]);
         let given = &params["arguments"];
@@ -323,7 +324,7 @@ impl Peer {
         })
     }
 
-    /// What only a process of its own does.
+    /// Handles the tools that only a separate process offers.
     fn of_a_process(&self, name: &str, given: &Value) -> Value {
         let text = match name {
             "pid" => std::process::id().to_string(),
@@ -360,7 +361,7 @@ impl Peer {
         json!({"jsonrpc": "2.0", "method": method, "params": params}).to_string()
     }
 
-    /// Says something of its own accord to everyone who asked for it.
+    /// Sends an unsolicited message to everyone who subscribed to it.
     pub fn say_to_all(&self, method: &str, params: &Value) {
         for conversation in self.conversations.lock().unwrap().iter().filter_map(Weak::upgrade) {
             let wanted = match params["uri"].as_str() {
