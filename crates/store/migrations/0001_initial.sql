@@ -39,8 +39,8 @@ CREATE TABLE browser_sessions (
 CREATE INDEX browser_sessions_of_user ON browser_sessions (user_id);
 CREATE INDEX browser_sessions_by_expiry ON browser_sessions (expires_at);
 
--- Numbered without gaps: the next number is taken in the transaction that commits it, and SQLite has one writer.
--- kind: 'revoked' (the tokens are in log_pats), 'disabled' or 'enabled' (user_id).
+-- Numbered without gaps: the next number is taken in the transaction that commits it, and SQLite
+-- has one writer. kind: 'revoked' (the tokens are in log_pats), 'disabled' or 'enabled' (user_id).
 CREATE TABLE log (
   seq     INTEGER PRIMARY KEY,
   at      INTEGER NOT NULL,

@@ -1,4 +1,4 @@
--- What people call a node, and how many sessions each entry has cut on it.
+-- The display name of a node, and the number of sessions that each entry has ended on it.
 ALTER TABLE nodes ADD COLUMN name TEXT NOT NULL DEFAULT '';
 CREATE TABLE cuts (
   seq      INTEGER NOT NULL,

@@ -1,4 +1,4 @@
--- What tokens have called. day: of UTC, as YYYY-MM-DD; durations are microseconds.
+-- The calls of tokens. day: in UTC, as YYYY-MM-DD; durations are microseconds.
 CREATE TABLE call_days (
   pat_id    BLOB NOT NULL REFERENCES pats (pat_id),
   day       TEXT NOT NULL,
@@ -13,7 +13,7 @@ CREATE TABLE call_days (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX call_days_by_day ON call_days (day);
 
--- Each token's latest calls, one by one; of the same time, the one with the larger id came later.
+-- The latest calls of each token. Of calls at the same time, the one with the larger id is later.
 CREATE TABLE latest_calls (
   call_id   INTEGER PRIMARY KEY,
   pat_id    BLOB NOT NULL REFERENCES pats (pat_id),

@@ -1,6 +1,7 @@
--- A row says that a lease is held and for how long, and not until when: whoever waits for it goes by a clock of its own.
--- A lease of before may be of any length that there is: it is waited for as long, once.
--- claim: which of the node's claims it is. length: nanoseconds. renewed_at: nanoseconds since the boot that boot_id names, for people alone.
+-- A row says that a lease is held and for how long, but not until when: a waiting node measures the
+-- time with its own clock. A lease from before this migration may have any length, so it is waited
+-- for as long as any lease may last, once. claim: the number of the node's claim. length:
+-- nanoseconds. renewed_at: nanoseconds since the boot that boot_id names, for people only.
 CREATE TABLE leases (
   node_id     BLOB PRIMARY KEY,
   boot_id     TEXT NOT NULL,

@@ -1,4 +1,4 @@
--- Pages of the audit log go by time, whatever else is looked for: each index ends in it.
+-- Every search of the audit log is ordered by time, so each index ends in it.
 DROP INDEX audit_of_user;
 DROP INDEX audit_of_pat;
 DROP INDEX audit_of_actor;
@@ -11,7 +11,7 @@ CREATE INDEX audit_by_actor_pat ON audit (actor_pat_id, at, seq) WHERE actor_pat
 CREATE INDEX audit_by_action ON audit (action, at, seq);
 CREATE INDEX audit_by_subject ON audit (substr(action, 1, instr(action, '.') - 1), at, seq);
 
--- The last entry that was cut off: what is kept begins after it.
+-- The last entry that was cut off. The kept entries begin after it.
 CREATE TABLE audit_cut (
   one  INTEGER PRIMARY KEY CHECK (one = 1),
   seq  INTEGER NOT NULL,
@@ -19,7 +19,7 @@ CREATE TABLE audit_cut (
 ) STRICT;
 INSERT INTO audit_cut (one, seq, hash) VALUES (1, 0, zeroblob(32));
 
--- A node's word that the chain was so.
+-- A node's statement that the chain had this state.
 CREATE TABLE audit_seals (
   seq INTEGER PRIMARY KEY,
   at  INTEGER NOT NULL,

@@ -1,4 +1,5 @@
--- What a token had for a secret before, and how its last rotation can be answered again (trustrelay-authority, module rotation).
+-- The earlier secrets of a token, and the data for repeating the answer to its last rotation
+-- (trustrelay-authority, module rotation).
 ALTER TABLE pats ADD COLUMN rotated_at INTEGER;
 CREATE TABLE retired_secrets (
   digest          BLOB PRIMARY KEY,
@@ -23,8 +24,9 @@ CREATE TABLE rotations (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX rotations_by_time ON rotations (at);
 
--- Secrets that a log entry names beside what is in log_pats. Of an entry of the kind 'retired' each is good until valid_until at the latest; of one of
--- the kind 'revoked' they are what its tokens had before, and go with them.
+-- Secrets that a log entry names in addition to log_pats. For an entry of the kind 'retired', each
+-- secret is valid until valid_until at the latest. For the kind 'revoked', they are the earlier
+-- secrets of the revoked tokens and are revoked with them.
 CREATE TABLE log_secrets (
   seq         INTEGER NOT NULL REFERENCES log (seq),
   digest      BLOB NOT NULL,

@@ -1,4 +1,4 @@
--- Where people are told by HTTP: of their own notices, or (no user_id) of everybody's.
+-- The HTTP receivers of notices: of one user's notices or, without user_id, of everybody's.
 CREATE TABLE webhooks (
   webhook_id BLOB PRIMARY KEY,
   user_id    BLOB REFERENCES users,
@@ -9,7 +9,8 @@ CREATE TABLE webhooks (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX webhooks_of ON webhooks (user_id);
 
--- What owners of tokens are told. `once` is what a notice is about: it is told once.
+-- The notices to owners of tokens. `once` is the key of the notice's subject, so that each notice
+-- is created only once.
 CREATE TABLE notices (
   notice_id  BLOB PRIMARY KEY,
   user_id    BLOB NOT NULL REFERENCES users,
@@ -22,7 +23,7 @@ CREATE TABLE notices (
 CREATE INDEX notices_of ON notices (user_id, notice_id);
 CREATE INDEX notices_by_age ON notices (created_at);
 
--- Its ways. A webhook that was removed stays named here.
+-- The deliveries of notices. They keep the id of a webhook that was removed.
 CREATE TABLE deliveries (
   delivery_id BLOB PRIMARY KEY,
   notice_id   BLOB NOT NULL REFERENCES notices ON DELETE CASCADE,
@@ -39,5 +40,5 @@ CREATE TABLE deliveries (
 CREATE INDEX deliveries_of ON deliveries (notice_id);
 CREATE INDEX deliveries_due ON deliveries (next_at) WHERE state = 'pending';
 
--- Tokens by their end.
+-- Tokens by their expiry.
 CREATE INDEX pats_by_end ON pats (expires_at) WHERE revoked_at IS NULL;

@@ -1,4 +1,4 @@
-//! What tokens have called: sums by day, and the latest calls.
+//! The calls of tokens: daily sums, and the latest calls.
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ fn add_up(connection: &Connection, note: &TokenCalls) -> Result<(), StoreError> 
     Ok(())
 }
 
-/// Whether a tool has a place of its own on a day, or there is still one for it.
+/// Returns whether a tool already has an entry of its own on a day, or may still get one.
 fn has_place(connection: &Connection, pat_id: Uuid, day: &str, calls: &DayCalls) -> Result<bool, StoreError> {
     let is_there: bool = connection
         .prepare_cached(
@@ -149,7 +149,7 @@ pub(crate) fn activity(
 }
 
 pub(crate) fn forget_calls(connection: &Connection, before: Date, limit: u64) -> Result<u64, StoreError> {
-    // By whole keys: the table has no row ids.
+    // Selects whole keys, because the table has no row ids.
     let sums = connection
         .execute(
             "DELETE FROM call_days WHERE (pat_id, day, upstream, tool, outcome) IN \
@@ -172,7 +172,7 @@ fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// The first microsecond of a day.
+/// Returns the first microsecond of a day.
 fn beginning(day: Date) -> Result<i64, StoreError> {
     let at = TimeZone::UTC.to_timestamp(day.to_datetime(jiff::civil::Time::midnight()));
     at.map(Timestamp::as_microsecond).map_err(|error| StoreError::Corrupt(error.to_string()))

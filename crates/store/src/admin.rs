@@ -1,4 +1,5 @@
-//! What administrators decide. The writer is alone in its transaction, so two at once cannot take the last two administrators away.
+//! The store for administration. The writer is alone in its transaction, so concurrent changes
+//! cannot remove the last two administrators.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -86,7 +87,7 @@ fn accept_invite(
     Ok(true)
 }
 
-/// Refuses if the account is the only one that administers and is enabled.
+/// Returns an error if the account is the only enabled administrator.
 pub(crate) fn spare_the_last_administrator(connection: &Connection, user_id: Uuid) -> Result<(), StoreError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM users WHERE user_id = ?1 AND is_admin AND disabled_at IS NULL) \
                AND NOT EXISTS (SELECT 1 FROM users WHERE user_id <> ?1 AND is_admin AND disabled_at IS NULL)";
@@ -135,7 +136,7 @@ fn change_user(
     Ok(Some(seq))
 }
 
-/// A value on its way to the database.
+/// Converts a value for the database.
 pub(crate) fn given(given: Given) -> Value {
     match given {
         Given::Int(int) => int.into(),

@@ -1,4 +1,5 @@
-//! The audit log. The writer is alone in its transaction, so numbers have no gaps and the chain no forks.
+//! The audit log. The writer is alone in its transaction, so numbers have no gaps and the chain has
+//! no forks.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -15,19 +16,19 @@ use crate::errors::OrStoreError;
 use crate::rows::{optional_time, time};
 use crate::sqlite::SqliteStore;
 
-/// Shows that an entry's actor was asked for its power. Only [`permit`] makes one for a change, and no entry is
-/// appended without one.
+/// Proof that the authority of an entry's actor was checked. For a change, only [`permit`] creates
+/// one, and no entry can be appended without one.
 #[derive(Clone, Copy)]
 #[must_use = "a change appends its entry with it"]
 pub(crate) struct Permit(());
 
-/// What the power of a token that acts is judged by.
+/// The facts that decide whether an acting token still has its authority.
 pub(crate) const TOKEN_FACTS: &str = "SELECT p.revoked_at, p.expires_at, p.digest = ?3 OR EXISTS (SELECT 1 FROM former_digests f WHERE f.digest = ?3 \
      AND f.pat_id = p.pat_id), r.valid_until, COALESCE(r.ended, 0) FROM pats p \
      LEFT JOIN retired_secrets r ON r.digest = ?3 AND r.pat_id = p.pat_id \
      WHERE p.pat_id = ?1 AND p.user_id = ?2";
-/// Asks whether the entry's actor may still do what it tells of. First of all in the transaction of the change:
-/// the change itself may end the actor's power.
+/// Checks that the entry's actor may still do what the entry describes. Must be the first step in
+/// the change's transaction, because the change itself may end the actor's authority.
 pub(crate) fn permit(connection: &Connection, entry: &AuditEntry) -> Result<Permit, StoreError> {
     if let Some(power) = entry.actor.power() {
         power.judge(&facts(connection, power)?, entry.at)?;
@@ -81,7 +82,7 @@ fn facts(connection: &Connection, power: &Power) -> Result<PowerFacts, StoreErro
     Ok(facts)
 }
 
-/// Appends an entry, within the transaction of the change that it tells of.
+/// Appends an entry, in the transaction of the change that it describes.
 pub(crate) fn append(
     connection: &Connection,
     entry: &AuditEntry,
@@ -126,7 +127,7 @@ fn id(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Uuid>> {
     Ok(row.get::<_, Option<[u8; 16]>>(at)?.map(Uuid::from_bytes))
 }
 
-/// An entry, from the columns of [`COLUMNS`].
+/// Reads an entry from the columns of [`COLUMNS`].
 fn record(row: &Row<'_>) -> rusqlite::Result<AuditRecord> {
     let columns = AuditColumns {
         at: row.get(3)?,
@@ -157,7 +158,7 @@ fn records(
     records.collect::<rusqlite::Result<_>>().or_store()
 }
 
-/// Cuts off what is old at the front, and tells of it.
+/// Removes the oldest entries and records the removal.
 fn cut(connection: &Connection, before: i64, limit: u64, told: &AuditEntry) -> Result<u64, StoreError> {
     let mut old = connection
         .prepare_cached(
@@ -193,7 +194,7 @@ impl ToSql for Value {
     }
 }
 
-/// What comes before an action's dot.
+/// The part of an action before its dot.
 pub(crate) const SUBJECT: &str = "substr(action, 1, instr(action, '.') - 1)";
 
 #[async_trait]
@@ -201,7 +202,7 @@ impl AuditStore for SqliteStore {
     async fn append_audit(&self, entries: &[AuditEntry]) -> Result<(), StoreError> {
         let entries = entries.to_vec();
         self.threads()
-            // They tell of no change, such as of what was refused: nobody needs any power for them.
+            // Such entries describe no change, for example a refusal, so they need no authority.
             .write(move |connection| {
                 entries.iter().try_for_each(|entry| append(connection, entry, Permit(())))
             })

@@ -1,9 +1,10 @@
-//! What a page of the audit log is asked for with: one question for both databases, so that each is answered from an index.
+//! The query for a page of the audit log. Both databases share it, so that each can answer it from
+//! an index.
 
 use trustrelay_authority::{AuditAction, AuditLook};
 use uuid::Uuid;
 
-/// What a record is read from.
+/// The columns of a record.
 pub(crate) const COLUMNS: &str = "seq, entry, hash, at, action, actor_user_id, actor_pat_id, user_id, pat_id";
 
 /// A parameter.
@@ -13,7 +14,8 @@ pub(crate) enum Value {
     Text(String),
 }
 
-/// The question. Parameters are numbers behind `mark`; `subject` is the expression for what comes before an action's dot.
+/// Builds the query. Parameters are numbered after `mark`. `subject` is the expression for the part
+/// of an action before its dot.
 pub(crate) fn question(look: &AuditLook, mark: char, subject: &str) -> (String, Vec<Value>) {
     let mut values = Vec::new();
     let mut conditions = Vec::new();
@@ -54,7 +56,8 @@ pub(crate) fn question(look: &AuditLook, mark: char, subject: &str) -> (String, 
         format!("SELECT {COLUMNS} FROM audit {wanted} {order} {limit}")
     };
     let Some(pat_id) = filter.pat_id else { return (select(&conditions), values) };
-    // A token that is concerned and one that acts are two indexes: each is asked for as many, and of both the first are taken.
+    // A token that is concerned and a token that acts have separate indexes. Each side is queried
+    // for a full page, and the first rows of both are taken.
     values.push(Value::Id(pat_id));
     let side = |column: &str| {
         let mut conditions = conditions.clone();

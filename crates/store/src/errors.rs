@@ -1,9 +1,9 @@
-//! What SQLite says, in the store's words.
+//! Conversion of SQLite's errors.
 
 use rusqlite::ErrorCode;
 use trustrelay_authority::StoreError;
 
-/// `?` on what SQLite said: nothing of it is the caller's fault.
+/// Converts SQLite's errors for use with `?`. None of them is the caller's fault.
 pub(crate) trait OrStoreError<T> {
     fn or_store(self) -> Result<T, StoreError>;
 }

@@ -1,4 +1,4 @@
-//! Which server secret is active, and re-keying, within the writer's transaction.
+//! The active server secret, and re-keying, in the writer's transaction.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -10,11 +10,11 @@ use crate::audit;
 use crate::errors::OrStoreError;
 use crate::sqlite::SqliteStore;
 
-/// A token by an earlier digest of its present secret: the digest that it has now.
+/// Finds a token's current digest by an earlier digest of its current secret.
 pub(crate) const BY_FORMER_DIGEST: &str =
     "SELECT p.digest FROM former_digests f JOIN pats p USING (pat_id) WHERE f.digest = ?1";
 
-/// The digest that a token has now whose present secret has this one too.
+/// Returns the current digest of the token whose current secret also has this digest.
 pub(crate) fn present_digest(
     connection: &Connection,
     digest: &[u8; 32],

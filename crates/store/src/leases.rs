@@ -1,4 +1,4 @@
-//! The leases of those who follow the log, and what they have cut.
+//! The leases of the nodes that follow the log, and the sessions that they have ended.
 
 use std::time::Duration;
 
@@ -10,10 +10,11 @@ use crate::errors::OrStoreError;
 use crate::log::{head, log_after};
 use crate::rows;
 
-/// Of how many recent entries the cuts are kept: their revocations have long been answered.
+/// Number of recent log entries whose cuts are kept. The revocations of older ones were answered
+/// long ago.
 const REMEMBERED_CUTS: u64 = 1000;
 
-/// Nanoseconds since boot, counting a suspended machine's sleep.
+/// Returns the nanoseconds since boot, including the time that the machine was suspended.
 fn since_boot() -> i64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
@@ -24,6 +25,7 @@ pub(crate) fn renew_lease(
     lease: &Lease,
     boot_id: &str,
 ) -> Result<Renewal, StoreError> {
+    // Only a node that has applied the whole log may hold a lease.
     if head(connection)? > lease.applied_seq {
         return Ok(Renewal::Behind(log_after(connection, lease.applied_seq)?));
     }
@@ -60,7 +62,7 @@ pub(crate) fn renew_lease(
             .execute([seq.saturating_sub(REMEMBERED_CUTS)])
             .or_store()?;
     }
-    // Of nodes that died nothing is left.
+    // Removes the rows of nodes that died.
     connection
         .prepare_cached("DELETE FROM leases WHERE boot_id <> ?1 OR NOT held")
         .or_store()?
@@ -78,7 +80,8 @@ pub(crate) fn end_lease(connection: &Connection, node_id: Uuid) -> Result<(), St
     connection.execute(sql, [node_id.as_bytes()]).or_store().map(drop)
 }
 
-/// A process of an earlier boot has ended. A renewal in progress cannot be: a change waits for it, and this comes after the change.
+/// Returns the holders that lack an entry. Processes of an earlier boot no longer run. A renewal
+/// cannot be in progress: the change has waited for it, and this query runs after the change.
 pub(crate) fn holders_behind(
     connection: &Connection,
     seq: u64,
@@ -90,7 +93,7 @@ pub(crate) fn holders_behind(
             "SELECT node_id, claim, length FROM leases WHERE boot_id = ?1 AND held AND applied_seq < ?2 AND node_id IS NOT ?3",
         )
         .or_store()?;
-    // SQLite's integers have a sign.
+    // SQLite's integers are signed.
     let seq = i64::try_from(seq).unwrap_or(i64::MAX);
     let holders = statement
         .query_map(params![boot_id, seq, except.map(Uuid::into_bytes)], |row| {

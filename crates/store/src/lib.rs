@@ -1,9 +1,12 @@
-//! What is behind the authority's [`Store`](trustrelay_authority::Store).
+//! The implementations of the authority's [`Store`](trustrelay_authority::Store).
 //!
-//! [`SqliteStore`]: one file, durable, in write-ahead mode. Changes go through one writer thread that puts those which wait into one
-//! commit; reads go to threads of their own. Several processes may have the file open: a server and the commands.
+//! [`SqliteStore`] uses one durable file in write-ahead mode. One writer thread makes the changes
+//! and groups waiting ones into one commit. Reads run on separate threads. Several processes may
+//! have the file open, such as a server and its commands.
 //!
-//! [`PostgresStore`]: one database for any number of nodes.
+//! [`PostgresStore`] uses one database for any number of nodes.
+
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
 mod activity;
 mod admin;

@@ -1,13 +1,13 @@
-//! What a token is held to, as both stores keep it.
+//! The limits of a token, in the form in which both databases keep them.
 
 use std::sync::Arc;
 
 use trustrelay_authority::StoreError;
 use trustrelay_token::Limits;
 
-/// The three columns, in the order in which they are selected. `NULL`: not limited.
+/// The three columns, in the order in which they are selected. `NULL` means unlimited.
 pub(crate) struct Kept {
-    /// In CIDR notation, space-separated.
+    /// Networks in CIDR notation, separated by spaces.
     pub(crate) allowed_networks: Option<String>,
     pub(crate) requests_per_minute: Option<i64>,
     pub(crate) unused_days: Option<i64>,

@@ -1,4 +1,4 @@
-//! The log of changes that take power away.
+//! The log of changes that reduce access.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
@@ -9,10 +9,11 @@ use uuid::Uuid;
 use crate::errors::OrStoreError;
 use crate::rows;
 
-/// Most log entries in one answer.
+/// Maximum number of log entries in one answer.
 const MAX_BEHIND: u64 = 1000;
 
-/// The next number: the writer is alone in its transaction, so there is no gap.
+/// Appends an entry and returns its number. The writer is alone in its transaction, so numbers have
+/// no gaps.
 pub(crate) fn append(
     connection: &Connection,
     at: Timestamp,

@@ -1,4 +1,4 @@
-//! The networks that tokens were used from.
+//! The networks from which tokens were used.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,12 +49,12 @@ pub(crate) fn record(
     Ok(())
 }
 
-/// [`NETWORK_STEP`] in microseconds.
+/// Returns [`NETWORK_STEP`] in microseconds.
 pub(crate) fn step() -> i64 {
     i64::try_from(NETWORK_STEP.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Those used at or after a time, in microseconds.
+/// Returns the networks used at or after a time, in microseconds.
 pub(crate) fn since(
     connection: &Connection,
     pat_id: Uuid,
@@ -79,7 +79,7 @@ fn network(row: &Row<'_>) -> rusqlite::Result<NetworkUse> {
     })
 }
 
-/// Forgets those that were not used since a time, in microseconds; how many.
+/// Deletes the networks not used since a time, in microseconds. Returns their number.
 pub(crate) fn forget(connection: &Connection, before: i64, limit: u64) -> Result<usize, StoreError> {
     connection
         .execute(

@@ -23,7 +23,7 @@ fn optional_id(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Uuid>> {
     Ok(row.get::<_, Option<[u8; 16]>>(at)?.map(Uuid::from_bytes))
 }
 
-/// What one of a few words stands for.
+/// Reads a column that contains one of a few known words.
 fn word<T>(row: &Row<'_>, at: usize, named: impl Fn(&str) -> Option<T>) -> rusqlite::Result<T> {
     let word: String = row.get(at)?;
     named(&word).ok_or_else(|| unreadable(at, std::io::Error::other(format!("`{word}` is not known"))))
@@ -128,11 +128,11 @@ fn delete_webhook(
     Ok(true)
 }
 
-/// How many tokens end within a time.
+/// Counts the tokens that expire within a time span.
 pub(crate) const ENDING: &str =
     "SELECT count(*) FROM pats WHERE revoked_at IS NULL AND expires_at > ?1 AND expires_at <= ?2";
 
-/// The tokens that end within a time and whose owners were not told.
+/// Selects the tokens that expire within a time span and whose owners were not notified.
 pub(crate) fn untold() -> String {
     format!(
         "SELECT {PAT} FROM pats p JOIN users u USING (user_id) \
@@ -156,8 +156,7 @@ fn expiring(connection: &Connection, lacking: &Expiring, limit: u64) -> Result<V
     statement.query_map(values, rows::pat).or_store()?.collect::<rusqlite::Result<_>>().or_store()
 }
 
-/// Keeps one notice, if it is new.
-/// Keeps a notice; whether it is new.
+/// Stores a notice unless one with the same key exists. Returns whether it is new.
 pub(crate) fn add_notice(connection: &Connection, new: &NewNotice, mail: bool) -> Result<bool, StoreError> {
     let NewNotice { notice, once, only } = new;
     let at = notice.created_at.as_microsecond();
@@ -220,7 +219,7 @@ pub(crate) fn add_notice(connection: &Connection, new: &NewNotice, mail: bool) -
     Ok(true)
 }
 
-/// The ids of what is due.
+/// Returns the ids of the deliveries that are due.
 fn due(connection: &Connection, claim: &Claim) -> Result<Vec<[u8; 16]>, StoreError> {
     let mut statement = connection
         .prepare_cached(
@@ -303,7 +302,7 @@ fn list(
     before: Option<Uuid>,
     limit: u64,
 ) -> Result<Vec<ToldNotice>, StoreError> {
-    // Two statements, so that each goes by its own index.
+    // Two separate statements, so that each can use its own index.
     let of = if user_id.is_some() { "n.user_id = ?1" } else { "?1 IS NULL" };
     let sql = format!(
         "SELECT {NOTICE}, u.email FROM notices n JOIN users u USING (user_id) WHERE {of} AND n.notice_id < ?2 \
@@ -382,7 +381,7 @@ impl NoticeStore for SqliteStore {
     }
 
     async fn claim_deliveries(&self, claim: &Claim) -> Result<Vec<Delivery>, StoreError> {
-        // Most of the time nothing is due, and nothing is to be written.
+        // Usually nothing is due, so this read avoids a write transaction.
         let asked = claim.clone();
         if self.threads().read(move |connection| due(connection, &asked)).await?.is_empty() {
             return Ok(Vec::new());
@@ -418,6 +417,7 @@ impl NoticeStore for SqliteStore {
 
     async fn forget_notices(&self, before: Timestamp, limit: u64) -> Result<u64, StoreError> {
         let before = before.as_microsecond();
+        // Usually there is nothing to delete, so this read avoids a write transaction.
         let is_any = self
             .threads()
             .read(move |connection| {

@@ -1,4 +1,4 @@
-//! Opens the file, and brings its schema up to date.
+//! Opening the database file and migrating its schema.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,11 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use crate::private;
 
-/// The name of the database in a data directory.
+/// The name of the database file in a data directory.
 pub const DATABASE_FILE: &str = "trustrelay.db";
 
-/// Each migration once, in order; a database's `user_version` is how many it has had. Never change one that was released.
+/// The migrations, in order. A database's `user_version` is the number of migrations applied to it.
+/// Never change a released migration.
 const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0001_initial.sql"),
     include_str!("../migrations/0002_nodes.sql"),
@@ -33,22 +34,23 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0017_first_uses.sql"),
 ];
 
-/// The files of a database (sqlite.org/tempfiles.html), by what follows its name.
+/// The suffixes of a database's files (sqlite.org/tempfiles.html).
 const FILES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
-/// Smallest database there can be: one page of 512 bytes (sqlite.org/fileformat2.html, "Pages").
+/// The smallest possible size of a database: one page of 512 bytes (sqlite.org/fileformat2.html,
+/// "Pages").
 const SMALLEST: u64 = 512;
-/// How long to wait before trying again what SQLite itself does not wait for.
+/// The pause between attempts where SQLite itself does not wait.
 const BETWEEN_TRIES: Duration = Duration::from_millis(5);
 
-/// What can be set.
+/// Options for opening a database.
 #[derive(Debug, Clone)]
 pub struct SqliteOptions {
-    /// How many threads read.
+    /// The number of reader threads.
     pub readers: usize,
-    /// How long a change waits for another process's.
+    /// Time limit for waiting until another process's change is done.
     pub busy: Duration,
-    /// Most pages (of 4 KiB) that the file may have; past that, changes are refused as on a full disk. `None`: as many as
-    /// the disk holds.
+    /// Maximum number of pages (of 4 KiB) in the file. Beyond it, changes are refused as if the
+    /// disk were full. `None` means no limit besides the disk's.
     pub max_pages: Option<u32>,
 }
 
@@ -58,29 +60,29 @@ impl Default for SqliteOptions {
     }
 }
 
-/// Why the data does not open: one line, with what to do.
+/// The reason why the data cannot be opened, in one line with the remedy.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The directory cannot be made, read or written.
+    /// The directory cannot be created, read or written.
     #[error(
         "the data directory {path} cannot be used: {cause}; check its owner and mode, or name another with --data-dir"
     )]
     Directory {
         /// The directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         cause: std::io::Error,
     },
-    /// One of the database's files is not what it should be.
+    /// A database file is not what it should be.
     #[error("{path} is not used: {cause}; move it away, and find out who has put it there")]
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         cause: std::io::Error,
     },
-    /// The file is there and is not a database.
+    /// The file exists but is not a database.
     #[error("{0} is not a database; restore it from a backup, or name another directory with --data-dir")]
     NotADatabase(PathBuf),
     /// The file was written by a newer program.
@@ -90,40 +92,42 @@ pub enum OpenError {
     NewerSchema {
         /// The file.
         path: PathBuf,
-        /// Its schema.
+        /// The file's schema version.
         found: usize,
-        /// The newest that is known here.
+        /// The newest schema version that this program knows.
         known: usize,
     },
-    /// The file system does not do what write-ahead mode needs.
+    /// The file system does not support write-ahead mode.
     #[error(
         "{path} cannot be kept in write-ahead mode (`{mode}` instead); put the data directory on a local disk"
     )]
     NoWriteAhead {
         /// The file.
         path: PathBuf,
-        /// The mode that it stayed in.
+        /// The journal mode that remained in effect.
         mode: String,
     },
-    /// Anything else that SQLite said.
+    /// Any other error from SQLite.
     #[error("{path} does not open: {cause}; check its owner, mode and disk space")]
     Database {
         /// The file.
         path: PathBuf,
-        /// What SQLite said.
+        /// SQLite's error.
         cause: rusqlite::Error,
     },
 }
 
-/// Makes the directory and the file, if they are not there, for their owner alone; and brings the schema up to date.
+/// Creates the directory and the file, if they do not exist, with access for their owner only. Then
+/// migrates the schema.
 pub(crate) fn prepare(dir: &Path, options: &SqliteOptions) -> Result<PathBuf, OpenError> {
     let unusable = |cause| OpenError::Directory { path: dir.to_owned(), cause };
     if let Some(repaired) = private::directory(dir).map_err(unusable)? {
         tracing::warn!("{repaired}");
     }
     let path = dir.join(DATABASE_FILE);
-    // Before SQLite does, so that the file is never readable by others. One that is there is not opened: closing it would
-    // take away the locks that this process may have on it (fcntl(2)).
+    // Created before SQLite does so, so that the file is never readable by others. An existing file
+    // is not opened here, because closing it would release the locks that this process may hold on
+    // it (fcntl(2)).
     match private::create(&path) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(unusable(error)),
         _ => {}
@@ -136,7 +140,7 @@ pub(crate) fn prepare(dir: &Path, options: &SqliteOptions) -> Result<PathBuf, Op
         let file = dir.join(format!("{DATABASE_FILE}{suffix}"));
         private::claim(&file).map_err(|cause| OpenError::File { path: file, cause })?;
     }
-    // SQLite takes some short texts for an empty database, and writes over them.
+    // SQLite treats some short texts as an empty database and would overwrite them.
     if !found.is_file() || (1..SMALLEST).contains(&found.len()) {
         return Err(OpenError::NotADatabase(path));
     }
@@ -154,21 +158,22 @@ pub(crate) fn connect(path: &Path, options: &SqliteOptions) -> Result<Connection
     if mode != "wal" {
         return Err(OpenError::NoWriteAhead { path: path.to_owned(), mode });
     }
-    // An answered change survives a power cut: every commit reaches the disk.
+    // An acknowledged change must survive a power failure, so every commit is flushed to disk.
     connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
     connection.pragma_update(None, "foreign_keys", true).map_err(failed)?;
     if let Some(pages) = options.max_pages {
         connection.pragma_update(None, "max_page_count", pages).map_err(failed)?;
     }
-    // A statement is prepared once. Without this SQLite does it anew each time where it thinks that another value may want another plan,
-    // and that is most of what a look-up takes (sqlite.org/qpsg.html).
+    // Statements keep their plan. Without this setting, SQLite prepares a statement again whenever
+    // it expects another value to need another plan, which would dominate the cost of a look-up
+    // (sqlite.org/qpsg.html).
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
 
-/// Puts the file into write-ahead mode; the mode that it is in then. SQLite does not wait for others who begin the same file
-/// here, so this does.
+/// Switches the file to write-ahead mode. Returns the resulting mode. SQLite does not wait here for
+/// other processes that open the same file, so this function does.
 fn write_ahead(connection: &Connection, patience: Duration) -> rusqlite::Result<String> {
     let begun = Instant::now();
     loop {
@@ -185,13 +190,13 @@ fn write_ahead(connection: &Connection, patience: Duration) -> rusqlite::Result<
 }
 
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
-    // Most of the time there is nothing to do, and a command then waits for nobody's change.
+    // Usually nothing is missing, and then a command does not wait for a concurrent change.
     if missing(connection, path)?.is_empty() {
         return Ok(());
     }
     let failed = |cause| failure(path, cause);
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-    // Again, now that nobody else can: two may have begun at the same time.
+    // Checked again under the lock, because two processes may have started at the same time.
     for migration in missing(&transaction, path)? {
         transaction.execute_batch(migration).map_err(failed)?;
     }
@@ -199,7 +204,7 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
     transaction.commit().map_err(failed)
 }
 
-/// The migrations that the file has not had.
+/// Returns the migrations that were not applied yet.
 fn missing(connection: &Connection, path: &Path) -> Result<&'static [&'static str], OpenError> {
     let found: usize = connection
         .pragma_query_value(None, "user_version", |row| row.get(0))

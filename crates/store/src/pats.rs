@@ -1,4 +1,4 @@
-//! Changes to tokens, within the writer's transaction.
+//! Changes to tokens, in the writer's transaction.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -15,7 +15,7 @@ use crate::networks;
 use crate::notices::add_notice;
 use crate::sqlite::is_enabled;
 
-/// Names the earlier digests of what an entry has revoked in that entry.
+/// Adds the earlier digests of the revoked tokens to the log entry that revoked them.
 pub(crate) const NAME_FORMER: &str = "WITH RECURSIVE tree (pat_id) AS (VALUES (?1) UNION SELECT p.pat_id FROM pats p JOIN tree t ON p.parent_id = t.pat_id) \
      INSERT INTO log_secrets (seq, digest, pat_id) SELECT ?2, f.digest, f.pat_id FROM former_digests f JOIN pats p USING (pat_id) \
      WHERE p.pat_id IN (SELECT pat_id FROM tree) AND p.revoked_seq = ?2 ON CONFLICT DO NOTHING";
@@ -85,7 +85,7 @@ pub(crate) fn insert_pat(
     audit::append(connection, audit, permit)
 }
 
-/// What became of a token that was to be revoked by entry `seq`, before anything is done.
+/// Determines the outcome of revoking a token with entry `seq`, before anything is changed.
 fn outcome(
     connection: &Connection,
     pat_id: Uuid,
@@ -135,8 +135,8 @@ pub(crate) fn revoke_pats(
     Ok(outcomes)
 }
 
-/// Revokes a token and all that descend from it, as far as they stand, and names them in entry `seq`. Some may be named there
-/// already: one of the tokens that are revoked may descend from another.
+/// Revokes a token and all its active descendants, and names them in entry `seq`. Some may be named
+/// there already, because one of the tokens to revoke may descend from another.
 fn revoke_tree(connection: &Connection, pat_id: Uuid, at: Timestamp, seq: u64) -> Result<(), StoreError> {
     connection
         .prepare_cached(

@@ -1,4 +1,5 @@
-//! How SQLite goes about what is asked of large tables: by an index that has the order, so that nothing is read whole and nothing sorted.
+//! Query plans: queries on large tables must use an index in the right order, so that no table is
+//! scanned and nothing is sorted.
 
 use jiff::Timestamp;
 use rusqlite::types::Value as Given;
@@ -31,7 +32,7 @@ impl Database {
         Self { connection: connect(&path, &options).expect("opens"), _dir: dir }
     }
 
-    /// The steps that SQLite takes.
+    /// Returns the steps of SQLite's plan.
     fn plan(&self, sql: &str, values: Vec<Given>) -> Vec<String> {
         let mut explain = self.connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect(sql);
         let nulls = explain.parameter_count().saturating_sub(values.len());
@@ -40,15 +41,15 @@ impl Database {
         steps.collect::<rusqlite::Result<_>>().expect("explains")
     }
 
-    /// The same, of what must begin with a search in `index`, or, if it `may_begin_anywhere`, go through it from one end; all other steps search as well,
-    /// and none sorts.
+    /// Checks a query's plan. It must begin with a search in `index` or, if `may_begin_anywhere`, a
+    /// scan of that index from one end. All other steps must be searches, and none may sort.
     fn goes_by(&self, index: &str, may_begin_anywhere: bool, sql: &str, values: Vec<Given>) {
         let plan = self.plan(sql, values);
         let first = plan.first().expect("a step");
         assert!(first.ends_with(index) || first.contains(&format!("INDEX {index} ")), "{sql}\n{plan:#?}");
         for (at, step) in plan.iter().enumerate() {
             assert!(!step.contains("B-TREE"), "it sorts: {sql}\n{plan:#?}");
-            // What the statement has found so far is small.
+            // Intermediate results of the statement are small, so scanning them is fine.
             let is_of_what_was_found = ["SCAN t", "SCAN tree", "SCAN sides"].contains(&step.as_str());
             let reads_all = step.starts_with("SCAN") && !is_of_what_was_found;
             assert!(!reads_all || (at == 0 && may_begin_anywhere), "it reads all: {sql}\n{plan:#?}");
@@ -101,7 +102,7 @@ fn a_page_of_everybody_s_tokens_comes_from_an_index_that_has_its_order() {
         let cursor = Cursor { key, id: Uuid::nil() };
         let (sql, values) = search::pats('?', PAT, &filter, Some(&cursor), 50, NOW);
         database.goes_by(index, false, &sql, given_all(values.clone()));
-        // It goes on at the very row, also among many that are alike.
+        // The search must continue at the exact row, even among many rows with equal keys.
         let plan = database.plan(&sql, given_all(values));
         assert!(plan[0].contains(",pat_id)"), "{sql}\n{plan:#?}");
         if filter != all() {
@@ -149,7 +150,8 @@ fn what_has_ended_is_passed_over_unread_when_unused_tokens_are_looked_for() {
         WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 2999) \
         SELECT randomblob(16), x'01', 'ci', '...wxyz', 'mcp', randomblob(32), 1, 0, n * 86400000000, 1 FROM n";
     database.connection.execute_batch(sql).expect("filled");
-    // All but one have ended: most of them long ago, some in the span in which that one ends.
+    // All tokens but one have expired: most of them long ago, some in the span in which that one
+    // expires.
     let now = 2_998 * 86_400_000_000_i64;
     let mut steps = 0;
     for days in [Days::Own, Days::OfAll] {
@@ -200,7 +202,7 @@ fn a_page_of_the_audit_log_comes_from_an_index_that_has_its_order() {
     }
 }
 
-/// However many tokens were re-keyed, and however many there are.
+/// The result must not depend on the number of tokens, or on how many of them were re-keyed.
 #[test]
 fn what_is_asked_about_one_token_reads_no_table_whole() {
     let database = Database::empty();
@@ -213,7 +215,7 @@ fn what_is_asked_about_one_token_reads_no_table_whole() {
         "DELETE FROM former_digests WHERE pat_id = ?1",
     ] {
         let plan = database.plan(sql, Vec::new());
-        // A recursive search goes through what it has found itself.
+        // A recursive query scans its own intermediate results.
         let of_what_was_found = ["SCAN CONSTANT ROW", "SCAN t", "SCAN tree"];
         let reads_all =
             |step: &String| step.starts_with("SCAN") && !of_what_was_found.contains(&step.as_str());

@@ -1,4 +1,4 @@
-//! The policy: one row, and the log entry that made it what it is as its version.
+//! The policy: a single row. Its version is the log entry that set it.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -10,7 +10,7 @@ use crate::errors::OrStoreError;
 use crate::log::append;
 use crate::sqlite::SqliteStore;
 
-/// The row as it is read.
+/// Converts the row to a record.
 pub(crate) fn record(seq: u64, entry: &str) -> Result<PolicyRecord, StoreError> {
     let policy = Policy::from_json(entry).map_err(StoreError::Corrupt)?;
     Ok(PolicyRecord { seq, policy })

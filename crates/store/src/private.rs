@@ -1,4 +1,5 @@
-//! Files and directories that hold secrets: for their owner alone, and never through a link that somebody else has planted.
+//! Files and directories that contain secrets. Only their owner has access, and symbolic links
+//! planted by others are never followed.
 
 use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{Error, ErrorKind, Result};
@@ -7,12 +8,12 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// What others may do with something, in its mode.
+/// The mode bits that grant access to others.
 const OF_OTHERS: u32 = 0o077;
 const WRITABLE_BY_ALL: u32 = 0o002;
 const WRITABLE_BY_GROUP: u32 = 0o020;
 
-/// What was repaired, in one sentence for the operator.
+/// The repairs that were made, in one sentence for the operator.
 pub type Repaired = Option<String>;
 
 fn no_follow() -> i32 {
@@ -28,28 +29,31 @@ fn is_trusted(owner: u32) -> bool {
     owner == rustix::process::geteuid().as_raw() || owner == 0
 }
 
-/// Makes a new file (mode 0600) and never opens one that is there, nor what a link points to.
+/// Creates a new file with mode 0600. Never opens an existing file or follows a link.
 ///
 /// # Errors
-/// [`ErrorKind::AlreadyExists`] if anything has this name already, and whatever else the system says.
+///
+/// Returns [`ErrorKind::AlreadyExists`] if the name is taken, and any other error of the system.
 pub fn create(path: &Path) -> Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(no_follow()).open(path)
 }
 
-/// Opens a file for writing (mode 0600 if it is new) that is not a link.
+/// Opens a file for writing, with mode 0600 if it is new.
 ///
 /// # Errors
-/// If it is a link, or whatever else the system says.
+///
+/// Returns an error if the path is a link, and any other error of the system.
 pub fn open_or_create(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false).mode(0o600).custom_flags(no_follow());
     options.open(path)
 }
 
-/// Refuses what is not a regular file that belongs to this program's user, or to root.
+/// Checks that a file is a regular file that belongs to this program's user or to root.
 ///
 /// # Errors
-/// [`ErrorKind::PermissionDenied`], with what is wrong.
+///
+/// Returns [`ErrorKind::PermissionDenied`] with the problem.
 pub fn check_file(found: &Metadata) -> Result<()> {
     if !found.is_file() {
         return Err(refused("it is not a regular file"));
@@ -63,11 +67,14 @@ pub fn check_file(found: &Metadata) -> Result<()> {
     Ok(())
 }
 
-/// Makes a directory (mode 0700), or checks the one that is there: nobody else may write in it, nor read it. One that belongs to this
-/// program's user is repaired, and what was repaired is said.
+/// Creates a directory with mode 0700, or checks an existing one: nobody else may write to it or
+/// read it. A directory that belongs to this program's user is repaired, and the repair is
+/// reported.
 ///
 /// # Errors
-/// If others can write in it and it cannot be repaired; and whatever else the system says.
+///
+/// Returns an error if others can write to it and it cannot be repaired, and any other error of the
+/// system.
 pub fn directory(dir: &Path) -> Result<Repaired> {
     let found = match std::fs::metadata(dir) {
         Ok(found) => found,
@@ -95,7 +102,7 @@ pub fn directory(dir: &Path) -> Result<Repaired> {
             dir.display()
         )));
     }
-    // A volume that root has mounted for this program's group is the usual case in a container.
+    // In containers, a volume is often mounted by root for this program's group.
     if mode & WRITABLE_BY_ALL != 0 || (mode & WRITABLE_BY_GROUP != 0 && !is_of_group(found.gid())) {
         return Err(refused(format!("others can write in it (mode {mode:03o}); run `chmod 700` on it")));
     }
@@ -107,10 +114,11 @@ fn is_of_group(group: u32) -> bool {
         || rustix::process::getgroups().is_ok_and(|groups| groups.iter().any(|one| one.as_raw() == group))
 }
 
-/// Checks one of the files of a data directory, if it is there, and takes from others what they may do with it.
+/// Checks a file of a data directory, if it exists, and removes the access of others.
 ///
 /// # Errors
-/// If it is a link, no regular file, or another user's.
+///
+/// Returns an error if it is a link, not a regular file, or belongs to another user.
 pub(crate) fn claim(path: &Path) -> Result<()> {
     let found = match std::fs::symlink_metadata(path) {
         Ok(found) => found,
@@ -119,9 +127,10 @@ pub(crate) fn claim(path: &Path) -> Result<()> {
     };
     check_file(&found)?;
     if found.mode() & OF_OTHERS != 0 {
-        // SQLite gives its write-ahead log the mode of the database (sqlite.org/wal.html), so both are set.
+        // SQLite gives its write-ahead log the mode of the database (sqlite.org/wal.html), so both
+        // are set.
         match std::fs::set_permissions(path, Permissions::from_mode(0o600)) {
-            // Another process has closed the database meanwhile, and its log is gone.
+            // Another process has closed the database meanwhile, which removed its write-ahead log.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             done => done?,
         }

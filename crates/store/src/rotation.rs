@@ -1,4 +1,4 @@
-//! Rotations, within the writer's transaction.
+//! Rotations, in the writer's transaction.
 
 use std::sync::LazyLock;
 
@@ -20,19 +20,19 @@ use crate::notices::add_notice;
 use crate::rows::{self, PAT, PAT_COLUMNS, USER, USER_COLUMNS};
 use crate::sqlite::SqliteStore;
 
-/// Retires the secret that a token has, under each of its digests.
+/// Retires a token's current secret, under each of its digests.
 pub(crate) const RETIRE: &str = "INSERT INTO retired_secrets (digest, pat_id, key_id, hint, retired_at, valid_until, until_first_use, ended) \
      SELECT digest, pat_id, key_id, hint, ?2, MIN(?3, expires_at), ?4, ?3 <= ?2 FROM pats WHERE pat_id = ?1 \
      UNION ALL \
      SELECT f.digest, f.pat_id, f.key_id, p.hint, ?2, MIN(?3, p.expires_at), ?4, ?3 <= ?2 \
      FROM former_digests f JOIN pats p USING (pat_id) WHERE f.pat_id = ?1";
-/// Names what was retired in the entry.
+/// Adds the retired secret to the log entry.
 pub(crate) const NAME_RETIRED: &str = "INSERT INTO log_secrets (seq, digest, pat_id, valid_until, ended) \
      SELECT ?2, digest, pat_id, valid_until, ended FROM retired_secrets WHERE digest IN \
      (SELECT digest FROM pats WHERE pat_id = ?1 UNION ALL SELECT digest FROM former_digests WHERE pat_id = ?1)";
-/// The latest entry that ended a secret of token `p` which a first use ends.
+/// The latest entry with which a first use ended a secret of token `p`.
 const FIRST_USE_SEQ: &str = "(SELECT MAX(e.first_use_seq) FROM retired_secrets e WHERE e.pat_id = p.pat_id)";
-/// By the secret that a token has.
+/// Finds a token by its current secret.
 pub(crate) static BY_SECRET: LazyLock<String> = LazyLock::new(|| {
     format!(
         "SELECT {PAT}, {USER}, {FIRST_USE_SEQ}, \
@@ -40,7 +40,7 @@ pub(crate) static BY_SECRET: LazyLock<String> = LazyLock::new(|| {
          FROM pats p JOIN users u USING (user_id) WHERE p.digest = ?1"
     )
 });
-/// By one that it had.
+/// Finds a token by an earlier secret.
 pub(crate) static BY_RETIRED_SECRET: LazyLock<String> = LazyLock::new(|| {
     format!(
         "SELECT {PAT}, {USER}, {FIRST_USE_SEQ}, r.valid_until, r.ended, r.hint FROM retired_secrets r JOIN pats p USING (pat_id) JOIN users u USING (user_id) \
@@ -89,8 +89,8 @@ fn by_digest(connection: &Connection, digest: &[u8; 32]) -> Result<Option<FoundP
         .or_store()
 }
 
-/// Whether a token that lives until `?3` would outlive the one that it was made with, or be outlived by one that was made with it.
-/// One generation each is enough: the same holds between all others.
+/// Checks whether a token that lives until `?3` would outlive its parent or be outlived by a child.
+/// Checking one generation in each direction is enough, because the same holds between all others.
 const OUTLIVED: &str = "SELECT EXISTS (SELECT 1 FROM pats p JOIN pats parent ON parent.pat_id = p.parent_id \
      WHERE p.pat_id = ?1 AND parent.expires_at < ?3) \
      OR EXISTS (SELECT 1 FROM pats WHERE parent_id = ?1 AND revoked_at IS NULL AND expires_at > ?2 AND expires_at > ?3)";
@@ -152,7 +152,7 @@ fn rotate(
     Ok(RotateOutcome::Rotated(seq))
 }
 
-/// The secret that the token still has becomes one that it had, and the entry names it.
+/// Retires the token's current secret and adds it to the entry.
 fn retire_current(connection: &Connection, seq: u64, rotation: &Rotation) -> Result<(), StoreError> {
     let (id, at) = (rotation.pat_id.into_bytes(), rotation.at.as_microsecond());
     let until = rotation.old_valid_until.as_microsecond();
@@ -178,7 +178,8 @@ fn retire_current(connection: &Connection, seq: u64, rotation: &Rotation) -> Res
     Ok(())
 }
 
-/// How this rotation can be answered again, if it can. The one before it cannot any more.
+/// Stores the data for repeating the answer to this rotation, if it is repeatable. The previous
+/// rotation then no longer is.
 fn remember(connection: &Connection, seq: u64, rotation: &Rotation) -> Result<(), StoreError> {
     let id = rotation.pat_id.into_bytes();
     connection
@@ -207,7 +208,8 @@ fn remember(connection: &Connection, seq: u64, rotation: &Rotation) -> Result<()
     Ok(())
 }
 
-/// Ends the retired secrets that have not ended, or of them those whose time is over, and names them in the entry.
+/// Ends the retired secrets that have not ended, or only the expired ones among them, and adds them
+/// to the entry.
 fn end_earlier(
     connection: &Connection,
     seq: u64,
@@ -237,7 +239,7 @@ fn end_earlier(
     Ok(())
 }
 
-/// Ends what a first use ends, or what has come to its end (`over_alone`).
+/// Ends the secrets that a first use ends, or only the expired ones (`over_alone`).
 fn retire(
     connection: &Connection,
     pat_id: Uuid,

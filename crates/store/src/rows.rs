@@ -1,4 +1,4 @@
-//! Rows to records.
+//! Conversion of rows to records.
 
 use std::sync::Arc;
 
@@ -15,9 +15,9 @@ pub(crate) const PAT: &str = "p.pat_id, p.user_id, p.name, p.hint, p.scopes, p.d
      p.revoked_at, p.last_used_at, p.rotated_at, p.allowed_networks, p.requests_per_minute, p.unused_days";
 pub(crate) const USER: &str =
     "u.user_id, u.email, u.password_hash, u.is_admin, u.created_at, u.disabled_at, u.upstreams";
-/// How many columns [`USER`] has.
+/// The number of columns in [`USER`].
 pub(crate) const USER_COLUMNS: usize = 7;
-/// How many columns [`PAT`] has.
+/// The number of columns in [`PAT`].
 pub(crate) const PAT_COLUMNS: usize = 16;
 
 pub(crate) fn unreadable(
@@ -42,7 +42,7 @@ pub(crate) fn optional_time(row: &Row<'_>, at: usize) -> rusqlite::Result<Option
     }
 }
 
-/// What a token is held to, from three columns.
+/// Reads a token's limits from three columns.
 fn limits(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Arc<Limits>>> {
     let kept = Kept {
         allowed_networks: row.get(at)?,
@@ -52,7 +52,7 @@ fn limits(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Arc<Limits>>> {
     kept.read().map_err(|error| unreadable(at, error))
 }
 
-/// A token, from the columns of [`PAT`] at the row's beginning.
+/// Reads a token from the columns of [`PAT`] at the row's beginning.
 pub(crate) fn pat(row: &Row<'_>) -> rusqlite::Result<PatRecord> {
     let scopes: String = row.get(4)?;
     Ok(PatRecord {
@@ -73,7 +73,7 @@ pub(crate) fn pat(row: &Row<'_>) -> rusqlite::Result<PatRecord> {
     })
 }
 
-/// An account, from the columns of [`USER`] after `skip` others.
+/// Reads an account from the columns of [`USER`] after `skip` others.
 pub(crate) fn user(row: &Row<'_>, skip: usize) -> rusqlite::Result<UserRecord> {
     Ok(UserRecord {
         user_id: id(row, skip)?,
@@ -86,12 +86,12 @@ pub(crate) fn user(row: &Row<'_>, skip: usize) -> rusqlite::Result<UserRecord> {
     })
 }
 
-/// The names that are kept in one text.
+/// Splits the names that a single text contains.
 pub(crate) fn names(text: String) -> Vec<String> {
     text.split_ascii_whitespace().map(str::to_owned).collect()
 }
 
-/// A browser session, from its four columns.
+/// Reads a browser session from its four columns.
 pub(crate) fn session(row: &Row<'_>) -> rusqlite::Result<SessionRecord> {
     Ok(SessionRecord {
         digest: row.get(0)?,

@@ -1,6 +1,7 @@
-//! Searches: the SQL that both databases understand, and pages of what it finds.
+//! Searches: SQL for both databases, and the pages of results.
 //!
-//! A page begins behind the last row of the one before (keyset pagination), so that the thousandth costs what the first does.
+//! A page begins after the last row of the previous page (keyset pagination), so that the
+//! thousandth page costs as much as the first.
 
 use jiff::Timestamp;
 use trustrelay_authority::{
@@ -17,7 +18,7 @@ pub(crate) enum Given {
     Id(Uuid),
 }
 
-/// A statement as it grows: its conditions, and the values in their order.
+/// A statement under construction: its conditions, and their values in order.
 pub(crate) struct Conditions {
     mark: char,
     values: Vec<Given>,
@@ -25,12 +26,12 @@ pub(crate) struct Conditions {
 }
 
 impl Conditions {
-    /// `mark`: what stands before a value's number, `?` or `$`.
+    /// Creates an empty statement. `mark` precedes a value's number: `?` or `$`.
     pub(crate) fn new(mark: char) -> Self {
         Self { mark, values: Vec::new(), all: Vec::new() }
     }
 
-    /// Another value; what stands for it in the statement.
+    /// Adds a value and returns its placeholder.
     pub(crate) fn value(&mut self, value: Given) -> String {
         self.values.push(value);
         format!("{}{}", self.mark, self.values.len())
@@ -40,7 +41,7 @@ impl Conditions {
         self.all.push(condition);
     }
 
-    /// The conditions so far, which others do not come behind any more.
+    /// Takes the conditions so far.
     pub(crate) fn take(&mut self) -> String {
         let all = std::mem::take(&mut self.all);
         if all.is_empty() { "TRUE".to_owned() } else { all.join(" AND ") }
@@ -51,12 +52,13 @@ impl Conditions {
     }
 }
 
-/// One row more than a page has says whether there is another page.
+/// Adds one to a page's size. The additional row shows whether there is another page.
 fn with_one_more(limit: u64) -> i64 {
     i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX)
 }
 
-/// The accounts of a page and one more, each with its count of active tokens behind `columns`.
+/// Builds the query for a page of accounts and one more, each with its number of active tokens
+/// after `columns`.
 pub(crate) fn users(
     mark: char,
     columns: &str,
@@ -77,7 +79,7 @@ pub(crate) fn users(
     }
     if let Some(text) = &filter.email {
         let part = conditions.value(Given::Text(text.to_ascii_lowercase()));
-        // What finds a text in another, by the database's own name.
+        // The database's function for finding a substring.
         let find = if mark == '?' { "instr" } else { "strpos" };
         conditions.also(format!("{find}(lower(u.email), {part}) > 0"));
     }
@@ -107,11 +109,12 @@ pub(crate) fn user_page(mut users: Vec<(UserRecord, u64)>, limit: u64) -> UserPa
     UserPage { users, next }
 }
 
-/// The text behind all that begin with `prefix`, in the order of their bytes; `None` if there is none.
+/// Returns the smallest text after all texts that begin with `prefix`, in byte order. `None` if
+/// there is none.
 fn behind(prefix: &str) -> Option<String> {
     let mut letters: Vec<char> = prefix.chars().collect();
     while let Some(last) = letters.pop() {
-        // `U+D800` to `U+DFFF` are no characters: a range of them passes over those.
+        // `U+D800` to `U+DFFF` are not characters. A range of `char` skips them.
         if let Some(next) = (last..=char::MAX).nth(1) {
             letters.push(next);
             return Some(letters.into_iter().collect());
@@ -120,7 +123,7 @@ fn behind(prefix: &str) -> Option<String> {
     None
 }
 
-/// Adds that `text`, which an index has in the order of its bytes, begins with `prefix`.
+/// Adds the condition that `text`, which is indexed in byte order, begins with `prefix`.
 fn begins(conditions: &mut Conditions, text: &str, prefix: &str) {
     let prefix = prefix.to_ascii_lowercase();
     if let Some(end) = behind(&prefix) {
@@ -131,13 +134,15 @@ fn begins(conditions: &mut Conditions, text: &str, prefix: &str) {
     conditions.also(format!("{text} >= {begin}"));
 }
 
-/// The name of a token `p`, as an index has it. PostgreSQL compares by the language of the database, if it is not told otherwise.
+/// Returns the indexed expression for the name of a token `p`. PostgreSQL would otherwise compare
+/// by the database's locale.
 fn name(mark: char) -> &'static str {
     if mark == '?' { "p.folded_name" } else { "lower(p.name COLLATE \"C\")" }
 }
 
-/// What a filter asks of a token `p`. SQLite knows nothing of how many rows fit: so of each filter one thing is left to it to go by, that
-/// whose index has the filter's order; before all else stands a sign that keeps it from the indexes of that.
+/// Adds a filter's conditions on a token `p`. SQLite has no statistics about matching rows, so each
+/// filter leaves it one index to use: the index with the filter's order. A unary plus before the
+/// other columns keeps SQLite from using their indexes.
 fn fit(conditions: &mut Conditions, filter: &PatFilter, now: Timestamp) {
     let mark = conditions.mark;
     let order = filter.order();
@@ -187,7 +192,8 @@ fn fit(conditions: &mut Conditions, filter: &PatFilter, now: Timestamp) {
     }
 }
 
-/// The tokens of a page and one more, each with its owner's address behind `columns`.
+/// Builds the query for a page of tokens and one more, each with its owner's address after
+/// `columns`.
 pub(crate) fn pats(
     mark: char,
     columns: &str,
@@ -207,7 +213,7 @@ pub(crate) fn pats(
     let (behind, descending) = if order.is_descending() { ("<", " DESC") } else { (">", "") };
     if let Some(Cursor { key, id }) = after {
         let key = match (order, key) {
-            // No list has led to text that no database keeps.
+            // A cursor with text that no database can store did not come from any list.
             (PatOrder::Name, Key::Text(name)) if !name.contains('\0') => Some(Given::Text(name.clone())),
             (PatOrder::Name, _) | (_, Key::Text(_)) => None,
             (PatOrder::UnusedLongest, Key::Micros(micros)) => Some(Given::Int(micros / MICROS_PER_DAY)),
@@ -231,7 +237,7 @@ pub(crate) fn pats(
     (sql, conditions.into_values())
 }
 
-/// How many tokens a filter fits, up to `most`.
+/// Counts the tokens that match a filter, up to `most`.
 pub(crate) fn pats_counted(
     mark: char,
     filter: &PatFilter,
@@ -246,7 +252,8 @@ pub(crate) fn pats_counted(
     (sql, conditions.into_values())
 }
 
-/// Whether a filter asks for what no database keeps: text with this character. To ask PostgreSQL for it is an error.
+/// Returns whether a filter asks for text with a NUL, which no database stores. A query with it
+/// fails in PostgreSQL.
 pub(crate) fn fits_nothing(filter: &PatFilter) -> bool {
     let email = match &filter.owner {
         Some(PatOwner::Email(prefix)) => Some(prefix),

@@ -1,4 +1,4 @@
-//! The store's methods, each one transaction.
+//! The store's methods. Each is one transaction.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -31,10 +31,16 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the database of a data directory, and makes both if they are not there (modes 0700 and 0600).
+    /// Opens the database of a data directory. Creates both if they do not exist (modes 0700 and
+    /// 0600).
+    ///
+    /// # Errors
+    ///
+    /// Returns [`OpenError`] if the directory or the database cannot be created, opened or
+    /// migrated.
     pub fn open(data_dir: &Path, options: SqliteOptions) -> Result<Self, OpenError> {
         let path = prepare(data_dir, &options)?;
-        // Where there is no such file, every row is of this boot: then its lease is waited for.
+        // Without this file every row counts as of this boot, so its lease is waited for.
         let boot_id =
             std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
         Ok(Self { threads: Threads::start(&path, &options)?, boot_id })
@@ -44,7 +50,8 @@ impl SqliteStore {
         &self.threads
     }
 
-    /// How many commits reached the disk: fewer than changes, where changes came together.
+    /// Returns the number of commits that reached the disk. Changes that were grouped share one
+    /// commit.
     pub fn commits(&self) -> u64 {
         self.threads.commits.load(Ordering::Relaxed)
     }
@@ -137,7 +144,8 @@ fn set_user_disabled(
     Ok(Some(seq))
 }
 
-/// The tokens of an account that stand. SQLite, which knows nothing of how many there are, is kept from going through all that have not expired.
+/// Selects an account's active tokens. SQLite has no statistics, so the unary plus keeps it from
+/// scanning all tokens that have not expired.
 pub(crate) fn active() -> String {
     format!(
         "SELECT {PAT} FROM pats p WHERE p.user_id = ?1 AND p.revoked_at IS NULL AND +p.expires_at > ?2 \

@@ -1,4 +1,4 @@
-//! The threads that touch the file: one that writes, a few that read.
+//! The threads that use the file: one writer and a few readers.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,13 +12,15 @@ use trustrelay_authority::StoreError;
 use crate::errors::failed;
 use crate::open::{OpenError, SqliteOptions, connect};
 
-/// Most changes in one commit: at some 10 µs each, a commit stays below 10 ms of work.
+/// Maximum number of changes in one commit. At about 10 µs each, a commit takes less than 10 ms of
+/// work.
 const MAX_GROUP: usize = 500;
-/// Most changes, and most reads a thread, that wait; past that, callers wait to be let in.
+/// Maximum number of queued changes, and of queued reads per thread. Beyond it, callers wait.
 const QUEUE: usize = 1024;
 
-/// A change: done within a transaction (or told why there is none); the answer that it returns is called when the commit is known to
-/// be good or not. Beside it, what went wrong.
+/// A change. It runs in a transaction, or receives the reason why there is none. It returns the
+/// answer, which is called once the outcome of the commit is known, and the change's own error, if
+/// any.
 type Change = Box<dyn FnOnce(Result<&Connection, StoreError>) -> (Answer, Option<StoreError>) + Send>;
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 type Read = Box<dyn FnOnce(&Connection) + Send>;
@@ -69,7 +71,7 @@ impl Threads {
         })
     }
 
-    /// Reads on one of the readers' threads.
+    /// Runs a read on one of the reader threads.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
@@ -77,14 +79,14 @@ impl Threads {
         let (sender, answer) = oneshot::channel();
         let turn = self.next_reader.fetch_add(1, Ordering::Relaxed) % self.reads.len();
         let work: Read = Box::new(move |connection| {
-            // Who asked may have gone away.
+            // The caller may have been dropped.
             let _ = sender.send(read(connection));
         });
         self.reads.get(turn).ok_or_else(gone)?.send(work).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 
-    /// Changes in the next commit; answers when it is on the disk.
+    /// Runs a change in the next commit. Returns once it is on disk.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
         change: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
@@ -104,8 +106,9 @@ impl Threads {
 }
 
 impl Drop for Threads {
-    /// The writer closes last and alone: only a last connection moves the log of writes into the database and takes its file
-    /// away, and of two that close at the same time each takes the other for one that stays.
+    /// Closes the writer last and alone. Only the last connection checkpoints the write-ahead log
+    /// and deletes it, and two connections that close at the same time each take the other for one
+    /// that stays open.
     fn drop(&mut self) {
         self.reads.clear();
         self.readers.drain(..).for_each(ended);
@@ -127,7 +130,7 @@ fn spawn(name: &str, path: &Path, work: impl FnOnce() + Send + 'static) -> Resul
         .map_err(|cause| OpenError::Directory { path: path.to_owned(), cause })
 }
 
-/// One that fails does not sink the others of its group.
+/// Runs a change in a savepoint, so that its failure does not affect the others of its group.
 fn in_savepoint<T>(
     connection: &Connection,
     change: impl FnOnce(&Connection) -> Result<T, StoreError>,
@@ -135,7 +138,8 @@ fn in_savepoint<T>(
     connection.execute_batch("SAVEPOINT one").map_err(|error| failed(&error))?;
     let outcome = change(connection);
     if connection.is_autocommit() {
-        // SQLite gave the whole transaction up, and the savepoint with it: what it said then is why.
+        // SQLite has rolled back the whole transaction, including the savepoint. Its error is the
+        // reason.
         return outcome.and_then(|_| Err(lost()));
     }
     let end = if outcome.is_ok() { "RELEASE one" } else { "ROLLBACK TO one; RELEASE one" };
@@ -165,7 +169,7 @@ fn write_all(mut connection: Connection, mut waiting: mpsc::Receiver<Change>, co
     }
 }
 
-/// Does a group of changes in one transaction. Each gets its answer, whatever comes.
+/// Runs a group of changes in one transaction. Every change gets its answer in any case.
 fn commit(
     connection: &mut Connection,
     group: Vec<Change>,
@@ -179,8 +183,8 @@ fn commit(
             return Err(error);
         }
     };
-    // On a full disk, and the like, SQLite may give the whole transaction up. What comes after must not be done on its own then: the
-    // group fails, for the reason that the first of them had.
+    // When the disk is full, for example, SQLite may roll back the whole transaction. Later changes
+    // must not then run outside of it. The whole group fails, with the first change's error.
     let mut given_up = None;
     for change in group {
         let within = given_up.clone().map_or(Ok(&*transaction), Err);
@@ -223,7 +227,7 @@ mod tests {
         (Threads::start(&path, &options).expect("starts"), dir)
     }
 
-    /// Holds the writer up until all of `others` are handed in, so that they come into one commit.
+    /// Blocks the writer until all of `others` are queued, so that they share one commit.
     async fn in_one_commit<F: Future>(threads: &Threads, others: F) -> F::Output {
         let (begins, begun) = oneshot::channel();
         let (release, released) = channel::<()>();
@@ -265,7 +269,7 @@ mod tests {
         let others = async {
             tokio::join!(
                 threads.write(|connection| begin(connection, "before")),
-                // As SQLite does by itself when the disk is full.
+                // Simulates SQLite's own rollback when the disk is full.
                 threads.write(|connection| {
                     connection.execute_batch("ROLLBACK").map_err(|error| failed(&error))?;
                     Err::<(), _>(StoreError::Unavailable("the disk is full".into()))

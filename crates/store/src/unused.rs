@@ -1,4 +1,4 @@
-//! Which tokens are not used.
+//! Unused tokens.
 
 use std::num::NonZeroU16;
 
@@ -11,17 +11,19 @@ use crate::errors::OrStoreError;
 use crate::rows::{self, PAT};
 use crate::sqlite::SqliteStore;
 
-/// Which days of a token are asked about: whichever are fewer go by first, so that both questions together find what either of them ends.
+/// The limit on unused days that a query applies. The smaller of a token's two limits passes first,
+/// so the two queries together find every token that either limit ends.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Days {
-    /// Its own.
+    /// The token's own limit.
     Own,
-    /// Those of all, the fifth value.
+    /// The limit for all tokens, the fifth value.
     OfAll,
 }
 
 impl Days {
-    /// Which tokens are asked about, and the day by which each is found (see the indexes `pats_unused` and `pats_to_be_used`).
+    /// Returns the condition on the tokens, and the day by which each is found (see the indexes
+    /// `pats_unused` and `pats_to_be_used`).
     fn held_and_day(self) -> (&'static str, &'static str) {
         match self {
             Self::Own => ("p.unused_days IS NOT NULL AND ", "p.unused_day"),
@@ -30,11 +32,13 @@ impl Days {
     }
 }
 
-/// In which span of thirty days a token ends. Most tokens end by themselves and are revoked by nobody, so what has ended grows for ever; by these spans
-/// it is passed over unread, but for what has ended in the current one.
+/// The span of thirty days in which a token expires. Most tokens expire without being revoked, so
+/// their number grows forever. With these spans the query skips expired tokens, except for those of
+/// the current span.
 const SPAN: &str = "p.expires_at / 2592000000000";
 
-/// The spans in which tokens end that may be unused; its value: now.
+/// Builds the query for the spans in which tokens expire that may be unused. Its value is the
+/// current time.
 pub(crate) fn spans(mark: char, days: Days) -> String {
     let (held, _) = days.held_and_day();
     let next = |after: &str| {
@@ -50,8 +54,9 @@ pub(crate) fn spans(mark: char, days: Days) -> String {
     )
 }
 
-/// The tokens that end in a span and whose days went by, by the day; and of them those of which no child was used.
-/// Its values: now, by when, how many, the span, and the days of all. `mark` is how they begin.
+/// Builds the query for the tokens that expire in a span and whose days have passed, ordered by
+/// day, limited to those without a used child. Its values: the current time, the time by which the
+/// days have passed, the limit, the span, and the days of all. `mark` precedes their numbers.
 pub(crate) fn question(mark: char, pat: &str, days: Days) -> String {
     const DAY: &str = "86400000000";
     let (held, day) = days.held_and_day();
@@ -71,7 +76,7 @@ pub(crate) fn question(mark: char, pat: &str, days: Days) -> String {
     )
 }
 
-/// Of all that was found, each token once, and those first whose days went by first.
+/// Removes duplicates, and orders the tokens by the day on which their unused days ran out.
 pub(crate) fn first(mut found: Vec<PatRecord>, of_all: Option<NonZeroU16>, limit: u64) -> Vec<PatRecord> {
     let ends = |pat: &PatRecord| {
         let own = pat.limits.as_ref().and_then(|limits| limits.unused_days);

@@ -1,4 +1,4 @@
-//! What a store keeps for good moves to any other store.
+//! The durable data of a store can be moved to any other store.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -29,7 +29,7 @@ fn sqlite() -> (TempDir, SqliteStore) {
     (dir, store)
 }
 
-/// By way of the file.
+/// Moves the data through an archive file. Returns the file's text.
 async fn moved(from: &dyn Archived, to: &dyn Archived) -> String {
     let mut file = Vec::new();
     from.export().await.expect("exports").write(&mut file).expect("writes");
@@ -98,7 +98,7 @@ async fn notices_move_with_where_they_go_and_how_far_they_came() {
         let webhooks = sqlite_store.webhooks(user_id).await.expect("asks");
         assert_eq!(again.webhooks(user_id).await.expect("asks"), webhooks);
     }
-    // What was told is not told again where it was moved to.
+    // Notices that were delivered before the move are not repeated after it.
     assert_eq!(again.add_notices(&notices, true).await.expect("asks"), 0);
 }
 
@@ -150,7 +150,7 @@ async fn a_policy_moves_with_the_entry_that_made_it_and_none_is_no_line() {
     assert_eq!(postgres.policy().await.expect("asks"), decided);
     assert_eq!(moved(&*postgres, &back).await, there, "byte for byte");
     assert_eq!(back.policy().await.expect("asks"), decided);
-    // It goes on from there.
+    // The store continues from the imported state.
     assert_eq!(back.set_policy(&Policy::default(), 1, at(2), &AUDIT).await.expect("asks"), Some(2));
     assert_eq!(back.log_after(1).await.expect("asks")[0].change, Change::PolicyChanged);
 }

@@ -1,4 +1,5 @@
-//! An archive that was changed is refused, or everything in it can be read. Imported implies readable.
+//! A modified archive is either refused, or everything in it can be read. In other words, a
+//! successful import implies readable data.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -26,7 +27,7 @@ use trustrelay_store::{Archive, Archived, BadArchive, SqliteOptions, SqliteStore
 use trustrelay_token::{KeyId, TokenDigest};
 use uuid::Uuid;
 
-/// How many changed archives are tried: at some 15 ms each, 6 s.
+/// Number of modified archives to try. At about 15 ms each, this takes 6 s.
 const CASES: u32 = 400;
 
 fn at(micros: i64) -> Timestamp {
@@ -142,7 +143,7 @@ async fn fill(store: &SqliteStore) {
     store.seal_audit(&seal).await.expect("sealed");
 }
 
-/// The lines of a whole archive.
+/// The lines of a complete archive.
 static LINES: LazyLock<Vec<Value>> = LazyLock::new(|| {
     let text = Runtime::new().expect("runs").block_on(async {
         let (_dir, store) = sqlite();
@@ -154,7 +155,7 @@ static LINES: LazyLock<Vec<Value>> = LazyLock::new(|| {
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 });
 
-/// The paths of all values of a line that hold no others.
+/// Collects the paths of all scalar values in a line.
 fn leaves(value: &Value, path: String, found: &mut Vec<String>) {
     match value {
         Value::Object(members) => {
@@ -171,7 +172,7 @@ fn text(lines: &[Value]) -> String {
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
-/// Reads all that an import has brought.
+/// Reads everything that an import has written.
 async fn read_all(store: &SqliteStore) {
     for user in store.list_users().await.expect("accounts") {
         store.active_pats(user.user_id, at(0)).await.expect("tokens");
@@ -195,7 +196,7 @@ async fn read_all(store: &SqliteStore) {
     store.audit_ends().await.expect("the audit log's ends");
     store.audit_after(0, 1000).await.expect("the audit log");
     store.audit_seals(0, 1000).await.expect("its seals");
-    // It can be gone on from.
+    // The imported store accepts new data.
     let user = UserRecord {
         user_id: Uuid::now_v7(),
         email: "new@example.org".into(),
@@ -268,7 +269,7 @@ proptest! {
     }
 }
 
-/// The line is named, the value's name too, and the value is not repeated.
+/// The error names the line and the value's name, but does not repeat the value.
 #[test]
 fn values_that_no_store_reads_back_are_refused_with_their_line() {
     for (kind, name, value) in [
@@ -308,7 +309,7 @@ fn values_that_no_store_reads_back_are_refused_with_their_line() {
     }
 }
 
-/// What only the database notices leaves nothing behind.
+/// An error that only the database detects leaves no data behind.
 #[tokio::test]
 async fn an_import_that_fails_leaves_either_store_empty() {
     let postgres = Fresh::open().await;

@@ -1,4 +1,4 @@
-//! What is done to the audit log in the SQLite file behind the program's back, and that each of it is found.
+//! Tampering with the audit log in the SQLite file, outside of the program, is always detected.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -21,7 +21,7 @@ struct Kept {
 }
 
 impl Kept {
-    /// Nine entries; the third, sixth and ninth are sealed.
+    /// Creates nine entries, of which the third, sixth and ninth are sealed.
     async fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let store = Arc::new(SqliteStore::open(dir.path(), SqliteOptions::default()).expect("opens"));
@@ -42,13 +42,13 @@ impl Kept {
         kept
     }
 
-    /// What somebody does who can write the file.
+    /// Acts as somebody who can write the file.
     fn tamper(&self, sql: &str) {
         let connection = Connection::open(self.dir.path().join(DATABASE_FILE)).expect("opens");
         connection.execute_batch(sql).expect(sql);
     }
 
-    /// What somebody does who knows how the chain is made as well.
+    /// Acts as somebody who also knows how the chain is built.
     fn chain_anew(&self) {
         let connection = Connection::open(self.dir.path().join(DATABASE_FILE)).expect("opens");
         let mut select = connection.prepare("SELECT seq, entry FROM audit ORDER BY seq").expect("SQL");

@@ -1,4 +1,5 @@
-//! The store while its file cannot be written: it says so, does nothing by halves, and goes on afterwards.
+//! The store while its file cannot be written: it reports errors, applies no change partially, and
+//! recovers afterwards.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -21,12 +22,12 @@ fn impatient() -> SqliteOptions {
     SqliteOptions { busy: Duration::from_millis(20), ..SqliteOptions::default() }
 }
 
-/// So few pages that a story fills them.
+/// Options with so few pages that a test can fill the file.
 fn small() -> SqliteOptions {
     SqliteOptions { max_pages: Some(120), ..SqliteOptions::default() }
 }
 
-/// What the operator reads, whichever step of a group it was that did not fit.
+/// The error that the operator sees, whichever step of a group did not fit.
 const FULL: &str = "database or disk is full";
 
 fn unavailable<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> String {
@@ -98,7 +99,7 @@ async fn while_another_holds_the_file_every_change_is_refused_and_nothing_is_don
     ] {
         assert!(why.contains("locked"), "it says why: {why}");
     }
-    // Reading goes on, and shows that nothing was done.
+    // Reads still work, and show that nothing was changed.
     store.ping().await.expect("answers");
     assert_eq!(store.list_users().await.expect("reads"), std::slice::from_ref(&ada));
     assert_eq!(store.active_pats(ada.user_id, at).await.expect("reads"), std::slice::from_ref(&pat));
@@ -134,7 +135,8 @@ async fn on_a_full_disk_what_is_answered_is_done_and_what_is_refused_is_not() {
     store.insert_user(&ada, &AUDIT).await.expect("added");
     let mut kept = Vec::new();
     let mut refused = Vec::new();
-    // Groups of twenty, until one does not fit: so that good and bad ones meet in a commit.
+    // Groups of twenty, until one does not fit, so that a commit contains both successes and
+    // failures.
     for _ in 0..100 {
         let pats: Vec<_> = (0..20).map(|_| pat(&ada)).collect();
         let answers = join_all(pats.iter().map(|pat| store.insert_pat(pat, 100_000, &AUDIT))).await;
@@ -181,9 +183,9 @@ async fn a_revocation_that_does_not_fit_is_refused_and_the_token_stands() {
     store.insert_user(&ada, &AUDIT).await.expect("added");
     let token = pat(&ada);
     store.insert_pat(&token, 100_000, &AUDIT).await.expect("inserted");
-    // Until there is no page left for another token; a token needs a few at most.
+    // Fill the file until no page is left for another token. A token needs a few pages at most.
     while store.insert_pat(&pat(&ada), 100_000, &AUDIT).await.is_ok() {}
-    // The entry alone needs a hundred pages, and to revoke one token frees none.
+    // The entry alone needs a hundred pages, and revoking one token frees none.
     let long = AUDIT.clone().with("reason", "x".repeat(100 * 4096));
     let before = store.audit_after(0, 100_000).await.expect("reads");
     for _ in 0..2 {
@@ -213,8 +215,8 @@ async fn a_revocation_on_a_full_disk_is_done_whole_or_refused_whole() {
     let root = pat(&ada);
     store.insert_pat(&root, 100_000, &AUDIT).await.expect("inserted");
     let mut tree = 1;
-    // A tree that fills the file: to revoke it, an entry as large as itself is needed. What its tokens take in the indexes of active ones makes room
-    // for some of it.
+    // A tree that fills the file. Revoking it needs an entry as large as the tree itself. Removing
+    // its tokens from the indexes of active tokens frees space for some of it.
     loop {
         let mut child = pat(&ada);
         child.parent_id = Some(root.pat_id);
@@ -260,7 +262,8 @@ async fn a_revocation_and_its_notice_are_done_together_or_not_at_all() {
     let before = store.audit_after(0, 100).await.expect("reads");
     let raw = Connection::open(store.dir.path().join(DATABASE_FILE)).expect("opens");
     let revocations = [told_revocation(&other), told_revocation(&token)];
-    // Whichever of what has to be written cannot be: that of the second token, when all is well with the first.
+    // Lets each write fail in turn. The failure hits the second token, after the first has
+    // succeeded.
     for table in ["notices", "deliveries", "audit", "log_pats"] {
         let fails = format!(
             "CREATE TRIGGER broken BEFORE INSERT ON {table} WHEN (SELECT count(*) FROM {table}) > {} \

@@ -1,4 +1,4 @@
-//! The store contract, run by PostgreSQL.
+//! The contract tests of stores, run with PostgreSQL.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 

@@ -1,4 +1,4 @@
-//! The authority over SQLite, end to end.
+//! The authority with SQLite, end to end.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 

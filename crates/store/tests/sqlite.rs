@@ -1,4 +1,5 @@
-//! What only SQLite promises: its files, its commits, and what it refuses to open.
+//! Tests that are specific to SQLite: its files, its commits, and the files that it refuses to
+//! open.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -25,12 +26,12 @@ async fn changes_that_wait_share_a_commit() {
     store.insert_user(&ada, &AUDIT).await.expect("added");
     let pats: Vec<_> = (0..300).map(|_| pat(&ada)).collect();
     let before = store.commits();
-    // While another process writes, everything that comes has to wait.
+    // While another process writes, all changes have to wait.
     let other = Locked::by_another(&store);
     let done =
         at_once(join_all(pats.iter().map(|pat| store.insert_pat(pat, 1000, &AUDIT))), || drop(other)).await;
     assert!(done.iter().all(Result::is_ok));
-    // The one group that was waiting for the lock, and the one that waited behind it.
+    // The group that waited for the lock, and the group that was queued behind it.
     let commits = store.commits() - before;
     assert!((1..=2).contains(&commits), "{commits} commits for 300 changes");
     assert_eq!(store.active_pats(ada.user_id, ada.created_at).await.expect("asks").len(), 300);
@@ -45,7 +46,7 @@ async fn a_change_that_fails_does_not_sink_the_others_of_its_commit() {
     let before = store.commits();
     let other = Locked::by_another(&store);
     let good: Vec<_> = (0..50).map(|_| pat(&ada)).collect();
-    // A parent that isn't there, a limit that is reached, an address that is taken: each between good ones.
+    // A missing parent, a reached limit and a taken address, each between valid changes.
     let mut bad: Vec<_> = (0..50).map(|_| pat(&eve)).collect();
     for pat in bad.iter_mut().step_by(2) {
         pat.parent_id = Some(Uuid::now_v7());
@@ -103,7 +104,8 @@ async fn what_was_there_is_there_when_it_is_opened_again() {
     assert_eq!(next, Some(4), "the numbering goes on");
 }
 
-/// Nobody knows how long the leases are that were taken before: they are waited for as long as any may be, and let go.
+/// The lengths of leases from before are unknown. They are waited for as long as any lease may
+/// last, and then released.
 #[tokio::test]
 async fn a_file_from_before_leases_had_a_length_is_carried_over_with_who_holds_one() {
     let dir = TempDir::new().expect("a directory");

@@ -1,4 +1,5 @@
--- Times are microseconds since 1970 (UTC). How many migrations a database has had is its version.
+-- Times are microseconds since 1970 (UTC). A database's version is the number of migrations applied
+-- to it.
 CREATE TABLE trustrelay_schema (
   one     BOOLEAN PRIMARY KEY DEFAULT TRUE CHECK (one),
   version BIGINT NOT NULL
@@ -45,9 +46,10 @@ CREATE TABLE browser_sessions (
 CREATE INDEX browser_sessions_of_user ON browser_sessions (user_id);
 CREATE INDEX browser_sessions_by_expiry ON browser_sessions (expires_at);
 
--- Numbered without gaps, in commit order: whoever writes an entry takes its number from log_head's one row, and holds that
--- row's lock until the commit. A sequence would hand out numbers that commit in another order, or never.
--- kind: 'revoked' (the tokens are in log_pats), 'disabled' or 'enabled' (user_id).
+-- Numbered without gaps, in commit order: a transaction that writes an entry takes its number from
+-- log_head's single row, and holds that row's lock until the commit. A sequence would hand out
+-- numbers that commit in another order, or never. kind: 'revoked' (the tokens are in log_pats),
+-- 'disabled' or 'enabled' (user_id).
 CREATE TABLE log_head (
   one BOOLEAN PRIMARY KEY DEFAULT TRUE CHECK (one),
   seq  BIGINT NOT NULL
@@ -73,7 +75,7 @@ CREATE TABLE nodes (
   lease_until BIGINT NOT NULL,
   applied_seq BIGINT NOT NULL
 );
--- How many sessions each entry has cut on each node.
+-- The number of sessions that each entry has ended on each node.
 CREATE TABLE cuts (
   seq      BIGINT NOT NULL,
   node_id  UUID NOT NULL,
@@ -86,8 +88,8 @@ CREATE TABLE meta (
   value BYTEA NOT NULL
 );
 
--- What tokens have called. day: of UTC, as YYYY-MM-DD; durations are microseconds. tool: UTF-8, as bytes, since clients choose it and
--- no text of PostgreSQL holds every character.
+-- The calls of tokens. day: in UTC, as YYYY-MM-DD; durations are microseconds. tool: UTF-8 as
+-- bytes, because clients choose it and PostgreSQL's text type cannot store every character.
 CREATE TABLE call_days (
   pat_id    UUID NOT NULL REFERENCES pats (pat_id),
   day       TEXT COLLATE "C" NOT NULL,
@@ -102,7 +104,7 @@ CREATE TABLE call_days (
 );
 CREATE INDEX call_days_by_day ON call_days (day);
 
--- Each token's latest calls, one by one; of the same time, the one with the larger id came later.
+-- The latest calls of each token. Of calls at the same time, the one with the larger id is later.
 CREATE TABLE latest_calls (
   call_id   BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   pat_id    UUID NOT NULL REFERENCES pats (pat_id),

@@ -1,7 +1,9 @@
--- A row says that a lease is held and for how long, and not until when: whoever waits for it goes by a clock of its own.
--- A lease of before may be of any length that there is: it is waited for as long, once. The old column goes, so that a program of before,
--- whose leases nobody would see, gets no more of them.
--- claim: which of the node's claims it is. length: microseconds. renewed_at: by this database's clock, for people and for the removal of old rows.
+-- A row says that a lease is held and for how long, but not until when: a waiting node measures the
+-- time with its own clock. A lease from before this migration may have any length, so it is waited
+-- for as long as any lease may last, once. The old column is dropped, so that an older program,
+-- whose leases would not be seen, gets no more of them. claim: the number of the node's claim.
+-- length: microseconds. renewed_at: by this database's clock, for people and for the removal of old
+-- rows.
 ALTER TABLE nodes DROP COLUMN lease_until,
   ADD COLUMN held BOOLEAN NOT NULL DEFAULT TRUE,
   ADD COLUMN claim BIGINT NOT NULL DEFAULT 0,

@@ -1,5 +1,5 @@
--- Who changed what. Each entry's hash holds the one before it (trustrelay-authority, module audit). The columns before `entry` repeat what
--- is in it, for those who look something up.
+-- The changes and who made them. Each entry's hash covers the previous one (trustrelay-authority,
+-- module audit). The columns before `entry` repeat parts of its content for searches.
 CREATE TABLE audit (
   seq           BIGINT PRIMARY KEY,
   at            BIGINT NOT NULL,
@@ -16,8 +16,9 @@ CREATE INDEX audit_of_pat ON audit (pat_id, seq) WHERE pat_id IS NOT NULL;
 CREATE INDEX audit_of_actor ON audit (actor_user_id, seq) WHERE actor_user_id IS NOT NULL;
 CREATE INDEX audit_of_action ON audit (action, seq);
 
--- The last entry, whatever has been cut off since at the other end. Whoever appends takes the next number from this one row, and holds its lock
--- until the commit: the last of all locks that are taken.
+-- The last entry, regardless of entries removed at the other end. An appending transaction takes
+-- the next number from this single row and holds its lock until the commit. It is always the last
+-- lock taken.
 CREATE TABLE audit_head (
   one  BOOLEAN PRIMARY KEY DEFAULT TRUE CHECK (one),
   seq  BIGINT NOT NULL,

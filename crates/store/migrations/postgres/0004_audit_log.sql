@@ -1,4 +1,4 @@
--- Pages of the audit log go by time, whatever else is looked for: each index ends in it.
+-- Every search of the audit log is ordered by time, so each index ends in it.
 DROP INDEX audit_of_user;
 DROP INDEX audit_of_pat;
 DROP INDEX audit_of_actor;
@@ -11,7 +11,8 @@ CREATE INDEX audit_by_actor_pat ON audit (actor_pat_id, at, seq) WHERE actor_pat
 CREATE INDEX audit_by_action ON audit (action, at, seq);
 CREATE INDEX audit_by_subject ON audit (split_part(action, '.', 1), at, seq);
 
--- The last entry that was cut off: what is kept begins after it. Whoever cuts locks this row first and the head last.
+-- The last entry that was cut off. The kept entries begin after it. A cut locks this row first and
+-- the head last.
 CREATE TABLE audit_cut (
   one  BOOLEAN PRIMARY KEY DEFAULT TRUE CHECK (one),
   seq  BIGINT NOT NULL,
@@ -19,7 +20,7 @@ CREATE TABLE audit_cut (
 );
 INSERT INTO audit_cut (seq, hash) VALUES (0, decode(repeat('00', 32), 'hex'));
 
--- A node's word that the chain was so.
+-- A node's statement that the chain had this state.
 CREATE TABLE audit_seals (
   seq BIGINT PRIMARY KEY,
   at  BIGINT NOT NULL,

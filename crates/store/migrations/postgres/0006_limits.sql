@@ -1,6 +1,7 @@
--- What a token is held to beyond its scopes. allowed_networks: in CIDR notation, space-separated. NULL: not limited.
+-- The limits of a token beyond its scopes. allowed_networks: in CIDR notation, separated by spaces.
+-- NULL: unlimited.
 ALTER TABLE pats ADD COLUMN allowed_networks TEXT,
   ADD COLUMN requests_per_minute BIGINT,
   ADD COLUMN unused_days BIGINT;
--- Those that end if nobody uses them.
+-- The tokens that end if they stay unused.
 CREATE INDEX pats_to_be_used ON pats (pat_id) WHERE unused_days IS NOT NULL AND revoked_at IS NULL;

@@ -1,10 +1,11 @@
--- What administrators decide (trustrelay-authority, module admin). upstreams: names, separated by spaces, that the account may use; NULL: all.
+-- Decisions of administrators (trustrelay-authority, module admin). upstreams: the names, separated
+-- by spaces, of the upstreams that the account may use; NULL: all.
 ALTER TABLE users ADD COLUMN upstreams TEXT;
 CREATE INDEX users_by_age ON users (created_at DESC, user_id DESC);
--- Those who must not all go.
+-- The enabled administrators, of whom at least one must remain.
 CREATE INDEX users_who_administer ON users (user_id) WHERE is_admin AND disabled_at IS NULL;
 
--- digest: of the secret in the link. created_by: NULL, if it was the operator.
+-- digest: of the secret in the link. created_by: NULL if the operator created the invitation.
 CREATE TABLE invites (
   invite_id  UUID PRIMARY KEY,
   digest     BYTEA NOT NULL UNIQUE,
@@ -15,7 +16,7 @@ CREATE TABLE invites (
   expires_at BIGINT NOT NULL
 );
 
--- One row, whose version goes up with each change; entry: JSON.
+-- A single row. Its version increases with each change. entry: JSON.
 CREATE TABLE policy (
   one     BOOLEAN PRIMARY KEY DEFAULT TRUE CHECK (one),
   version BIGINT NOT NULL,
@@ -23,7 +24,7 @@ CREATE TABLE policy (
 );
 INSERT INTO policy (version, entry) VALUES (0, '{}');
 
--- All tokens, in each order in which they are searched through.
+-- All tokens, in each order in which they can be searched.
 CREATE INDEX pats_by_age ON pats (created_at, pat_id);
 CREATE INDEX pats_by_name ON pats (lower(name COLLATE "C"), pat_id);
 CREATE INDEX pats_by_hint ON pats (hint);

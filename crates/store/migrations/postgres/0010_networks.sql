@@ -1,4 +1,4 @@
--- The networks that tokens were used from, as text (192.0.2.0/24).
+-- The networks from which tokens were used, as text (192.0.2.0/24).
 CREATE TABLE pat_networks (
   pat_id        UUID NOT NULL REFERENCES pats (pat_id),
   network       TEXT COLLATE "C" NOT NULL,

@@ -1,5 +1,6 @@
--- Earlier digests of a token's present secret, from before it was re-keyed (trustrelay-authority, module keys). They still find the token, and every entry
--- that names its secret names them, because a node's index may hold the token under one of them.
+-- The earlier digests of a token's current secret, from before re-keying (trustrelay-authority,
+-- module keys). They still find the token. Every log entry that names its secret also names them,
+-- because a node's index may contain the token under one of them.
 CREATE TABLE former_digests (
   digest BYTEA PRIMARY KEY,
   pat_id UUID NOT NULL REFERENCES pats (pat_id),

@@ -1,4 +1,5 @@
--- That a secret has ended is said here, and by no clock. What was good no longer than the log's last entry has ended; entries say it of themselves.
+-- Records explicitly that a secret has ended, so that no clock decides it. Secrets that were not
+-- valid beyond the log's last entry have ended. Log entries carry the same information.
 ALTER TABLE retired_secrets ADD COLUMN ended BOOLEAN NOT NULL DEFAULT FALSE;
 UPDATE retired_secrets SET ended = TRUE WHERE valid_until <= COALESCE((SELECT MAX(at) FROM log), 0);
 ALTER TABLE log_secrets ADD COLUMN ended BOOLEAN NOT NULL DEFAULT FALSE;

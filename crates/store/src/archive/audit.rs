@@ -1,4 +1,5 @@
-//! The audit log in the file: the entries byte for byte with their hashes, so that the chain and the seals hold where they are read.
+//! The audit log in an archive. Entries keep their bytes and hashes, so that the chain and the
+//! seals still verify after an import.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
@@ -33,7 +34,7 @@ pub(super) struct Seal {
 }
 
 impl Archive {
-    /// The lines of the audit log.
+    /// Returns the lines of the audit log.
     pub(super) fn audit_lines(&self) -> impl Iterator<Item = Line> + '_ {
         let cut = self.audit_cut.iter().cloned().map(Line::AuditCut);
         let audit = self.audit.iter().cloned().map(Line::Audit);
@@ -44,7 +45,7 @@ impl Archive {
         self.audit_cut.clone().unwrap_or(Mark { seq: 0, hash: Bytes(AUDIT_BEGINNING.to_vec()) })
     }
 
-    /// The last entry, or where the next one goes on.
+    /// Returns the last entry, or the mark at which the next entry continues.
     fn head(&self) -> Mark {
         match self.audit.last() {
             Some(last) => Mark { seq: last.seq, hash: last.hash.clone() },

@@ -1,5 +1,6 @@
-//! A line of an archive holds what a store could read back, or it is refused: a file that was changed, or damaged in a way that still
-//! reads as JSON, would otherwise be noticed when a token is used.
+//! Validation of archives. A line must contain values that a store can read back, otherwise it is
+//! refused. Without this check, a file that was modified, or damaged but still valid JSON, would be
+//! noticed only when a token is used.
 
 use std::collections::HashMap;
 
@@ -11,7 +12,7 @@ use trustrelay_token::ScopeSet;
 use super::{Bytes, Day, Entry, Line, One, Pat, User};
 use crate::limits::Kept;
 
-/// Largest number that is taken: stores count on from what they are given.
+/// The largest number that is accepted. Stores continue counting from the imported numbers.
 const MAX_NUMBER: i64 = i64::MAX / 2;
 
 /// Checks the lines in their order.
@@ -30,7 +31,7 @@ enum Kind {
     Other,
 }
 
-/// The name of the first value that is not good, if there is one.
+/// The name of the first invalid value, if there is one.
 type Wrong = Option<&'static str>;
 
 fn first(checks: &[(&'static str, bool)]) -> Wrong {
@@ -62,7 +63,7 @@ fn is_digest(bytes: &Bytes) -> bool {
 }
 
 impl Checker {
-    /// The name of a value that no store could read back.
+    /// Returns the name of a value that no store could read back, if there is one.
     pub(super) fn check(&mut self, line: &Line) -> Wrong {
         match line {
             Line::User(user) => check_user(user),
@@ -182,7 +183,7 @@ fn check_pat(pat: &Pat) -> Wrong {
 
 fn check_day(day: &Day) -> Wrong {
     first(&[
-        // As it is written: days are compared as texts.
+        // The day must be in canonical form, because days are compared as text.
         ("day", day.day.parse::<Date>().is_ok_and(|parsed| parsed.to_string() == day.day)),
         ("calls", is_count(day.calls)),
         ("duration", is_count(day.duration)),

@@ -1,8 +1,10 @@
-//! All that a store keeps for good, as a file: JSON Lines that any store reads. A header that names the format's version, a line for each
-//! thing, and an end that says how many lines there were, so that a file which was cut short is noticed.
+//! Archives: all durable data of a store as a file that any store can import. The file is JSON
+//! Lines: a header with the format's version, a line for each item, and an end line with the number
+//! of lines, so that a truncated file is noticed.
 //!
-//! It holds accounts with their password hashes, tokens as digests, the log, the policy, notices with where they go, and the audit log with its chain and its
-//! seals. It holds no browser sessions, which end with a move, and no nodes.
+//! An archive contains accounts with their password hashes, tokens as digests, the log, the policy,
+//! notices with their destinations, and the audit log with its chain and its seals. It contains no
+//! browser sessions, which end with a move, and no nodes.
 
 mod audit;
 mod check;
@@ -20,10 +22,10 @@ use serde::{Deserialize, Serialize};
 use trustrelay_authority::StoreError;
 use uuid::Uuid;
 
-/// The format's version. What a program does not know it refuses.
+/// The format's version. A program refuses unknown versions.
 const VERSION: u32 = 1;
 
-/// All that a store keeps for good.
+/// All durable data of a store.
 #[derive(Default)]
 pub struct Archive {
     fingerprint: Option<Bytes>,
@@ -45,7 +47,7 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// The fingerprint of the server secret that was active, if the archive names one.
+    /// Returns the fingerprint of the server secret that was active, if the archive names one.
     pub fn fingerprint(&self) -> Option<[u8; 16]> {
         self.fingerprint.as_ref()?.0.as_slice().try_into().ok()
     }
@@ -54,56 +56,66 @@ impl Archive {
 /// A store whose data can be moved.
 #[async_trait]
 pub trait Archived: Send + Sync {
-    /// Reads all of it, as it was at one moment.
+    /// Reads all data from one consistent snapshot.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`StoreError`] if the store cannot be read.
     async fn export(&self) -> Result<Archive, StoreError>;
-    /// Writes all of it into a store that is empty and bound to the same secret, in one transaction.
+    /// Writes all data into a store that is empty and bound to the same secret, in one transaction.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`NotImported`] if the store is not empty, is bound to another secret, or fails.
+    /// Nothing was imported then.
     async fn import(&self, archive: Archive) -> Result<(), NotImported>;
 }
 
-/// Why nothing was imported.
+/// The reason why nothing was imported.
 #[derive(Debug, thiserror::Error)]
 pub enum NotImported {
-    /// There is data already.
+    /// The store already contains data.
     #[error("the store is not empty")]
     NotEmpty,
-    /// The store is bound to another secret, under which none of the tokens could be used. It is bound to none now.
+    /// The store was bound to another secret, with which no imported token would work. The binding
+    /// was removed.
     #[error("the archive was written under another server secret")]
     OtherSecret,
-    /// The store did not do it.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// A file is no archive, or not a whole one.
+/// A file is not a complete archive.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BadArchive {
-    /// The system cannot read it.
+    /// The file cannot be read.
     #[error(transparent)]
     Unreadable(#[from] std::io::Error),
-    /// It does not begin as one.
+    /// The file does not begin like an archive.
     #[error("it is no export of TrustRelay")]
     NotOne,
-    /// It is of a newer program.
+    /// The file was written by a newer program.
     #[error("it is of version {0} and this program knows {VERSION}; use the newer TrustRelay that wrote it")]
     Newer(u32),
-    /// A line is not as it was written. What is in it is not repeated.
+    /// A line is damaged. Its content is not repeated.
     #[error("line {0} is damaged")]
     Damaged(usize),
-    /// A value of a line is none that a store could read back. The value is not repeated.
+    /// A line contains a value that no store could read back. The value is not repeated.
     #[error("line {line}: `{value}` is nothing that TrustRelay can have written")]
     Value {
-        /// The line.
+        /// The line's number.
         line: usize,
         /// The value's name.
         value: &'static str,
     },
-    /// It ends too early.
+    /// The file ends too early.
     #[error("it was cut short after line {0}")]
     CutShort(usize),
 }
 
-/// Bytes, in base64.
+/// Bytes, serialized in base64.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Bytes(Vec<u8>);
 
@@ -128,7 +140,7 @@ struct Header {
     secret_fingerprint: Option<Bytes>,
 }
 
-/// A line behind the header. Times and durations are microseconds.
+/// A line after the header. Times and durations are in microseconds.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Line {
@@ -147,7 +159,7 @@ enum Line {
     AuditCut(Mark),
     Audit(Audited),
     AuditSeal(Seal),
-    /// How many lines there were before it, the header not counted.
+    /// The number of preceding lines, not counting the header.
     End(usize),
 }
 
@@ -161,7 +173,7 @@ struct User {
     created_at: i64,
     disabled_at: Option<i64>,
     changed_seq: i64,
-    /// Left out where it is none, so that a program of before reads the line.
+    /// Omitted if `None`, so that older programs can read the line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     upstreams: Option<String>,
 }
@@ -185,7 +197,7 @@ struct Pat {
     last_used_address: Option<String>,
     last_used_agent: Option<String>,
     use_count: i64,
-    // What a token is held to. Files from before it could be have none of it.
+    // A token's limits. Files written before limits existed have none of these members.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     allowed_networks: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -232,7 +244,7 @@ struct One {
 }
 
 impl Archive {
-    /// Puts the tokens that entries name to their entries. Both come in the entries' order.
+    /// Adds the tokens that log entries name to the entries. Both are sorted by sequence number.
     fn name(&mut self, named: Vec<(i64, Uuid, Bytes)>) -> Result<(), StoreError> {
         let mut entries = self.log.iter_mut().peekable();
         for (seq, pat_id, digest) in named {
@@ -249,7 +261,7 @@ impl Archive {
         Ok(())
     }
 
-    /// How much it is, in words.
+    /// Describes the amount of data in words.
     pub fn summary(&self) -> String {
         format!(
             "{} accounts, {} tokens, {} log entries and {} audit entries",
@@ -260,7 +272,11 @@ impl Archive {
         )
     }
 
-    /// Writes it as a file.
+    /// Writes the archive as a file.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the writer.
     pub fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
         let header = Header { trustrelay_export: VERSION, secret_fingerprint: self.fingerprint.clone() };
         line(out, &header)?;
@@ -291,7 +307,12 @@ impl Archive {
         line(out, &Line::End(lines))
     }
 
-    /// Reads it from a file, to the end.
+    /// Reads an archive from a file, to its end.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`BadArchive`] if the file cannot be read, is not a complete archive, or contains
+    /// invalid values.
     pub fn read(file: impl BufRead) -> Result<Self, BadArchive> {
         let mut lines = file.lines();
         let first = match lines.next() {

@@ -1,4 +1,4 @@
-//! Webhooks, notices and deliveries, out and in.
+//! Export and import of webhooks, notices and deliveries.
 
 use rusqlite::{Connection, Row, params};
 use serde::{Deserialize, Serialize};
@@ -115,7 +115,7 @@ pub(super) fn from_sqlite(connection: &Connection, archive: &mut Archive) -> Res
     Ok(())
 }
 
-/// Into a store that has the accounts already.
+/// Imports into a store that already contains the accounts.
 pub(super) fn into_sqlite(connection: &Connection, archive: &Archive) -> Result<(), StoreError> {
     let bytes = |id: &Option<Uuid>| id.map(Uuid::into_bytes);
     for hook in &archive.hooks {
@@ -212,7 +212,7 @@ pub(super) async fn from_postgres(link: &Link, archive: &mut Archive) -> Result<
     Ok(())
 }
 
-/// Into a store that has the accounts already.
+/// Imports into a store that already contains the accounts.
 pub(super) async fn into_postgres(link: &Link, archive: &Archive) -> Result<(), Failure> {
     let insert = link.prepare(NEW_HOOK).await?;
     for hook in &archive.hooks {

@@ -1,4 +1,4 @@
-//! The policy in the file, if one was ever decided.
+//! Export and import of the policy, if one was ever set.
 
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use super::{Archive, Line};
 use crate::errors::OrStoreError;
 use crate::postgres::{Failure, Link, get};
 
-/// `version`: the log entry that made it so.
+/// A policy. `version` is the log entry that set it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Decided {
@@ -19,12 +19,12 @@ pub(super) struct Decided {
 const DECIDED: &str = "SELECT version, entry FROM policy WHERE version > 0";
 
 impl Archive {
-    /// The line of the policy.
+    /// Returns the line of the policy.
     pub(super) fn policy_line(&self) -> impl Iterator<Item = Line> + '_ {
         self.policy.iter().cloned().map(Line::Policy)
     }
 
-    /// The policy as it is to be kept. One that this program would not go by is not taken in.
+    /// Returns the policy for the import. Refuses a policy that this program could not apply.
     fn checked_policy(&self) -> Result<Option<&Decided>, StoreError> {
         let Some(decided) = &self.policy else { return Ok(None) };
         Policy::from_json(&decided.entry).map_err(StoreError::Corrupt)?;

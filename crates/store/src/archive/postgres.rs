@@ -1,4 +1,4 @@
-//! PostgreSQL's data, out and in.
+//! Export and import for PostgreSQL.
 
 use async_trait::async_trait;
 use tokio_postgres::Row;
@@ -33,7 +33,7 @@ fn text(row: &Row, at: usize) -> Result<String, Failure> {
 
 async fn export(links: &Links) -> Result<Archive, Failure> {
     let link = links.link().await?;
-    // All is as it was at one moment.
+    // The isolation level gives all statements the same snapshot.
     link.batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let mut archive = Archive { fingerprint: fingerprint(&link).await?, ..Archive::default() };
     let sql = "SELECT user_id, email, password_hash, is_admin, created_at, disabled_at, changed_seq, upstreams FROM users ORDER BY created_at, user_id";
@@ -132,7 +132,7 @@ async fn fingerprint(link: &Link) -> Result<Option<Bytes>, Failure> {
 
 async fn import(links: &Links, archive: &Archive) -> Result<Result<(), NotImported>, Failure> {
     let link = links.link().await?;
-    // Nobody adds an account or an entry meanwhile.
+    // The lock prevents others from adding accounts or entries meanwhile.
     link.batch("BEGIN; LOCK TABLE users, log_head, audit_head IN SHARE ROW EXCLUSIVE MODE").await?;
     let empty =
         link.prepare("SELECT NOT EXISTS (SELECT 1 FROM users) AND NOT EXISTS (SELECT 1 FROM log) AND NOT EXISTS (SELECT 1 FROM audit)").await?;
@@ -200,7 +200,7 @@ async fn import(links: &Links, archive: &Archive) -> Result<Result<(), NotImport
         )
         .await?;
     }
-    // When all are there: a parent may come after its child.
+    // Set after all rows exist, because a parent may come after its child.
     let adopt = link.prepare("UPDATE pats SET parent_id = $2 WHERE pat_id = $1").await?;
     for pat in archive.pats.iter().filter(|pat| pat.parent_id.is_some()) {
         link.count(&adopt, &[&pat.pat_id, &pat.parent_id]).await?;

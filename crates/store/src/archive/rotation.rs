@@ -1,5 +1,6 @@
-//! Rotations in the file: the secrets that tokens had, so that their use is noticed where the file is read, and what the log says of them. How a
-//! rotation could be answered again is not in it: nobody can, with the data somewhere else.
+//! Export and import of rotations: the earlier secrets of tokens, so that their use is still
+//! noticed after an import, and the log's references to them. The data for repeating the answer to
+//! a rotation is left out, because it is useless with the data in another store.
 
 use rusqlite::{Connection, Row, params};
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use crate::errors::OrStoreError;
 use crate::postgres::{Failure, Link, get};
 use crate::rows;
 
-/// When a token got the secret that it has now.
+/// The time at which a token got its current secret.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rotated {
@@ -19,7 +20,7 @@ pub(super) struct Rotated {
     pub(super) at: i64,
 }
 
-/// A secret that a token had before.
+/// An earlier secret of a token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Retired {
@@ -31,7 +32,7 @@ pub(super) struct Retired {
     pub(super) valid_until: i64,
     pub(super) until_first_use: bool,
     pub(super) used_after_at: Option<i64>,
-    /// Left out by earlier programs: then its time says it.
+    /// Omitted by earlier programs; the time then decides.
     #[serde(default)]
     pub(super) ended: bool,
 }
@@ -54,7 +55,7 @@ const RETIRED: &str = "SELECT digest, pat_id, key_id, hint, retired_at, valid_un
 const NAMED: &str = "SELECT seq, digest, pat_id, valid_until, ended FROM log_secrets ORDER BY seq, digest";
 
 impl Archive {
-    /// The lines of rotations.
+    /// Returns the lines of rotations.
     pub(super) fn rotation_lines(&self) -> impl Iterator<Item = Line> + '_ {
         let rotated = self.rotated.iter().cloned().map(Line::Rotated);
         let retired = self.retired.iter().cloned().map(Line::RetiredSecret);

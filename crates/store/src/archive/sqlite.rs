@@ -1,4 +1,4 @@
-//! SQLite's data, out and in.
+//! Export and import for SQLite.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -29,8 +29,10 @@ impl Archived for SqliteStore {
     }
 }
 
-/// How much of the file is kept in memory meanwhile, in KiB (negative: sqlite.org/pragma.html#pragma_cache_size). All is one transaction, and
-/// digests come in no order: with the usual 2 MiB each token would have pages written out that the next one needs again.
+/// The size of the page cache during an import, in KiB (negative:
+/// sqlite.org/pragma.html#pragma_cache_size). The import is one transaction, and digests arrive in
+/// random order. With the default of 2 MiB, each token would write out pages that the next one
+/// needs again.
 const WHILE_IMPORTING: i64 = -1024 * 1024;
 
 fn optional_id(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Uuid>> {
@@ -48,7 +50,7 @@ pub(super) fn all<T>(
 }
 
 fn export(connection: &Connection) -> Result<Archive, StoreError> {
-    // One transaction: all is as it was at one moment.
+    // A single transaction gives all statements the same snapshot.
     let transaction = connection.unchecked_transaction().or_store()?;
     let mut archive = Archive { fingerprint: fingerprint(&transaction)?, ..Archive::default() };
     let sql = "SELECT user_id, email, password_hash, is_admin, created_at, disabled_at, changed_seq, upstreams FROM users ORDER BY created_at, user_id";
@@ -200,7 +202,7 @@ fn import(connection: &Connection, archive: &Archive) -> Result<Result<(), NotIm
             ])
             .or_store()?;
     }
-    // When all are there: a parent may come after its child.
+    // Set after all rows exist, because a parent may come after its child.
     for pat in archive.pats.iter().filter(|pat| pat.parent_id.is_some()) {
         connection
             .prepare_cached("UPDATE pats SET parent_id = ?2 WHERE pat_id = ?1")
@@ -270,7 +272,8 @@ fn import(connection: &Connection, archive: &Archive) -> Result<Result<(), NotIm
     Ok(Ok(()))
 }
 
-/// Reads what was written as it will be read: what cannot be is refused now, with all the rest.
+/// Reads the imported rows in the same way as later reads. If a row cannot be read, the whole
+/// import is refused.
 fn read_back(connection: &Connection) -> Result<(), StoreError> {
     all(connection, &format!("SELECT {PAT} FROM pats p"), |row| rows::pat(row).map(drop))?;
     all(connection, &format!("SELECT {USER} FROM users u"), |row| rows::user(row, 0).map(drop))?;

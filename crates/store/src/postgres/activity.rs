@@ -1,4 +1,4 @@
-//! What tokens have called: sums by day, and the latest calls.
+//! The calls of tokens: daily sums, and the latest calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -26,7 +26,8 @@ pub(super) async fn record(links: &Links, notes: &[TokenCalls]) -> Result<(), Fa
     let days: Vec<String> = days.into_iter().collect();
 
     let link = links.link().await?;
-    // Also the lock by which two nodes that write calls of one token down come one after the other (in the order of `pats::revoke`).
+    // Also serializes two nodes that record calls of the same token. Locks in the same order as
+    // `pats::revoke`.
     let lock = link
         .prepare("SELECT pat_id FROM pats WHERE pat_id = ANY ($1) ORDER BY pat_id FOR NO KEY UPDATE")
         .await?;
@@ -49,15 +50,15 @@ pub(super) async fn record(links: &Links, notes: &[TokenCalls]) -> Result<(), Fa
     link.keep(Ok(()))
 }
 
-/// An upstream's name, and a tool's.
+/// The name of an upstream and the name of a tool.
 type Tool = (String, Vec<u8>);
 
-/// The tools that have a place of their own, by token and day.
+/// The tools that have an entry of their own, by token and day.
 #[derive(Default)]
 struct Places(BTreeMap<(Uuid, String), BTreeSet<Tool>>);
 
 impl Places {
-    /// Takes a place for a tool, unless there is none left; whether it has one.
+    /// Reserves an entry for a tool, unless none is left. Returns whether the tool has one.
     fn take(&mut self, pat_id: Uuid, day: String, tool: Tool) -> bool {
         if tool.1 == OTHER_TOOL.as_bytes() {
             return true;
@@ -77,7 +78,7 @@ impl Places {
 type Key = (Uuid, String, String, Vec<u8>, String);
 type Sums = BTreeMap<Key, [i64; 4]>;
 
-/// Each row once: a statement cannot change one twice.
+/// Sums up the rows, because a statement cannot change the same row twice.
 fn add_up(notes: &[&TokenCalls], places: &mut Places) -> Sums {
     let mut sums = Sums::new();
     for note in notes {
@@ -99,7 +100,7 @@ fn add_up(notes: &[&TokenCalls], places: &mut Places) -> Sums {
     sums
 }
 
-/// Single calls, as arrays: one statement writes all.
+/// Individual calls as arrays, so that one statement writes all of them.
 #[derive(Default)]
 struct Columns {
     pats: Vec<Uuid>,
@@ -243,7 +244,7 @@ pub(super) async fn read(links: &Links, pat_id: Uuid, since: Date) -> Result<Kep
 
 pub(super) async fn forget(links: &Links, before: Date, limit: u64) -> Result<u64, Failure> {
     let link = links.link().await?;
-    // Whom another node has locked is forgotten by that one.
+    // Rows locked by another node are skipped: that node deletes them.
     let sums = link
         .prepare(
             "DELETE FROM call_days WHERE (pat_id, day, upstream, tool, outcome) IN (SELECT pat_id, day, upstream, tool, outcome \
@@ -278,7 +279,7 @@ fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// The first microsecond of a day.
+/// Returns the first microsecond of a day.
 fn beginning(day: Date) -> Result<i64, Failure> {
     let at = TimeZone::UTC.to_timestamp(day.to_datetime(Time::midnight())).map_err(corrupt)?;
     Ok(at.as_microsecond())

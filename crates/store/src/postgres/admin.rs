@@ -1,5 +1,6 @@
-//! What administrators decide. Whoever may take an administrator away locks the rows of all who administer and are enabled, in the order of
-//! their ids: so two at once cannot take the last two away, and wait for each other in no circle.
+//! The store for administration. A change that may remove an administrator first locks the rows of
+//! all enabled administrators, in the order of their ids. So concurrent changes cannot remove the
+//! last two administrators, and cannot deadlock.
 
 use async_trait::async_trait;
 use futures_util::future::{try_join, try_join3, try_join4};
@@ -54,7 +55,7 @@ async fn insert_invite(
     let insert =
         link.prepare(&format!("INSERT INTO invites ({INVITE}) VALUES ($1, $2, $3, $4, $5, $6, $7)")).await?;
     let (now, expires) = (invite.created_at.as_microsecond(), invite.expires_at.as_microsecond());
-    // The lock keeps out everyone who invites or accepts: what is counted stays so.
+    // The lock keeps out concurrent invitations and acceptances, so the count stays valid.
     let (link, permit) = entry.begin(link).await?;
     let lock = link.batch("LOCK TABLE invites IN SHARE ROW EXCLUSIVE MODE");
     let ((), found) = try_join(lock, link.row(&look, &[&invite.email, &now])).await?;
@@ -132,8 +133,8 @@ async fn delete_invite(links: &Links, invite_id: Uuid, audit: &AuditEntry) -> Re
     Ok(link.keep(true))
 }
 
-/// Locks the rows of `$1` and of all who administer and are enabled: id, is_admin, whether disabled, changed_seq, upstreams. Those who waited
-/// for one that was changed meanwhile see it as it is then.
+/// Locks the rows of `$1` and of all enabled administrators: id, is_admin, whether disabled,
+/// changed_seq, upstreams. A transaction that waited for a row sees it as it is after the wait.
 pub(super) async fn lock_administrators(link: &Link) -> Result<Statement, Failure> {
     link.prepare(
         "SELECT user_id, is_admin, disabled_at IS NOT NULL, changed_seq, upstreams FROM users \
@@ -148,11 +149,11 @@ pub(super) struct Locked {
     pub(super) is_disabled: bool,
     pub(super) changed_seq: u64,
     pub(super) upstreams: Option<String>,
-    /// Whether it is the only one that administers and is enabled.
+    /// True if the account is the only enabled administrator.
     pub(super) is_last: bool,
 }
 
-/// What [`lock_administrators`] has found of `user_id`.
+/// Returns the row of `user_id` among the rows found by [`lock_administrators`].
 pub(super) fn locked(found: &[Row], user_id: Uuid) -> Result<Option<Locked>, Failure> {
     let (mut own, mut enabled) = (None, 0);
     for row in found {
@@ -209,7 +210,7 @@ async fn change_user(
     if let Err(widens) = change.check_narrowing(current) {
         return link.undo(Err(widens.into())).await?;
     }
-    // All at once: the log's head is not held while this node thinks.
+    // Pipelined in one round trip, so that the log's head is not locked while this node is busy.
     let (seq, _, (), ()) = try_join4(
         link.row(&append, &[&now.as_microsecond(), &kind, &Some(user_id)]),
         link.count(&update, &[&user_id, &is_admin, &upstreams]),
@@ -221,7 +222,7 @@ async fn change_user(
     Ok(link.keep(Some(seq)))
 }
 
-/// Values as PostgreSQL takes them.
+/// Converts values for PostgreSQL.
 pub(super) fn given(values: &[Given]) -> Vec<&(dyn ToSql + Sync)> {
     values
         .iter()
@@ -323,7 +324,7 @@ impl AdminStore for PostgresStore {
         limit: u64,
         now: Timestamp,
     ) -> Result<UserPage, StoreError> {
-        // No text that PostgreSQL keeps has such a character, and to ask for it is an error.
+        // PostgreSQL cannot store this character in text, and a query with it fails.
         if filter.email.as_ref().is_some_and(|text| text.contains('\0')) {
             return Ok(UserPage::default());
         }

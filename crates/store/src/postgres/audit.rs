@@ -1,4 +1,5 @@
-//! The audit log. The database chains the entries itself, so that nobody holds the head's row while a node thinks, or is stopped.
+//! The audit log. The database itself chains the entries, so that no node holds the lock on the
+//! head's row while it is busy or stopped.
 
 use async_trait::async_trait;
 use futures_util::future::{try_join, try_join_all, try_join3};
@@ -17,37 +18,38 @@ use super::rows::{bytes, corrupt, get, number, optional_time, time, whole};
 use super::store::PostgresStore;
 use crate::audit_page::{COLUMNS, Value, question};
 
-/// Shows that an entry's actor was asked for its power, in the transaction that is open. Only [`Entry::begin`] makes one
-/// for a change, and no entry is appended without one.
+/// Proof that the authority of an entry's actor was checked in the open transaction. For a change,
+/// only [`Entry::begin`] creates one, and no entry can be appended without one.
 #[derive(Clone, Copy)]
 #[must_use = "a change appends its entry with it"]
 pub(super) struct Permit(());
 
-/// The account that acts. Where the deed needs an administrator, all of them: whoever changes an account locks them
-/// all, in the same order, so that two administrators never wait for each other in a circle. The row of the account
-/// stays locked to the commit: nobody disables it, takes its role, revokes or rotates its tokens or sets its password
-/// meanwhile, since each of these changes it or locks it first.
+/// Locks the acting account. If the action needs an administrator, locks all enabled
+/// administrators: every change of an account locks them all in the same order, so that two
+/// administrators cannot deadlock. The account's row stays locked until the commit. Meanwhile
+/// nobody can disable the account, remove its role, revoke or rotate its tokens or set its
+/// password, because each of these changes or locks the row first.
 const LOCK_ACCOUNT: &str = "SELECT user_id, disabled_at IS NULL, is_admin FROM users \
      WHERE user_id = $1 OR ($2 AND is_admin AND disabled_at IS NULL) ORDER BY user_id FOR NO KEY UPDATE";
-/// The session that acts, which nobody ends meanwhile.
+/// Locks the acting session, so that nobody ends it meanwhile.
 const LOCK_SESSION: &str =
     "SELECT expires_at FROM browser_sessions WHERE digest = $1 AND user_id = $2 FOR SHARE";
-/// The token that acts, and the secret that it acts with. In a statement after the account's lock: it sees what those who
-/// held that before have committed.
+/// Reads the acting token and its secret. This statement runs after the account's lock, so that it
+/// sees what earlier holders of the lock have committed.
 const LOOK_AT_TOKEN: &str = "SELECT p.revoked_at, p.expires_at, p.digest = $3 OR EXISTS (SELECT 1 FROM former_digests f WHERE f.digest = $3 \
      AND f.pat_id = p.pat_id), r.valid_until, COALESCE(r.ended, FALSE) FROM pats p \
      LEFT JOIN retired_secrets r ON r.digest = $3 AND r.pat_id = p.pat_id WHERE p.pat_id = $1 AND p.user_id = $2";
 
-/// The policy that a change was judged by, which nobody replaces meanwhile. Locked before any account: whoever
-/// replaces it does the same.
+/// Locks the policy by which a change was judged, so that nobody replaces it meanwhile. It is
+/// locked before any account, also by changes that replace it.
 const LOCK_POLICY: &str = "SELECT version FROM policy FOR KEY SHARE";
-/// The policy that the change replaces.
+/// Locks the policy that the change replaces.
 const LOCK_REPLACED_POLICY: &str = "SELECT version FROM policy FOR UPDATE";
 
-/// An entry on its way: the values of [`Entry::append`]'s statement.
+/// An entry to be written, with the values of [`Entry::append`]'s statement.
 pub(super) struct Entry<'a> {
     power: Option<&'a Power>,
-    /// Which policy must hold, and the statement that locks the one that does.
+    /// The version of the policy that must be in effect, and the statement that locks it.
     policy: Option<(u64, &'static str)>,
     bytes: Vec<u8>,
     at: i64,
@@ -69,12 +71,13 @@ impl<'a> Entry<'a> {
         })
     }
 
-    /// The same, of a change that replaces this policy.
+    /// Marks the entry as one of a change that replaces this policy.
     pub(super) fn replacing_policy(self, seq: u64) -> Self {
         Self { policy: Some((seq, LOCK_REPLACED_POLICY)), ..self }
     }
 
-    /// Takes the next number, chains and writes. The head's row stays locked until the commit.
+    /// Takes the next number, chains the entry and writes it. The head's row stays locked until the
+    /// commit.
     pub(super) async fn statement(link: &Link) -> Result<Statement, Failure> {
         link.prepare(
             "WITH head AS (UPDATE audit_head SET seq = seq + 1, hash = sha256(hash || int8send(seq + 1) || $1) RETURNING seq, hash) \
@@ -90,9 +93,9 @@ impl<'a> Entry<'a> {
         [&self.bytes, &self.at, &self.action, by_user, by_pat, user, pat]
     }
 
-    /// Begins the transaction of the change, and asks before anything else in it whether the entry's actor may
-    /// still do it, and whether the policy that it was judged by still holds. If not, nothing has been done and the
-    /// connection is given back.
+    /// Begins the change's transaction. Its first step checks that the entry's actor may still act,
+    /// and that the policy by which the change was judged is still in effect. If not, nothing was
+    /// changed and the connection is returned to the pool.
     pub(super) async fn begin(&self, link: Link) -> Result<(Link, Permit), Failure> {
         let lock = match self.policy {
             Some((_, lock)) => Some(link.prepare(lock).await?),
@@ -142,7 +145,7 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// Reads what an actor's power is judged by, in the transaction that was begun.
+/// Reads the facts that decide about an actor's authority, in the open transaction.
 async fn facts(link: &Link, power: &Power) -> Result<PowerFacts, Failure> {
     let lock = link.prepare(LOCK_ACCOUNT).await?;
     let lock_session = link.prepare(LOCK_SESSION).await?;
@@ -180,7 +183,7 @@ async fn facts(link: &Link, power: &Power) -> Result<PowerFacts, Failure> {
     Ok(facts)
 }
 
-/// Entries that tell of no change, such as of what was refused: nobody needs any power for them.
+/// Appends entries that describe no change, such as a refusal. They need no authority.
 async fn append(links: &Links, entries: &[AuditEntry]) -> Result<(), Failure> {
     let entries = entries.iter().map(Entry::of).collect::<Result<Vec<_>, _>>()?;
     let link = links.link().await?;
@@ -190,7 +193,7 @@ async fn append(links: &Links, entries: &[AuditEntry]) -> Result<(), Failure> {
     link.keep(Ok(()))
 }
 
-/// An entry, from the columns of [`COLUMNS`].
+/// Reads an entry from the columns of [`COLUMNS`].
 fn record(row: &Row) -> Result<AuditRecord, Failure> {
     let columns = AuditColumns {
         at: get(row, 3)?,
@@ -215,11 +218,11 @@ async fn after(links: &Links, seq: u64, limit: u64) -> Result<Vec<AuditRecord>, 
     link.keep(found.iter().map(record).collect())
 }
 
-/// What comes before an action's dot.
+/// The part of an action before its dot.
 const SUBJECT: &str = "split_part(action, '.', 1)";
 
 async fn page(links: &Links, look: &AuditLook) -> Result<Vec<AuditRecord>, Failure> {
-    // No text that PostgreSQL keeps has such a character, and to ask for it is an error.
+    // PostgreSQL cannot store this character in text, and a query with it fails.
     if let Some(AuditAction::One(text) | AuditAction::Subject(text)) = &look.filter.action
         && text.contains('\0')
     {
@@ -267,8 +270,8 @@ async fn seals(links: &Links, seq: u64, limit: u64) -> Result<Vec<AuditSeal>, Fa
     link.keep(found.iter().map(seal).collect())
 }
 
-/// Cuts off what is old at the front, and tells of it. What is looked at first does not change but by another cut, and the one
-/// statement that does it all then finds that it is too late.
+/// Removes the oldest entries and records the removal. Only another cut can change what the first
+/// query has read. The single statement that does the work then detects that it is too late.
 async fn cut(links: &Links, before: i64, limit: u64, told: &AuditEntry) -> Result<u64, Failure> {
     let link = links.link().await?;
     let old = link

@@ -1,76 +1,76 @@
-//! What PostgreSQL says, in the store's words. No message holds a value of a row, or a password.
+//! Conversion of PostgreSQL's errors. No message contains a value of a row or a password.
 
 use tokio_postgres::error::SqlState;
 use trustrelay_authority::StoreError;
 
-/// Why the database does not open: one line, with what to do.
+/// The reason why the database cannot be opened, in one line with the remedy.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PostgresOpenError {
-    /// The URL cannot be understood. It is not repeated: it holds a password.
+    /// The URL cannot be parsed. It is not repeated, because it contains a password.
     #[error("--database-url is no PostgreSQL URL: {0}; write postgres://USER:PASSWORD@HOST:5432/DATABASE")]
     Url(String),
-    /// The certificates to check the server by cannot be read.
+    /// The certificates for verifying the server cannot be read.
     #[error("the certificates of `sslrootcert` cannot be used: {0}; name a PEM file, or `system`")]
     Certificates(String),
-    /// Nobody answers, or not as a PostgreSQL would.
+    /// The server does not answer, or not like PostgreSQL.
     #[error(
         "the database at {at} cannot be reached: {cause}; check --database-url and that the database runs"
     )]
     Unreachable {
-        /// Its host and name.
+        /// The database's host and name.
         at: String,
-        /// What the system said.
+        /// The system's error.
         cause: String,
     },
-    /// User or password are wrong, or the server lets nobody in from here.
+    /// User or password are wrong, or the server does not accept connections from here.
     #[error("the database at {at} lets nobody in: {cause}; check user and password in --database-url")]
     Refused {
-        /// Its host and name.
+        /// The database's host and name.
         at: String,
-        /// What the server said.
+        /// The server's error.
         cause: String,
     },
-    /// There is no such database.
+    /// The database does not exist.
     #[error(
         "there is no such database at {at}; make it with `createdb`, or name the right one in --database-url"
     )]
     NoDatabase {
-        /// Its host and name.
+        /// The database's host and name.
         at: String,
     },
-    /// Nothing of TrustRelay is there.
+    /// The database contains no TrustRelay data.
     #[error(
         "there is no TrustRelay data in the database at {at}; name the right one in --database-url, or add an account first"
     )]
     Empty {
-        /// Its host and name.
+        /// The database's host and name.
         at: String,
     },
-    /// A standby, or a database that was set to be read only.
+    /// The database is a standby or set to read-only.
     #[error("the database at {at} is read only, such as a standby; name the primary in --database-url")]
     ReadOnly {
-        /// Its host and name.
+        /// The database's host and name.
         at: String,
     },
-    /// The user may not do what is needed.
+    /// The user lacks a required privilege.
     #[error(
         "the user of the database at {at} has not the rights that are needed: {cause}; make it the database's owner"
     )]
     NoRights {
-        /// Its host and name.
+        /// The database's host and name.
         at: String,
-        /// What the server said.
+        /// The server's error.
         cause: String,
     },
-    /// Another program's tables are there.
+    /// The database contains another program's tables.
     #[error(
         "the database at {at} holds another program's data: {cause}; give TrustRelay a database of its own"
     )]
     Foreign {
-        /// Its host and name.
+        /// The database's host and name.
         at: String,
-        /// What the server said.
+        /// The server's error.
         cause: String,
     },
     /// The database was written by a newer program.
@@ -78,29 +78,29 @@ pub enum PostgresOpenError {
         "the database at {at} has schema {found} and this program knows up to {known}; run the newer TrustRelay that wrote it"
     )]
     NewerSchema {
-        /// Its host and name.
+        /// The database's host and name.
         at: String,
-        /// Its schema.
+        /// The database's schema version.
         found: usize,
-        /// The newest that is known here.
+        /// The newest schema version that this program knows.
         known: usize,
     },
-    /// It cannot keep all characters.
+    /// The database's encoding cannot represent all characters.
     #[error(
         "the database at {at} keeps text as {encoding}; make one with `createdb --encoding UTF8 --template template0`"
     )]
     Encoding {
-        /// Its host and name.
+        /// The database's host and name.
         at: String,
-        /// What it keeps text as.
+        /// The database's encoding.
         encoding: String,
     },
-    /// Anything else that the server said.
+    /// Any other error from the server.
     #[error("the database at {at} does not open: {cause}")]
     Database {
-        /// Its host and name.
+        /// The database's host and name.
         at: String,
-        /// What the server said.
+        /// The server's error.
         cause: String,
     },
 }
@@ -140,21 +140,21 @@ fn says(error: &tokio_postgres::Error, what: &str) -> bool {
     described(error).contains(what)
 }
 
-/// Why one transaction was not done.
+/// The reason why a transaction failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The store's own answer.
+    /// An error that the store itself returns.
     Answer(StoreError),
     Database(tokio_postgres::Error),
-    /// The connection ended in the middle of a transaction whose commit was not sent.
+    /// The connection was lost within a transaction whose commit had not been sent.
     Undone(tokio_postgres::Error),
-    /// No connection, or no answer in time.
+    /// There is no connection, or no answer in time.
     NoAnswer(String),
 }
 
 impl Failure {
-    /// Whether nothing of the transaction can have been committed, and the same again may well work: another transaction had
-    /// the lock for too long, or the database gave this one up.
+    /// Returns whether the transaction was certainly not committed and a retry may succeed: another
+    /// transaction held a lock for too long, or the database aborted this one.
     pub(super) fn is_transient(&self) -> bool {
         const GIVEN_UP: [SqlState; 4] = [
             SqlState::T_R_DEADLOCK_DETECTED,
@@ -208,7 +208,8 @@ impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Answer(error) => error,
-            // What the server did not say is about what it sent: a column's type, or its content.
+            // An error that the server did not report concerns the data that it sent: a column's
+            // type or content.
             Failure::Database(error) if error.code().is_none() && is_unreadable(&error) => {
                 Self::Corrupt(described(&error))
             }
@@ -222,7 +223,7 @@ fn is_unreadable(error: &tokio_postgres::Error) -> bool {
     text.starts_with("error deserializing column") || text.starts_with("invalid column")
 }
 
-/// What it says, with its cause. Of what the server says, neither detail nor hint: they may hold values.
+/// Describes an error with its cause. Omits the server's detail and hint, which may contain values.
 fn described(error: &tokio_postgres::Error) -> String {
     if let Some(said) = error.as_db_error() {
         return format!("{} (SQLSTATE {})", said.message(), said.code().code());

@@ -1,4 +1,5 @@
-//! Which server secret is active, and re-keying. The account's row is locked first, as for every change to its tokens (`pats`).
+//! The active server secret, and re-keying. The account's row is locked first, as in every change
+//! of its tokens (`pats`).
 
 use async_trait::async_trait;
 use futures_util::future::try_join4;
@@ -19,7 +20,8 @@ async fn replace_secret(
     new: &[u8; 16],
     audit: &AuditEntry,
 ) -> Result<bool, Failure> {
-    // One statement: of several nodes that start at once, the first moves the row and the others no longer find the old value.
+    // A single statement: if several nodes start at once, the first one updates the row, and the
+    // others no longer find the old value.
     let replace = "WITH moved AS (UPDATE meta SET value = $2 WHERE key = 'secret_fingerprint' AND value = $1 AND $1::bytea <> $2::bytea \
                AND NOT EXISTS (SELECT 1 FROM meta e WHERE e.key = 'earlier_secret ' || encode($2, 'hex')) RETURNING 1) \
              INSERT INTO meta (key, value) SELECT 'earlier_secret ' || encode($1, 'hex'), $1 FROM moved";
@@ -29,7 +31,7 @@ async fn replace_secret(
 async fn rekey(links: &Links, rekey: &Rekey) -> Result<RekeyOutcome, Failure> {
     let link = links.link().await?;
     let lock = link.prepare(LOCK_OWNER).await?;
-    // Shared, so that the binding does not move before the commit.
+    // A shared lock keeps the binding in place until the commit.
     let bound =
         link.prepare("SELECT value = $1 FROM meta WHERE key = 'secret_fingerprint' FOR SHARE").await?;
     let keep = link

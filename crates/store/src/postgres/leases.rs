@@ -1,19 +1,25 @@
-//! The fence's side of the database: who may answer from memory, and whom a revocation has to wait for.
+//! The database side of the fence: the nodes that may answer from memory, and the nodes that a
+//! revocation has to wait for.
 //!
-//! A renewal and a revocation meet on the node's row. Either the renewal has locked it first: then the revocation waits for its
-//! commit, and sees the lease that it gave. Or the revocation has: then the renewal reads the log after that, and finds the
-//! revocation's entry in it. Three things make this so, and none of them can be left out:
+//! A renewal and a revocation meet on the node's row. If the renewal locks it first, the revocation
+//! waits for the renewal's commit and sees the lease that it granted. If the revocation locks it
+//! first, the renewal reads the log afterwards and finds the revocation's entry. Three properties
+//! make this work, and none of them can be left out:
 //!
-//! - the renewal reads the log in a statement that begins *after* it has the lock (READ COMMITTED looks anew in each statement);
-//! - the revocation locks *all* nodes' rows, those as well that hold nothing, as they may be in the middle of being renewed,
-//!   and judges by a statement that begins after it has the locks;
-//! - a node's row is there, committed, before the node first renews: nobody can wait for a row that they cannot see.
+//! - The renewal reads the log in a statement that begins *after* it has the lock (READ COMMITTED
+//!   takes a new snapshot for each statement).
+//! - The revocation locks the rows of *all* nodes, including those without a lease, because they
+//!   may be in the middle of a renewal. It decides by a statement that begins after it has the
+//!   locks.
+//! - A node's row is committed before the node's first renewal, because nobody can wait for a row
+//!   that they cannot see.
 //!
-//! A row says that a lease is held and for how long. No clock of the database's is compared with it: what it says of the time is for people,
-//! and for the removal of rows that hold nothing.
+//! A row says that a lease is held and for how long. No database clock is compared with it. The
+//! stored time is only for people, and for the removal of rows without a lease.
 //!
-//! Each is one round trip in which the database has all statements from the beginning. A node that is stopped in the middle
-//! of it holds no lock: the database carries it through without the node.
+//! Each operation is one round trip, and the database has all its statements from the beginning. A
+//! node that is stopped in the middle of it holds no lock: the database completes it without the
+//! node.
 
 use std::time::Duration;
 
@@ -27,13 +33,15 @@ use super::link::Links;
 use super::log;
 use super::rows::{corrupt, get, number, time, whole};
 
-/// The database's clock in microseconds: of this moment, not of the transaction's beginning.
+/// The database's clock in microseconds, at this moment and not at the transaction's beginning.
 const NOW: &str = "(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint";
 
-/// For how long the row of a node that holds no lease is kept: people want to see it, and it may come back.
+/// The time for which the row of a node without a lease is kept. People want to see it, and the
+/// node may come back.
 const REMEMBERED: Duration = MAX_LEASE.saturating_mul(10);
 
-/// Of how many recent entries the cuts are kept: their revocations have long been answered.
+/// Number of recent log entries whose cuts are kept. The revocations of older ones were answered
+/// long ago.
 const REMEMBERED_CUTS: i64 = 1000;
 
 pub(super) async fn renew(links: &Links, lease: &Lease) -> Result<Renewal, Failure> {
@@ -45,7 +53,7 @@ pub(super) async fn renew(links: &Links, lease: &Lease) -> Result<Renewal, Failu
     }
 }
 
-/// Makes the node's row, which holds nothing, in a transaction of its own: see the module.
+/// Inserts the node's row, without a lease, in a transaction of its own; see the module.
 async fn register(links: &Links, lease: &Lease) -> Result<(), Failure> {
     let link = links.link().await?;
     let insert = link
@@ -58,11 +66,11 @@ async fn register(links: &Links, lease: &Lease) -> Result<(), Failure> {
     link.keep(Ok(()))
 }
 
-/// What entries have ended, as columns.
+/// The sessions that entries have ended, as columns.
 #[derive(Default)]
 struct Cuts {
     seqs: Vec<i64>,
-    /// How much each has ended.
+    /// The number of sessions that each entry has ended.
     all: Vec<i64>,
     /// The entry of each session.
     of: Vec<i64>,
@@ -82,11 +90,12 @@ impl Cuts {
     }
 }
 
-/// Renews the lease of a node that has a row; `None` if it has none.
+/// Renews the lease of a node that has a row. Returns `None` if it has none.
 async fn renew_known(links: &Links, lease: &Lease) -> Result<Option<Renewal>, Failure> {
     let link = links.link().await?;
     let lock = link.prepare("SELECT 1 FROM nodes WHERE node_id = $1 FOR UPDATE").await?;
-    // Not without the lock before it: an UPDATE that has to wait for a row would go on with the head that it read before.
+    // Needs the preceding lock: an UPDATE that waits for a row would continue with the log head
+    // that it read before the wait.
     let extend = link
         .prepare(&format!(
             "UPDATE nodes SET held = TRUE, claim = $5, length = $3, renewed_at = {NOW}, applied_seq = $2, name = $4, url = $6 \
@@ -104,7 +113,8 @@ async fn renew_known(links: &Links, lease: &Lease) -> Result<Option<Renewal>, Fa
     let forget = link
         .prepare(&format!("DELETE FROM cuts WHERE seq < (SELECT seq FROM log_head) - {REMEMBERED_CUTS}"))
         .await?;
-    // A row that somebody has locked is of a node that is coming back, or is being looked at: it is passed over, and nobody waits.
+    // A locked row belongs to a node that is coming back or is being examined. It is skipped, so
+    // that nobody waits.
     let prune = link
         .prepare(&format!(
             "DELETE FROM nodes WHERE node_id IN (SELECT node_id FROM nodes WHERE NOT held AND renewed_at < {NOW} - $1 FOR UPDATE SKIP LOCKED)"
@@ -143,7 +153,7 @@ async fn renew_known(links: &Links, lease: &Lease) -> Result<Option<Renewal>, Fa
     }
     let entries = log::entries(&missing)?;
     if entries.first().is_none_or(|first| first.seq != lease.applied_seq + 1) {
-        // Such as after a failover to a standby that had not received all of it.
+        // Happens, for example, after a failover to a standby that had not received the whole log.
         return Err(corrupt(format!(
             "the log does not go on after entry {}, which this node has applied",
             lease.applied_seq
@@ -163,10 +173,11 @@ pub(super) async fn end(links: &Links, node_id: Uuid) -> Result<(), Failure> {
     link.keep(Ok(()))
 }
 
-/// Waits for the renewals that are in progress: see the module.
+/// Waits for renewals in progress; see the module.
 pub(super) async fn behind(links: &Links, seq: u64, except: Option<Uuid>) -> Result<Vec<Holder>, Failure> {
     let link = links.link().await?;
-    // In one order for all who come, and only their own row is what nodes lock: nobody waits in a circle.
+    // All callers lock in the same order, and nodes lock only their own row, so there are no
+    // deadlocks.
     let lock = link
         .prepare("SELECT 1 FROM nodes WHERE node_id IS DISTINCT FROM $1 ORDER BY node_id FOR SHARE")
         .await?;
@@ -175,7 +186,7 @@ pub(super) async fn behind(links: &Links, seq: u64, except: Option<Uuid>) -> Res
             "SELECT node_id, claim, length FROM nodes WHERE node_id IS DISTINCT FROM $1 AND held AND applied_seq < $2",
         )
         .await?;
-    // Nothing of it need be kept, so its end waits for no disk.
+    // Nothing here must be durable, so the commit does not wait for the disk.
     let ((), _, behind, ()) = try_join4(
         link.batch("BEGIN; SET LOCAL synchronous_commit = off"),
         link.rows(&lock, &[&except]),
@@ -194,7 +205,7 @@ pub(super) async fn let_go(links: &Links, holders: &[Holder]) -> Result<(), Fail
     let link = links.link().await?;
     let lock =
         link.prepare("SELECT 1 FROM nodes WHERE node_id = ANY ($1) ORDER BY node_id FOR UPDATE").await?;
-    // After the lock, so that a claim that was made meanwhile is seen.
+    // Runs after the lock, to see claims that were made meanwhile.
     let let_go = link
         .prepare(
             "UPDATE nodes n SET held = FALSE FROM unnest($1::uuid[], $2::bigint[]) AS h (node_id, claim) \
@@ -203,7 +214,7 @@ pub(super) async fn let_go(links: &Links, holders: &[Holder]) -> Result<(), Fail
         .await?;
     let (nodes, claims): (Vec<Uuid>, Vec<i64>) =
         holders.iter().map(|holder| (holder.node_id, whole(holder.claim))).unzip();
-    // If it is lost with the database, they are let go again.
+    // If this change is lost in a crash, the leases are released again.
     let ((), _, _, ()) = try_join4(
         link.batch("BEGIN; SET LOCAL synchronous_commit = off"),
         link.rows(&lock, &[&nodes]),
@@ -236,7 +247,7 @@ pub(super) async fn list(links: &Links) -> Result<Vec<NodeRecord>, Failure> {
     link.keep(nodes.collect())
 }
 
-/// The database's clock, for comparison with a node's.
+/// Returns the database's clock, for comparison with a node's.
 pub(super) async fn clock(links: &Links) -> Result<Timestamp, Failure> {
     let link = links.link().await?;
     let select = link.prepare(&format!("SELECT {NOW}")).await?;

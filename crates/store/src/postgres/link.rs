@@ -1,4 +1,4 @@
-//! Connections: a few that are kept, each with what it needs set, and none that hangs.
+//! Connections to the database: a small pool with the required settings and with time limits.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -12,35 +12,43 @@ use trustrelay_authority::StoreError;
 use super::errors::{Failure, PostgresOpenError};
 use super::url::Target;
 
-/// Connections of one node for everything but its lease. With the lease's own and the one that listens, ten nodes stay below
-/// PostgreSQL's usual limit of 100.
+/// Number of a node's connections for everything but its lease. Including the lease's connection
+/// and the listening one, ten nodes stay below PostgreSQL's default limit of 100.
 pub(super) const CONNECTIONS: usize = 7;
-/// Connections for renewals: one renewal runs at a time. Changes that wait for a lock can occupy all other connections, and
-/// must not cost this node its lease.
+/// Number of connections for renewals. One renewal runs at a time. Changes that wait for a lock can
+/// occupy all other connections, and must not cost this node its lease.
 pub(super) const LEASE_CONNECTIONS: usize = 1;
-/// How long one try of a transaction may take once it has a connection. Each is a few milliseconds of work.
+/// Time limit for one attempt of a transaction, once it has a connection. The actual work takes a
+/// few milliseconds.
 const WORK: Duration = Duration::from_secs(3);
-/// How long a statement waits for a lock. It is shorter than [`WORK`], so that the database's answer (nothing was done, try
-/// again) arrives before this node stops waiting and cannot tell.
+/// Time limit for a statement to wait for a lock. It is shorter than [`WORK`], so that the
+/// database's answer (nothing was done, try again) arrives before this node gives up without
+/// knowing the outcome.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
-/// How long the database keeps a transaction open whose node says nothing. A live node answers within a round trip.
+/// The time after which the database ends an idle transaction. A live node answers within a round
+/// trip.
 const IDLE: Duration = Duration::from_secs(1);
-/// How often a transaction is tried that failed without a trace.
+/// Number of attempts for a transaction that failed without an effect.
 ///
-/// Nodes that are stopped hold row locks for at most `LOCK_WAIT + 2 * IDLE` = 4 s: their connections get a place at the head of
-/// the queue within `LOCK_WAIT` or give up, then wait for one idle transaction to be ended, and are ended themselves. A change
-/// elsewhere waits for at least `TRIES * LOCK_WAIT` = 6 s, and so outlives them however many nodes and connections were stopped.
+/// Stopped nodes hold row locks for at most `LOCK_WAIT + 2 * IDLE` = 4 s. Their connections reach
+/// the head of the queue within `LOCK_WAIT` or give up. Then they wait for one idle transaction to
+/// be ended, and are ended themselves. A change on another node waits for at least `TRIES *
+/// LOCK_WAIT` = 6 s. It therefore outlives them, however many nodes and connections were stopped.
 const TRIES: u32 = 3;
 const _: () = assert!(TRIES as u128 * LOCK_WAIT.as_millis() > LOCK_WAIT.as_millis() + 2 * IDLE.as_millis());
 const _: () = assert!(LOCK_WAIT.as_millis() < WORK.as_millis());
 
-/// The settings of every connection, whatever the server's defaults are.
+/// The settings of every connection, regardless of the server's defaults.
 ///
-/// - The fence's argument is one for READ COMMITTED: a statement sees what was committed before it began.
-/// - An answered change is on the disk: a weaker `synchronous_commit` becomes `on`. A stronger one stays.
-/// - Waiting for a lock is bounded, and so is a transaction whose node was stopped or cut off.
-/// - No `statement_timeout`: while a commit waits for a synchronous standby, it would end the waiting and not the commit, and
-///   the commit would be reported as good (PostgreSQL, "Synchronous Replication"). The node's own patience bounds the time instead.
+/// - The fence's correctness depends on READ COMMITTED: a statement sees everything that was
+///   committed before it began.
+/// - An acknowledged change is on disk: a weaker `synchronous_commit` is raised to `on`. A stronger
+///   one is kept.
+/// - The time to wait for a lock is limited, and so is a transaction whose node was stopped or
+///   disconnected.
+/// - There is no `statement_timeout`. While a commit waits for a synchronous standby, it would end
+///   the wait but not the commit, and the commit would be reported as successful (PostgreSQL,
+///   "Synchronous Replication"). The node's own time limit applies instead.
 fn settings() -> String {
     format!(
         "SET default_transaction_isolation = 'read committed'; SET statement_timeout = 0; SET lock_timeout = '{}ms'; \
@@ -58,7 +66,7 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    /// At most so many `connections` at a time.
+    /// Creates a pool of at most this many `connections`.
     pub(super) fn new(
         target: &Target,
         tls: MakeRustlsConnect,
@@ -79,7 +87,7 @@ impl Links {
         Ok(Self { pool, patience: target.patience() + WORK })
     }
 
-    /// A connection, for one transaction.
+    /// Takes a connection for one transaction.
     pub(crate) async fn link(&self) -> Result<Link, Failure> {
         match tokio::time::timeout(self.patience, self.pool.get()).await {
             Ok(object) => Ok(Link { object: Some(object?), transaction: AtomicU8::new(NONE) }),
@@ -91,7 +99,7 @@ impl Links {
         Failure::NoAnswer(format!("it did not answer within {} s", self.patience.as_secs()))
     }
 
-    /// Runs a transaction, and runs it again if it failed and nothing of it can have been committed.
+    /// Runs a transaction. Retries it if it failed and certainly was not committed.
     pub(crate) async fn run<T, F>(&self, transaction: impl Fn() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, Failure>>,
@@ -108,7 +116,7 @@ impl Links {
         }
     }
 
-    /// Runs a transaction that its caller repeats in any case.
+    /// Runs a transaction once, for callers that repeat it in any case.
     pub(super) async fn once<T>(
         &self,
         transaction: impl Future<Output = Result<T, Failure>>,
@@ -122,13 +130,13 @@ impl Links {
     }
 }
 
-/// The states of a [`Link`]'s transaction: none has begun; it is open and its commit was not sent; its commit was sent.
+/// The states of a [`Link`]'s transaction: not begun; open with the commit not sent; commit sent.
 const NONE: u8 = 0;
 const OPEN: u8 = 1;
 const COMMITTING: u8 = 2;
 
-/// A connection that goes back to the others only by [`Link::keep`]. If a transaction fails or its caller goes away, the
-/// connection is closed instead, and with it whatever it was in the middle of.
+/// A connection that only [`Link::keep`] returns to the pool. If a transaction fails or its caller
+/// is dropped, the connection is closed instead, and its transaction with it.
 pub(crate) struct Link {
     object: Option<Object>,
     transaction: AtomicU8,
@@ -141,7 +149,8 @@ impl Link {
         self.object.as_ref().ok_or_else(|| Failure::NoAnswer("the connection was given back".into()))
     }
 
-    /// A connection that ended in an open transaction whose commit was not sent: the database has undone it.
+    /// Classifies an error. If the connection ended in an open transaction whose commit was not
+    /// sent, the database has rolled it back.
     fn failed(&self, error: tokio_postgres::Error) -> Failure {
         if error.is_closed() && self.transaction.load(Ordering::SeqCst) == OPEN {
             Failure::Undone(error)
@@ -150,12 +159,12 @@ impl Link {
         }
     }
 
-    /// Prepared once for each connection.
+    /// Prepares a statement, once per connection.
     pub(crate) async fn prepare(&self, sql: &str) -> Result<Statement, Failure> {
         Ok(self.object()?.prepare_cached(sql).await?)
     }
 
-    /// Statements without parameters. Sent when first polled.
+    /// Runs statements without parameters. Sent when first polled.
     pub(crate) async fn batch(&self, sql: &str) -> Result<(), Failure> {
         if sql.starts_with("BEGIN") {
             self.transaction.store(OPEN, Ordering::SeqCst);
@@ -166,7 +175,8 @@ impl Link {
         self.object()?.batch_execute(sql).await.map_err(|error| self.failed(error))
     }
 
-    /// Sent when first polled: several that are joined make one round trip.
+    /// Returns the rows of a query. Sent when first polled, so that joined queries share one round
+    /// trip.
     pub(crate) async fn rows(
         &self,
         sql: &Statement,
@@ -175,7 +185,7 @@ impl Link {
         self.object()?.query(sql, parameters).await.map_err(|error| self.failed(error))
     }
 
-    /// At most one row. Sent when first polled.
+    /// Returns at most one row. Sent when first polled.
     pub(crate) async fn row(
         &self,
         sql: &Statement,
@@ -184,18 +194,18 @@ impl Link {
         self.object()?.query_opt(sql, parameters).await.map_err(|error| self.failed(error))
     }
 
-    /// How many rows were changed. Sent when first polled.
+    /// Returns the number of changed rows. Sent when first polled.
     pub(crate) async fn count(&self, sql: &Statement, parameters: Parameters<'_>) -> Result<u64, Failure> {
         self.object()?.execute(sql, parameters).await.map_err(|error| self.failed(error))
     }
 
-    /// Gives the connection back: no transaction is open on it.
+    /// Returns the connection to the pool. No transaction may be open on it.
     pub(crate) fn keep<T>(mut self, value: T) -> T {
         self.object.take();
         value
     }
 
-    /// Ends the transaction without a change, and gives the connection back.
+    /// Rolls the transaction back and returns the connection to the pool.
     pub(crate) async fn undo<T>(self, value: T) -> Result<T, Failure> {
         self.batch("ROLLBACK").await?;
         Ok(self.keep(value))

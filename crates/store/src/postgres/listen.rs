@@ -1,4 +1,5 @@
-//! Hears when the log has grown: a wake-up that makes revocations quick. Correctness never rests on it.
+//! Listens for growth of the log. The wake-up makes revocations fast; correctness does not depend
+//! on it.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -12,17 +13,18 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::log::LISTEN;
 
-/// How long it waits before it connects again, at first; each failure doubles it, up to [`LONGEST_PAUSE`].
+/// The initial pause before reconnecting. Each failure doubles it, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// How long connecting may take, before it is begun anew.
+/// Time limit for one attempt to connect.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// An ear on a connection of its own.
+/// A listener on a connection of its own.
 pub(super) struct Ear {
-    /// How often something was heard.
+    /// The number of notifications received.
     heard: watch::Sender<u64>,
-    /// Up to which of these somebody was told: what was heard while nobody waited is told to the next who does.
+    /// The number of notifications already reported to a waiter. Those received while nobody waited
+    /// are reported to the next waiter.
     told: AtomicU64,
     task: JoinHandle<()>,
 }
@@ -34,11 +36,12 @@ impl Ear {
         Self { heard, told: AtomicU64::new(0), task }
     }
 
-    /// Ends when something was heard that nobody was told of when this began.
+    /// Completes when a notification arrived that had not been reported when the call began.
     pub(super) async fn hear(&self) {
         let told = self.told.load(Ordering::SeqCst);
         let mut heard = self.heard.subscribe();
-        // The task that hears ends with this; until then there is always more to wait for.
+        // The listening task lives as long as `self`, so until then there can be further
+        // notifications.
         while *heard.borrow_and_update() <= told {
             if heard.changed().await.is_err() {
                 std::future::pending::<()>().await;
@@ -90,7 +93,7 @@ async fn listen_once(
         listening = client.batch_execute(LISTEN) => listening?,
     }
     *pause = FIRST_PAUSE;
-    // What was told before this connection listened was not heard.
+    // Notifications sent before this connection listened were missed, so this counts as one.
     heard.send_modify(|heard| *heard += 1);
     messages.await?;
     Ok(())

@@ -1,4 +1,4 @@
-//! The log of changes that take power away.
+//! The log of changes that reduce access.
 
 use tokio_postgres::{Row, Statement};
 use trustrelay_authority::{Change, LogEntry, RetiredSecret, RevokedPat};
@@ -8,17 +8,19 @@ use super::errors::Failure;
 use super::link::{Link, Links};
 use super::rows::{bytes, corrupt, get, number, time, whole};
 
-/// Most log entries in one answer.
+/// Maximum number of log entries in one answer.
 const MAX_BEHIND: i64 = 1000;
 
-/// Asks to be told when the log has grown.
+/// Subscribes to notifications about the log's growth.
 pub(super) const LISTEN: &str = "LISTEN trustrelay_log";
 
-/// Ends a transaction that has appended. The notification is sent when the commit is done, and not at all without it.
+/// Ends a transaction that has appended an entry. The notification is sent only after a successful
+/// commit.
 pub(super) const TELL_AND_COMMIT: &str = "NOTIFY trustrelay_log; COMMIT";
 
-/// Takes the next number and writes the entry: when, kind, account. The head's row stays locked until the commit: so numbers are
-/// committed in their order, and one that is not committed is taken again.
+/// Takes the next number and writes the entry: time, kind, account. The head's row stays locked
+/// until the commit. Numbers are therefore committed in order, and the number of an aborted
+/// transaction is reused.
 pub(super) async fn append(link: &Link) -> Result<Statement, Failure> {
     link.prepare(
         "WITH next AS (UPDATE log_head SET seq = seq + 1 RETURNING seq) \
@@ -27,7 +29,7 @@ pub(super) async fn append(link: &Link) -> Result<Statement, Failure> {
     .await
 }
 
-/// The number that [`append`] has taken.
+/// Returns the number that [`append`] has taken.
 pub(super) fn numbered(row: Option<Row>) -> Result<u64, Failure> {
     number(&row.ok_or_else(|| corrupt("the log has no head"))?, 0)
 }
@@ -46,7 +48,7 @@ pub(super) async fn read(links: &Links, seq: u64) -> Result<Vec<LogEntry>, Failu
     link.keep(entries(&rows))
 }
 
-/// The entries after `$1`, each with the tokens that it names, one a row.
+/// Selects the entries after `$1`, with one row for each token that an entry names.
 pub(super) async fn after(link: &Link) -> Result<Statement, Failure> {
     link.prepare(&format!(
         "SELECT l.seq, l.at, l.kind, l.user_id, p.pat_id, p.digest, p.valid_until, p.ended \
@@ -57,7 +59,7 @@ pub(super) async fn after(link: &Link) -> Result<Statement, Failure> {
     .await
 }
 
-/// The entries of [`after`]'s rows.
+/// Groups the rows of [`after`] into entries.
 pub(super) fn entries(rows: &[Row]) -> Result<Vec<LogEntry>, Failure> {
     let mut entries: Vec<LogEntry> = Vec::new();
     for row in rows {

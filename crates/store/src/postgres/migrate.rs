@@ -1,10 +1,11 @@
-//! Brings the schema up to date. Several nodes may begin at the same time: one does it, and the others find it done.
+//! Schema migrations. Several nodes may start at the same time: one migrates, and the others find
+//! the work done.
 
 use super::errors::{Failure, PostgresOpenError};
 use super::link::{Link, Links};
 use super::rows::{corrupt, get, number};
 
-/// Each migration once, in order. Never change one that was released.
+/// The migrations, in order. Never change a released migration.
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0001_initial.sql"),
     include_str!("../../migrations/postgres/0002_leases.sql"),
@@ -23,7 +24,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0015_first_uses.sql"),
 ];
 
-/// Anything, as long as it stays the same: what the nodes that begin at the same time wait for each other by ("tr_relay").
+/// The key of the lock that serializes nodes which start at the same time. An arbitrary constant
+/// ("tr_relay").
 const LOCK: i64 = 0x7472_5f72_656c_6179;
 
 pub(super) async fn bring_up_to_date(links: &Links, at: &str, begin: bool) -> Result<(), PostgresOpenError> {
@@ -33,7 +35,7 @@ pub(super) async fn bring_up_to_date(links: &Links, at: &str, begin: bool) -> Re
     if encoding != "UTF8" {
         return Err(PostgresOpenError::Encoding { at: at.to_owned(), encoding });
     }
-    // Most of the time there is nothing to do, and nobody waits.
+    // Usually nothing is missing, and then no node waits.
     match missing(&link, at).await?.len() {
         0 => return link.keep(Ok(())),
         all if all == MIGRATIONS.len() && !begin => {
@@ -41,19 +43,19 @@ pub(super) async fn bring_up_to_date(links: &Links, at: &str, begin: bool) -> Re
         }
         _ => {}
     }
-    // Not a lock of the transaction: one that begins before it has the lock may take the tables for missing that another node has
-    // just made.
+    // A session-level lock instead of a transaction-level one: a transaction that begins before it
+    // has the lock may not see the tables that another node has just created.
     link.batch(&format!("SET lock_timeout = '60s'; SELECT pg_advisory_lock({LOCK})"))
         .await
         .map_err(failed)?;
     link.batch("BEGIN").await.map_err(failed)?;
-    // Again, now that nobody else can: another one may have done it meanwhile.
+    // Checked again under the lock, because another node may have migrated meanwhile.
     for migration in missing(&link, at).await? {
         link.batch(migration).await.map_err(failed)?;
     }
     let known = MIGRATIONS.len();
     link.batch(&format!("UPDATE trustrelay_schema SET version = {known}; COMMIT")).await.map_err(failed)
-    // The connection is not kept: closing it gives up the lock.
+    // The connection is closed instead of kept, which releases the lock.
 }
 
 async fn encoding(link: &Link) -> Result<String, Failure> {
@@ -62,7 +64,7 @@ async fn encoding(link: &Link) -> Result<String, Failure> {
     get(&row, 0)
 }
 
-/// The migrations that the database has not had.
+/// Returns the migrations that were not applied yet.
 async fn missing(link: &Link, at: &str) -> Result<&'static [&'static str], PostgresOpenError> {
     let found = version(link).await.map_err(|failure| PostgresOpenError::new(at, &failure))?;
     let found = usize::try_from(found).unwrap_or(usize::MAX);
@@ -81,7 +83,7 @@ async fn version(link: &Link) -> Result<u64, Failure> {
     number(&row.ok_or_else(|| corrupt("the schema has no version"))?, 0)
 }
 
-/// Whether the database answers, and has the schema that is known here.
+/// Checks that the database answers and has the schema that this program knows.
 pub(super) async fn is_current(links: &Links) -> Result<(), Failure> {
     let link = links.link().await?;
     let version = version(&link).await?;

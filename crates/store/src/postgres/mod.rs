@@ -1,7 +1,9 @@
-//! PostgreSQL behind the authority's [`Store`](trustrelay_authority::Store): any number of nodes share one database.
+//! The PostgreSQL implementation of the authority's [`Store`](trustrelay_authority::Store): any
+//! number of nodes share one database.
 //!
-//! Each method is one transaction, at READ COMMITTED, and ends in bounded time: what does not answer is unavailable. A connection
-//! on which something went wrong is closed; the next one finds the database again, wherever it is by then.
+//! Each method is one transaction at READ COMMITTED and ends in bounded time; a database that does
+//! not answer is reported as unavailable. A connection on which an error occurred is closed. The
+//! next connection finds the database again, even if it has moved to another host.
 
 mod activity;
 mod admin;

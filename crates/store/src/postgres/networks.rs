@@ -1,4 +1,4 @@
-//! The networks that tokens were used from.
+//! The networks from which tokens were used.
 
 use futures_util::future::try_join;
 use tokio_postgres::{Row, Statement};
@@ -10,7 +10,7 @@ use super::link::Link;
 use super::rows::{corrupt, get, time, whole};
 use crate::networks::step;
 
-/// What is to be written down, as arrays: one statement writes all.
+/// The rows to be written as arrays, so that one statement writes all of them.
 pub(super) struct Networks {
     insert: Statement,
     cut: Statement,
@@ -41,7 +41,7 @@ impl Networks {
             .await?;
         let (mut pats, mut networks) = (Vec::new(), Vec::new());
         let (mut first, mut last) = (Vec::new(), Vec::new());
-        // Each row once: a statement cannot change one twice.
+        // Each row occurs once, because a statement cannot change the same row twice.
         for ((pat_id, network), used) in networks_of(notes) {
             pats.push(pat_id);
             networks.push(network.to_string());
@@ -51,7 +51,7 @@ impl Networks {
         Ok(Self { insert, cut, pats, networks, first, last })
     }
 
-    /// Once the tokens are locked.
+    /// Writes the rows. The tokens must already be locked.
     pub(super) async fn write(&self, link: &Link) -> Result<(), Failure> {
         if self.pats.is_empty() {
             return Ok(());

@@ -22,10 +22,11 @@ use crate::notices::facts_to_text;
 const WEBHOOK: &str = "w.webhook_id, w.user_id, w.url, w.origin, w.key_id, w.created_at";
 const NOTICE: &str = "n.notice_id, n.user_id, n.pat_id, n.kind, n.created_at, n.facts";
 const DELIVERY: &str = "d.delivery_id, d.channel, d.webhook_id, d.is_shared, d.target, d.attempts, d.next_at, d.state, d.error, d.done_at";
-/// The account's row is the lock that orders what is added to it; for all accounts there is one that no account has.
+/// Additions to an account are serialized by its row's lock. Additions that concern all accounts
+/// use this advisory lock instead, whose key belongs to no account.
 const ALL_ACCOUNTS: i64 = 0x7472_5f68_6f6f_6b73;
 
-/// What one of a few words stands for.
+/// Reads a column that contains one of a few known words.
 fn word<T>(row: &Row, at: usize, named: impl Fn(&str) -> Option<T>) -> Result<T, Failure> {
     let word: &str = get(row, at)?;
     named(word).ok_or_else(|| corrupt(format!("`{word}` is not known")))
@@ -85,7 +86,7 @@ async fn insert_webhook(
         .prepare("SELECT 1 FROM users WHERE user_id = $1 AND disabled_at IS NULL FOR NO KEY UPDATE")
         .await?;
     let lock_all = link.prepare("SELECT pg_advisory_xact_lock($1)").await?;
-    // A statement after the lock: it sees what whoever held it has added.
+    // Runs after the lock, to see what earlier holders of the lock have added.
     let there = link.prepare("SELECT count(*) FROM webhooks WHERE user_id IS NOT DISTINCT FROM $1").await?;
     let insert = link
         .prepare(
@@ -170,7 +171,7 @@ async fn expiring(links: &Links, lacking: &Expiring, limit: u64) -> Result<Vec<P
     link.keep(found.iter().map(rows::pat).collect())
 }
 
-/// A notice on its way: the values of [`Telling::statement`].
+/// A notice to be written, with the values of [`Telling::statement`].
 pub(super) struct Telling<'a> {
     new: &'a NewNotice,
     at: i64,
@@ -184,12 +185,13 @@ impl<'a> Telling<'a> {
         Ok(Self { new, at, facts: facts_to_text(&new.notice.facts)?, mail })
     }
 
-    /// What several have to be ordered by, on every node: who tells of the same meets without a deadlock.
+    /// Returns the key by which every node must order several notices, so that nodes which write
+    /// the same notices do not deadlock.
     pub(super) fn order(&self) -> &'a str {
         &self.new.once
     }
 
-    /// Keeps it, if it is new, with a delivery for each place that it goes to.
+    /// Inserts the notice, if it is new, with a delivery for each destination.
     pub(super) async fn statement(link: &Link) -> Result<Statement, Failure> {
         link.prepare(
             "WITH n AS ( \
@@ -209,7 +211,7 @@ impl<'a> Telling<'a> {
         .await
     }
 
-    /// How many are new: one, or none. Sent when first polled.
+    /// Returns the number of new notices: 1 or 0. Sent when first polled.
     pub(super) async fn keep(&self, link: &Link, statement: &Statement) -> Result<u64, Failure> {
         let NewNotice { notice, once, only } = self.new;
         let kind = notice.kind.name();
@@ -308,7 +310,7 @@ async fn list(
     limit: u64,
 ) -> Result<Vec<ToldNotice>, Failure> {
     let link = links.link().await?;
-    // Two statements, so that each goes by its own index.
+    // Two separate statements, so that each can use its own index.
     let of = if user_id.is_some() { "n.user_id = $1" } else { "$1::uuid IS NULL" };
     let sql = format!(
         "SELECT {NOTICE}, u.email FROM notices n JOIN users u USING (user_id) WHERE {of} AND n.notice_id < $2 \

@@ -1,5 +1,6 @@
-//! Tokens. Whoever adds or revokes tokens of an account locks the account's row first: so no token comes in beside a count,
-//! and no child beside a revocation of its parent.
+//! Tokens. A transaction that adds or revokes tokens of an account locks the account's row first.
+//! So no token is added concurrently with a count, and no child concurrently with the revocation of
+//! its parent.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,7 +18,7 @@ use super::notices::Telling;
 use super::rows::{self, PAT, corrupt, get, number, optional_time, whole};
 use crate::limits::Kept;
 
-/// Those of `$1` and all that descend from them.
+/// The tokens `$1` and all their descendants.
 const TREES: &str = "WITH RECURSIVE tree (pat_id) AS (SELECT unnest($1::uuid[]) UNION SELECT p.pat_id FROM pats p JOIN tree t ON p.parent_id = t.pat_id)";
 
 pub(super) async fn insert(
@@ -32,7 +33,7 @@ pub(super) async fn insert(
     let lock = link
         .prepare("SELECT 1 FROM users WHERE user_id = $1 AND disabled_at IS NULL FOR NO KEY UPDATE")
         .await?;
-    // In a statement of its own: it sees what those who held the lock before have committed.
+    // A separate statement, to see what earlier holders of the lock have committed.
     let look = link
         .prepare(
             "SELECT $2::uuid IS NULL OR EXISTS (SELECT 1 FROM pats WHERE pat_id = $2 AND user_id = $1 AND revoked_at IS NULL AND expires_at > $3 \
@@ -128,7 +129,8 @@ pub(super) async fn revoke(
     let link = links.link().await?;
     let append_audit = Entry::statement(&link).await?;
     let keep_notice = Telling::statement(&link).await?;
-    // Accounts in the order of their ids, so that two who revoke tokens of several never wait for each other in a circle.
+    // Accounts are locked in the order of their ids, so that concurrent revocations cannot
+    // deadlock.
     let lock = link
         .prepare(
             "SELECT 1 FROM users WHERE user_id IN (SELECT user_id FROM pats WHERE pat_id = ANY ($1)) ORDER BY user_id FOR NO KEY UPDATE",
@@ -136,7 +138,7 @@ pub(super) async fn revoke(
         .await?;
     let look =
         link.prepare("SELECT pat_id, revoked_at, revoked_seq FROM pats WHERE pat_id = ANY ($1)").await?;
-    // Uses are written down in the same order of rows, so the two never wait for each other in a circle.
+    // Uses are recorded in the same order of rows, so that the two cannot deadlock.
     let lock_tree = link
         .prepare(&format!(
             "{TREES} SELECT 1 FROM pats WHERE pat_id IN (SELECT pat_id FROM tree) ORDER BY pat_id FOR NO KEY UPDATE"
@@ -168,7 +170,7 @@ pub(super) async fn revoke(
         ))
         .await?;
 
-    // All of them are one actor's.
+    // All entries have the same actor.
     let Some((_, first)) = entries.first() else { return Ok(link.keep(Vec::new())) };
     let (link, permit) = first.begin(link).await?;
     let (_, found) = try_join(link.rows(&lock, &[&asked]), link.rows(&look, &[&asked])).await?;
@@ -197,8 +199,9 @@ pub(super) async fn revoke(
     let noticed = try_join_all(noticed.map(|(_, telling)| telling.keep(&link, &keep_notice)));
     let told = entries.iter().filter(|(pat_id, _)| stand(pat_id));
     let told = try_join_all(told.map(|(_, entry)| entry.append(&link, &append_audit, permit)));
-    // All at once: the log's head, for which every other revocation waits, is not held while this node thinks, or is stopped. Nor while notices are
-    // kept: they come before it.
+    // Pipelined in one round trip. Every other revocation waits for the log's head, so it is not
+    // locked while this node is busy or stopped. Notices are written before it, so it is not locked
+    // for them either.
     let (_, (_, seq, _, _, _), _, ()) = try_join4(
         noticed,
         try_join5(
@@ -216,7 +219,7 @@ pub(super) async fn revoke(
 }
 
 pub(super) async fn record_usage(links: &Links, notes: &[Usage]) -> Result<(), Failure> {
-    // One row is changed once, and rows are locked in the order of their ids: see `revoke`.
+    // Each row is changed once, and rows are locked in the order of their ids; see `revoke`.
     let mut uses: BTreeMap<Uuid, Usage> = BTreeMap::new();
     for note in notes {
         match uses.get_mut(&note.pat_id) {

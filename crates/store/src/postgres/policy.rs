@@ -1,4 +1,4 @@
-//! The policy: one row, locked before the accounts, the log's head and the audit log's.
+//! The policy: a single row, locked before the accounts, the log's head and the audit log's head.
 
 use async_trait::async_trait;
 use futures_util::future::try_join4;
@@ -37,7 +37,7 @@ async fn set_policy(
         Err(Failure::Answer(StoreError::PolicyChanged)) => return Ok(None),
         begun => begun?,
     };
-    // All at once: the log's head is not held while this node thinks.
+    // Pipelined in one round trip, so that the log's head is not locked while this node is busy.
     let (seq, _, (), ()) = try_join4(
         link.row(&append, &[&now.as_microsecond(), &"policy", &None::<Uuid>]),
         link.count(&update, &[&policy.to_json()]),

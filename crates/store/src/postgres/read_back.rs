@@ -1,4 +1,5 @@
-//! Reads what an import has written, in its transaction and as it will be read: what cannot be is refused, with all the rest.
+//! Verifies an import in its transaction by reading the rows in the same way as later reads. If a
+//! row cannot be read, the whole import is refused.
 
 use super::errors::Failure;
 use super::link::Link;

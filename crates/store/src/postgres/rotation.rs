@@ -1,4 +1,4 @@
-//! Rotations. The account's row is locked first, as for every change to its tokens (`pats`).
+//! Rotations. The account's row is locked first, as in every change of its tokens (`pats`).
 
 use async_trait::async_trait;
 use futures_util::future::{try_join, try_join3, try_join4, try_join5};
@@ -21,19 +21,20 @@ use super::store::PostgresStore;
 
 pub(super) const LOCK_OWNER: &str =
     "SELECT 1 FROM users WHERE user_id = (SELECT user_id FROM pats WHERE pat_id = $1) FOR NO KEY UPDATE";
-/// Names in the entry the retired secrets of `$1` that have not ended, or of them those whose time is over at `$2` (`$3`): they end then.
+/// Adds to the entry the retired secrets of `$1` that have not ended, or only the expired ones
+/// among them (`$3`): they end at `$2`.
 const NAME_EARLIER: &str = "INSERT INTO log_secrets (seq, digest, pat_id, valid_until, ended) \
      SELECT h.seq, r.digest, r.pat_id, LEAST(r.valid_until, $2::bigint), TRUE FROM retired_secrets r, log_head h \
      WHERE r.pat_id = $1 AND NOT r.ended AND (r.valid_until <= $2 OR NOT $3::boolean)";
 const END_EARLIER: &str = "UPDATE retired_secrets SET valid_until = LEAST(valid_until, $2), ended = TRUE, until_first_use = FALSE, \
      first_use_seq = CASE WHEN until_first_use THEN (SELECT seq FROM log_head) END \
      WHERE pat_id = $1 AND NOT ended AND (valid_until <= $2 OR NOT $3::boolean)";
-/// The latest entry that ended a secret of token `p` which a first use ends.
+/// The latest entry with which a first use ended a secret of token `p`.
 const FIRST_USE_SEQ: &str = "(SELECT MAX(e.first_use_seq) FROM retired_secrets e WHERE e.pat_id = p.pat_id)";
 
 async fn by_digest(links: &Links, digest: &TokenDigest) -> Result<Option<FoundPat>, Failure> {
     let link = links.link().await?;
-    // One statement, since most that are asked for are the current ones or are not known at all.
+    // A single statement, because most digests belong to a current secret or are unknown.
     let select = link
         .prepare(&format!(
             "SELECT {PAT}, {USER}, EXISTS (SELECT 1 FROM retired_secrets r WHERE r.pat_id = p.pat_id AND r.until_first_use), \
@@ -62,8 +63,8 @@ fn found(row: &Row, digest: TokenDigest) -> Result<FoundPat, Failure> {
     Ok(FoundPat { pat: rows::pat(row)?, owner: rows::user(row, PAT_COLUMNS)?, secret, first_use_seq })
 }
 
-/// Whether a token that lives until `$3` would outlive the one that it was made with, or be outlived by one that was made with it.
-/// One generation each is enough: the same holds between all others.
+/// Checks whether a token that lives until `$3` would outlive its parent or be outlived by a child.
+/// Checking one generation in each direction is enough, because the same holds between all others.
 const OUTLIVED: &str = "SELECT EXISTS (SELECT 1 FROM pats p JOIN pats parent ON parent.pat_id = p.parent_id \
      WHERE p.pat_id = $1 AND parent.expires_at < $3) \
      OR EXISTS (SELECT 1 FROM pats WHERE parent_id = $1 AND revoked_at IS NULL AND expires_at > $2 AND expires_at > $3)";
@@ -148,7 +149,8 @@ async fn rotate(links: &Links, rotation: &Rotation, audit: &AuditEntry) -> Resul
     let (key, asked, nonce) =
         (part(|all| &all.key_digest), part(|all| &all.asked_digest), part(|all| &all.nonce));
     let kept = i64::try_from(RETIRED_SECRETS).unwrap_or(i64::MAX);
-    // All at once, as in `pats::revoke`: the log's head is not held while this node thinks.
+    // Pipelined in one round trip, as in `pats::revoke`, so that the log's head is not locked while
+    // this node is busy.
     let ((seq, _, _), (_, _, _, _), (_, _, (), ())) = try_join3(
         try_join3(
             link.row(&append, &[&at, &"retired", &None::<Uuid>]),
@@ -173,7 +175,7 @@ async fn rotate(links: &Links, rotation: &Rotation, audit: &AuditEntry) -> Resul
     Ok(link.keep(RotateOutcome::Rotated(seq)))
 }
 
-/// Ends what a first use ends, or what has come to its end (`over_alone`).
+/// Ends the secrets that a first use ends, or only the expired ones (`over_alone`).
 async fn retire(
     links: &Links,
     pat_id: Uuid,

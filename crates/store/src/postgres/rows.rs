@@ -1,4 +1,4 @@
-//! Rows to records, and numbers to what PostgreSQL has.
+//! Conversion of rows to records, and of numbers to PostgreSQL's types.
 
 use std::sync::Arc;
 
@@ -16,16 +16,16 @@ pub(super) const PAT: &str = "p.pat_id, p.user_id, p.name, p.hint, p.scopes, p.d
      p.revoked_at, p.last_used_at, p.rotated_at, p.allowed_networks, p.requests_per_minute, p.unused_days";
 pub(super) const USER: &str =
     "u.user_id, u.email, u.password_hash, u.is_admin, u.created_at, u.disabled_at, u.upstreams";
-/// How many columns [`USER`] has.
+/// The number of columns in [`USER`].
 pub(super) const USER_COLUMNS: usize = 7;
-/// How many columns [`PAT`] has.
+/// The number of columns in [`PAT`].
 pub(super) const PAT_COLUMNS: usize = 16;
 
 pub(crate) fn corrupt(what: impl std::fmt::Display) -> Failure {
     Failure::Answer(StoreError::Corrupt(what.to_string()))
 }
 
-/// A column. (`Row::get` would panic on one of another type.)
+/// Reads a column. `Row::get` would panic on an unexpected type.
 pub(crate) fn get<'a, T: FromSql<'a>>(row: &'a Row, at: usize) -> Result<T, Failure> {
     Ok(row.try_get(at)?)
 }
@@ -38,7 +38,7 @@ pub(super) fn optional_time(row: &Row, at: usize) -> Result<Option<Timestamp>, F
     get::<Option<i64>>(row, at)?.map(Timestamp::from_microsecond).transpose().map_err(corrupt)
 }
 
-/// A number that is never negative.
+/// Reads a number that is never negative.
 pub(super) fn number(row: &Row, at: usize) -> Result<u64, Failure> {
     u64::try_from(get::<i64>(row, at)?).map_err(corrupt)
 }
@@ -51,12 +51,13 @@ pub(super) fn bytes<const N: usize>(row: &Row, at: usize) -> Result<[u8; N], Fai
     <[u8; N]>::try_from(get::<&[u8]>(row, at)?).map_err(corrupt)
 }
 
-/// As PostgreSQL keeps numbers. What is larger than it can keep is larger than anything that is counted here.
+/// Converts a number to PostgreSQL's integer type. Larger numbers are capped, which is harmless
+/// because nothing here counts that far.
 pub(super) fn whole(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// What a token is held to, from three columns.
+/// Reads a token's limits from three columns.
 fn limits(row: &Row, at: usize) -> Result<Option<Arc<Limits>>, Failure> {
     let kept = Kept {
         allowed_networks: get(row, at)?,
@@ -66,7 +67,7 @@ fn limits(row: &Row, at: usize) -> Result<Option<Arc<Limits>>, Failure> {
     Ok(kept.read()?)
 }
 
-/// A token, from the columns of [`PAT`] at the row's beginning.
+/// Reads a token from the columns of [`PAT`] at the row's beginning.
 pub(super) fn pat(row: &Row) -> Result<PatRecord, Failure> {
     Ok(PatRecord {
         pat_id: get(row, 0)?,
@@ -86,7 +87,7 @@ pub(super) fn pat(row: &Row) -> Result<PatRecord, Failure> {
     })
 }
 
-/// An account, from the columns of [`USER`] after `skip` others.
+/// Reads an account from the columns of [`USER`] after `skip` others.
 pub(super) fn user(row: &Row, skip: usize) -> Result<UserRecord, Failure> {
     Ok(UserRecord {
         user_id: get(row, skip)?,
@@ -99,7 +100,7 @@ pub(super) fn user(row: &Row, skip: usize) -> Result<UserRecord, Failure> {
     })
 }
 
-/// A browser session, from its four columns.
+/// Reads a browser session from its four columns.
 pub(super) fn session(row: &Row) -> Result<SessionRecord, Failure> {
     Ok(SessionRecord {
         digest: bytes(row, 0)?,

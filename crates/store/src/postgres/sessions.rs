@@ -16,7 +16,8 @@ pub(super) async fn insert(
     session: &SessionRecord,
     audit: &AuditEntry,
 ) -> Result<(), Failure> {
-    // With the account's row locked: whoever disables it at the same time either comes first, or ends this session too.
+    // The account's row is locked. A concurrent transaction that disables the account either comes
+    // first or ends this session too.
     let sql = "INSERT INTO browser_sessions (digest, user_id, created_at, expires_at) SELECT $1, u.user_id, $3, $4 FROM users u \
                WHERE u.user_id = $2 AND u.disabled_at IS NULL FOR SHARE OF u";
     let (created, expires) = (session.created_at.as_microsecond(), session.expires_at.as_microsecond());
@@ -62,7 +63,8 @@ pub(super) async fn delete_expired(links: &Links, now: Timestamp) -> Result<u64,
     Ok(link.keep(deleted))
 }
 
-/// A change, and its entry in the audit log if it changed any row; how many it did.
+/// Runs a change, and appends its audit entry if any row changed. Returns the number of changed
+/// rows.
 pub(super) async fn told(
     links: &Links,
     sql: &str,

@@ -1,4 +1,4 @@
-//! The store's methods, each one transaction.
+//! The store's methods. Each is one transaction.
 
 use std::time::Duration;
 
@@ -18,26 +18,38 @@ use super::rows::{corrupt, get};
 use super::url::Target;
 use super::{activity, leases, log, migrate, pats, sessions, tls, users};
 
-/// How long opening may take: another node may be in the middle of a migration.
+/// Time limit for opening. Another node may be in the middle of a migration.
 const OPENING: Duration = Duration::from_secs(90);
 
 /// A store in a PostgreSQL database.
 pub struct PostgresStore {
     links: Links,
-    /// For renewals alone.
+    /// Reserved for renewals.
     lease_links: Links,
     ear: Ear,
     at: String,
 }
 
 impl PostgresStore {
-    /// Opens the database that a `postgres://` URL names, and brings its schema up to date. In the URL, `sslmode` and `sslrootcert`
-    /// mean what they mean to libpq; of several hosts, the first that can be written to is used.
+    /// Opens the database that a `postgres://` URL names, and migrates its schema. `sslmode` and
+    /// `sslrootcert` have the same meaning as in libpq. Of several hosts, the first writable one is
+    /// used.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`PostgresOpenError`] if the URL is invalid, or the database cannot be reached, used
+    /// or migrated.
     pub async fn open(url: &str) -> Result<Self, PostgresOpenError> {
         Self::open_at(url, true).await
     }
 
-    /// The same, but [`PostgresOpenError::Empty`] if there is nothing of TrustRelay in the database yet.
+    /// Opens the database like [`PostgresStore::open`], but only if it already contains TrustRelay
+    /// data.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`PostgresOpenError::Empty`] if there is no TrustRelay data, and the errors of
+    /// [`PostgresStore::open`].
     pub async fn open_begun(url: &str) -> Result<Self, PostgresOpenError> {
         Self::open_at(url, false).await
     }
@@ -59,7 +71,7 @@ impl PostgresStore {
         &self.links
     }
 
-    /// The database's host, port and name: what may be shown of its URL.
+    /// Returns the database's host, port and name, which may be shown.
     pub fn place(&self) -> &str {
         &self.at
     }
@@ -72,7 +84,7 @@ async fn bind_secret(links: &Links, fingerprint: &[u8; 16]) -> Result<bool, Fail
             "INSERT INTO meta (key, value) VALUES ('secret_fingerprint', $1) ON CONFLICT (key) DO NOTHING",
         )
         .await?;
-    // In a statement after it: what another one has bound at the same time is committed by then.
+    // A separate statement, so that a concurrent binding is committed by then.
     let same = link.prepare("SELECT value = $1 FROM meta WHERE key = 'secret_fingerprint'").await?;
     let fingerprint = &fingerprint[..];
     link.count(&insert, &[&fingerprint]).await?;

@@ -1,4 +1,4 @@
-//! TLS to the database, over rustls.
+//! TLS to the database with rustls.
 
 use std::sync::Arc;
 
@@ -54,7 +54,8 @@ fn trusted(roots: &Roots) -> Result<RootCertStore, PostgresOpenError> {
     if store.is_empty() { Err(wrong("there are none".into())) } else { Ok(store) }
 }
 
-/// What `verify-ca` checks, which is all but the host's name; or, without `inner`, what `require` does: nothing.
+/// Implements `verify-ca`, which checks everything but the host's name, or `require` without
+/// `inner`, which checks nothing.
 #[derive(Debug)]
 struct Lenient {
     inner: Option<Arc<WebPkiServerVerifier>>,
@@ -72,7 +73,7 @@ impl ServerCertVerifier for Lenient {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let Some(inner) = &self.inner else { return Ok(ServerCertVerified::assertion()) };
         match inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            // The name is what is looked at last: everything else was good.
+            // rustls checks the name last, so everything else was valid.
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) => Ok(ServerCertVerified::assertion()),

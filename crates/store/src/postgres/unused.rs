@@ -1,4 +1,4 @@
-//! Which tokens are not used.
+//! Unused tokens.
 
 use std::num::NonZeroU16;
 

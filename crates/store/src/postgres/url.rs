@@ -1,4 +1,5 @@
-//! `postgres://…`, as libpq means it. What TLS it asks for is read here: the driver knows a part of it only.
+//! The `postgres://` URL, with libpq's meaning. Its TLS parameters are parsed here, because the
+//! driver supports only some of them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,38 +8,39 @@ use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
 use super::errors::PostgresOpenError;
 
-/// How long each host may take to accept a connection, if the URL does not say `connect_timeout`.
+/// Time limit for connecting to each host, if the URL has no `connect_timeout`.
 const CONNECT: Duration = Duration::from_secs(2);
-/// After how long without a word a connection is asked whether it is still there: with the two below, one that was cut off
-/// is noticed within 20 s even where nobody waits for an answer.
+/// The idle time before keep-alive probes. With the two constants below, a broken connection is
+/// noticed within 20 s, even if nobody waits for an answer.
 const KEEPALIVES_IDLE: Duration = Duration::from_secs(10);
 const KEEPALIVES_INTERVAL: Duration = Duration::from_secs(3);
 const KEEPALIVES_RETRIES: u32 = 3;
 
-/// How the server's certificate is looked at (libpq, `sslmode`).
+/// The verification of the server's certificate (libpq, `sslmode`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Check {
-    /// Not at all: `disable`, `prefer` and `require`. It keeps out those who only listen.
+    /// No verification: `disable`, `prefer` and `require`. Protects only against passive
+    /// eavesdroppers.
     Nothing,
-    /// It must come from an authority that is trusted: `verify-ca`, and `require` with `sslrootcert`.
+    /// A trusted authority must have issued it: `verify-ca`, and `require` with `sslrootcert`.
     Authority,
-    /// And be the host's: `verify-full`.
+    /// It must also match the host: `verify-full`.
     Full,
 }
 
-/// Which certificates are trusted.
+/// The trusted root certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Roots {
     System,
     File(PathBuf),
 }
 
-/// What a URL says. It holds a password, and is not printed.
+/// A parsed URL. It contains a password and is not printed.
 pub(super) struct Target {
     pub(super) config: tokio_postgres::Config,
     pub(super) check: Check,
     pub(super) roots: Roots,
-    /// Host, port and database: what may be shown.
+    /// Host, port and database, which may be shown.
     pub(super) at: String,
 }
 
@@ -48,7 +50,8 @@ impl Target {
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return Err(wrong("it does not begin with postgres://"));
         }
-        // A password that is not percent-encoded would be taken for a host, a port or a database, and shown as that.
+        // An unencoded password would be taken for a host, a port or a database, and be shown as
+        // such.
         let rest = url.split_once("://").map_or("", |(_, rest)| rest);
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         if rest.matches('@').count() > usize::from(authority.contains('@')) {
@@ -66,7 +69,7 @@ impl Target {
                 Some(("sslrootcert", value)) => {
                     roots = Some(unescaped(value).ok_or_else(|| wrong("`sslrootcert` is not text"))?)
                 }
-                // A session that cannot write is of no use here.
+                // Ignored: a session that cannot write is of no use here.
                 Some(("target_session_attrs", _)) => {}
                 _ => rest.push(pair),
             }
@@ -84,7 +87,7 @@ impl Target {
             }
         };
         let plain = if rest.is_empty() { base.to_owned() } else { format!("{base}?{}", rest.join("&")) };
-        // What the driver says names the key at most.
+        // The driver's message names at most the parameter's key.
         let mut config: tokio_postgres::Config = plain.parse().map_err(|error: tokio_postgres::Error| {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
             wrong(&cause.unwrap_or_else(|| "it cannot be read".to_owned()))
@@ -111,7 +114,7 @@ impl Target {
         Ok(Self { config, check, roots, at })
     }
 
-    /// How long getting a connection may take: every host may be tried.
+    /// Returns the time limit for getting a connection. Every host may have to be tried.
     pub(super) fn patience(&self) -> Duration {
         let hosts = self.config.get_hosts().len().max(self.config.get_hostaddrs().len()).max(1);
         let each = self.config.get_connect_timeout().copied().unwrap_or(CONNECT);
@@ -132,7 +135,7 @@ fn shown(config: &tokio_postgres::Config) -> String {
     format!("{}/{}", hosts.join(","), config.get_dbname().or(config.get_user()).unwrap_or_default())
 }
 
-/// A value of a URL's query, without its `%XX`.
+/// Decodes the `%XX` escapes of a query parameter.
 fn unescaped(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();

@@ -1,4 +1,4 @@
-//! Accounts. An account's row is also the lock that orders the changes to its tokens (`pats`).
+//! Accounts. An account's row is also the lock that serializes the changes of its tokens (`pats`).
 
 use futures_util::future::{try_join, try_join3, try_join5};
 use jiff::Timestamp;
@@ -30,7 +30,7 @@ pub(super) async fn insert(links: &Links, user: &UserRecord, audit: &AuditEntry)
     link.keep(Ok(()))
 }
 
-/// Adds an account if nobody has its address: the values of a [`NewRow`].
+/// Inserts an account unless its address is taken. The values come from a [`NewRow`].
 pub(super) async fn insertion(link: &Link) -> Result<Statement, Failure> {
     link.prepare(
         "INSERT INTO users (user_id, email, password_hash, is_admin, created_at, disabled_at, upstreams) \
@@ -39,7 +39,7 @@ pub(super) async fn insertion(link: &Link) -> Result<Statement, Failure> {
     .await
 }
 
-/// An account on its way into the table.
+/// An account to be inserted.
 pub(super) struct NewRow<'a> {
     user: &'a UserRecord,
     created: i64,
@@ -88,7 +88,8 @@ pub(super) async fn insert_first(
         .await?;
     let row = NewRow::of(user);
     let values = row.values();
-    // The lock keeps out everyone who adds an account: there is no row yet that could be locked instead.
+    // The table lock keeps out concurrent insertions: there is no row yet that could be locked
+    // instead.
     let (link, permit) = entry.begin(link).await?;
     let lock = link.batch("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE");
     let ((), inserted) = try_join(lock, link.count(&insert, &values)).await?;
@@ -104,7 +105,7 @@ pub(super) async fn by_id(links: &Links, user_id: Uuid) -> Result<Option<UserRec
 }
 
 pub(super) async fn by_email(links: &Links, email: &str) -> Result<Option<UserRecord>, Failure> {
-    // No text that PostgreSQL keeps has such a character, and to ask for it is an error.
+    // PostgreSQL cannot store this character in text, and a query with it fails.
     if email.contains('\0') {
         return Ok(None);
     }
@@ -162,7 +163,7 @@ pub(super) async fn set_disabled(
         return link.undo(Err(StoreError::LastAdministrator.into())).await?;
     }
     let kind = if at.is_some() { "disabled" } else { "enabled" };
-    // All at once: the log's head is not held while this node thinks.
+    // Pipelined in one round trip, so that the log's head is not locked while this node is busy.
     let (seq, _, _, (), ()) = try_join5(
         link.row(&append, &[&now.as_microsecond(), &kind, &Some(user_id)]),
         link.count(&update, &[&user_id, &at.map(Timestamp::as_microsecond)]),

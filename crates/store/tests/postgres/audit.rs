@@ -1,4 +1,5 @@
-//! The audit log in PostgreSQL: what is done to it behind the program's back is found, and its pages come from indexes.
+//! The audit log in PostgreSQL: tampering outside of the program is detected, and pages come from
+//! indexes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use uuid::Uuid;
 use crate::database::Fresh;
 use crate::kit::PATIENCE;
 
-/// Six entries with a seal, and what is found after the SQL.
+/// Creates six entries with a seal, runs the SQL, and returns the flaw that is found.
 async fn found(sql: &str) -> AuditFlaw {
     let fresh = Fresh::emptied().await;
     let store = Arc::new(fresh.again().await);
@@ -50,7 +51,7 @@ async fn what_was_changed_taken_out_or_forged_is_found() {
     assert_eq!(found(&with_head).await, AuditFlaw::CutShort { sealed: 6, last: 4 });
 }
 
-/// How often the whole table was scanned, and how many entries were read of each index.
+/// Returns the number of scans of the whole table, and the number of entries read from each index.
 async fn counted(client: &Client) -> (i64, BTreeMap<String, i64>) {
     let table = "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'audit'";
     let indexes = "SELECT indexrelname, idx_tup_read FROM pg_stat_user_indexes WHERE relname = 'audit'";
@@ -68,7 +69,7 @@ async fn page_of(store: &PostgresStore, filter: AuditFilter, after: Option<Audit
 async fn a_page_reads_no_more_of_an_index_than_it_shows() {
     let fresh = Fresh::open().await;
     let client = fresh.client().await;
-    // 40,000 entries of 400 accounts, each with two tokens.
+    // Creates 40,000 entries of 400 accounts, each with two tokens.
     let fill = "INSERT INTO audit (seq, at, action, actor_user_id, actor_pat_id, user_id, pat_id, entry, hash) \
         SELECT n, n * 1000000::bigint, CASE n % 400 WHEN 1 THEN 'token.leaked' WHEN 2 THEN 'refused.login' ELSE 'token.created' END, \
         lpad(to_hex(n % 400), 32, '0')::uuid, lpad(to_hex(n % 800), 32, '0')::uuid, lpad(to_hex(n % 400), 32, '0')::uuid, \
@@ -97,9 +98,9 @@ async fn a_page_reads_no_more_of_an_index_than_it_shows() {
         }
     }
     assert_eq!(page_of(&store, AuditFilter { pat_id: id(77), ..none() }, None).await, 50);
-    // As many from either side: a token that is concerned, and one that acts.
+    // Half of the rows come from each side: the token that is concerned, and the token that acts.
     shown.extend(["audit_by_pat", "audit_by_actor_pat"].map(|index| (index.to_owned(), 50)));
-    // A connection that ends tells what it has read.
+    // A connection reports its statistics when it ends.
     drop(store);
     let told = async {
         loop {
@@ -116,7 +117,7 @@ async fn a_page_reads_no_more_of_an_index_than_it_shows() {
     assert_eq!(scans_then, scans, "the table is never scanned");
     for (index, read) in read {
         let shown = shown.get(&index).copied().unwrap_or_default();
-        // Where a range begins, one or two more are looked at.
+        // At the beginning of a range, one or two additional entries are read.
         assert!((shown..=shown * 21 / 20).contains(&read), "{index}: {read} read for {shown} shown");
     }
 }

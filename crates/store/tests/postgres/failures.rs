@@ -1,4 +1,4 @@
-//! Stories of a database that hangs, dies, comes back, and fails over.
+//! A database that hangs, crashes, comes back, or fails over.
 
 use std::time::Duration;
 
@@ -34,7 +34,8 @@ async fn a_lock_that_is_never_released_is_unavailable_in_bounded_time_and_leaves
     assert!(fresh.revoke_pat(pat.pat_id, pat.created_at, &AUDIT).await.expect("asks").expect("there").newly);
 }
 
-/// A flood of changes that wait for one account's row occupies every connection but the renewals' own.
+/// Many changes that wait for one account's row occupy every connection except the ones for
+/// renewals.
 #[tokio::test]
 async fn changes_that_wait_for_a_lock_do_not_cost_the_node_its_lease() {
     let fresh = Fresh::open().await;
@@ -59,7 +60,7 @@ async fn changes_that_wait_for_a_lock_do_not_cost_the_node_its_lease() {
     }
 }
 
-/// Whichever of what has to be written cannot be.
+/// Lets each of the writes fail in turn.
 #[tokio::test]
 async fn a_revocation_and_its_notice_are_done_together_or_not_at_all() {
     let fresh = Fresh::open().await;
@@ -89,7 +90,8 @@ async fn a_revocation_and_its_notice_are_done_together_or_not_at_all() {
     assert_eq!(fresh.notices(None, None, 9).await.expect("asks").len(), 1);
 }
 
-/// The caller's connection is closed, and its transaction with it; as often as that happens, the others get theirs.
+/// The caller's connection is closed, and its transaction with it. However often that happens,
+/// other callers still get connections.
 #[tokio::test]
 async fn a_caller_that_goes_away_leaves_no_transaction_open() {
     let fresh = Fresh::open().await;
@@ -103,7 +105,8 @@ async fn a_caller_that_goes_away_leaves_no_transaction_open() {
             () = until_waiting(1, &client) => {}
         }
         client.batch_execute("ROLLBACK").await.expect("lets go");
-        // What comes next is done on its own, and there for all to see when it is answered.
+        // The next change runs in its own transaction, and is visible to everyone once it is
+        // acknowledged.
         let user = added(&fresh).await;
         let sql = "SELECT 1 FROM users WHERE user_id = $1";
         assert!(
@@ -116,7 +119,7 @@ async fn a_caller_that_goes_away_leaves_no_transaction_open() {
     until("none is open", async || client.query(open, &[]).await.expect("asks").is_empty()).await;
 }
 
-/// All connections are lost at once, under load; nothing that was answered is.
+/// All connections are lost at once, under load. Acknowledged changes are not.
 #[tokio::test]
 async fn a_database_that_crashes_and_comes_back_is_found_again_with_all_that_was_answered() {
     let mut cluster = Cluster::start();
@@ -161,7 +164,7 @@ async fn a_database_that_crashes_and_comes_back_is_found_again_with_all_that_was
     load.abort();
 }
 
-/// Of the hosts that a URL names, the one that can be written to is used, whichever that is by then.
+/// The store uses the writable host among those that a URL names, even after it has changed.
 #[tokio::test]
 async fn a_synchronous_standby_takes_over_with_all_that_was_answered() {
     let mut primary = Cluster::start();

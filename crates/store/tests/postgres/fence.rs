@@ -1,4 +1,5 @@
-//! Stories of the row on which a renewal and a revocation meet: each would be wrong if one of the locks were left out.
+//! The row on which a renewal and a revocation meet. Each of these cases would fail if one of the
+//! locks were left out.
 
 use trustrelay_authority::contract::AUDIT;
 use trustrelay_authority::{Renewal, Store};
@@ -7,7 +8,8 @@ use uuid::Uuid;
 use crate::database::Fresh;
 use crate::kit::{LONG, behind, change, held, issued, lease, let_all_go, until_waiting};
 
-/// The row says that nothing is held while it is being renewed: the one who waits must not go by that.
+/// During a renewal the committed row still shows no lease. A revocation must wait instead of
+/// trusting that.
 #[tokio::test]
 async fn a_renewal_that_is_on_its_way_is_waited_for() {
     let fresh = Fresh::open().await;
@@ -30,7 +32,8 @@ async fn a_renewal_that_is_on_its_way_is_waited_for() {
     }
 }
 
-/// It waits for the one who looks, and reads the log after that: what was committed meanwhile is in it.
+/// The renewal waits for the revocation's look at the row and reads the log afterwards, so it finds
+/// entries committed meanwhile.
 #[tokio::test]
 async fn a_renewal_that_had_to_wait_reads_the_log_anew() {
     let fresh = Fresh::open().await;
@@ -50,7 +53,8 @@ async fn a_renewal_that_had_to_wait_reads_the_log_anew() {
     assert_eq!(missing.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [seq]);
 }
 
-/// It is on its way while it is let go: whoever does that goes by what is there when they have the row.
+/// The lease is renewed while it is being released. The release decides by the row as it is once it
+/// holds the lock.
 #[tokio::test]
 async fn a_lease_that_is_being_renewed_is_not_let_go() {
     let fresh = Fresh::open().await;
@@ -71,12 +75,13 @@ async fn a_lease_that_is_being_renewed_is_not_let_go() {
     }
 }
 
-/// Those who look and those who let go lock the rows in one order: so two never wait for each other in a circle.
+/// The look at the leases and their release lock rows in the same order, so that they cannot
+/// deadlock.
 #[tokio::test]
 async fn looks_and_letting_go_get_along() {
     let fresh = Fresh::open().await;
     for n in 0..20 {
-        // Ids in an order that is not the one in which they come.
+        // The ids are in a different order than the insertions.
         held(&fresh, Uuid::from_u128(u128::MAX / 20 * (n * 7 % 20)), 0, LONG).await;
     }
     let mut found = fresh.holders_behind(1, None).await.expect("asks");
@@ -99,12 +104,13 @@ async fn looks_and_letting_go_get_along() {
     assert_eq!(behind(&fresh, 1).await, 0);
 }
 
-/// Nobody can wait for a row that they do not see; so it is there before the node takes its first lease.
+/// A revocation cannot wait for a row that it cannot see, so the row exists before the node takes
+/// its first lease.
 #[tokio::test]
 async fn a_new_node_can_be_waited_for_before_it_has_its_first_lease() {
     let fresh = Fresh::open().await;
     let holder = fresh.client().await;
-    // A renewal is held up in the middle, before it commits.
+    // A trigger holds up a renewal before its commit.
     holder
         .batch_execute(
             "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(7); RETURN NEW; END $$; \
@@ -128,7 +134,7 @@ async fn a_new_node_can_be_waited_for_before_it_has_its_first_lease() {
     assert_eq!((renewal.expect("asks"), behind), (Renewal::Held, 1));
 }
 
-/// Its row may be gone by then; and it is brought up to date before it gets a lease.
+/// The node's row may have been removed. The node then catches up before it gets a lease.
 #[tokio::test]
 async fn a_node_whose_row_was_removed_comes_back() {
     let fresh = Fresh::open().await;
@@ -145,7 +151,7 @@ async fn a_node_whose_row_was_removed_comes_back() {
     );
     let found = fresh.holders_behind(u64::MAX, Some(alive)).await.expect("asks");
     fresh.let_go(&found).await.expect("lets go");
-    // Whoever looks at it keeps it, and holds nobody up.
+    // A lock on the row, taken to examine it, keeps it from removal and blocks nobody.
     client.batch_execute("BEGIN; SELECT 1 FROM nodes WHERE NOT held FOR SHARE").await.expect("locks");
     held(&fresh, alive, 0, LONG).await;
     assert_eq!(fresh.nodes().await.expect("asks").len(), 2);
@@ -159,7 +165,8 @@ async fn a_node_whose_row_was_removed_comes_back() {
     assert_eq!(behind(&fresh, seq).await, 1, "the other one has not read it");
 }
 
-/// Such as after a failover to a standby that had not received all: no lease, rather than one on a log that is another.
+/// Happens, for example, after a failover to a standby that had not received everything. The node
+/// gets no lease rather than one on a different log.
 #[tokio::test]
 async fn a_log_that_went_back_gives_nobody_a_lease() {
     let fresh = Fresh::open().await;
@@ -174,7 +181,8 @@ async fn a_log_that_went_back_gives_nobody_a_lease() {
     assert_eq!(behind(&fresh, seq + 1).await, 0);
 }
 
-/// The log's numbers are committed in their order: the second waits for the first, and a number that was given up is used again.
+/// The log's numbers are committed in order. The second transaction waits for the first, and the
+/// number of an aborted one is reused.
 #[tokio::test]
 async fn a_number_is_held_until_its_commit() {
     let fresh = Fresh::open().await;
@@ -190,14 +198,15 @@ async fn a_number_is_held_until_its_commit() {
     assert_eq!(seq, 1);
 }
 
-/// Whoever revokes tokens, or writes their uses down, locks them in one order: so two never wait for each other in a circle.
+/// Revoking tokens and recording their uses lock the tokens in the same order, so that they cannot
+/// deadlock.
 #[tokio::test]
 async fn uses_and_revocations_of_the_same_tokens_get_along() {
     let fresh = Fresh::open().await;
     let parent = issued(&fresh).await;
     let mut pats = vec![parent.clone()];
     for n in 1..20 {
-        // Ids in an order that is not the one in which they are made.
+        // The ids are in a different order than the insertions.
         let pat_id = Uuid::from_u128(u128::MAX / 20 * (n * 7 % 20));
         let digest = trustrelay_token::TokenDigest::from_bytes([u8::try_from(n).expect("small"); 32]);
         let child = trustrelay_authority::PatRecord {

@@ -1,4 +1,4 @@
-//! What the stories are told with.
+//! Helpers for the PostgreSQL tests.
 #![allow(unreachable_pub)]
 
 use std::sync::Arc;
@@ -18,21 +18,21 @@ use uuid::Uuid;
 
 pub use crate::cluster::PATIENCE;
 
-/// Longer than any story takes.
+/// Longer than any test takes.
 pub const LONG: Duration = Duration::from_secs(50);
 pub const EMAIL: &str = "ada@example.org";
 
-/// A node's claim.
+/// Returns a node's request for a lease.
 pub fn lease(node_id: Uuid, applied_seq: u64, length: Duration) -> Lease {
     Lease { node_id, claim: 1, applied_seq, length, name: "node".into(), url: None, cuts: Vec::new() }
 }
 
-/// How many hold a lease and lack an entry.
+/// Returns the number of nodes that hold a lease and lack an entry.
 pub async fn behind(store: &PostgresStore, seq: u64) -> usize {
     store.holders_behind(seq, None).await.expect("asks").len()
 }
 
-/// All who hold a lease hold none any more.
+/// Releases all leases.
 pub async fn let_all_go(store: &PostgresStore) {
     store.let_go(&store.holders_behind(u64::MAX, None).await.expect("asks")).await.expect("lets go");
 }
@@ -42,7 +42,7 @@ pub async fn held(store: &PostgresStore, node_id: Uuid, applied_seq: u64, length
     assert_eq!(renewal, Renewal::Held);
 }
 
-/// An account.
+/// Adds an account.
 pub async fn added(store: &PostgresStore) -> UserRecord {
     let user_id = Uuid::now_v7();
     let user = UserRecord {
@@ -58,14 +58,14 @@ pub async fn added(store: &PostgresStore) -> UserRecord {
     user
 }
 
-/// A change that makes an entry; its number.
+/// Makes a change that appends a log entry. Returns its number.
 pub async fn change(store: &PostgresStore) -> u64 {
     let user = added(store).await;
     let at = user.created_at;
     store.set_user_disabled(user.user_id, Some(at), at, &AUDIT).await.expect("disabled").expect("there")
 }
 
-/// An account with a token.
+/// Adds an account with a token.
 pub async fn issued(store: &PostgresStore) -> PatRecord {
     let UserRecord { user_id, created_at: at, .. } = added(store).await;
     let pat_id = Uuid::now_v7();
@@ -91,7 +91,7 @@ pub async fn issued(store: &PostgresStore) -> PatRecord {
     pat
 }
 
-/// A revocation that the owner is told of.
+/// Returns a revocation that notifies the owner.
 pub fn told_revocation(pat: &PatRecord) -> Revocation {
     let notice = Notice {
         notice_id: Uuid::now_v7(),
@@ -105,7 +105,7 @@ pub fn told_revocation(pat: &PatRecord) -> Revocation {
     Revocation { pat_id: pat.pat_id, audit: AUDIT.clone(), notice }
 }
 
-/// Waits until `done` says so, and fails if that takes far too long.
+/// Waits until `done` returns true. Fails if that takes far too long.
 pub async fn until(what: &str, done: impl AsyncFn() -> bool) {
     let waited = async {
         while !done().await {
@@ -115,18 +115,18 @@ pub async fn until(what: &str, done: impl AsyncFn() -> bool) {
     assert!(tokio::time::timeout(PATIENCE, waited).await.is_ok(), "waited in vain: {what}");
 }
 
-/// Waits until `n` wait for a lock in this database.
+/// Waits until `n` connections to this database wait for a lock.
 pub async fn until_waiting(n: i64, client: &Client) {
     let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     let waiting = async || {
-        // A transaction sees the same of others' activity for as long as it lasts, unless told otherwise.
+        // By default a transaction sees an unchanging snapshot of the statistics.
         client.batch_execute("SELECT pg_stat_clear_snapshot()").await.expect("asks");
         client.query_one(sql, &[]).await.expect("asks").get::<_, i64>(0) >= n
     };
     until("somebody waits for a lock", waiting).await;
 }
 
-/// Ends one session whenever it is told to, and no two have the same number.
+/// Reports one ended session for each call, with a unique number.
 pub struct OneEach;
 
 static ENDED: AtomicU64 = AtomicU64::new(0);
@@ -149,12 +149,12 @@ impl Cut for OneEach {
     }
 }
 
-/// A node that is not started yet.
+/// Creates a node without starting it.
 pub async fn node(url: &str, secret: &ServerSecret, name: &str, lease: Duration) -> Arc<Authority> {
     node_at(url, secret, name, lease, None).await
 }
 
-/// A node that the others reach at `node_url`.
+/// Creates a node that the others reach at `node_url`.
 pub async fn node_at(
     url: &str,
     secret: &ServerSecret,
@@ -178,7 +178,7 @@ pub async fn node_at(
     authority
 }
 
-/// A node that runs.
+/// Creates and starts a node.
 pub async fn started(url: &str, secret: &ServerSecret, name: &str, lease: Duration) -> Arc<Authority> {
     let node = node(url, secret, name, lease).await;
     node.start().await.expect("starts");

@@ -1,4 +1,5 @@
-//! What only PostgreSQL promises: nodes that share it, and what it does when the database fails, or is the wrong one.
+//! Tests that are specific to PostgreSQL: several nodes on one database, and behaviour when the
+//! database fails or is the wrong one.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 

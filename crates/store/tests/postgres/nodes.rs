@@ -1,4 +1,4 @@
-//! Stories of several nodes on one database.
+//! Several nodes on one database.
 
 use std::time::{Duration, Instant};
 
@@ -53,14 +53,14 @@ async fn a_revocation_on_one_node_is_honoured_by_the_others_before_its_answer() 
     assert!(fresh.nodes().await.expect("asks").is_empty(), "who stops gives its lease up");
 }
 
-/// Nobody waits for their turn to renew: the one who changes the log wakes them.
+/// A node does not wait for its next renewal: the change of the log wakes it.
 #[tokio::test]
 async fn a_change_wakes_whoever_waits_for_the_log_to_grow() {
     let (fresh, since) = (Fresh::open().await, std::time::Duration::ZERO);
     let other = fresh.again().await;
     let client = fresh.client().await;
     until("both listen", async || client.query(LISTENERS, &[]).await.expect("asks").len() == 2).await;
-    // That each has begun to listen counts as something heard.
+    // Each start of listening counts as a notification.
     timeout(PATIENCE, async { tokio::join!(fresh.log_grew(), other.log_grew()) }).await.expect("heard");
     assert!(timeout(since, other.log_grew()).await.is_err(), "nothing has grown");
     let (_, ()) =
@@ -73,7 +73,7 @@ async fn a_change_wakes_whoever_waits_for_the_log_to_grow() {
     assert_eq!(seq, 2);
 }
 
-/// And hears what comes after that; what it missed meanwhile, it looks for.
+/// The listener receives later notifications, and checks for those that it missed.
 #[tokio::test]
 async fn an_ear_that_was_cut_off_listens_again() {
     let fresh = Fresh::open().await;
@@ -89,7 +89,8 @@ async fn an_ear_that_was_cut_off_listens_again() {
         timeout(PATIENCE, async { tokio::join!(change(&fresh), fresh.log_grew()) }).await.expect("heard");
 }
 
-/// Without a wake-up the other node finds it when it renews, and the answer waits for that.
+/// Without a wake-up, the other node finds the revocation at its next renewal, and the answer waits
+/// for that.
 #[tokio::test]
 async fn a_revocation_that_nobody_hears_of_is_honoured_all_the_same() {
     let fresh = Fresh::open().await;
@@ -100,7 +101,8 @@ async fn a_revocation_that_nobody_hears_of_is_honoured_all_the_same() {
     account(&a).await;
     let issued = token(&a).await;
     b.verify(issued.token.clone()).wait().await.expect("good");
-    // Nobody may connect from here on, so an ear that is cut off stays deaf; connections that are open go on.
+    // New connections are refused from here on, so a disconnected listener stays deaf. Open
+    // connections continue.
     let admin = fresh.client().await;
     until("all listen", async || admin.query(LISTENERS, &[]).await.expect("asks").len() == 3).await;
     Cluster::shared().sql(&format!("ALTER DATABASE {} CONNECTION LIMIT 0", fresh.database));
@@ -114,7 +116,7 @@ async fn a_revocation_that_nobody_hears_of_is_honoured_all_the_same() {
     assert!(admin.query(LISTENERS, &[]).await.expect("asks").is_empty(), "it was not heard");
 }
 
-/// A node that is stopped without a word holds nobody up for longer than its lease.
+/// A node that stops without notice delays others for at most the length of its lease.
 #[tokio::test]
 async fn a_node_that_died_is_waited_for_until_its_lease_is_over() {
     let fresh = Fresh::open().await;
@@ -133,7 +135,7 @@ async fn a_node_that_died_is_waited_for_until_its_lease_is_over() {
     assert!(nodes.iter().any(|node| node.applied_seq < seq && node.lease_left.is_none()), "{nodes:?}");
 }
 
-/// Whatever the database's clock says: nobody goes by it.
+/// No decision depends on the database's clock.
 #[tokio::test]
 async fn a_clock_of_the_database_that_is_wrong_ends_no_lease() {
     let fresh = Fresh::open().await;
@@ -144,7 +146,7 @@ async fn a_clock_of_the_database_that_is_wrong_ends_no_lease() {
     let issued = token(&a).await;
     crate::kit::held(&fresh, uuid::Uuid::now_v7(), 0, Duration::from_secs(2)).await;
     let client = fresh.client().await;
-    // As after a jump by a day: by this clock everything is long over, or has not begun.
+    // Simulates a jump by a day. By this clock all leases ended long ago, or have not begun.
     for jump in ["-", "+"] {
         let sql = format!("UPDATE nodes SET renewed_at = renewed_at {jump} 86400000000 WHERE name = 'node'");
         assert_eq!(client.execute(&sql, &[]).await.expect("jumps"), 1);
@@ -157,7 +159,8 @@ async fn a_clock_of_the_database_that_is_wrong_ends_no_lease() {
     assert!(took >= Duration::from_secs(2) && took < PATIENCE, "{took:?}");
 }
 
-/// Such nodes date what they seal for each other by the database's clock, and say that their own is wrong.
+/// Such nodes use the database's clock to date what they seal for each other, and report that their
+/// own clock is wrong.
 #[tokio::test]
 async fn a_node_whose_clock_is_an_hour_off_knows_it_and_the_shared_time() {
     use jiff::{SignedDuration, Timestamp};
@@ -181,7 +184,7 @@ async fn a_node_whose_clock_is_an_hour_off_knows_it_and_the_shared_time() {
         let ahead = node.clock_ahead().expect("compared");
         assert!(near(real + ahead, wrong), "{ahead}");
         assert!(near(node.shared_now(), real), "{}", node.shared_now());
-        // Neither clock goes on by itself, so the node would never renew again.
+        // Neither clock advances by itself, so the node would never renew again.
         node.stop().await;
     }
 }
@@ -207,7 +210,7 @@ async fn nodes_that_run_with_the_same_url_notice_each_other_until_one_stops() {
     let secret = ServerSecret::generate().expect("random");
     let same = Some("http://10.0.0.11:8080/");
     let lease = Duration::from_secs(5);
-    // Of a node that died with this address there is a row that says that its lease holds.
+    // A node with this address died, and its row says that its lease is still held.
     let dead = Lease { url: same.map(Into::into), ..lease_of(uuid::Uuid::now_v7(), 0, LONG) };
     fresh.renew_lease(&dead).await.expect("asks");
     let a = node_at(&url, &secret, "a", lease, same).await;
@@ -224,7 +227,7 @@ async fn nodes_that_run_with_the_same_url_notice_each_other_until_one_stops() {
     other.stop().await;
 }
 
-/// Ends the same sessions for every token.
+/// Reports the same ended sessions for every token.
 struct Sessions(&'static [u64]);
 
 impl Cut for Sessions {

@@ -1,4 +1,5 @@
-//! Stories of databases that are opened, and of those that are not: one clear line, and no password in it.
+//! Databases that can be opened, and those that cannot: the error is one clear line without a
+//! password.
 
 use std::net::TcpListener;
 
@@ -34,7 +35,8 @@ async fn nodes_that_begin_at_once_make_the_schema_once() {
     PostgresStore::open_begun(&url).await.expect("now it is begun");
 }
 
-/// Nobody knows how long the leases are that were taken before: they are waited for as long as any may be, and let go.
+/// The lengths of leases from before are unknown. They are waited for as long as any lease may
+/// last, and then released.
 #[tokio::test]
 async fn a_database_from_before_leases_had_a_length_is_carried_over_with_who_holds_one() {
     let database = Cluster::shared().database();
@@ -152,7 +154,7 @@ async fn refused_at(at: std::net::SocketAddr) {
     assert!(error.to_string().contains(&at.to_string()), "{error}");
 }
 
-/// Whatever the server's defaults are.
+/// The settings do not depend on the server's defaults.
 #[tokio::test]
 async fn each_connection_is_set_to_what_the_promises_need() {
     let cluster = Cluster::shared();
@@ -185,7 +187,7 @@ async fn each_connection_is_set_to_what_the_promises_need() {
     }
 }
 
-/// What the operator has made stronger stays so.
+/// A stronger setting by the operator is kept.
 #[tokio::test]
 async fn a_commit_that_waits_for_more_than_the_disk_goes_on_doing_so() {
     let cluster = Cluster::shared();

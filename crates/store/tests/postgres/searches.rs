@@ -1,4 +1,5 @@
-//! Searches among many tokens: pages come from indexes, read little more than they show, and writing uses down does not touch those.
+//! Searches among many tokens: pages come from indexes and read little more than they show, and
+//! recording uses does not change those indexes.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
@@ -13,7 +14,7 @@ use uuid::Uuid;
 use crate::database::Fresh;
 use crate::kit::{issued, until};
 
-/// So many days of tokens there are, in each hour of them 40 tokens: 200,000.
+/// Inserts 200,000 tokens: 40 for each hour.
 const FILL: &str = "INSERT INTO users (user_id, email, password_hash, is_admin, created_at) \
       SELECT lpad(to_hex(n), 32, '0')::uuid, 'user' || n || '@example.org', '', false, 0 FROM generate_series(0, 999) n; \
     INSERT INTO pats (pat_id, user_id, name, hint, scopes, digest, key_id, created_at, expires_at, revoked_at, revoked_seq, last_used_at, unused_days) \
@@ -29,7 +30,8 @@ fn day(day: i64) -> Timestamp {
     Timestamp::from_microsecond(day * MICROS_PER_DAY).expect("in range")
 }
 
-/// How often a whole table of tokens was gone through, how many rows were read of each of its indexes, and by itself.
+/// Returns the number of scans of the whole table of tokens, and the number of rows read from each
+/// of its indexes.
 async fn counted(client: &Client) -> (i64, BTreeMap<String, i64>) {
     let table = "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'pats'";
     let indexes = "SELECT indexrelname, idx_tup_read FROM pg_stat_user_indexes WHERE relname = 'pats'";
@@ -39,8 +41,8 @@ async fn counted(client: &Client) -> (i64, BTreeMap<String, i64>) {
     (scans, read.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
-/// What `asked` reads of indexes, while it must not go through the table. A connection that ends tells what it has read; so each question has its
-/// own.
+/// Returns the number of rows that `asked` reads from indexes, and checks that it does not scan the
+/// table. A connection reports its statistics when it ends, so each query has its own connection.
 async fn reads(fresh: &Fresh, client: &Client, asked: impl AsyncFn(&dyn Store)) -> BTreeMap<String, i64> {
     let (scans, before) = counted(client).await;
     let store = fresh.again().await;
@@ -55,7 +57,7 @@ async fn reads(fresh: &Fresh, client: &Client, asked: impl AsyncFn(&dyn Store)) 
     assert_eq!(scans_then, scans, "the table is gone through");
     now.into_iter()
         .map(|(index, now)| (index.clone(), now - before[&index]))
-        // The planner looks at an end of an index, to know what there is.
+        // The planner reads the end of an index to estimate its range.
         .filter(|(_, read)| *read > 2)
         .collect()
 }
@@ -70,7 +72,8 @@ async fn a_page_among_many_tokens_reads_little_more_of_one_index_than_it_shows()
     let state = |state| PatFilter { state: Some(state), ..all() };
     let name = |name: &str| PatFilter { name: Some(name.into()), ..all() };
     let (active, expired, revoked) = (PatState::Active, PatState::Expired, PatState::Revoked);
-    // How many rows at most are looked at for a page of 50: as many as it takes to find 51 that fit the rest.
+    // The maximum number of rows to read for a page of 50: enough to find 51 that match the other
+    // conditions.
     for (filter, index, most) in [
         (all(), "pats_by_age", 60),
         (PatFilter { owner: Some(PatOwner::Id(Uuid::from_u128(77))), ..all() }, "pats_of_user", 210),
@@ -99,7 +102,7 @@ async fn a_page_among_many_tokens_reads_little_more_of_one_index_than_it_shows()
         let (first, next) = page(None).await;
         assert!(first > 0, "{filter:?}");
         if next.is_some() {
-            // The next page costs what the first does.
+            // The next page costs as much as the first.
             page(next).await;
         }
     }
@@ -147,7 +150,8 @@ async fn what_is_swept_and_counted_among_many_tokens_goes_by_an_index() {
     }
 }
 
-/// Those that were used least lately have ended by themselves: 25,000 come before the first that has not.
+/// The tokens that have been unused for longest have expired: 25,000 of them come before the first
+/// that has not.
 #[tokio::test]
 async fn what_has_ended_is_passed_over_unread_when_unused_tokens_are_looked_for() {
     let fresh = Fresh::open().await;
@@ -158,7 +162,7 @@ async fn what_has_ended_is_passed_over_unread_when_unused_tokens_are_looked_for(
         assert_eq!(unused.len(), 50);
     });
     let unused = unused.await;
-    // Fifty of each span, and what has ended in the current one.
+    // Fifty rows of each span, and the expired ones of the current span.
     assert!(unused.values().sum::<i64>() <= 2500, "{unused:?}");
 }
 

@@ -1,4 +1,4 @@
-//! Stories of TLS to the database, as libpq means it.
+//! TLS to the database, with libpq's meaning.
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
@@ -7,7 +7,7 @@ use trustrelay_store::{PostgresOpenError, PostgresStore};
 
 use crate::cluster::Cluster;
 
-/// An authority's certificate, and a server's that it has signed for `host`.
+/// The certificate of an authority, and a server certificate that it has signed for `host`.
 struct Signed {
     authority: String,
     certificate: String,

@@ -1,4 +1,5 @@
-//! A real PostgreSQL of the tests' own: made anew, on a free port of the loopback and a socket, and gone with the tests.
+//! A real PostgreSQL server for the tests: created anew, on a free loopback port and a socket, and
+//! removed after the tests.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 use std::io::{Read, Write};
@@ -12,14 +13,15 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// The role that the databases belong to; it may do no more than own them.
+/// The role that owns the databases and has no other rights.
 pub const ROLE: &str = "relay";
 pub const PASSWORD: &str = "pw-of-the-role";
-/// How long anything may take here. More than enough on a loaded machine.
+/// Time limit for any operation. More than enough on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Guards the server: when the test's process ends, however it does, the pipe on standard input closes; then the server is ended, by
-/// its own id, and its folder removed. A word on the pipe lets the folder stay.
+/// Guards the server. When the test process ends for any reason, the pipe on standard input closes.
+/// The guard then ends the server by its id and removes its directory. A line on the pipe keeps the
+/// directory.
 const GUARD: &str = r#"
 "$1" -D "$2/data" >>"$2/log" 2>&1 &
 server=$!
@@ -30,7 +32,7 @@ wait $server
 "#;
 
 pub struct Cluster {
-    /// The data is in a folder of it, the sockets are beside that.
+    /// The directory of the server. It contains the data directory and the sockets.
     dir: TempDir,
     programs: PathBuf,
     pub port: u16,
@@ -40,18 +42,18 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// The one that a test binary's tests share, each with a database of its own.
+    /// Returns the cluster that all tests of a binary share. Each test has its own database.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Cluster> = OnceLock::new();
         SHARED.get_or_init(Self::start)
     }
 
-    /// One of a test's own, to be restarted and broken.
+    /// Starts a cluster for a single test, which may restart and break it.
     pub fn start() -> Self {
         Self::made(Self::empty())
     }
 
-    /// One that keeps its data on a disk, and whose commits are there when they are answered: for measuring.
+    /// Starts a cluster that keeps its data on disk and flushes every commit, for measurements.
     pub fn durable() -> Self {
         Self::made(Self::empty_in(std::env::temp_dir(), true))
     }
@@ -77,7 +79,7 @@ impl Cluster {
         cluster
     }
 
-    /// A standby of another one, that follows it.
+    /// Starts a standby that follows another cluster.
     pub fn standby_of(primary: &Self) -> Self {
         let mut cluster = Self::empty();
         let mut copy = cluster.program("pg_basebackup");
@@ -98,7 +100,7 @@ impl Cluster {
         cluster
     }
 
-    /// Makes a standby a primary.
+    /// Promotes a standby to primary.
     pub fn promote(&mut self) {
         assert_eq!(self.sql("SELECT pg_promote()"), "t");
     }
@@ -118,8 +120,9 @@ impl Cluster {
         Self { dir, programs, port: free_port(), is_durable, running: None, databases }
     }
 
-    /// Sets what every one of them is set to. A server that is to end waits for connections that say nothing for as long as they may
-    /// take to say who they are: not for a minute.
+    /// Writes the settings that all clusters share. A server that shuts down waits for silent
+    /// connections until their authentication times out, so this timeout is shorter than the
+    /// default of a minute.
     fn settle(&self) {
         let fsync = if self.is_durable { "on" } else { "off" };
         let settings = format!(
@@ -132,12 +135,12 @@ impl Cluster {
         self.append("postgresql.conf", &settings);
     }
 
-    /// The folder of its socket.
+    /// Returns the directory of the socket.
     pub fn socket(&self) -> String {
         self.dir.path().display().to_string()
     }
 
-    /// Puts a file into its data, for it alone to read.
+    /// Writes a file into the data directory, readable by the server only.
     pub fn put(&self, file: &str, text: &str) {
         let path = self.data().join(file);
         std::fs::write(&path, text).expect("written");
@@ -151,14 +154,14 @@ impl Cluster {
         self.dir.path().join("data")
     }
 
-    /// Adds to one of its configuration files.
+    /// Appends to a configuration file.
     pub fn append(&self, file: &str, text: &str) {
         let path = self.data().join(file);
         let old = std::fs::read_to_string(&path).expect("there");
         std::fs::write(path, old + text).expect("written");
     }
 
-    /// Starts the server, and waits until it answers.
+    /// Starts the server and waits until it answers.
     pub fn begin(&mut self) {
         let mut guard = self.unprivileged(Command::new("sh"));
         guard.args(["-c", GUARD, "guard"]).arg(self.programs.join("postgres")).arg(self.dir.path());
@@ -180,7 +183,7 @@ impl Cluster {
         child.wait().expect("ends");
     }
 
-    /// A program of PostgreSQL, as the user that the server runs as.
+    /// Returns a PostgreSQL program, run as the server's user.
     pub fn program(&self, name: &str) -> Command {
         self.unprivileged(Command::new(self.programs.join(name)))
     }
@@ -193,25 +196,25 @@ impl Cluster {
         command
     }
 
-    /// A new, empty database; its name.
+    /// Creates an empty database and returns its name.
     pub fn database(&self) -> String {
         let name = format!("db{}", self.databases.fetch_add(1, Ordering::SeqCst));
         self.sql(&format!("CREATE DATABASE {name} OWNER {ROLE}"));
         name
     }
 
-    /// Through the socket, where nobody is asked for a password.
+    /// Returns the URL through the socket, where no password is needed.
     pub fn url(&self, database: &str) -> String {
         let socket = self.socket().replace('/', "%2F");
         format!("postgres://{ROLE}@{socket}:{}/{database}", self.port)
     }
 
-    /// Through the network, with a password.
+    /// Returns the URL through the network, with a password.
     pub fn network_url(&self, database: &str) -> String {
         format!("postgres://{ROLE}:{PASSWORD}@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// Does something as the administrator.
+    /// Runs SQL as the administrator.
     pub fn sql(&self, sql: &str) -> String {
         self.sql_in("postgres", sql)
     }
@@ -245,7 +248,8 @@ impl Drop for Cluster {
     }
 }
 
-/// PostgreSQL refuses to run as root; then it is run as the user that its package makes.
+/// Returns the user to run PostgreSQL as. It refuses to run as root, so the package's own user is
+/// used then.
 fn unprivileged() -> Option<(u32, u32)> {
     static USER: OnceLock<Option<(u32, u32)>> = OnceLock::new();
     *USER.get_or_init(|| {
@@ -263,7 +267,7 @@ fn missing() -> ! {
     panic!("PostgreSQL's server is not installed; run `cargo xtask test`, which installs what the tests need")
 }
 
-/// Where PostgreSQL's programs are: the newest of Debian's, or wherever the path leads to.
+/// Returns the directory of PostgreSQL's programs: Debian's newest version, or the one in the path.
 fn programs() -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let debian = versions.filter_map(|entry| {

@@ -9,7 +9,7 @@ use trustrelay_store::PostgresStore;
 
 use crate::cluster::Cluster;
 
-/// Stores that are used no more: emptying one is quicker than making one.
+/// Stores that are no longer used. Emptying one is faster than creating one.
 static USED: Mutex<Vec<(PostgresStore, String)>> = Mutex::new(Vec::new());
 
 const EMPTY: &str = "DELETE FROM log_pats; DELETE FROM log_secrets; DELETE FROM log; DELETE FROM rotations; DELETE FROM retired_secrets; DELETE FROM former_digests; DELETE FROM call_days; DELETE FROM latest_calls; DELETE FROM pat_networks; DELETE FROM browser_sessions; \
@@ -22,7 +22,7 @@ const EMPTY: &str = "DELETE FROM log_pats; DELETE FROM log_secrets; DELETE FROM 
 pub struct Fresh {
     store: Option<PostgresStore>,
     pub database: String,
-    /// Whether it may be used again.
+    /// True if the store may be used again.
     lasts: bool,
 }
 
@@ -33,7 +33,8 @@ impl Fresh {
         Self { store: Some(store), database, lasts: false }
     }
 
-    /// One that may have been used and emptied: it works as ever, but has lost its ear if that was in another test.
+    /// Returns a store that may have been used and emptied before. It works as usual, but its
+    /// listener is gone if that was in another test.
     pub async fn emptied() -> Self {
         let used = USED.lock().expect("whole").pop();
         match used {
@@ -49,12 +50,12 @@ impl Fresh {
         }
     }
 
-    /// Another node on the same database.
+    /// Returns another node on the same database.
     pub async fn again(&self) -> PostgresStore {
         PostgresStore::open(&Cluster::shared().url(&self.database)).await.expect("opens")
     }
 
-    /// A connection to do as one likes with.
+    /// Returns a separate connection to the database.
     pub async fn client(&self) -> Client {
         client(&self.database).await
     }
@@ -70,7 +71,7 @@ impl Deref for Fresh {
 
 impl Drop for Fresh {
     fn drop(&mut self) {
-        // What a failed test leaves behind is not used again.
+        // A store that a failed test leaves behind is not used again.
         if self.lasts
             && !std::thread::panicking()
             && let (Some(store), Ok(mut used)) = (self.store.take(), USED.lock())

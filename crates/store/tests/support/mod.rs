@@ -1,4 +1,4 @@
-//! Stores to test with.
+//! Stores and records for tests.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 use std::ops::Deref;
@@ -15,14 +15,15 @@ use trustrelay_store::{DATABASE_FILE, SqliteOptions, SqliteStore};
 use trustrelay_token::{KeyId, TokenDigest};
 use uuid::Uuid;
 
-/// A new store in a directory of its own, which goes with it.
+/// A new store in a temporary directory, which is removed with it.
 pub struct Fresh {
     pub store: SqliteStore,
     pub dir: TempDir,
 }
 
 impl Fresh {
-    /// On a memory file system where there is one: hundreds of stores, each commit flushed, are slow on a disk.
+    /// Creates a store on a memory file system where there is one. On a disk, hundreds of stores
+    /// that flush each commit are slow.
     pub fn in_memory_if_possible() -> Self {
         let shm = Path::new("/dev/shm");
         let dir = if shm.is_dir() { TempDir::new_in(shm) } else { TempDir::new() };
@@ -64,9 +65,9 @@ impl Drop for Locked {
     }
 }
 
-/// Lets all of a future's changes be handed in, then does `then`, and waits for the answer.
+/// Polls a future until all its changes are queued, then calls `then` and waits for the result.
 pub async fn at_once<F: Future>(changes: F, then: impl FnOnce()) -> F::Output {
-    // Without Tokio's budget, which would let in only so many at a time.
+    // Tokio's cooperative budget would queue only some of them at a time.
     let changes = tokio::task::unconstrained(changes);
     tokio::pin!(changes);
     tokio::select! {
@@ -121,7 +122,7 @@ pub fn session(owner: &UserRecord) -> SessionRecord {
     }
 }
 
-/// A revocation that the owner is told of.
+/// Returns a revocation that notifies the owner.
 pub fn told_revocation(pat: &PatRecord) -> Revocation {
     let notice = Notice {
         notice_id: Uuid::now_v7(),
