@@ -14,6 +14,8 @@ mod history;
 mod judge;
 #[path = "database/load.rs"]
 mod load;
+#[path = "database/losses.rs"]
+mod losses;
 #[path = "database/mcp.rs"]
 mod mcp;
 #[path = "database/namesakes.rs"]
@@ -24,6 +26,8 @@ mod network;
 mod nodes;
 #[path = "database/refused.rs"]
 mod refused;
+#[path = "database/rights.rs"]
+mod rights;
 #[path = "database/secrets.rs"]
 mod secrets;
 #[path = "database/stopped.rs"]
@@ -76,8 +80,12 @@ impl Shared {
 }
 
 fn made(run: impl Fn(&[&str]) -> Run, scope: &str) -> Made {
-    let token = run(&["token", "create", "--user", EMAIL, "--name", "n", "--scope", scope]).done().good();
-    let list = run(&["token", "list", "--user", EMAIL, "--json"]).done().good();
+    made_for(run, EMAIL, scope)
+}
+
+fn made_for(run: impl Fn(&[&str]) -> Run, email: &str, scope: &str) -> Made {
+    let token = run(&["token", "create", "--user", email, "--name", "n", "--scope", scope]).done().good();
+    let list = run(&["token", "list", "--user", email, "--json"]).done().good();
     let list: serde_json::Value = serde_json::from_str(&list).expect("JSON");
     Made {
         id: list[0]["pat_id"].as_str().expect("the newest first").to_owned(),

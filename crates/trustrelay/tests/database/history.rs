@@ -12,9 +12,11 @@ use crate::dice::Dice;
 use crate::faults::{happens, rounds};
 use crate::judge::{History, judge_end, since};
 use crate::load::{Door, NODES, PATIENCE, World};
+use crate::losses::Losses;
 use crate::made;
 use crate::mcp::Clock;
 use crate::nodes::{Nodes, until};
+use crate::rights;
 use crate::streams::{KINDS, Kind, Stream, follow};
 
 /// How many clients make and revoke tokens.
@@ -59,6 +61,9 @@ async fn no_verification_that_starts_after_a_revocation_was_answered_is_accepted
         clients.push(tokio::spawn(Arc::clone(&world).keep_changing(Dice::new(dice.next()), stream)));
     }
 
+    let losses = Losses::begin(&nodes, &world, &clock, dice.next());
+    clients.extend(losses.tasks(&nodes));
+
     let begun = Instant::now();
     let (mut blind, mut sick) = (Vec::new(), Vec::new());
     loop {
@@ -67,12 +72,14 @@ async fn no_verification_that_starts_after_a_revocation_was_answered_is_accepted
             let moved = |node: usize, base| world.bases.write().expect("whole")[node] = base;
             let recovery = happens(&mut nodes, &round, moved, (&mut blind, &mut sick)).await;
             tell(&format!("         recovered in {recovery:?}"));
+            losses.rounds.fetch_add(1, Ordering::SeqCst);
         }
         if begun.elapsed() >= lasts {
             break;
         }
     }
 
+    losses.all_once().await;
     world.over.store(true, Ordering::SeqCst);
     for client in clients {
         let ended = tokio::time::timeout(PATIENCE * 2, client).await;
@@ -84,6 +91,7 @@ async fn no_verification_that_starts_after_a_revocation_was_answered_is_accepted
     let verified = std::mem::take(&mut *world.verified.lock().expect("whole"));
     let history = History { blind, sick, verified };
     history.judge();
+    rights::judge(&losses.rights());
     judge_end(&world, &nodes).await;
     let streams = world.streams.lock().expect("whole").clone();
     history.judge_streams(&streams).await;

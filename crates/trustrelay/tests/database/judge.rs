@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::faults::{Blind, Sick};
 use crate::load::{Door, Kept, NODES, PATIENCE, Verdict, Verified, World};
-use crate::nodes::{Nodes, until};
+use crate::nodes::Nodes;
 use crate::streams::Stream;
 
 /// How soon a stream ends whose token was revoked, on a node with which nothing is wrong. It has ended before the answer; this is for the
@@ -68,6 +68,13 @@ impl History {
         assert!(of_revoked > 100, "{of_revoked} accepted before the revocation");
     }
 
+    /// Whether something was wrong with a stream's node when the stream had to end.
+    fn is_sick(&self, stream: &Stream, answered: Instant) -> bool {
+        let is_sick =
+            |sick: &Sick| sick.node == stream.node && sick.from < answered + SOON && sick.until > answered;
+        self.sick.iter().any(is_sick)
+    }
+
     /// Holds the open streams against the revocations.
     pub(crate) async fn judge_streams(&self, streams: &[Arc<Stream>]) {
         let revoked = || {
@@ -76,25 +83,37 @@ impl History {
             streams.iter().filter_map(move |stream| answered(&stream))
         };
         assert!(revoked().count() > 0, "no stream was cut");
-        until(PATIENCE, "all streams of revoked tokens end", async || {
-            revoked().all(|(stream, _)| stream.seen().ended.is_some())
-        })
-        .await;
+        let may_be_open = |stream: &Stream, answered| {
+            stream.seen().ended.is_some()
+                || stream.token.back_asked.get().is_some() && self.is_sick(stream, answered)
+        };
+        let ended = async || revoked().all(|(stream, answered)| may_be_open(&stream, answered));
+        let waited = Instant::now();
+        while !ended().await && waited.elapsed() < PATIENCE {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let open: Vec<_> = revoked().filter(|(stream, answered)| !may_be_open(stream, *answered)).collect();
+        let open: Vec<_> = open
+            .iter()
+            .map(|(stream, answered)| {
+                let Stream { node, kind, token, .. } = &**stream;
+                format!("node {node} {kind:?} of {:?} since {:?}", token.kind, answered.elapsed())
+            })
+            .collect();
+        assert_eq!(open, [""; 0], "streams of lost tokens are open");
         for (stream, answered) in revoked() {
-            let (seen, what) = (stream.seen(), (stream.node, stream.kind));
+            let (seen, what) = (stream.seen(), (stream.node, stream.kind, stream.token.kind));
             assert!(stream.begun < answered, "{what:?} was opened after the revocation's answer");
             // Not even on a node that nobody could reach.
-            let late = seen.newest.and_then(|newest| newest.checked_duration_since(answered));
             assert_eq!(
-                late, None,
+                seen.late, None,
                 "{what:?}: an event came that was made so long after the revocation's answer"
             );
-            let ended = seen.ended.expect("it has");
-            let is_sick = |sick: &Sick| {
-                sick.node == stream.node && sick.from < answered + SOON && sick.until > answered
-            };
+            let is_sick = self.is_sick(&stream, answered);
+            // What was given back while a node could not be reached, that node has never taken away.
+            let Some(ended) = seen.ended.filter(|_| !is_sick) else { continue };
             assert!(
-                ended < answered + SOON || self.sick.iter().any(is_sick),
+                ended < answered + SOON,
                 "{what:?} ended {:?} after the revocation's answer",
                 ended - answered
             );

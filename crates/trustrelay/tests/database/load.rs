@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::dice::Dice;
 use crate::mcp;
+use crate::rights::Kind;
 use crate::streams::Stream;
 use crate::support::{Api, Made};
 
@@ -54,6 +55,45 @@ pub(crate) struct Kept {
     pub(crate) answered: OnceLock<(Instant, String)>,
     /// Whether a revocation of it ended with 503 or without an answer before.
     pub(crate) was_unsure: AtomicBool,
+    /// Where its holder is, if not where everybody is.
+    pub(crate) client: Option<Client>,
+    /// Whether what it loses comes back.
+    pub(crate) is_given_back: bool,
+    /// When somebody first asked for it to be given back.
+    pub(crate) back_asked: OnceLock<Instant>,
+    /// How it is lost, if not by its own revocation.
+    pub(crate) kind: Option<Kind>,
+}
+
+impl Kept {
+    pub(crate) fn new(made: Made, client: Option<Client>) -> Self {
+        let (asked, answered) = (OnceLock::new(), OnceLock::new());
+        Self {
+            made,
+            asked,
+            answered,
+            was_unsure: AtomicBool::new(false),
+            client,
+            is_given_back: false,
+            back_asked: OnceLock::new(),
+            kind: None,
+        }
+    }
+
+    /// For a right that is lost in this way.
+    pub(crate) fn of(kind: Kind, made: Made) -> Self {
+        Self { kind: Some(kind), ..Self::new(made, None) }
+    }
+
+    /// For a time until a loss after which all that was lost comes back.
+    pub(crate) fn until_lost(kind: Kind, made: Made, client: Option<Client>) -> Self {
+        Self { is_given_back: true, kind: Some(kind), ..Self::new(made, client) }
+    }
+
+    /// For somebody who has no token.
+    pub(crate) fn nobody() -> Self {
+        Self::new(Made { id: String::new(), token: String::new() }, None)
+    }
 }
 
 /// A verification that was answered.
@@ -104,6 +144,19 @@ impl World {
     pub(crate) fn api(&self, node: usize, made: &Made) -> Api {
         let base = self.bases.read().expect("whole")[node].clone();
         Api::new(self.client.clone(), &base, &made.token)
+    }
+
+    /// The same for a token's holder, wherever that is.
+    pub(crate) fn api_of(&self, node: usize, kept: &Kept) -> Api {
+        let base = self.bases.read().expect("whole")[node].clone();
+        Api::new(kept.client.as_ref().unwrap_or(&self.client).clone(), &base, &kept.made.token)
+    }
+
+    /// Does something beside, and waits for it in the end.
+    pub(crate) fn probe(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut probes = self.probes.lock().expect("whole");
+        probes.retain(|probe| !probe.is_finished());
+        probes.push(tokio::spawn(work));
     }
 
     pub(crate) fn wrong(&self, what: String) {
@@ -200,12 +253,8 @@ impl World {
         }
         let body: Value = answer.json().await.ok()?;
         let text = |key: &str| body["value"][key].as_str().expect(key).to_owned();
-        let kept = Arc::new(Kept {
-            made: Made { id: text("pat_id"), token: text("pat_token") },
-            asked: OnceLock::new(),
-            answered: OnceLock::new(),
-            was_unsure: AtomicBool::new(false),
-        });
+        let made = Made { id: text("pat_id"), token: text("pat_token") };
+        let kept = Arc::new(Kept::new(made, None));
         self.tokens.write().expect("whole").push(Arc::clone(&kept));
         Some(kept)
     }
@@ -223,13 +272,11 @@ impl World {
             tokio::time::sleep(BETWEEN_CHANGES).await;
         }
         // Nothing is as likely to be accepted too late as what comes right after the answer.
-        let mut probes = self.probes.lock().expect("whole");
-        probes.retain(|probe| !probe.is_finished());
         for (node, door) in (0..NODES).flat_map(|node| [(node, Door::Rest), (node, Door::Mcp)]) {
             let (world, token) = (Arc::clone(self), Arc::clone(token));
-            probes.push(tokio::spawn(async move {
+            self.probe(async move {
                 world.verify(node, door, &token).await;
-            }));
+            });
         }
     }
 

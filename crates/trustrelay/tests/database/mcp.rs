@@ -47,6 +47,20 @@ pub(crate) fn call(api: &Api, path: &str, tool: &str) -> RequestBuilder {
         .json(&body)
 }
 
+/// The tools of a server, in the stateless era.
+pub(crate) fn list(api: &Api, path: &str) -> RequestBuilder {
+    let meta = |name: &str| format!("io.modelcontextprotocol/{name}");
+    let body = json!({
+        "jsonrpc": "2.0", "id": 1, "method": "tools/list",
+        "params": { "_meta": {
+            (meta("protocolVersion")): STATELESS,
+            (meta("clientCapabilities")): {},
+            (meta("clientInfo")): { "name": "test", "version": "1" },
+        } },
+    });
+    post(api, path).header("mcp-protocol-version", STATELESS).header("mcp-method", "tools/list").json(&body)
+}
+
 /// The beginning of a session.
 pub(crate) fn initialize(api: &Api, path: &str) -> RequestBuilder {
     let params = json!({ "protocolVersion": SESSION, "capabilities": {}, "clientInfo": { "name": "test", "version": "1" } });

@@ -1,5 +1,6 @@
 //! Three nodes on a database with a synchronous standby; between each of them and each host is a network that can fail.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::Client;
@@ -111,7 +112,7 @@ struct Node {
 
 /// All of it.
 pub(crate) struct Nodes {
-    shared: Shared,
+    shared: Arc<Shared>,
     pub(crate) database: Database,
     nodes: Vec<Node>,
     upstream: String,
@@ -126,8 +127,10 @@ impl Nodes {
         let database = Database::start().await;
         let [primary, standby] = database.ports();
         let shared = block_in_place(|| {
-            let url = database.primary.network_url(&database.name);
-            let shared = Shared { url, ..Shared::new() };
+            let (password, name) = (cluster::PASSWORD, &database.name);
+            let hosts = format!("127.0.0.1:{primary},127.0.0.1:{standby}");
+            let url = format!("postgres://{ROLE}:{password}@{hosts}/{name}");
+            let shared = Arc::new(Shared { url, ..Shared::new() });
             shared.run(&["user", "add", EMAIL, "--password-stdin"]).stdin(PASSWORD).done().good();
             shared
         });
@@ -144,7 +147,7 @@ impl Nodes {
         all
     }
 
-    pub(crate) fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 

@@ -1,7 +1,7 @@
 //! What tokens hold open while a history goes on: calls that never end, and sessions that listen.
 
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use reqwest::Response;
 
@@ -34,8 +34,9 @@ pub(crate) struct Stream {
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Seen {
     pub(crate) events: usize,
-    /// When the newest of the events that came was made.
-    pub(crate) newest: Option<Instant>,
+    /// How long after the answered loss an event was made that came all the same, and before anybody asked
+    /// for what was lost to be given back.
+    pub(crate) late: Option<Duration>,
     pub(crate) ended: Option<Instant>,
 }
 
@@ -49,6 +50,10 @@ impl Stream {
 pub(crate) async fn follow(world: Arc<World>, clock: Arc<Clock>, token: Arc<Kept>, node: usize, kind: Kind) {
     let begun = Instant::now();
     let Some(mut answer) = open(&world, &token, node, kind).await else { return };
+    if token.is_given_back && token.asked.get().is_some() {
+        // Perhaps it was opened after the loss, with what was given back.
+        return;
+    }
     let stream = Arc::new(Stream { token, node, kind, begun, seen: Mutex::default() });
     world.streams.lock().expect("whole").push(Arc::clone(&stream));
     let mut text = String::new();
@@ -59,7 +64,12 @@ pub(crate) async fn follow(world: Arc<World>, clock: Arc<Clock>, token: Arc<Kept
             if let Some(made) = clock.made(event) {
                 let mut seen = stream.seen.lock().expect("whole");
                 seen.events += 1;
-                seen.newest = seen.newest.max(Some(made));
+                if let Some((answered, _)) = stream.token.answered.get()
+                    && stream.token.back_asked.get().is_none()
+                {
+                    let late = made.checked_duration_since(*answered).filter(|late| !late.is_zero());
+                    seen.late = seen.late.max(late);
+                }
             }
             text = rest.to_owned();
         }
@@ -68,7 +78,7 @@ pub(crate) async fn follow(world: Arc<World>, clock: Arc<Clock>, token: Arc<Kept
 }
 
 async fn open(world: &World, token: &Kept, node: usize, kind: Kind) -> Option<Response> {
-    let api = world.api(node, &token.made);
+    let api = world.api_of(node, token);
     let request = match kind {
         Kind::Call => mcp::call(&api, "/mcp", "clock__tick"),
         Kind::CallOfOne => mcp::call(&api, "/mcp/clock", "tick"),
@@ -86,7 +96,8 @@ async fn opened(world: &World, request: reqwest::RequestBuilder) -> Option<Respo
     let answer = request.send().await.ok()?;
     match answer.status().as_u16() {
         200 => Some(answer),
-        401 => None,
+        // Whoever lost what it needs just now.
+        401 | 403 | 404 => None,
         _ if world.is_unsure(&answer) => None,
         other => {
             world.wrong(format!("a stream: {other}"));
