@@ -25,6 +25,8 @@ pub(crate) struct ApiError {
     status: StatusCode,
     code: &'static str,
     message: String,
+    /// The field of the request that is wrong.
+    field: Option<&'static str>,
     /// Boxed: few have one, and every handler's answer has room for it.
     header: Option<Box<(http::HeaderName, HeaderValue)>>,
     refused: Option<Refused>,
@@ -32,11 +34,16 @@ pub(crate) struct ApiError {
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), header: None, refused: None }
+        Self { status, code, message: message.into(), field: None, header: None, refused: None }
     }
 
     fn with(mut self, name: http::HeaderName, value: Option<HeaderValue>) -> Self {
         self.header = value.map(|value| Box::new((name, value)));
+        self
+    }
+
+    fn about(mut self, field: &'static str) -> Self {
+        self.field = Some(field);
         self
     }
 
@@ -97,6 +104,11 @@ impl ApiError {
         &self.message
     }
 
+    /// The field that a form shows the message beside, as the REST API names it.
+    pub(crate) fn field(&self) -> Option<&'static str> {
+        self.field
+    }
+
     /// The answer with a body of another shape: the same status, and the header that belongs to it.
     pub(crate) fn with_body(self, body: impl IntoResponse) -> Response {
         let mut response = (self.status, body).into_response();
@@ -152,9 +164,9 @@ impl From<AuthorityError> for ApiError {
     fn from(error: AuthorityError) -> Self {
         let message = error.to_string();
         match error {
-            AuthorityError::Invalid { .. } => Self::bad_request(message),
-            AuthorityError::Policy { .. } => {
-                Self::new(StatusCode::FORBIDDEN, "not_allowed_by_policy", message)
+            AuthorityError::Invalid { field, .. } => Self::bad_request(message).about(field),
+            AuthorityError::Policy { field, .. } => {
+                Self::new(StatusCode::FORBIDDEN, "not_allowed_by_policy", message).about(field)
             }
             AuthorityError::NotFound(_) => Self::new(StatusCode::NOT_FOUND, "not_found", message),
             AuthorityError::InsufficientScope { scope } => Refusal::InsufficientScope(scope).into(),

@@ -131,9 +131,13 @@ async fn a_token_is_made_copied_shown_once_used_and_revoked() -> Result<()> {
         // Revoking is asked about first, and can be left.
         page.click(".tokens .act a").await?;
         let question = page.text("main").await?;
-        for part in
-            ["Revoke “my-agent”?", "every later request is refused", "MCP sessions", "just now", "api:read"]
-        {
+        for part in [
+            "Revoke “my-agent”?",
+            "Every further request with this token is refused",
+            "MCP sessions",
+            "just now",
+            "api:read",
+        ] {
             assert!(question.contains(part), "{part} is not in {question}");
         }
         page.click("main a.quiet").await?;

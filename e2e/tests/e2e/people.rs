@@ -37,7 +37,7 @@ async fn who_is_invited_by_a_link_makes_a_token_and_the_administrator_finds_and_
             eve.wait_for_text("h1", "Sign in").await?;
             eve.open(&link).await?;
             eve.wait_for_text("h1", "This link no longer works").await?;
-            eve.wait_for_text("main", "Ask whoever sent it for another").await?;
+            eve.wait_for_text("main", "Ask the person who sent it for a new link").await?;
             assert_eq!(eve.count("[name=password]").await?, 0, "nothing is left to fill in");
             assert_eq!(reqwest::get(link).await?.status(), StatusCode::NOT_FOUND);
 
@@ -71,7 +71,7 @@ async fn who_is_invited_by_a_link_makes_a_token_and_the_administrator_finds_and_
             ada.wait_for_text("[role=status]", "The token is revoked").await?;
             assert_eq!(server.status(&token).await?, 401, "as soon as that is said");
             assert_eq!(server.status(&another).await?, 200, "and nobody else's");
-            ada.wait_for_text(".empty", "No token fits").await?;
+            ada.wait_for_text(".empty", "No results.").await?;
 
             // To its owner it is gone, and who did it is written down.
             eve.open(&server.at("/settings/developer")?).await?;

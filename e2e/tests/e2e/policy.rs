@@ -32,7 +32,7 @@ async fn tokens_that_a_policy_ends_are_counted_and_end_only_if_that_is_ticked() 
         page.fill("[name=allowed_networks]", "10.0.0.0/8").await?;
         page.click(SUBMIT).await?;
         page.wait_for_text("[role=alert]", "1 active token has not been used for 30 days").await?;
-        page.wait_for_text("[role=alert]", "Nothing is changed yet").await?;
+        page.wait_for_text("[role=alert]", "Nothing has been changed yet").await?;
         assert_eq!(server.status(&fresh).await?, 200, "the networks are not held to yet either");
 
         // Without the tick the browser sends nothing, and who sends it all the same is asked again.
@@ -54,7 +54,7 @@ async fn tokens_that_a_policy_ends_are_counted_and_end_only_if_that_is_ticked() 
         page.wait_for_text("[role=status]", "holds on every node").await?;
         let says = page.text("main").await?;
         assert!(says.contains("1 active token has not been used for 30 days and ends soon"), "{says}");
-        assert!(says.contains("You are outside the networks of the policy"), "{says}");
+        assert!(says.contains("Your address is outside the allowed IP ranges"), "{says}");
         for token in [&forgotten, &fresh] {
             assert_eq!(server.status(token).await?, 403);
             assert_eq!(server.refusal(token).await?, "network_not_allowed");
@@ -62,7 +62,7 @@ async fn tokens_that_a_policy_ends_are_counted_and_end_only_if_that_is_ticked() 
 
         // Loaded again, the page decides nothing a second time.
         page.reload().await?;
-        page.wait_for_text("main", "You are outside").await?;
+        page.wait_for_text("main", "Your address is outside").await?;
 
         // Which one that is, is a link away.
         page.click(".due a[href*=unused_since]").await?;
@@ -111,7 +111,7 @@ async fn who_makes_a_token_sees_what_the_policy_allows_and_is_refused_beyond_it(
                 assert_eq!(eve.count(gone).await?, 0, "{gone}");
             }
             let says = eve.text("main").await?;
-            assert!(says.contains("At most 60 days, by the policy here."), "{says}");
+            assert!(says.contains("Maximum set by the policy: 60 days."), "{says}");
             assert!(says.contains("allows no more than") && says.contains("mcp:github/search"), "{says}");
 
             // Nor by typing it.

@@ -76,13 +76,13 @@ async fn the_role_is_taken_away_by_a_question_and_the_last_one_stays() -> Result
             eve.wait_for_text("h1", "People").await?;
 
             ada.click("a[href$='/demote']").await?;
-            ada.wait_for_text("h1", "Take the administrator’s role from eve@example.org?").await?;
+            ada.wait_for_text("h1", "Remove the administrator role from eve@example.org?").await?;
             eve.reload().await?;
             eve.wait_for_text("h1", "People").await?;
             ada.click("button.danger").await?;
             ada.wait_for_text("[role=status]", "administers no longer").await?;
             eve.reload().await?;
-            eve.wait_for_text("h1", "That did not work").await?;
+            eve.wait_for_text("h1", "Something went wrong").await?;
             eve.open(&server.at("/settings/profile")?).await?;
             eve.wait_for_text("h1", "Profile").await?;
             assert_eq!(eve.count("nav a[href^='/admin']").await?, 0);

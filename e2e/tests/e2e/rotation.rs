@@ -72,7 +72,7 @@ async fn at_once_the_old_secret_is_refused_and_the_keyboard_is_enough() -> Resul
         page.tab_to("main form button[type=submit]").await?;
         page.keys(ENTER).await?;
         let new = page.text("#new-token").await?;
-        page.wait_for_text("main", "The old secret works no more.").await?;
+        page.wait_for_text("main", "The old secret no longer works.").await?;
         assert_eq!(server.status(&old).await?, 401);
         for secret in [&new, &other] {
             assert_eq!(server.status(secret).await?, 200);

@@ -67,7 +67,13 @@ fn totals(days: &[ToolDay]) -> Vec<Total<'_>> {
 
 /// An outcome in words.
 fn words(outcome: &str) -> Cow<'_, str> {
-    if outcome.contains('_') { outcome.replace('_', " ").into() } else { outcome.into() }
+    match outcome {
+        "ok" => "succeeded".into(),
+        "cut" => "ended by revocation".into(),
+        "upstream_down" => "server unavailable".into(),
+        "upstream_busy" => "server busy".into(),
+        other => other.replace('_', " ").into(),
+    }
 }
 
 /// An outcome, to be told apart at a glance: good, ended from outside, failed.
@@ -90,7 +96,7 @@ pub(crate) fn sections(activity: &Activity, now: Timestamp) -> Markup {
         return html! {
             section.card.empty {
                 h2 { "No calls in the last 30 days" }
-                p { "What the token calls through MCP is counted here: which tools, when, and how it ended. Arguments and results are never kept." }
+                p { "MCP tool calls made with this token appear here, with their time and result. Arguments and responses are never stored." }
             }
         };
     }
@@ -125,8 +131,8 @@ fn errors(calls: &[Call], now: Timestamp) -> Markup {
     html! {
         @if !failed.is_empty() {
             section.card aria-labelledby="errors" {
-                h2 #errors { "Last errors" }
-                p.faint { "Of the latest " (counted(calls.len() as u64, "call")) ". What a call asked for and was answered is never kept." }
+                h2 #errors { "Recent errors" }
+                p.faint { "From the latest " (counted(calls.len() as u64, "call")) ". Arguments and responses are never stored." }
                 (latest(&failed, now))
             }
         }
@@ -139,7 +145,7 @@ pub(crate) fn networks(activity: &Activity, now: Timestamp) -> Markup {
         @if !activity.networks.is_empty() {
             section.card aria-labelledby="networks" {
                 h2 #networks { "Networks" }
-                p.faint { "Where it was used from in the last 30 days, on the API and through MCP. If you do not know one of them, rotate the token." }
+                p.faint { "Networks that this token was used from in the last 30 days, through the API and MCP. If you don't recognize one, rotate the token." }
                 table.data {
                     thead { tr {
                         th scope="col" { "Network" } th scope="col" { "First used" } th scope="col" { "Last used" }
@@ -161,7 +167,7 @@ fn tools(totals: &[Total<'_>]) -> Markup {
         table.data {
             thead { tr {
                 th scope="col" { "Tool" } th.number scope="col" { "Calls" } th scope="col" { "Failed" }
-                th.number scope="col" { "On average" } th.number scope="col" { "Sent" } th.number scope="col" { "Received" }
+                th.number scope="col" { "Average time" } th.number scope="col" { "Sent" } th.number scope="col" { "Received" }
             } }
             tbody { @for total in shown { tr {
                 th scope="row" { (name(total.upstream, total.tool)) }
@@ -174,13 +180,13 @@ fn tools(totals: &[Total<'_>]) -> Markup {
                         span.one { (count(*calls)) " " (words(outcome)) }
                     }
                 }
-                td.number data-label="On average" { (took(total.average())) }
+                td.number data-label="Average time" { (took(total.average())) }
                 td.number data-label="Sent" { (bytes(total.bytes_in)) }
                 td.number data-label="Received" { (bytes(total.bytes_out)) }
             } } }
         }
         @if !others.is_empty() {
-            p.faint { "And " (counted(others.len() as u64, "tool")) " more, called less often." }
+            p.faint { "And " (counted(others.len() as u64, "more tool")) ", called less often." }
         }
     }
 }
@@ -189,14 +195,14 @@ fn latest(calls: &[Call], now: Timestamp) -> Markup {
     html! {
         table.data {
             thead { tr {
-                th scope="col" { "Tool" } th scope="col" { "When" } th scope="col" { "Outcome" }
-                th.number scope="col" { "Took" } th.number scope="col" { "Sent" } th.number scope="col" { "Received" }
+                th scope="col" { "Tool" } th scope="col" { "When" } th scope="col" { "Result" }
+                th.number scope="col" { "Duration" } th.number scope="col" { "Sent" } th.number scope="col" { "Received" }
             } }
             tbody { @for call in calls { tr {
                 th scope="row" { (name(&call.upstream, &call.tool)) }
                 td.when data-label="When" { (ago(Some(call.at), now)) }
-                td data-label="Outcome" { (badge(&call.outcome)) }
-                td.number data-label="Took" { (took(call.duration)) }
+                td data-label="Result" { (badge(&call.outcome)) }
+                td.number data-label="Duration" { (took(call.duration)) }
                 td.number data-label="Sent" { (bytes(call.bytes_in)) }
                 td.number data-label="Received" { (bytes(call.bytes_out)) }
             } } }
@@ -268,7 +274,10 @@ pub(crate) mod tests {
         let page = sections(&shown, now).into_string();
         let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("no `{text}` in {page}"));
         assert!(at("</span>search</span>") < at("</span>rare</span>"));
-        assert!(page.contains("2 upstream down</span>, <span class=\"one\">1 cut<"), "{page}");
+        assert!(
+            page.contains("2 server unavailable</span>, <span class=\"one\">1 ended by revocation<"),
+            "{page}"
+        );
         assert!(
             page.contains("<strong>7</strong> calls") && page.contains("<strong>3</strong> failed"),
             "{page}"
@@ -296,11 +305,11 @@ pub(crate) mod tests {
         };
         shown.latest = vec![call("good".into(), "ok")];
         let page = sections(&shown, now).into_string();
-        assert!(!page.contains("Last errors"), "{page}");
+        assert!(!page.contains("Recent errors"), "{page}");
         assert!(networks(&shown, now).into_string().is_empty());
         shown.latest.extend((0..MAX_ERRORS + 2).map(|n| call(format!("bad-{n}-"), "upstream_down")));
         let page = sections(&shown, now).into_string();
-        let (_, errors) = page.split_once("Last errors").expect("told");
+        let (_, errors) = page.split_once("Recent errors").expect("told");
         let (errors, _) = errors.split_once("Latest calls").expect("after them");
         assert!(errors.contains("bad-0-") && errors.contains("bad-9-"), "{errors}");
         assert!(!errors.contains("bad-10-") && !errors.contains("good"), "{errors}");
@@ -327,9 +336,9 @@ pub(crate) mod tests {
         });
         let page = sections(&shown, shown.pat.created_at).into_string();
         assert!(!page.contains("<script>"));
-        assert!(page.contains("And 10 tools more"), "{page}");
+        assert!(page.contains("And 10 more tools"), "{page}");
         assert_eq!(page.matches("&lt;script&gt;").count(), MAX_TOOLS + 2, "the call is an error too");
-        assert!(page.contains("<span class=\"badge danger\">upstream busy</span>"), "{page}");
+        assert!(page.contains("<span class=\"badge danger\">server busy</span>"), "{page}");
     }
 
     #[test]

@@ -20,14 +20,14 @@ use crate::state::AppState;
 
 /// What the form offers, by the part of an action before its dot.
 const SUBJECTS: [(&str, &str); 8] = [
-    ("", "Everything"),
+    ("", "All events"),
     ("token", "Tokens"),
-    ("session", "Signing in and out"),
+    ("session", "Sign-ins and sign-outs"),
     ("account", "Accounts"),
-    ("refused", "What was refused"),
-    ("policy", "The policy"),
+    ("refused", "Refused requests"),
+    ("policy", "Policy"),
     ("webhook", "Webhooks"),
-    ("audit", "The audit log"),
+    ("audit", "Audit log"),
 ];
 
 /// One's own, or everybody's.
@@ -68,10 +68,8 @@ pub(crate) async fn all(
 async fn show(state: &AppState, by: &By, whose: Whose, query: &AuditQuery) -> Response {
     let found = found(state, by, whose, query).await;
     let (title, lead) = match whose {
-        Whose::Own => ("Audit log", "What was done with your account and your tokens, and what was refused."),
-        Whose::All => {
-            ("Everybody's audit log", "What was done, by whom and from where, and what was refused.")
-        }
+        Whose::Own => ("Audit log", "Activity on your account and your tokens, including refused requests."),
+        Whose::All => ("Full audit log", "Activity of all accounts, including refused requests."),
     };
     let page = |result: Markup| {
         layout::settings(
@@ -82,14 +80,14 @@ async fn show(state: &AppState, by: &By, whose: Whose, query: &AuditQuery) -> Re
                 div.head { div { h1 { (title) } p.lead { (lead) } } }
                 (filters(whose, query))
                 (result)
-                @if whose == Whose::Own && by.is_admin() { p { a href="/admin/audit" { "Everybody's audit log" } } }
+                @if whose == Whose::Own && by.is_admin() { p { a href="/admin/audit" { "Full audit log" } } }
             },
         )
     };
     match found {
         Ok((found, emails)) => page(table(&found, &emails, by, whose, query)).into_response(),
         Err(error) if error.status().is_client_error() => {
-            let page = page(layout::problem(Some(error.message())));
+            let page = page(layout::problem(Some(&error), &[]));
             error.with_body(page)
         }
         Err(error) => failed(error),
@@ -133,7 +131,7 @@ fn filters(whose: Whose, query: &AuditQuery) -> Markup {
     html! {
         form.filters method="get" action=(whose.path()) role="search" aria-label="Filter" {
             label {
-                "What"
+                "Event"
                 select name="action" {
                     @for (subject, called) in SUBJECTS { option value=(subject) selected[query.action == subject] { (called) } }
                     @if !SUBJECTS.iter().any(|(subject, _)| *subject == query.action) {
@@ -142,15 +140,15 @@ fn filters(whose: Whose, query: &AuditQuery) -> Markup {
                 }
             }
             @if whose == Whose::All {
-                label { "Whose account" input type="text" name="user" value=(query.user) placeholder="ada@example.org" autocomplete="off"; }
-                label { "Who did it" input type="text" name="actor" value=(query.actor) placeholder="ada@example.org" autocomplete="off"; }
+                label { "Account" input type="text" name="user" value=(query.user) placeholder="ada@example.org" autocomplete="off"; }
+                label { "Done by" input type="text" name="actor" value=(query.actor) placeholder="ada@example.org" autocomplete="off"; }
             }
             (when("from", "From", &query.from))
-            (when("to", "Up to", &query.to))
+            (when("to", "To", &query.to))
             @if !query.token.is_empty() { label { "Token" input type="text" name="token" value=(query.token); } }
             div.row {
-                button type="submit" { "Show" }
-                a.button.quiet href=(whose.path()) { "Clear" }
+                button type="submit" { "Apply filters" }
+                a.button.quiet href=(whose.path()) { "Clear filters" }
             }
         }
     }
@@ -181,13 +179,13 @@ fn table(
     query: &AuditQuery,
 ) -> Markup {
     if found.entries.is_empty() {
-        return html! { section.card.empty { h2 { "Nothing fits" } p { "There is no entry of this kind and time." } } };
+        return html! { section.card.empty { p { "No results. " a href=(whose.path()) { "Clear filters." } } } };
     }
     let viewer = by.user_id;
     html! {
         table.tokens.log {
             caption.sr { "Entries, newest first" }
-            thead { tr { th scope="col" { "When (UTC)" } th scope="col" { "Who" } th scope="col" { "What" } th scope="col" { "From" } } }
+            thead { tr { th scope="col" { "When (UTC)" } th scope="col" { "Who" } th scope="col" { "What" } th scope="col" { "IP address" } } }
             tbody {
                 @for audited in &found.entries {
                     @let entry = &audited.entry;
@@ -203,11 +201,11 @@ fn table(
                                 }
                                 @if let Some(pat_id) = entry.pat_id {
                                     @let of_token = AuditQuery { token: pat_id.to_string(), ..AuditQuery::default() };
-                                    " " a.faint href=(link(whose, &of_token, "")) { "all of this token" }
+                                    " " a.faint href=(link(whose, &of_token, "")) { "View token" }
                                 }
                             }
                         }
-                        td data-label="From" { @if let Some(address) = entry.actor.address { (address) } @else { span.faint { "–" } } }
+                        td data-label="IP address" { @if let Some(address) = entry.actor.address { (address) } @else { span.faint { "–" } } }
                     }
                 }
             }

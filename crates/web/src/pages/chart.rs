@@ -84,13 +84,13 @@ pub(crate) fn chart(activity: &Activity) -> Markup {
             }
             p.scale.days aria-hidden="true" {
                 span { (activity.since.strftime("%-d %b")) }
-                span.key { span.good { "went well" } span.bad { "failed" } }
+                span.key { span.good { "succeeded" } span.bad { "failed" } }
                 span { "today" }
             }
             figcaption.sr { "Calls by day (UTC)" }
         }
         details.numbers {
-            summary { "The days as numbers" }
+            summary { "Daily totals" }
             table.data {
                 thead { tr { th scope="col" { "Day (UTC)" } th.number scope="col" { "Calls" } th.number scope="col" { "Failed" } } }
                 tbody { @for bar in bars.iter().rev().filter(|bar| bar.calls > 0) { tr {

@@ -6,14 +6,16 @@ use http::request::Parts;
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 use serde::{Deserialize, Serialize};
-use trustrelay_authority::{By, DUE_SOON_DAYS, Expiry, NewPat, PatRecord, Policy, is_due_soon};
+use trustrelay_authority::{
+    AuthorityError, By, DUE_SOON_DAYS, Expiry, NewPat, PatRecord, Policy, is_due_soon,
+};
 use trustrelay_token::ScopeSet;
 
 use crate::body::{self, Sent};
 use crate::credential::host_of;
 use crate::error::ApiError;
 use crate::extract;
-use crate::pages::layout::{self, Tab};
+use crate::pages::layout::{self, Problem, Tab, field_problem, invalid};
 use crate::pages::limits;
 use crate::pages::once::{self, Once};
 use crate::pages::policy;
@@ -23,13 +25,15 @@ use crate::pages::{Person, failed};
 use crate::state::AppState;
 
 const PATH: &str = "/settings/developer";
+/// The fields that show what is wrong with them.
+const FIELDS: [&str; 3] = ["pat_name", "expires_in_days", "pat_scope"];
 /// From how many days before its expiry a token that is due soon is marked as urgent.
 const VERY_SOON: i64 = 7;
 
 pub(super) const MCP_SCOPES: [(&str, &str); 2] =
-    [("mcp", "Use every tool that I may use"), ("mcp:read", "Use the tools that only read")];
+    [("mcp", "All tools on all servers"), ("mcp:read", "Read-only tools")];
 pub(super) const API_SCOPES: [(&str, &str); 3] =
-    [("api:read", "Read as me"), ("api", "Read and change as me"), ("tokens", "Manage my tokens")];
+    [("api:read", "Read account data"), ("api", "Read and change account data"), ("tokens", "Manage tokens")];
 const LIVES: [i64; 5] = [7, 30, 90, 180, 365];
 
 /// What the form was filled in with.
@@ -83,7 +87,7 @@ pub(crate) async fn show(
     once: Once,
 ) -> Response {
     let filled = Filled { scopes: vec!["mcp".into()], ..Filled::default() };
-    let done = came.revoked.is_some().then_some("The token is revoked. Nothing accepts it any more.");
+    let done = came.revoked.is_some().then_some("The token is revoked. It no longer works.");
     let made = once.open(&state, &browser, PATH).map(|made| new_token(&made, &base(&state, &parts)));
     let page = render(&state, &browser.by, &filled, None, made, done).await;
     once.over(&state, PATH, page)
@@ -95,6 +99,10 @@ pub(crate) async fn create(
 ) -> Response {
     let filled = Filled::of(pairs);
     let issued = match filled.limits.read() {
+        Ok(_) if filled.scope().trim().is_empty() => {
+            let message = "choose at least one permission".to_owned();
+            Err(AuthorityError::Invalid { field: "pat_scope", message })
+        }
         Ok(limits) => {
             let expiry = filled.days.map_or(Expiry::Default, Expiry::Days);
             let new = NewPat { name: filled.name.clone(), scope: filled.scope(), expiry, limits };
@@ -109,7 +117,7 @@ pub(crate) async fn create(
         }
         Err(error) => {
             let error = ApiError::from(error);
-            let page = render(&state, &browser.by, &filled, Some(error.message()), None, None).await;
+            let page = render(&state, &browser.by, &filled, Some((&error).into()), None, None).await;
             error.with_body(page)
         }
     }
@@ -127,7 +135,7 @@ async fn render(
     state: &AppState,
     by: &By,
     filled: &Filled,
-    problem: Option<&str>,
+    problem: Option<Problem<'_>>,
     panel: Option<Markup>,
     done: Option<&str>,
 ) -> Response {
@@ -172,7 +180,7 @@ fn new_token(Made { name, token }: &Made, base: &str) -> Markup {
     html! {
         section.card.fresh aria-labelledby="fresh" {
             h2 #fresh { "“" (name) "” is ready" }
-            p role="status" { strong { "Copy the token now. " } "It is shown this once and cannot be retrieved." }
+            p role="status" { strong { "Copy the token now. " } "It won't be shown again." }
             div.secret {
                 code data-testid="new-token" #new-token { (token) }
                 button.copy type="button" data-copy="new-token" hidden { "Copy" }
@@ -206,7 +214,7 @@ fn new_token(Made { name, token }: &Made, base: &str) -> Markup {
 pub(crate) fn badge(expires_at: Timestamp, now: Timestamp) -> Markup {
     let left = days_left(expires_at, now);
     let text = match left {
-        0 => "today".to_owned(),
+        0 => "expires today".to_owned(),
         1 => "1 day left".to_owned(),
         _ => format!("{left} days left"),
     };
@@ -231,7 +239,7 @@ fn banner(due: &[PatRecord]) -> Markup {
                 @if due.len() == 1 { strong { "1 token expires" } } @else { strong { (due.len()) " tokens expire" } }
                 " within " (DUE_SOON_DAYS) " days"
                 @if due.len() > 1 { ", the first" } " on " (day(first.expires_at)) ". "
-                "What uses them stops then, unless you rotate or replace them before."
+                @if due.len() == 1 { "Rotate it before it expires" } @else { "Rotate them before they expire" } " to avoid interruptions."
             }
         }
     }
@@ -242,7 +250,7 @@ fn list(pats: &[PatRecord], now: Timestamp) -> Markup {
         @if pats.is_empty() {
             section.card.empty {
                 h2 { "No tokens yet" }
-                p { "Make one for each thing that connects, so that each can be revoked by itself." }
+                p { "Create one token per client, so that you can revoke each one separately." }
             }
         } @else {
             h2 #tokens { "Active tokens " span.count { (pats.len()) } }
@@ -282,7 +290,7 @@ fn form(
     filled: &Filled,
     upstreams: &[String],
     policy: &Policy,
-    problem: Option<&str>,
+    problem: Option<Problem<'_>>,
     now: Timestamp,
 ) -> Markup {
     let choice = |scope: &str, text: Markup| {
@@ -299,38 +307,41 @@ fn form(
     html! {
         section.card aria-labelledby="create" {
             h2 #create { "Create a token" }
-            (layout::problem(problem))
+            (layout::problem(problem, &[&FIELDS[..], &limits::FIELDS].concat()))
             form.stack method="post" action="/settings/developer" aria-describedby=[problem.map(|_| "problem")] {
                 div.pair {
                     label {
                         "Name"
-                        input type="text" name="pat_name" value=(filled.name) maxlength="100" required placeholder="ci-pipeline" autocomplete="off";
-                        small { "What will use it: you will know it by this name." }
+                        input type="text" name="pat_name" value=(filled.name) maxlength="100" required placeholder="ci-pipeline" autocomplete="off" aria-invalid=[invalid(problem, "pat_name")];
+                        (field_problem(problem, "pat_name"))
+                        small { "The client or job that will use this token." }
                     }
                     label {
                         "Expires after"
-                        select name="expires_in_days" {
+                        select name="expires_in_days" aria-invalid=[invalid(problem, "expires_in_days")] {
                             @for &days in &lives {
                                 option value=(days) selected[days == chosen] { (days) @if days == 1 { " day" } @else { " days" } ", on " (until(days)) }
                             }
                         }
-                        @if let Some(days) = policy.max_days { small { "At most " (days) @if days.get() == 1 { " day" } @else { " days" } ", by the policy here." } }
+                        (field_problem(problem, "expires_in_days"))
+                        @if let Some(days) = policy.max_days { small { "Maximum set by the policy: " (days) @if days.get() == 1 { " day" } @else { " days" } "." } }
                     }
                 }
                 fieldset aria-describedby="least" {
-                    legend { "What it may do" }
-                    small #least { (policy::scopes_note(policy)) "Tick only what it needs, and give each thing that connects a token of its own." }
+                    legend { "Permissions" }
+                    small #least { (policy::scopes_note(policy)) "Grant only what this client needs." }
+                    (field_problem(problem, "pat_scope"))
                     div.pair {
                         div.group role="group" aria-labelledby="mcp-tools" {
                             p #mcp-tools { "MCP tools" }
                             @for (scope, text) in MCP_SCOPES { (choice(scope, html! { (text) })) }
                             @for name in upstreams {
-                                (choice(&format!("mcp:{name}"), html! { "Use the tools of " strong { (name) } }))
+                                (choice(&format!("mcp:{name}"), html! { "All tools on " strong { (name) } }))
                             }
                             label.more {
-                                "More scopes"
+                                "Other permissions (advanced)"
                                 input type="text" name="scope_more" value=(filled.more) placeholder="mcp:github/search" autocomplete="off";
-                                small { "Separated by spaces; " code { "mcp:NAME/TOOL" } " opens a single tool." }
+                                small { "Scopes, separated by spaces. " code { "mcp:NAME/TOOL" } " allows a single tool." }
                             }
                         }
                         @if API_SCOPES.iter().any(|(scope, _)| policy::allows(policy, scope)) {
@@ -341,7 +352,7 @@ fn form(
                         }
                     }
                 }
-                (limits::fields(&filled.limits))
+                (limits::fields(&filled.limits, problem))
                 (policy::at_once(policy))
                 button type="submit" { "Create the token" }
             }
@@ -354,9 +365,9 @@ fn advice() -> Markup {
         aside.advice {
             h2 { "Keeping tokens safe" }
             ul {
-                li { "Keep a token where you keep passwords: a secrets manager, a CI secret, an ignored " code { ".env" } " file." }
-                li { "Give every integration its own, with the narrowest scope that does." }
-                li { "Replace tokens before they expire, and when people leave." }
+                li { "Store tokens like passwords: in a secrets manager, a CI secret or an ignored " code { ".env" } " file." }
+                li { "Use a separate token for each integration, with only the permissions it needs." }
+                li { "Rotate tokens before they expire, and when people leave the team." }
             }
         }
     }
@@ -431,7 +442,8 @@ mod tests {
         ]);
         assert_eq!(filled.scope(), "api mcp:github mcp:x/y");
         let now = "2026-04-07T00:00:00Z".parse().expect("a time");
-        let page = form(&filled, &["github".into()], &Policy::default(), Some("no"), now).into_string();
+        let page =
+            form(&filled, &["github".into()], &Policy::default(), Some("no".into()), now).into_string();
         assert!(!page.contains("<b>"));
         assert!(page.contains("value=\"api\" checked") && page.contains("value=\"mcp:github\" checked"));
         assert!(
@@ -455,7 +467,7 @@ mod tests {
         let filled = Filled { scopes: vec!["mcp".into()], ..Filled::default() };
         let upstreams = ["github".to_owned(), "wiki".to_owned()];
         let page = form(&filled, &upstreams, &policy, None, now).into_string();
-        assert!(page.contains("value=\"14\" selected>14 days") && page.contains("At most 60 days"), "{page}");
+        assert!(page.contains("value=\"14\" selected>14 days") && page.contains("policy: 60 days"), "{page}");
         for (scope, is_offered) in [
             ("mcp", false),
             ("mcp:read", false),
@@ -471,9 +483,9 @@ mod tests {
                 "{scope}: {page}"
             );
         }
-        assert!(page.contains("unused for 45 days") && page.contains("10.0.0.0/8"), "{page}");
+        assert!(page.contains("after 45 days without use") && page.contains("10.0.0.0/8"), "{page}");
         let longer = Filled { days: Some(365), ..Filled::default() };
-        let page = form(&longer, &upstreams, &policy, Some("no"), now).into_string();
+        let page = form(&longer, &upstreams, &policy, Some("no".into()), now).into_string();
         assert!(page.contains("value=\"14\" selected"), "who chose more is offered the usual life: {page}");
         let free = form(&filled, &upstreams, &Policy::default(), None, now).into_string();
         assert!(free.contains("value=\"mcp\" checked") && !free.contains("policy"), "{free}");

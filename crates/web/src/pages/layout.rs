@@ -3,6 +3,8 @@
 use maud::{DOCTYPE, Markup, html};
 use trustrelay_authority::By;
 
+use crate::error::ApiError;
+
 /// Changes with every release, so that a kept style sheet is not an old one.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -20,7 +22,7 @@ fn document(title: &str, body: &Markup) -> Markup {
                 script src={ "/assets/app.js?" (VERSION) } defer {}
             }
             body {
-                a.skip href="#main" { "Skip to the content" }
+                a.skip href="#main" { "Skip to main content" }
                 (body)
             }
         }
@@ -101,38 +103,83 @@ pub(crate) fn settings(title: &str, by: &By, tab: Tab, content: Markup) -> Marku
     )
 }
 
-/// What went wrong with a form, in front of it.
-pub(crate) fn problem(message: Option<&str>) -> Markup {
-    html! { @if let Some(message) = message { p.problem role="alert" #problem { (sentence(message)) } } }
+/// Why a form was refused.
+#[derive(Clone, Copy)]
+pub(crate) struct Problem<'a> {
+    message: &'a str,
+    /// The field that is wrong, as the REST API names it.
+    field: Option<&'static str>,
 }
 
-/// The fields of the API, as the pages' forms call them.
-const FIELDS: [(&str, &str); 15] = [
+impl<'a> From<&'a ApiError> for Problem<'a> {
+    fn from(error: &'a ApiError) -> Self {
+        Self { message: error.message(), field: error.field() }
+    }
+}
+
+impl<'a> From<&'a str> for Problem<'a> {
+    fn from(message: &'a str) -> Self {
+        Self { message, field: None }
+    }
+}
+
+/// The problem above a form, unless one of its `fields` shows it.
+pub(crate) fn problem<'a>(problem: Option<impl Into<Problem<'a>>>, fields: &[&str]) -> Markup {
+    let problem = problem.map(Into::into);
+    let above = problem.filter(|problem| !problem.field.is_some_and(|field| fields.contains(&field)));
+    html! { @if let Some(Problem { message, .. }) = above { p.problem role="alert" #problem { (sentence(message)) } } }
+}
+
+/// The problem beside the field that is wrong.
+pub(crate) fn field_problem(problem: Option<Problem<'_>>, field: &str) -> Markup {
+    let here = problem.filter(|problem| problem.field == Some(field));
+    html! { @if let Some(Problem { message, .. }) = here { span.problem role="alert" #problem { (sentence(message)) } } }
+}
+
+/// `aria-invalid` of a field.
+pub(crate) fn invalid(problem: Option<Problem<'_>>, field: &str) -> Option<&'static str> {
+    problem.filter(|problem| problem.field == Some(field)).map(|_| "true")
+}
+
+/// The fields of the API by the labels that the pages show.
+const LABELS: [(&str, &str); 22] = [
     // The message names the webhook's URL itself.
     ("`url`: ", ""),
-    ("`pat_name`", "the name"),
-    ("`pat_scope`", "the scopes"),
-    ("`expires_in_days`", "the number of days"),
-    ("`max_days`", "the longest life"),
-    ("`default_days`", "the usual life"),
-    ("`allowed_scopes`", "the scopes"),
-    ("`allowed_networks`", "the networks"),
-    ("`unused_days`", "the number of unused days"),
-    ("`email`", "the e-mail address"),
-    ("`password`", "the password"),
-    ("`state`", "the state"),
-    ("`expires_before`", "the day before which they expire"),
-    ("`unused_since`", "the day since which they are unused"),
-    ("`expected`", "the number of tokens"),
+    ("`pat_name`", "Name"),
+    ("`pat_scope`", "Permissions"),
+    ("`expires_in_days`", "Expires after"),
+    ("`max_days`", "Maximum lifetime (days)"),
+    ("`default_days`", "Default lifetime (days)"),
+    ("`allowed_scopes`", "Permissions of new tokens"),
+    ("`allowed_networks`", "Allowed IP ranges"),
+    ("`requests_per_minute`", "Requests per minute"),
+    ("`unused_days`", "Revoke after days without use"),
+    ("`expires_if_unused_days`", "Revoke after days without use"),
+    ("`email`", "Email"),
+    ("`password`", "Password"),
+    ("`state`", "State"),
+    ("`hint`", "Secret ends with"),
+    ("`expires_before`", "Expires before"),
+    ("`unused_since`", "Not used since"),
+    ("`expected`", "Number of tokens"),
+    ("`user`", "Account"),
+    ("`actor`", "Done by"),
+    ("`from`", "From"),
+    ("`to`", "To"),
 ];
 
-/// An error's message as a sentence for a person.
+/// An error's message as sentences for a person.
 pub(crate) fn sentence(message: &str) -> String {
-    let message = FIELDS.iter().fold(message.to_owned(), |text, (field, called)| text.replace(field, called));
-    let mut letters = message.chars();
-    let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+    let message = LABELS.iter().fold(message.to_owned(), |text, (field, label)| text.replace(field, label));
+    let sentences: Vec<String> = message.split("; ").map(capitalized).collect();
     let end = if message.ends_with(['.', '?', '!']) { "" } else { "." };
-    format!("{first}{}{end}", letters.as_str())
+    format!("{}{end}", sentences.join(". "))
+}
+
+fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+    format!("{first}{}", letters.as_str())
 }
 
 #[cfg(test)]
@@ -142,7 +189,8 @@ mod tests {
     #[test]
     fn a_message_becomes_a_sentence_in_the_words_of_the_form() {
         for (message, says) in [
-            ("`pat_name` is empty; name the token", "The name is empty; name the token."),
+            ("`pat_name` is empty; name the token", "Name is empty. Name the token."),
+            ("too many attempts; try again in 15 minutes", "Too many attempts. Try again in 15 minutes."),
             ("the current password is wrong", "The current password is wrong."),
             ("`url`: the webhook's URL is empty", "The webhook's URL is empty."),
             ("Already one.", "Already one."),
@@ -150,5 +198,16 @@ mod tests {
         ] {
             assert_eq!(sentence(message), says);
         }
+    }
+
+    #[test]
+    fn a_problem_is_shown_beside_its_field_or_above_the_form() {
+        let wrong = Problem { message: "`email` is empty", field: Some("email") };
+        let above = |fields: &[&str]| problem(Some(wrong), fields).into_string();
+        assert_eq!(above(&["email"]), "");
+        assert!(above(&["password"]).contains("<p class=\"problem\""));
+        assert!(field_problem(Some(wrong), "email").into_string().contains(">Email is empty.</span>"));
+        assert_eq!(field_problem(Some(wrong), "password").into_string(), "");
+        assert_eq!((invalid(Some(wrong), "email"), invalid(Some(wrong), "password")), (Some("true"), None));
     }
 }

@@ -4,6 +4,11 @@ use maud::{Markup, html};
 use trustrelay_authority::{AskedLimits, AuthorityError, MAX_REQUESTS_PER_MINUTE, MAX_UNUSED_DAYS};
 use trustrelay_token::Limits;
 
+use crate::pages::layout::{Problem, field_problem, invalid};
+
+/// The fields that show what is wrong with them.
+pub(super) const FIELDS: [&str; 3] = ["allowed_networks", "requests_per_minute", "expires_if_unused_days"];
+
 /// What the form was filled in with, as it came.
 #[derive(Default)]
 pub(super) struct Filled {
@@ -50,25 +55,28 @@ pub(super) fn words(text: &str) -> Vec<String> {
 }
 
 /// The fields: folded away until somebody wants them.
-pub(super) fn fields(filled: &Filled) -> Markup {
+pub(super) fn fields(filled: &Filled, problem: Option<Problem<'_>>) -> Markup {
     html! {
         details.limits open[!filled.is_empty()] {
             summary { "Limits " span.faint { "(optional)" } }
             label {
-                "Networks that it may be used from"
-                input type="text" name="allowed_networks" value=(filled.networks) placeholder="10.0.0.0/8 2001:db8::/32" autocomplete="off" spellcheck="false";
-                small { "Separated by spaces. Leave it empty for anywhere." }
+                "Allowed IP ranges"
+                input type="text" name="allowed_networks" value=(filled.networks) placeholder="10.0.0.0/8 2001:db8::/32" autocomplete="off" spellcheck="false" aria-invalid=[invalid(problem, "allowed_networks")];
+                (field_problem(problem, "allowed_networks"))
+                small { "Separated by spaces. Leave empty to allow all addresses." }
             }
             div.pair {
                 label {
                     "Requests per minute"
-                    input type="number" name="requests_per_minute" value=(filled.requests) min="1" max=(MAX_REQUESTS_PER_MINUTE) inputmode="numeric";
-                    small { "More are refused until the minute has room again. Leave it empty for any number." }
+                    input type="number" name="requests_per_minute" value=(filled.requests) min="1" max=(MAX_REQUESTS_PER_MINUTE) inputmode="numeric" aria-invalid=[invalid(problem, "requests_per_minute")];
+                    (field_problem(problem, "requests_per_minute"))
+                    small { "Further requests in the same minute are refused. Leave empty for no limit." }
                 }
                 label {
-                    "Ends if unused for so many days"
-                    input type="number" name="expires_if_unused_days" value=(filled.days) min="1" max=(MAX_UNUSED_DAYS) inputmode="numeric";
-                    small { "A token that nobody misses is revoked. Leave it empty for never." }
+                    "Revoke after days without use"
+                    input type="number" name="expires_if_unused_days" value=(filled.days) min="1" max=(MAX_UNUSED_DAYS) inputmode="numeric" aria-invalid=[invalid(problem, "expires_if_unused_days")];
+                    (field_problem(problem, "expires_if_unused_days"))
+                    small { "Leave empty to keep the token even if it is not used." }
                 }
             }
         }
@@ -79,11 +87,11 @@ pub(super) fn fields(filled: &Filled) -> Markup {
 pub(super) fn rows(limits: &Limits) -> Markup {
     html! {
         @if !limits.networks.is_empty() {
-            dt { "Used from" }
+            dt { "Allowed IP ranges" }
             dd { span.chips { @for network in &limits.networks { code.chip { (network.to_string()) } } } }
         }
-        @if let Some(requests) = limits.requests_per_minute { dt { "Rate" } dd { (requests) " requests a minute" } }
-        @if let Some(days) = limits.unused_days { dt { "Ends" } dd { "if unused for " (days) @if days.get() == 1 { " day" } @else { " days" } } }
+        @if let Some(requests) = limits.requests_per_minute { dt { "Rate limit" } dd { (requests) " requests per minute" } }
+        @if let Some(days) = limits.unused_days { dt { "Revoked after" } dd { (days) @if days.get() == 1 { " day" } @else { " days" } " without use" } }
     }
 }
 
@@ -99,7 +107,7 @@ mod tests {
     fn what_is_left_empty_is_not_limited() {
         let read = filled(" ", "", " ").read().expect("reads");
         assert!(read.is_empty());
-        assert!(!fields(&filled("", " ", "")).into_string().contains("details class=\"limits\" open"));
+        assert!(!fields(&filled("", " ", ""), None).into_string().contains("details class=\"limits\" open"));
     }
 
     #[test]
@@ -118,9 +126,9 @@ mod tests {
             [filled("office", "", ""), filled("", "many", ""), filled("", "", "1.5"), filled("", "-1", "")]
         {
             assert!(wrong.read().is_err());
-            assert!(fields(&wrong).into_string().contains("open"));
+            assert!(fields(&wrong, None).into_string().contains("open"));
         }
-        let page = fields(&filled("\"><script>", "", "")).into_string();
+        let page = fields(&filled("\"><script>", "", ""), None).into_string();
         assert!(!page.contains("<script>"), "{page}");
     }
 }

@@ -34,10 +34,10 @@ fn page(email: &str, next: &str, problem: Option<&str>) -> Markup {
         "Sign in",
         html! {
             h1 { "Sign in" }
-            (layout::problem(problem))
+            (layout::problem(problem, &[]))
             form.stack method="post" action="/login" {
                 input type="hidden" name="next" value=(next);
-                label { "E-mail" input type="email" name="email" value=(email) autocomplete="username" required autofocus[email.is_empty()]; }
+                label { "Email" input type="email" name="email" value=(email) autocomplete="username" required autofocus[email.is_empty()]; }
                 label { "Password" input type="password" name="password" autocomplete="current-password" required autofocus[!email.is_empty()]; }
                 button type="submit" { "Sign in" }
             }

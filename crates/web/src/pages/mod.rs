@@ -75,12 +75,17 @@ impl Person {
 
 /// A page that says what went wrong.
 pub(crate) fn failed(error: ApiError) -> Response {
+    let message = match error.status() {
+        // The address of a form's answer was loaded again.
+        StatusCode::METHOD_NOT_ALLOWED => "This page can't be reloaded. Go back and try again.".to_owned(),
+        _ => layout::sentence(error.message()),
+    };
     let page = layout::plain(
-        "That did not work",
+        "Something went wrong",
         html! {
-            h1 { "That did not work" }
-            p { (layout::sentence(error.message())) }
-            p { a href="/" { "Back to the start" } }
+            h1 { "Something went wrong" }
+            p { (message) }
+            p { a href="/" { "Go to the home page" } }
         },
     );
     error.with_body(page)
@@ -89,11 +94,11 @@ pub(crate) fn failed(error: ApiError) -> Response {
 /// The page for a path where there is nothing.
 pub(crate) fn not_found() -> Response {
     let page = layout::plain(
-        "Not found",
+        "Page not found",
         html! {
-            h1 { "There is nothing here" }
-            p { "The address may be mistyped, or the page may have moved." }
-            p { a href="/" { "Back to the start" } }
+            h1 { "Page not found" }
+            p { "Check the address, or go to the home page." }
+            p { a href="/" { "Go to the home page" } }
         },
     );
     (StatusCode::NOT_FOUND, page).into_response()

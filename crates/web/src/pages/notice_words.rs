@@ -5,7 +5,7 @@ use trustrelay_authority::{Notice, NoticeKind};
 /// What it told.
 pub(super) fn what(notice: &Notice) -> String {
     let facts = &notice.facts;
-    let name = facts.pat_name.as_deref().unwrap_or("without a name");
+    let name = facts.pat_name.as_deref().unwrap_or("(no name)");
     let place =
         |before: &str| facts.seen_at.as_ref().map_or(String::new(), |place| format!("{before}{place}"));
     match notice.kind {
@@ -14,17 +14,17 @@ pub(super) fn what(notice: &Notice) -> String {
             None => format!("The token {name} expires soon"),
         },
         NoticeKind::Leaked => {
-            format!("The token {name} was found where others can read it{}, and was revoked", place(": "))
+            format!("The token {name} was found in public{} and revoked", place(": "))
         }
         NoticeKind::RetiredSecretUsed => {
-            format!("A secret of the token {name} was used after it had been replaced{}", place(", from "))
+            format!("A secret of the token {name} was used after it had been rotated{}", place(", from "))
         }
         NoticeKind::UnusedEnded => match facts.unused_days {
-            Some(days) => format!("The token {name} was not used for {days} days, and was revoked"),
-            None => format!("The token {name} was not used for long, and was revoked"),
+            Some(days) => format!("The token {name} was revoked after {days} days without use"),
+            None => format!("The token {name} was revoked because it was not used"),
         },
         NoticeKind::RevokedByAdmin => format!("An administrator revoked the token {name}"),
-        NoticeKind::Test => "A webhook was tried".to_owned(),
+        NoticeKind::Test => "Test notification".to_owned(),
     }
 }
 
@@ -57,17 +57,14 @@ mod tests {
         };
         for (kind, says) in [
             (NoticeKind::Expiring7d, "The token ci expires on 7 May 2026, 09:05"),
-            (
-                NoticeKind::Leaked,
-                "The token ci was found where others can read it: https://paste.example/1, and was revoked",
-            ),
+            (NoticeKind::Leaked, "The token ci was found in public: https://paste.example/1 and revoked"),
             (
                 NoticeKind::RetiredSecretUsed,
-                "A secret of the token ci was used after it had been replaced, from https://paste.example/1",
+                "A secret of the token ci was used after it had been rotated, from https://paste.example/1",
             ),
-            (NoticeKind::UnusedEnded, "The token ci was not used for 30 days, and was revoked"),
+            (NoticeKind::UnusedEnded, "The token ci was revoked after 30 days without use"),
             (NoticeKind::RevokedByAdmin, "An administrator revoked the token ci"),
-            (NoticeKind::Test, "A webhook was tried"),
+            (NoticeKind::Test, "Test notification"),
         ] {
             assert_eq!(told(kind, &facts), says);
         }

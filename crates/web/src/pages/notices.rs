@@ -64,11 +64,11 @@ impl Here {
         match self.0 {
             Whose::Own => (
                 "Notices",
-                "You are told when a token expires soon, was revoked without you, or was found where others can read it.",
+                "You are notified when a token expires soon, was revoked by someone else, or was found in public.",
             ),
             Whose::Everybody => (
-                "Everybody’s notices",
-                "What the owners of tokens were told, and how it arrived. A webhook here is told all of it.",
+                "All notices",
+                "All notices sent to token owners, and their delivery. Webhooks on this page receive all of them.",
             ),
         }
     }
@@ -116,7 +116,7 @@ pub(crate) async fn show(
     Asked(came): Asked<Came>,
     once: Once,
 ) -> Response {
-    let done = came.removed.is_some().then_some("The webhook is removed. Nothing is sent there any more.");
+    let done = came.removed.is_some().then_some("The webhook is removed. It no longer receives notices.");
     let added = once.open(&state, &browser, here.path());
     let page = render(&state, &browser.by, here, came.after, Said { done, added, ..Said::default() }).await;
     once.over(&state, here.path(), page)
@@ -150,9 +150,10 @@ pub(crate) async fn test(
 ) -> Response {
     match state.authority.test_webhook(&browser.by, here.0, webhook_id(&id)).await {
         Ok(tested) => {
-            let undelivered = tested.error.map(|error| format!("The test did not arrive: {error}"));
+            let undelivered =
+                tested.error.map(|error| format!("The test notification was not delivered: {error}"));
             let said = match &undelivered {
-                None => Said { done: Some("The test has arrived."), ..Said::default() },
+                None => Said { done: Some("The test notification was delivered."), ..Said::default() },
                 Some(why) => Said { undelivered: Some(why), ..Said::default() },
             };
             render(&state, &browser.by, here, None, said).await
@@ -160,7 +161,7 @@ pub(crate) async fn test(
         Err(error @ AuthorityError::Throttled { .. }) => {
             let error = ApiError::from(error);
             let said = Said {
-                undelivered: Some("This webhook was tried just now; wait some seconds."),
+                undelivered: Some("This webhook was tested just now. Wait a few seconds and try again."),
                 ..Said::default()
             };
             let page = render(&state, &browser.by, here, None, said).await;
@@ -194,14 +195,14 @@ fn question(here: Here, webhook: &WebhookRecord) -> Markup {
     html! {
         section.card {
             h1 { "Remove this webhook?" }
-            p { "It gets no more notices, and what is still on its way to it is given up. To add it again gives it another signing secret." }
+            p { "The webhook receives no more notices, and pending deliveries are cancelled. If you add it again, it gets a new signing secret." }
             dl.details {
                 dt { "Webhook" } dd { code { (webhook.origin) } }
                 dt { "Added" } dd { (day(webhook.created_at)) }
             }
             form.row method="post" action={ (here.path()) "/" (webhook.webhook_id) "/remove" } {
                 button.danger type="submit" { "Remove the webhook" }
-                a.button.quiet href=(here.path()) { "Keep it" }
+                a.button.quiet href=(here.path()) { "Cancel" }
             }
         }
     }
@@ -244,7 +245,7 @@ async fn render(state: &AppState, by: &By, here: Here, after: Option<Uuid>, said
                 p.lead { (lead) }
             } }
             @if let Some(done) = said.done { p.done role="status" { (done) } }
-            (layout::problem(said.undelivered))
+            (layout::problem(said.undelivered, &[]))
             @if let Some(added) = &said.added { (fresh(here, added)) }
             (places(here, by, state.authority.has_mail(), &webhooks, said.refused))
             (log(here, &told, after, next))
@@ -269,12 +270,12 @@ fn fresh(here: Here, Added { secret }: &Added) -> Markup {
     html! {
         section.card.fresh aria-labelledby="fresh" {
             h2 #fresh { "The webhook is added" }
-            p role="status" { strong { "Copy the signing secret now. " } "It is shown this once: whoever receives the notices checks with it that they come from here." }
+            p role="status" { strong { "Copy the signing secret now. " } "It won't be shown again. The receiver uses it to verify that notices come from this server." }
             div.secret {
                 code data-testid="webhook-secret" #webhook-secret { (secret) }
                 button.copy type="button" data-copy="webhook-secret" hidden { "Copy" }
             }
-            p.faint { "Requests are signed as the Standard Webhooks specification says." }
+            p.faint { "Requests are signed according to the Standard Webhooks specification." }
             p.end { a.button.quiet href=(here.path()) { "Done, hide the secret" } }
         }
     }
@@ -291,36 +292,37 @@ fn places(
     let problem = refused.map(|(_, why)| why);
     html! {
         section.card aria-labelledby="places" {
-            h2 #places { "Where they go" }
+            h2 #places { "Where notices are sent" }
             @if !has_mail {
-                p { "No mail is sent from here: this server is not set up for it. " @if webhooks.is_empty() {
-                    strong { @if is_own { "Without a webhook you are told nothing." } @else { "Who has no webhook is told nothing." } }
+                p { "This server is not set up to send email. " @if webhooks.is_empty() {
+                    strong { @if is_own { "Without a webhook, you won't be notified." } @else { "Users without a webhook won't be notified." } }
                 } }
             } @else if is_own {
-                p { "By mail to " strong { (by.email) } "." }
+                p { "By email to " strong { (by.email) } "." }
             } @else {
-                p { "To the owner of the token: by mail, and to the webhooks that they have. And to these:" @if webhooks.is_empty() { " none yet." } }
+                p { "Notices go to the token’s owner by email and to the owner’s webhooks, and to these webhooks:" @if webhooks.is_empty() { " None yet." } }
             }
             @if !webhooks.is_empty() {
                 ul.places {
                     @for webhook in webhooks { li {
                         div { code { (webhook.origin) } small { "Added " (day(webhook.created_at)) } }
                         form.act method="post" action={ (here.path()) "/" (webhook.webhook_id) "/test" } {
-                            button.quiet type="submit" aria-label={ "Send a test to " (webhook.origin) } { "Send a test" }
+                            button.quiet type="submit" aria-label={ "Send a test notification to " (webhook.origin) } { "Send test" }
                             a.button.quiet href={ (here.path()) "/" (webhook.webhook_id) "/remove" } aria-label={ "Remove " (webhook.origin) } { "Remove" }
                         }
                     } }
                 }
             }
-            (layout::problem(problem))
             @if webhooks.len() as u64 >= MAX_WEBHOOKS {
-                p.faint { "These are as many webhooks as " @if is_own { "an account may have" } @else { "there may be for all" } ". Remove one to add another." }
+                p.faint { "The maximum number of webhooks for " @if is_own { "an account" } @else { "all notices" } " is reached. Remove one to add another." }
+                (layout::problem(problem, &[]))
             } @else {
                 form.stack method="post" action=(here.path()) aria-describedby=[problem.map(|_| "problem")] {
                     label {
                         "Add a webhook"
-                        input type="url" name="url" value=(refused.map_or("", |(url, _)| url)) required placeholder="https://example.org/hooks" autocomplete="off";
-                        small { @if is_own { "Each of your notices" } @else { "Each notice of everybody’s" } " is sent there as signed JSON." }
+                        input type="url" name="url" value=(refused.map_or("", |(url, _)| url)) required placeholder="https://example.org/hooks" autocomplete="off" aria-invalid=[problem.map(|_| "true")] autofocus[problem.is_some()];
+                        (layout::problem(problem, &[]))
+                        small { @if is_own { "Each of your notices" } @else { "Every notice" } " is sent there as signed JSON." }
                     }
                     button type="submit" { "Add the webhook" }
                 }
@@ -331,17 +333,17 @@ fn places(
 
 fn log(here: Here, told: &[ToldNotice], after: Option<Uuid>, next: Option<Uuid>) -> Markup {
     html! {
-        h2 #log { "What was sent" }
+        h2 #log { "Sent notices" }
         @if told.is_empty() {
-            section.card.empty { h3 { "Nothing yet" } p { "Notices are kept here for 90 days, with how they arrived." } }
+            section.card.empty { h3 { "No notices yet" } p { "Notices and their delivery status are kept for 90 days." } }
         } @else {
             table.tokens.log.sent aria-labelledby="log" {
-                thead { tr { th scope="col" { "When (UTC)" } th scope="col" { "What" } th scope="col" { "Where to, and how it went" } } }
+                thead { tr { th scope="col" { "When (UTC)" } th scope="col" { "What" } th scope="col" { "Delivery" } } }
                 tbody { @for one in told { tr {
                     td.when data-label="When" { (at(one.notice.created_at)) }
                     td data-label="What" { span { (what(&one.notice)) @if here.0 == Whose::Everybody { " " span.faint { "of " (one.email) } } } }
-                    td data-label="Where to" {
-                        @if one.deliveries.is_empty() { span.faint { "Nowhere: there was no mail and no webhook" } }
+                    td data-label="Delivery" {
+                        @if one.deliveries.is_empty() { span.faint { "Not sent: no email and no webhook was set up" } }
                         @else { ul { @for delivery in &one.deliveries { li { (way(delivery)) } } } }
                     }
                 } } }
@@ -357,21 +359,22 @@ fn log(here: Here, told: &[ToldNotice], after: Option<Uuid>, next: Option<Uuid>)
 /// One delivery: where to, how it stands, how often it was tried, and what was wrong.
 fn way(delivery: &DeliveryRecord) -> Markup {
     let tries = match delivery.attempts {
-        0 => "not tried yet".to_owned(),
-        1 => "1 try".to_owned(),
-        many => format!("{many} tries"),
+        0 => "no attempts yet".to_owned(),
+        1 => "1 attempt".to_owned(),
+        many => format!("{many} attempts"),
     };
     html! {
         span.to { (delivery.target) } " "
         @match delivery.state {
-            DeliveryState::Done => span.badge.good { "arrived" },
-            DeliveryState::Pending => span.badge.warn { "under way" },
-            DeliveryState::Failed => span.badge.danger { "given up" },
+            DeliveryState::Done => span.badge.good { "delivered" },
+            DeliveryState::Pending if delivery.attempts == 0 => span.badge { "pending" },
+            DeliveryState::Pending => span.badge.warn { "retrying" },
+            DeliveryState::Failed => span.badge.danger { "failed" },
         }
         " " span.faint {
             (tries)
             @match (delivery.state, delivery.done_at) {
-                (DeliveryState::Pending, _) => { ", the next at " (at(delivery.next_at)) },
+                (DeliveryState::Pending, _) => { ", next at " (at(delivery.next_at)) },
                 (_, Some(done_at)) => { ", " (at(done_at)) },
                 _ => {},
             }
@@ -443,15 +446,15 @@ mod tests {
         delivery.target = "<b>".into();
         delivery.error = Some("<i>".into());
         let pending = way(&delivery).into_string();
-        assert!(pending.contains("under way") && pending.contains("3 tries, the next at"), "{pending}");
+        assert!(pending.contains("retrying") && pending.contains("3 attempts, next at"), "{pending}");
         assert!(!pending.contains("<b>") && !pending.contains("<i>"), "{pending}");
         (delivery.state, delivery.attempts, delivery.done_at, delivery.error) =
             (DeliveryState::Done, 1, Some(delivery.next_at), None);
         let done = way(&delivery).into_string();
-        assert!(done.contains("arrived") && done.contains("1 try, <time"), "{done}");
+        assert!(done.contains("delivered") && done.contains("1 attempt, <time"), "{done}");
         assert!(!done.contains("why"), "{done}");
         (delivery.state, delivery.attempts) = (DeliveryState::Failed, 0);
         let failed = way(&delivery).into_string();
-        assert!(failed.contains("given up") && failed.contains("not tried yet"), "{failed}");
+        assert!(failed.contains("failed") && failed.contains("no attempts yet"), "{failed}");
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn scopes_note(policy: &Policy) -> Markup {
     html! {
         @if let Some(allowed) = &policy.allowed_scopes {
             @let widest = allowed.iter().filter(|scope| !is_covered(allowed, scope)).cloned().collect();
-            "The policy here allows no more than " (chips(&widest)) " for new tokens. "
+            "The policy limits new tokens to " (chips(&widest)) ". "
         }
     }
 }
@@ -33,10 +33,10 @@ pub(super) fn at_once(policy: &Policy) -> Markup {
     html! {
         @if unused_days.is_some() || !networks.is_empty() {
             small {
-                "By the policy here every token"
-                @if let Some(days) = unused_days { " ends when it was unused for " (days) @if days.get() == 1 { " day" } @else { " days" } }
+                "By policy, every token"
+                @if let Some(days) = unused_days { " is revoked after " (days) @if days.get() == 1 { " day" } @else { " days" } " without use" }
                 @if unused_days.is_some() && !networks.is_empty() { ", and" }
-                @if !networks.is_empty() { " may be used only from " span.chips { @for network in networks { code.chip { (network.to_string()) } } } }
+                @if !networks.is_empty() { " can be used only from " span.chips { @for network in networks { code.chip { (network.to_string()) } } } }
                 "."
             }
         }
@@ -47,7 +47,7 @@ pub(super) fn at_once(policy: &Policy) -> Markup {
 pub(super) fn life_note(policy: &Policy) -> Markup {
     html! {
         @if let Some(days) = policy.max_days {
-            p.faint { "The token gets as long a life again as it had; by the policy here at most " (days) @if days.get() == 1 { " day." } @else { " days." } }
+            p.faint { "The token’s lifetime starts again. The policy limits it to " (days) @if days.get() == 1 { " day." } @else { " days." } }
         }
     }
 }
@@ -73,11 +73,12 @@ mod tests {
     fn what_holds_for_every_token_is_one_sentence() {
         let says = |days, networks: &[&str]| at_once(&policy(days, networks, &[])).into_string();
         assert_eq!(says(None, &[]), "");
-        assert!(says(Some(1), &[]).contains("every token ends when it was unused for 1 day."));
-        assert!(says(None, &["10.0.0.0/8"]).contains("every token may be used only from <span"));
+        assert!(says(Some(1), &[]).contains("every token is revoked after 1 day without use."));
+        assert!(says(None, &["10.0.0.0/8"]).contains("every token can be used only from <span"));
         let both = says(Some(45), &["10.0.0.0/8"]);
         assert!(
-            both.contains("for 45 days, and may be used only from") && both.matches("<small").count() == 1
+            both.contains("after 45 days without use, and can be used only from")
+                && both.matches("<small").count() == 1
         );
     }
 

@@ -10,11 +10,11 @@ use crate::body::{Filled, Sent};
 use crate::error::ApiError;
 use crate::extract::Asked;
 use crate::pages::amounts::counted;
-use crate::pages::layout::{self, Tab};
+use crate::pages::layout::{self, Problem, Tab, field_problem, invalid};
 use crate::pages::{Person, failed};
 use crate::state::AppState;
 
-fn page(by: &By, problem: Option<&str>, done: Option<&str>) -> Markup {
+fn page(by: &By, problem: Option<Problem<'_>>, done: Option<&str>) -> Markup {
     layout::settings(
         "Profile",
         by,
@@ -25,20 +25,25 @@ fn page(by: &By, problem: Option<&str>, done: Option<&str>) -> Markup {
             @if let Some(done) = done { p.done role="status" { (done) } }
             section.card {
                 h2 { "Password" }
-                (layout::problem(problem))
+                (layout::problem(problem, &["current_password", "new_password"]))
                 form.stack method="post" action="/settings/profile/password" {
-                    label { "Current password" input type="password" name="current_password" autocomplete="current-password" required; }
+                    label {
+                        "Current password"
+                        input type="password" name="current_password" autocomplete="current-password" required aria-invalid=[invalid(problem, "current_password")];
+                        (field_problem(problem, "current_password"))
+                    }
                     label {
                         "New password"
-                        input type="password" name="new_password" autocomplete="new-password" minlength=(MIN_PASSWORD_CHARS) required;
-                        small { "At least " (MIN_PASSWORD_CHARS) " characters. Your other browsers are signed out; your tokens stay." }
+                        input type="password" name="new_password" autocomplete="new-password" minlength=(MIN_PASSWORD_CHARS) required aria-invalid=[invalid(problem, "new_password")];
+                        (field_problem(problem, "new_password"))
+                        small { "At least " (MIN_PASSWORD_CHARS) " characters. You will be signed out of other browsers. Your tokens keep working." }
                     }
                     button type="submit" { "Change the password" }
                 }
             }
             section.card {
                 h2 { "Sign out everywhere" }
-                p { "Ends your sessions in all other browsers. Tokens are not touched: revoke them under Developer." }
+                p { "Signs you out of all other browsers. Tokens keep working; you can revoke them on the Developer page." }
                 form method="post" action="/settings/profile/sign-out-everywhere" {
                     button.quiet.danger type="submit" { "Sign out everywhere else" }
                 }
@@ -85,7 +90,7 @@ pub(crate) async fn change_password(
         Ok(()) => Redirect::to("/settings/profile?changed=1").into_response(),
         Err(error) => {
             let error = ApiError::from(error);
-            let page = page(&browser.by, Some(error.message()), None);
+            let page = page(&browser.by, Some((&error).into()), None);
             error.with_body(page)
         }
     }

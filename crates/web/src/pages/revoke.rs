@@ -54,13 +54,13 @@ fn question(pat: &PatRecord, children: &[&PatRecord], now: Timestamp) -> Markup 
     html! {
         section.card {
             h1 { "Revoke “" (pat.name) "”?" }
-            p { "This stops at once, and cannot be undone:" }
+            p { "This takes effect immediately and cannot be undone:" }
             ul.consequences {
-                li { "Whatever uses the token: every later request is refused." }
-                li { "Its open MCP sessions, and the calls that are under way in them." }
+                li { "Every further request with this token is refused." }
+                li { "The token’s open MCP sessions and the calls in progress end." }
                 @if !children.is_empty() {
                     li {
-                        "The " (children.len()) " token" @if children.len() > 1 { "s" } " made with it: "
+                        "Also revoked: " (children.len()) " token" @if children.len() > 1 { "s" } " created with this token: "
                         @for (at, child) in children.iter().enumerate() { @if at > 0 { ", " } strong { (child.name) } } "."
                     }
                 }
@@ -73,7 +73,7 @@ fn question(pat: &PatRecord, children: &[&PatRecord], now: Timestamp) -> Markup 
             }
             form.row method="post" action={ "/settings/developer/" (pat.pat_id) "/revoke" } {
                 button.danger type="submit" { "Revoke the token" }
-                a.button.quiet href="/settings/developer" { "Keep it" }
+                a.button.quiet href="/settings/developer" { "Cancel" }
             }
         }
     }
@@ -127,10 +127,10 @@ mod tests {
         assert_eq!(children.iter().map(|child| child.pat_id.as_u128()).collect::<Vec<_>>(), [2, 3]);
         let page = question(&all[0], &children, all[0].created_at).into_string();
         assert!(
-            page.contains("The 2 tokens made with it: <strong>&lt;2&gt;</strong>, <strong>&lt;3&gt;"),
+            page.contains("Also revoked: 2 tokens created with this token: <strong>&lt;2&gt;</strong>, <strong>&lt;3&gt;"),
             "{page}"
         );
         let page = question(&all[2], &made_with(&all[2], &all), all[0].created_at).into_string();
-        assert!(!page.contains("made with it"), "{page}");
+        assert!(!page.contains("created with this token"), "{page}");
     }
 }

@@ -28,8 +28,8 @@ const OVERLAPS: [(&str, &str, Overlap); 5] = [
     ("day", "For 24 hours", Overlap::For(Duration::from_secs(24 * HOUR))),
     ("hour", "For 1 hour", Overlap::For(Duration::from_secs(HOUR))),
     ("week", "For 7 days", Overlap::For(Duration::from_secs(7 * 24 * HOUR))),
-    ("first-use", "Until the new one is used for the first time", Overlap::UntilFirstUse),
-    ("none", "Not at all: the old secret is refused at once", Overlap::For(Duration::ZERO)),
+    ("first-use", "Until the new secret is first used", Overlap::UntilFirstUse),
+    ("none", "Not at all: the old secret stops working immediately", Overlap::For(Duration::ZERO)),
 ];
 
 pub(crate) async fn show(
@@ -81,11 +81,8 @@ pub(crate) async fn submit(
     let rotated = async {
         let which = pat_ref(&id)?;
         let asked = OVERLAPS.iter().find(|(name, ..)| *name == choice.overlap);
-        let (.., overlap) = asked.ok_or_else(|| {
-            ApiError::bad_request(
-                "the form does not say how long the old secret is kept; choose one of these",
-            )
-        })?;
+        let (.., overlap) =
+            asked.ok_or_else(|| ApiError::bad_request("choose how long the old secret keeps working"))?;
         let asked =
             Rotate { overlap: *overlap, expiry: Expiry::Default, idempotency_key: choice.idempotency_key };
         Ok::<_, ApiError>(state.authority.rotate(&browser.by, which, asked).await?)
@@ -109,17 +106,17 @@ fn question(pat: &PatRecord, policy: &Policy, now: Timestamp, problem: Option<&s
         p.back { a href={ "/settings/developer/" (pat.pat_id) } { "Back to the token" } }
         section.card {
             h1 { "Rotate “" (pat.name) "”" }
-            p { "The token gets a new secret. Its name, its scopes, its record and its open MCP sessions stay, and so do the tokens that were made with it." }
-            (layout::problem(problem))
+            p { "The token gets a new secret. Its name, permissions, history and open MCP sessions stay the same, and so do tokens created with it." }
+            (layout::problem(problem, &[]))
             dl.details {
-                dt { "Secret now" } dd { code { (pat.hint) } }
+                dt { "Current secret" } dd { code { (pat.hint) } }
                 dt { "Scopes" } dd { (chips(&pat.scopes)) }
                 dt { "Last used" } dd { (ago(pat.last_used_at, now)) }
             }
             form method="post" action={ "/settings/developer/" (pat.pat_id) "/rotate" } aria-describedby=[problem.map(|_| "problem")] {
                 input type="hidden" name="idempotency_key" value=(Uuid::now_v7());
                 fieldset.choices {
-                    legend { "How long does the old secret work?" }
+                    legend { "How long should the old secret keep working?" }
                     @for (at, (name, text, _)) in OVERLAPS.iter().enumerate() {
                         label.choice {
                             input type="radio" name="overlap" value=(name) checked[at == 0];
@@ -128,10 +125,10 @@ fn question(pat: &PatRecord, policy: &Policy, now: Timestamp, problem: Option<&s
                     }
                 }
                 (policy::life_note(policy))
-                p.faint { "If you think that somebody else has it: not at all." }
+                p.faint { "If someone else may know the old secret, choose “Not at all”." }
                 div.row {
                     button type="submit" { "Rotate the token" }
-                    a.button.quiet href={ "/settings/developer/" (pat.pat_id) } { "Keep it as it is" }
+                    a.button.quiet href={ "/settings/developer/" (pat.pat_id) } { "Cancel" }
                 }
             }
         }
@@ -143,16 +140,16 @@ pub(super) fn fresh(turned: &Turned, pat: &PatRecord) -> Markup {
     html! {
         section.card.fresh aria-labelledby="fresh" {
             h2 #fresh { "“" (pat.name) "” has a new secret" }
-            p role="status" { strong { "Copy the token now. " } "It is shown this once and cannot be retrieved." }
+            p role="status" { strong { "Copy the token now. " } "It won't be shown again." }
             div.secret {
                 code data-testid="new-token" #new-token { (turned.token) }
                 button.copy type="button" data-copy="new-token" hidden { "Copy" }
             }
             p {
-                "The old secret works "
-                @if turned.until_first_use { "until this one is used for the first time." }
-                @else if Some(turned.old_valid_until) <= pat.rotated_at { "no more." }
-                @else { "until " strong { (day(turned.old_valid_until)) } "." }
+                "The old secret "
+                @if turned.until_first_use { "works until the new secret is first used." }
+                @else if Some(turned.old_valid_until) <= pat.rotated_at { "no longer works." }
+                @else { "works until " strong { (day(turned.old_valid_until)) } "." }
                 " The token expires " (day(pat.expires_at)) "."
             }
             p.end { a.button.quiet href=(token::path(pat.pat_id)) { "Done, hide the token" } }

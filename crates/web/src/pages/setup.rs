@@ -13,7 +13,7 @@ use crate::body::{Filled, Sent};
 use crate::credential::{From, SameOrigin};
 use crate::error::ApiError;
 use crate::extract::{Asked, OnPage};
-use crate::pages::layout;
+use crate::pages::layout::{self, Problem, field_problem, invalid};
 use crate::state::AppState;
 
 #[derive(Deserialize)]
@@ -29,22 +29,27 @@ pub(crate) struct First {
     password: String,
 }
 
-fn page(token: &str, email: &str, problem: Option<&str>) -> Markup {
+fn page(token: &str, email: &str, problem: Option<Problem<'_>>) -> Markup {
     layout::plain(
         "Set up",
         html! {
             h1 { "Welcome to TrustRelay" }
-            p { "Make the first account. It administers this TrustRelay; the link that brought you here then no longer works." }
-            (layout::problem(problem))
+            p { "Create the first account. It will be an administrator. After that, this setup link no longer works." }
+            (layout::problem(problem, &["email", "password"]))
             form.stack method="post" action="/setup" {
                 input type="hidden" name="token" value=(token);
-                label { "E-mail" input type="email" name="email" value=(email) autocomplete="username" required autofocus; }
+                label {
+                    "Email"
+                    input type="email" name="email" value=(email) autocomplete="username" required autofocus aria-invalid=[invalid(problem, "email")];
+                    (field_problem(problem, "email"))
+                }
                 label {
                     "Password"
-                    input type="password" name="password" autocomplete="new-password" minlength=(MIN_PASSWORD_CHARS) required;
+                    input type="password" name="password" autocomplete="new-password" minlength=(MIN_PASSWORD_CHARS) required aria-invalid=[invalid(problem, "password")];
+                    (field_problem(problem, "password"))
                     small { "At least " (MIN_PASSWORD_CHARS) " characters." }
                 }
-                button type="submit" { "Make the account" }
+                button type="submit" { "Create the account" }
             }
         },
     )
@@ -55,7 +60,7 @@ fn closed() -> Response {
         "Set up",
         html! {
             h1 { "This link no longer works" }
-            p { "It works once. As long as there is no account, the server prints a new one each time it starts." }
+            p { "A setup link works once. Until the first account exists, the server prints a new link each time it starts." }
             p { a href="/login" { "Sign in" } }
         },
     );
@@ -78,7 +83,7 @@ pub(crate) async fn submit(
         state.authority.set_up(&form.token, form.email.clone(), form.password.clone(), address).await
     {
         let error = ApiError::from(error);
-        let page = page(&form.token, &form.email, Some(error.message()));
+        let page = page(&form.token, &form.email, Some((&error).into()));
         return error.with_body(page);
     }
     // The new administrator is signed in at once.

@@ -48,7 +48,7 @@ pub(crate) fn snippets(base: &str, token: &str) -> Vec<Snippet> {
         },
         Snippet {
             client: "Claude Desktop",
-            hint: "Into claude_desktop_config.json.",
+            hint: "Add to claude_desktop_config.json.",
             text: pretty(&json!({ "mcpServers": { "trustrelay": {
                 "command": "npx",
                 "args": ["-y", "mcp-remote", mcp, "--header", "Authorization:${AUTH}", "--transport", "http-only"],
@@ -57,7 +57,7 @@ pub(crate) fn snippets(base: &str, token: &str) -> Vec<Snippet> {
         },
         Snippet {
             client: "Cursor",
-            hint: "Into ~/.cursor/mcp.json; put the token into the environment as TRUSTRELAY_TOKEN.",
+            hint: "Add to ~/.cursor/mcp.json, and set the environment variable TRUSTRELAY_TOKEN to the token.",
             text: pretty(&json!({ "mcpServers": { "trustrelay": {
                 "url": mcp,
                 "headers": { "Authorization": "Bearer ${env:TRUSTRELAY_TOKEN}" },
@@ -65,7 +65,7 @@ pub(crate) fn snippets(base: &str, token: &str) -> Vec<Snippet> {
         },
         Snippet {
             client: "VS Code",
-            hint: "Into .vscode/mcp.json; VS Code asks for the token once and keeps it.",
+            hint: "Add to .vscode/mcp.json. VS Code asks for the token once and stores it.",
             text: pretty(&json!({
                 "inputs": [{ "type": "promptString", "id": "trustrelay-token", "description": "TrustRelay token", "password": true }],
                 "servers": { "trustrelay": {
@@ -84,19 +84,19 @@ pub(crate) fn snippets(base: &str, token: &str) -> Vec<Snippet> {
         },
         Snippet {
             client: "curl",
-            hint: "Asks who the token belongs to.",
+            hint: "Shows who the token belongs to.",
             text: format!(
                 "export TRUSTRELAY_TOKEN={token}\ncurl -H \"Authorization: Bearer $TRUSTRELAY_TOKEN\" {base}/api/user"
             ),
         },
         Snippet {
             client: "Python",
-            hint: "pip install \"mcp>=2\"; the token comes from the environment.",
+            hint: "pip install \"mcp>=2\". The code reads the token from TRUSTRELAY_TOKEN.",
             text: PYTHON.replace("{mcp}", &mcp),
         },
         Snippet {
             client: "TypeScript",
-            hint: "npm install @modelcontextprotocol/client; the token comes from the environment.",
+            hint: "npm install @modelcontextprotocol/client. The code reads the token from TRUSTRELAY_TOKEN.",
             text: TYPESCRIPT.replace("{mcp}", &mcp),
         },
     ]

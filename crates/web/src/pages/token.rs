@@ -73,7 +73,7 @@ fn page(activity: &Activity, fresh: Option<Markup>, now: Timestamp) -> Markup {
                 dt { "Created" } dd { (day(pat.created_at)) }
                 @if let Some(at) = pat.rotated_at { dt { "Rotated" } dd { (day(at)) } }
                 @if let Some(at) = pat.revoked_at {
-                    dt { "Revoked" } dd { (day(at)) " " span.badge.danger { "refused everywhere" } }
+                    dt { "Revoked" } dd { (day(at)) " " span.badge.danger { "no longer works" } }
                 }
                 dt { "Expires" }
                 dd {
@@ -86,7 +86,7 @@ fn page(activity: &Activity, fresh: Option<Markup>, now: Timestamp) -> Markup {
                 @if let Some(limits) = &pat.limits { (limits::rows(limits)) }
                 dt { "Last used" } dd { (ago(pat.last_used_at, now)) }
                 @if pat.last_used_at.is_some() {
-                    dt { "From" }
+                    dt { "Last used from" }
                     dd {
                         @match activity.address {
                             Some(address) => code { (address) },
@@ -118,7 +118,7 @@ mod tests {
         assert!(expired.contains(">expired<") && !expired.contains("/revoke\""), "{expired}");
         shown.pat.revoked_at = Some(now);
         let revoked = page(&shown, None, now.checked_add(2000.hours()).expect("in range")).into_string();
-        assert!(revoked.contains("refused everywhere") && !revoked.contains("/revoke\""), "{revoked}");
+        assert!(revoked.contains("no longer works") && !revoked.contains("/revoke\""), "{revoked}");
         assert!(!revoked.contains(">expired<"), "one reason is enough: {revoked}");
     }
 
@@ -126,7 +126,7 @@ mod tests {
     fn where_it_was_used_from_is_shown_once_it_was_and_what_a_client_says_of_itself_stays_text() {
         let mut shown = activity(Vec::new());
         let now = shown.pat.created_at;
-        assert!(!page(&shown, None, now).into_string().contains("<dt>From</dt>"));
+        assert!(!page(&shown, None, now).into_string().contains("<dt>Last used from</dt>"));
         shown.pat.last_used_at = Some(now);
         assert!(page(&shown, None, now).into_string().contains("unknown"));
         shown.address = Some("2001:db8::7".parse().expect("an address"));

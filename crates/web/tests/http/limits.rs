@@ -174,7 +174,7 @@ async fn the_page_makes_a_token_with_limits_and_shows_them() {
     assert_eq!(listed[0]["allowed_networks"], json!(["10.0.0.0/8", "192.0.2.7/32"]));
     let id = listed[0]["pat_id"].as_str().expect("an id");
     let page = world.get(&format!("/settings/developer/{id}")).session(&session).send().await.to_string();
-    for shown in ["10.0.0.0/8", "60 requests a minute", "if unused for 30 days"] {
+    for shown in ["10.0.0.0/8", "60 requests per minute", "30 days without use"] {
         assert!(page.contains(shown), "{shown}: {page}");
     }
     let wrong = "pat_name=filled-in&scope=mcp&allowed_networks=office";

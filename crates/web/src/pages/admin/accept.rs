@@ -13,7 +13,8 @@ use crate::body::{Filled, Sent};
 use crate::credential::{From, SameOrigin};
 use crate::error::ApiError;
 use crate::extract::{Asked, OnPage};
-use crate::pages::{failed, layout};
+use crate::pages::failed;
+use crate::pages::layout::{self, Problem, field_problem, invalid};
 use crate::state::AppState;
 
 #[derive(Deserialize)]
@@ -28,22 +29,23 @@ pub(crate) struct Accepted {
     password: String,
 }
 
-fn page(token: &str, invite: &InviteRecord, problem: Option<&str>) -> Markup {
+fn page(token: &str, invite: &InviteRecord, problem: Option<Problem<'_>>) -> Markup {
     layout::plain(
-        "You are invited",
+        "Accept your invitation",
         html! {
             h1 { "Welcome to TrustRelay" }
-            p { "Choose a password for your account" @if invite.is_admin { ", which will administer this TrustRelay" } ". The link that brought you here then no longer works." }
-            (layout::problem(problem))
+            p { "Choose a password for your account" @if invite.is_admin { ". You will be an administrator" } ". After that, this invitation link no longer works." }
+            (layout::problem(problem, &["password"]))
             form.stack method="post" action="/invite" {
                 input type="hidden" name="token" value=(token);
-                label { "E-mail" input type="email" value=(invite.email) autocomplete="username" readonly; }
+                label { "Email" input type="email" value=(invite.email) autocomplete="username" readonly; }
                 label {
                     "Password"
-                    input type="password" name="password" autocomplete="new-password" minlength=(MIN_PASSWORD_CHARS) required autofocus;
+                    input type="password" name="password" autocomplete="new-password" minlength=(MIN_PASSWORD_CHARS) required autofocus aria-invalid=[invalid(problem, "password")];
+                    (field_problem(problem, "password"))
                     small { "At least " (MIN_PASSWORD_CHARS) " characters." }
                 }
-                button type="submit" { "Make the account" }
+                button type="submit" { "Create the account" }
             }
         },
     )
@@ -51,10 +53,10 @@ fn page(token: &str, invite: &InviteRecord, problem: Option<&str>) -> Markup {
 
 fn closed() -> Response {
     let page = layout::plain(
-        "You are invited",
+        "Accept your invitation",
         html! {
             h1 { "This link no longer works" }
-            p { "It works once and for a week, and a newer one takes its place. Ask whoever sent it for another." }
+            p { "An invitation link works once, expires after a week, and is replaced by a newer one. Ask the person who sent it for a new link." }
             p { a href="/login" { "Sign in" } }
         },
     );
@@ -84,7 +86,7 @@ pub(crate) async fn submit(
         Err(AuthorityError::NotFound(_)) => return closed(),
         Err(error) => {
             let error = ApiError::from(error);
-            let page = page(&form.token, &invite, Some(error.message()));
+            let page = page(&form.token, &invite, Some((&error).into()));
             return error.with_body(page);
         }
     }

@@ -30,6 +30,6 @@ fn badges(user: &UserRecord) -> Markup {
     html! {
         @if user.is_admin { span.badge { "administrator" } " " }
         @if user.disabled_at.is_some() { span.badge.danger { "disabled" } " " }
-        @if let Some(upstreams) = &user.upstreams { span.badge.warn { (upstreams.len()) " upstream" @if upstreams.len() != 1 { "s" } " only" } }
+        @if let Some(upstreams) = &user.upstreams { span.badge.warn { (upstreams.len()) " server" @if upstreams.len() != 1 { "s" } " only" } }
     }
 }

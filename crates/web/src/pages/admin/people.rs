@@ -15,7 +15,7 @@ use crate::body::{Filled, Sent};
 use crate::error::ApiError;
 use crate::extract::{Asked, OnPage, Segment};
 use crate::pages::developer::base;
-use crate::pages::layout::{self, Tab};
+use crate::pages::layout::{self, Problem, Tab, field_problem, invalid};
 use crate::pages::once::{self, Once};
 use crate::pages::time::day;
 use crate::pages::{Person, failed};
@@ -57,7 +57,7 @@ pub(crate) async fn show(
     let done = match invited {
         Some(Fresh { email, secret }) => Some(fresh(&email, &link(&base(&state, &parts), &secret))),
         None if search.withdrawn.is_some() => {
-            Some(html! { p.done role="status" { "The invitation is taken back." } })
+            Some(html! { p.done role="status" { "The invitation is revoked." } })
         }
         None => None,
     };
@@ -76,7 +76,7 @@ pub(crate) async fn invite(
         }
         Err(error) => {
             let error = ApiError::from(error);
-            let problem = Some((&*form.email, error.message()));
+            let problem = Some((&*form.email, Problem::from(&error)));
             let page = render(&state, &browser.by, &Search::default(), None, problem).await;
             error.with_body(page)
         }
@@ -104,12 +104,12 @@ fn fresh(email: &str, link: &str) -> Markup {
     html! {
         section.card.fresh aria-labelledby="fresh" {
             h2 #fresh { (email) " is invited" }
-            p role="status" { strong { "Send this link now. " } "It is shown this once, works once, and ends in " (INVITE_DAYS) " days." }
+            p role="status" { strong { "Copy this link now and send it. " } "It won't be shown again, works once and expires in " (INVITE_DAYS) " days." }
             div.secret {
                 code data-testid="invite-link" #invite-link { (link) }
                 button.copy type="button" data-copy="invite-link" hidden { "Copy" }
             }
-            p.faint { "Whoever opens it sets the password, and is that person here. TrustRelay sends no mail with it." }
+            p.faint { "Anyone who opens the link can set the password and use the account. TrustRelay does not email the link." }
             p.end { a.button.quiet href=(PATH) { "Done, hide the link" } }
         }
     }
@@ -120,7 +120,7 @@ async fn render(
     by: &By,
     search: &Search,
     done: Option<Markup>,
-    problem: Option<(&str, &str)>,
+    problem: Option<(&str, Problem<'_>)>,
 ) -> Response {
     let filter = UserFilter {
         email: (!search.email.is_empty()).then(|| search.email.clone()),
@@ -141,7 +141,7 @@ async fn render(
         Tab::People,
         html! {
             h1 { "People" }
-            p.lead { "Who has an account here. Accounts are disabled, not deleted: what they did stays theirs." }
+            p.lead { "All accounts on this server. Accounts can be disabled but not deleted, so that their history is kept." }
             @if let Some(done) = done { (done) }
             (list(&people, search))
             (open(&invites))
@@ -156,22 +156,22 @@ fn list(people: &UserPage, search: &Search) -> Markup {
         section.card aria-labelledby="people" {
             h2 #people { "Accounts" }
             form.filters method="get" action="/admin/people" role="search" {
-                label { "E-mail holds" input type="search" name="email" value=(search.email) autocomplete="off"; }
+                label { "Search by email" input type="search" name="email" value=(search.email) autocomplete="off"; }
                 button.quiet type="submit" { "Search" }
             }
             @if people.users.is_empty() {
-                p { "Nobody fits." @if !search.email.is_empty() { " " a href="/admin/people" { "Show all" } } }
+                p { "No results. " a href=(PATH) { "Clear filters." } }
             } @else {
                 table.tokens aria-labelledby="people" {
                     thead { tr {
-                        th scope="col" { "E-mail" } th scope="col" { "Role and state" }
-                        th scope="col" { "Active tokens" } th scope="col" { "Since" }
+                        th scope="col" { "Email" } th scope="col" { "Role and state" }
+                        th scope="col" { "Active tokens" } th scope="col" { "Created" }
                     } }
                     tbody { @for (user, tokens) in &people.users { tr {
                         th scope="row" { a.name href={ "/admin/people/" (user.user_id) } { (user.email) } }
                         td data-label="Role and state" { span { (badges(user)) } }
                         td data-label="Active tokens" { (tokens) }
-                        td.when data-label="Since" { (day(user.created_at)) }
+                        td.when data-label="Created" { (day(user.created_at)) }
                     } } }
                 }
                 @if let Some(next) = &people.next { p { a.button.quiet href=(next_page(search, &next.to_string())) { "Next page" } } }
@@ -195,16 +195,16 @@ fn open(invites: &[InviteRecord]) -> Markup {
                 h2 #invites { "Open invitations " span.count { (invites.len()) } }
                 table.tokens aria-labelledby="invites" {
                     thead { tr {
-                        th scope="col" { "E-mail" } th scope="col" { "Role" } th scope="col" { "Until" }
+                        th scope="col" { "Email" } th scope="col" { "Role" } th scope="col" { "Expires" }
                         th scope="col" { span.sr { "Actions" } }
                     } }
                     tbody { @for invite in invites { tr {
                         th scope="row" { (invite.email) }
                         td data-label="Role" { span { @if invite.is_admin { span.badge { "administrator" } } @else { "user" } } }
-                        td.when data-label="Until" { (day(invite.expires_at)) }
+                        td.when data-label="Expires" { (day(invite.expires_at)) }
                         td.act {
                             form method="post" action={ "/admin/invites/" (invite.invite_id) "/withdraw" } {
-                                button.quiet type="submit" aria-label={ "Take back the invitation of " (invite.email) } { "Take back" }
+                                button.quiet type="submit" aria-label={ "Revoke invitation for " (invite.email) } { "Revoke invitation" }
                             }
                         }
                     } } }
@@ -214,20 +214,21 @@ fn open(invites: &[InviteRecord]) -> Markup {
     }
 }
 
-fn form(problem: Option<(&str, &str)>) -> Markup {
-    let (email, message) = problem.map_or(("", None), |(email, message)| (email, Some(message)));
+fn form(problem: Option<(&str, Problem<'_>)>) -> Markup {
+    let (email, problem) = problem.map_or(("", None), |(email, problem)| (email, Some(problem)));
     html! {
         section.card aria-labelledby="invite" {
-            h2 #invite { "Invite somebody" }
-            (layout::problem(message))
-            form.stack method="post" action="/admin/people" aria-describedby=[message.map(|_| "problem")] {
+            h2 #invite { "Invite someone" }
+            (layout::problem(problem, &["email"]))
+            form.stack method="post" action="/admin/people" aria-describedby=[problem.map(|_| "problem")] {
                 label {
-                    "E-mail"
-                    input type="email" name="email" value=(email) required autocomplete="off";
-                    small { "You get a link to send. An earlier one for the same address then no longer works." }
+                    "Email"
+                    input type="email" name="email" value=(email) required autocomplete="off" aria-invalid=[invalid(problem, "email")] autofocus[problem.is_some()];
+                    (field_problem(problem, "email"))
+                    small { "You get a link to send. Any earlier link for the same address stops working." }
                 }
-                label.choice { input type="checkbox" name="is_admin" value="1"; span { "As an administrator" } }
-                button type="submit" { "Make the link" }
+                label.choice { input type="checkbox" name="is_admin" value="1"; span { "Invite as an administrator" } }
+                button type="submit" { "Create invitation link" }
             }
         }
     }

@@ -27,16 +27,12 @@ pub(crate) struct Came {
 /// What was done, as long as it is so: a link may say anything.
 fn says(done: &str, user: &UserRecord) -> Option<&'static str> {
     let (is_so, says) = match done {
-        "disable" => {
-            (user.disabled_at.is_some(), "The account is disabled. Nothing accepts its tokens any more.")
-        }
-        "enable" => (user.disabled_at.is_none(), "The account is enabled; its tokens work again."),
-        "promote" => (user.is_admin, "The account administers this TrustRelay now."),
-        "demote" => (!user.is_admin, "The account administers no longer."),
-        "all-upstreams" => (user.upstreams.is_none(), "The account may use every upstream."),
-        "upstreams" => {
-            (user.upstreams.is_some(), "The account may use the upstreams that are ticked, and no others.")
-        }
+        "disable" => (user.disabled_at.is_some(), "The account is disabled. Its tokens no longer work."),
+        "enable" => (user.disabled_at.is_none(), "The account is enabled. Its tokens work again."),
+        "promote" => (user.is_admin, "This account is now an administrator."),
+        "demote" => (!user.is_admin, "This account is no longer an administrator."),
+        "all-upstreams" => (user.upstreams.is_none(), "The account can use all servers."),
+        "upstreams" => (user.upstreams.is_some(), "The account can use only the selected servers."),
         _ => return None,
     };
     is_so.then_some(says)
@@ -137,13 +133,13 @@ async fn render(
             h1 { (user.email) }
             p.lead { @if user.user_id == by.user_id { span.badge { "you" } " " } (badges(&user)) }
             @if let Some(done) = done.and_then(|done| says(done, &user)) { p.done role="status" { (done) } }
-            (layout::problem(problem))
+            (layout::problem(problem, &[]))
             section.card aria-labelledby="account" {
                 h2 #account { "Account" }
                 dl.details {
-                    dt { "Since" } dd { (day(user.created_at)) }
+                    dt { "Created" } dd { (day(user.created_at)) }
                     @if let Some(at) = user.disabled_at { dt { "Disabled" } dd { (day(at)) } }
-                    dt { "Active tokens" } dd { (tokens) @if tokens > 0 { " " a href=(of.list(&[])) { "Look at them" } } }
+                    dt { "Active tokens" } dd { (tokens) @if tokens > 0 { " " a href=(of.list(&[])) { "View tokens" } } }
                 }
                 div.row {
                     @if user.disabled_at.is_some() {
@@ -152,7 +148,7 @@ async fn render(
                         a.button.quiet.danger href={ (path(user_id)) "/disable" } { "Disable the account…" }
                     }
                     @if user.is_admin {
-                        a.button.quiet.danger href={ (path(user_id)) "/demote" } { "Take the role away…" }
+                        a.button.quiet.danger href={ (path(user_id)) "/demote" } { "Remove administrator role…" }
                     } @else {
                         (button(&user, "promote", "Make an administrator"))
                     }
@@ -160,7 +156,7 @@ async fn render(
                         a.button.quiet.danger href=(of.link("/admin/tokens/revoke", &[])) { "Revoke " @if tokens == 1 { "the token…" } @else { "all " (tokens) " tokens…" } }
                     }
                 }
-                p.faint { "A disabled account cannot sign in, and all its tokens are refused as soon as this is answered. Enabling it brings them back; what is revoked stays so." }
+                p.faint { "A disabled account cannot sign in, and its tokens stop working immediately. Enabling the account makes its tokens work again, except revoked ones." }
             }
             (which(&user, &upstreams))
         },
@@ -184,15 +180,15 @@ fn which(user: &UserRecord, upstreams: &[String]) -> Markup {
     let all: Vec<&String> = upstreams.iter().chain(gone).collect();
     html! {
         section.card aria-labelledby="upstreams" {
-            h2 #upstreams { "Upstreams" }
+            h2 #upstreams { "Server access" }
             p {
                 @match held {
-                    None => "The account may use every upstream, also those that come later.",
-                    Some(_) => "The account may use those that are ticked. To its tokens the others are not there.",
+                    None => "The account can use all servers, including ones that are added later.",
+                    Some(_) => "The account can use only the selected servers. Its tokens cannot see the others.",
                 }
             }
             form.stack method="post" action=(path(user.user_id)) {
-                @if all.is_empty() { p.faint { "There are no upstreams." } }
+                @if all.is_empty() { p.faint { "No servers are configured." } }
                 @for name in all {
                     label.choice {
                         input type="checkbox" name="upstream" value=(name) checked[held.is_none_or(|held| held.contains(name))];
@@ -200,10 +196,10 @@ fn which(user: &UserRecord, upstreams: &[String]) -> Markup {
                     }
                 }
                 div.row {
-                    button.quiet type="submit" name="change" value="upstreams" { "Allow these alone" }
-                    @if held.is_some() { button.quiet type="submit" name="change" value="all-upstreams" { "Allow all" } }
+                    button.quiet type="submit" name="change" value="upstreams" { "Save access" }
+                    @if held.is_some() { button.quiet type="submit" name="change" value="all-upstreams" { "Allow all servers" } }
                 }
-                p.faint { "A change ends the account’s open MCP sessions; clients begin new ones." }
+                p.faint { "Saving ends the account’s open MCP sessions. Clients have to start new ones." }
             }
         }
     }

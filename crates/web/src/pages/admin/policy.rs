@@ -19,11 +19,14 @@ use crate::error::ApiError;
 use crate::extract::Asked;
 use crate::pages::amounts::counted;
 use crate::pages::developer::{API_SCOPES, MCP_SCOPES};
-use crate::pages::layout::{self, Tab};
+use crate::pages::layout::{self, Problem, Tab, field_problem, invalid};
 use crate::pages::limits::{number, words};
 use crate::pages::policy::is_covered;
 use crate::pages::{Person, failed};
 use crate::state::AppState;
+
+/// The fields that show what is wrong with them.
+const FIELDS: [&str; 5] = ["max_days", "default_days", "allowed_scopes", "unused_days", "allowed_networks"];
 
 /// The form, as it was filled in.
 #[derive(Default)]
@@ -90,10 +93,10 @@ impl Form {
 }
 
 /// What stands over the form.
-enum Over {
+enum Over<'a> {
     Nothing,
     Done,
-    Problem(String),
+    Problem(&'a ApiError),
     /// So many tokens end with it, which somebody has to say that they want, and where they are listed.
     Confirm(u64, String),
 }
@@ -157,7 +160,7 @@ pub(crate) async fn change(
         form = Form::showing(&policy, &offered(&state));
     }
     let error = ApiError::from(error);
-    let page = page(&state, by, address, &policy, &form, &Over::Problem(error.message().to_owned()));
+    let page = page(&state, by, address, &policy, &form, &Over::Problem(&error));
     error.with_body(page)
 }
 
@@ -174,7 +177,7 @@ fn page(
     address: Option<IpAddr>,
     policy: &PolicyState,
     form: &Form,
-    over: &Over,
+    over: &Over<'_>,
 ) -> Markup {
     layout::settings(
         "Policy",
@@ -182,11 +185,11 @@ fn page(
         Tab::Policy,
         html! {
             h1 { "Policy" }
-            p.lead { "What everybody’s tokens are held to. What is left empty is not limited." }
+            p.lead { "Rules for all tokens. Leave a field empty for no limit." }
             @match over {
                 Over::Nothing => {}
-                Over::Done => { p.done role="status" { "The policy is changed, and holds on every node." } }
-                Over::Problem(message) => { (layout::problem(Some(message))) }
+                Over::Done => { p.done role="status" { "The policy is saved and applies on every node." } }
+                Over::Problem(error) => { (layout::problem(Some(*error), &FIELDS)) }
                 Over::Confirm(..) => {}
             }
             (standing(policy, address, state.authority.clock().now()))
@@ -225,47 +228,54 @@ fn standing(
                 p.due {
                     strong { (number_of(*tokens)) }
                     @if *tokens == 1 { " has" } @else { " have" } " not been used for " (counted(days.get().into(), "day"))
-                    @if *tokens == 1 { " and ends soon. " a href=(unused(days.get().into(), now)) { "Look at it" } "." }
-                    @else { " and end soon. " a href=(unused(days.get().into(), now)) { "Look at them" } "." }
+                    @if *tokens == 1 { " and will be revoked soon. " a href=(unused(days.get().into(), now)) { "View it" } "." }
+                    @else { " and will be revoked soon. " a href=(unused(days.get().into(), now)) { "View them" } "." }
                 }
             }
         }
         @if !networks.is_empty() && is_outside {
             p.due {
-                "You are outside the networks of the policy"
-                @if let Some(address) = address { " (you come from " (address) ")" }
-                ". Tokens that are used from where you are, are refused. This page works from everywhere."
+                "Your address is outside the allowed IP ranges"
+                @if let Some(address) = address { " (" (address) ")" }
+                ". Tokens are refused from there. This page works from any address."
             }
         }
     }
 }
 
-fn fields(form: &Form, offered: &[String], over: &Over) -> Markup {
-    let problem = matches!(over, Over::Problem(_)).then_some("problem");
+fn fields(form: &Form, offered: &[String], over: &Over<'_>) -> Markup {
+    let problem = match over {
+        Over::Problem(error) => Some(Problem::from(*error)),
+        _ => None,
+    };
+    let wrong = |field| invalid(problem, field);
     html! {
         section.card aria-labelledby="rules" {
             h2 #rules { "Rules" }
-            form.stack method="post" action="/admin/policy" aria-describedby=[problem] {
+            form.stack method="post" action="/admin/policy" aria-describedby=[problem.map(|_| "problem")] {
                 @if let Some(version) = form.version { input type="hidden" name="version" value=(version); }
                 @if let Over::Confirm(tokens, list) = over { (confirm(*tokens, &form.unused_days, list)) }
                 fieldset {
                     legend { "New tokens" }
                     div.pair {
                         label {
-                            "Longest life"
-                            input type="number" name="max_days" value=(form.max_days) min="1" max=(MAX_DAYS) inputmode="numeric" placeholder=(MAX_DAYS);
-                            small { "Days from when a token is made or rotated. Tokens that there are keep their expiry." }
+                            "Maximum lifetime (days)"
+                            input type="number" name="max_days" value=(form.max_days) min="1" max=(MAX_DAYS) inputmode="numeric" placeholder=(MAX_DAYS) aria-invalid=[wrong("max_days")] autofocus[wrong("max_days").is_some()];
+                            (field_problem(problem, "max_days"))
+                            small { "Counted from when a token is created or rotated. Existing tokens keep their expiry date." }
                         }
                         label {
-                            "Usual life"
-                            input type="number" name="default_days" value=(form.default_days) min="1" max=(MAX_DAYS) inputmode="numeric";
-                            small { "Days if nothing is said; no more than the longest." }
+                            "Default lifetime (days)"
+                            input type="number" name="default_days" value=(form.default_days) min="1" max=(MAX_DAYS) inputmode="numeric" aria-invalid=[wrong("default_days")] autofocus[wrong("default_days").is_some()];
+                            (field_problem(problem, "default_days"))
+                            small { "Used when no lifetime is chosen. Cannot exceed the maximum." }
                         }
                     }
                 }
                 fieldset aria-describedby="scopes-note" {
-                    legend { "Scopes of new tokens" }
-                    small #scopes-note { "With none of them all are allowed. A scope brings what it covers: " code { "mcp" } " every tool, " code { "api" } " reading as well." }
+                    legend { "Permissions of new tokens" }
+                    small #scopes-note { "If none are selected, all are allowed. A permission includes the ones it covers: " code { "mcp" } " includes every tool, " code { "api" } " includes reading." }
+                    (field_problem(problem, "allowed_scopes"))
                     div.pair {
                         div.group role="group" aria-labelledby="scope-boxes" {
                             p #scope-boxes { "Allow only" }
@@ -277,24 +287,26 @@ fn fields(form: &Form, offered: &[String], over: &Over) -> Markup {
                             }
                         }
                         label {
-                            "More scopes"
-                            input type="text" name="scope_more" value=(form.more) placeholder="mcp:github/search" autocomplete="off" spellcheck="false";
+                            "Other permissions (advanced)"
+                            input type="text" name="scope_more" value=(form.more) placeholder="mcp:github/search" autocomplete="off" spellcheck="false" aria-invalid=[wrong("allowed_scopes")] autofocus[wrong("allowed_scopes").is_some()];
                             small { "Separated by spaces." (spare(form)) }
                         }
                     }
                 }
                 fieldset {
-                    legend { "All tokens, at once" }
+                    legend { "All tokens, effective immediately" }
                     div.pair {
                         label {
-                            "End if unused for"
-                            input type="number" name="unused_days" value=(form.unused_days) min="1" max=(MAX_UNUSED_DAYS) inputmode="numeric";
-                            small { "Days without a request; a token that never was used counts from when it was made. Ended tokens do not come back." }
+                            "Revoke after days without use"
+                            input type="number" name="unused_days" value=(form.unused_days) min="1" max=(MAX_UNUSED_DAYS) inputmode="numeric" aria-invalid=[wrong("unused_days")] autofocus[wrong("unused_days").is_some()];
+                            (field_problem(problem, "unused_days"))
+                            small { "For tokens that were never used, days count from creation. Revoked tokens cannot be restored." }
                         }
                         label {
-                            "May be used from"
-                            input type="text" name="allowed_networks" value=(form.networks) placeholder="10.0.0.0/8 2001:db8::/32" autocomplete="off" spellcheck="false";
-                            small { "Separated by spaces. From elsewhere every token is refused; browsers are not." }
+                            "Allowed IP ranges"
+                            input type="text" name="allowed_networks" value=(form.networks) placeholder="10.0.0.0/8 2001:db8::/32" autocomplete="off" spellcheck="false" aria-invalid=[wrong("allowed_networks")] autofocus[wrong("allowed_networks").is_some()];
+                            (field_problem(problem, "allowed_networks"))
+                            small { "Separated by spaces. Tokens are refused from other addresses; signing in is not affected." }
                         }
                     }
                 }
@@ -311,7 +323,7 @@ fn spare(form: &Form) -> Markup {
     let spare: Vec<_> = scopes.iter().filter(|scope| is_covered(&scopes, scope)).collect();
     html! {
         @for (at, scope) in spare.iter().enumerate() { @if at > 0 { ", " } @else { " " } code { (scope) } }
-        @if !spare.is_empty() { @if spare.len() == 1 { " is" } @else { " are" } " covered by another one, and so allowed anyway." }
+        @if !spare.is_empty() { @if spare.len() == 1 { " is" } @else { " are" } " already included in another permission." }
     }
 }
 
@@ -320,13 +332,13 @@ fn confirm(tokens: u64, days: &str, list: &str) -> Markup {
         div.problem role="alert" {
             p {
                 strong { (number_of(tokens)) } @if tokens == 1 { " has" } @else { " have" } " not been used for " (days) @if days.trim() == "1" { " day" } @else { " days" } ". With this policy "
-                @if tokens == 1 { "it ends, and does" } @else { "they end, and do" } " not come back. Nothing is changed yet. "
+                @if tokens == 1 { "it" } @else { "they" } " will be revoked, and cannot be restored. Nothing has been changed yet. "
                 // Beside this form, which is filled in.
-                a href=(list) target="_blank" { "Look at " @if tokens == 1 { "it" } @else { "them" } " in another tab" } "."
+                a href=(list) target="_blank" { "View " @if tokens == 1 { "it" } @else { "them" } " in a new tab" } "."
             }
             label.choice {
                 input type="checkbox" name="ends_tokens" value=(tokens) required;
-                span { "End " @if tokens == 1 { "it" } @else { "them" } }
+                span { "Revoke " @if tokens == 1 { "it" } @else { "them" } }
             }
         }
     }
@@ -370,8 +382,11 @@ mod tests {
         let says =
             |scope: &str, more: &str| spare(&pairs(&[("scope", scope), ("scope_more", more)])).into_string();
         let one = says("mcp", "mcp:github/search api:read");
-        assert_eq!(one, " <code>mcp:github/search</code> is covered by another one, and so allowed anyway.");
-        assert!(says("mcp", "mcp:a mcp:b").contains("<code>mcp:a</code>, <code>mcp:b</code> are covered"));
+        assert_eq!(one, " <code>mcp:github/search</code> is already included in another permission.");
+        assert!(
+            says("mcp", "mcp:a mcp:b")
+                .contains("<code>mcp:a</code>, <code>mcp:b</code> are already included")
+        );
         for apart in ["mcp:github", "tokens", "launch-rockets", ""] {
             assert_eq!(says("api:read", apart), "", "{apart}");
         }
@@ -381,7 +396,7 @@ mod tests {
     fn what_is_wrong_comes_back_to_be_corrected_and_stays_text() {
         let wrong = pairs(&[("max_days", "many"), ("allowed_networks", "\"><b>"), ("version", "x")]);
         assert!(wrong.read().is_err());
-        let page = fields(&wrong, &[], &Over::Problem("no".into())).into_string();
+        let page = fields(&wrong, &[], &Over::Problem(&ApiError::bad_request("no"))).into_string();
         assert!(!page.contains("<b>") && page.contains("value=\"many\""), "{page}");
     }
 

@@ -122,7 +122,7 @@ async fn ask(state: &AppState, by: &By, user_id: Uuid, taken: Taken, refused: Op
     let problem = refused.as_ref().map(ApiError::message);
     let (title, content) = match taken {
         Taken::Account => ("Disable an account", account(&question, problem)),
-        Taken::Role => ("Take the administrator’s role away", role(&question, problem)),
+        Taken::Role => ("Remove the administrator role", role(&question, problem)),
     };
     let page = layout::settings(title, by, Tab::People, html! { section.card { (content) } });
     match refused {
@@ -135,41 +135,41 @@ fn account(question: &Question, problem: Option<&str>) -> Markup {
     let Question { user, tokens, sessions, is_own } = question;
     html! {
         h1 { "Disable the account of " (user.email) "?" }
-        (layout::problem(problem))
-        p { "This holds at once, on every node:" }
+        (layout::problem(problem, &[]))
+        p { "This takes effect immediately, on every node:" }
         ul.consequences {
-            li { "Nobody can sign in to it, and every browser that is signed in is signed out." }
-            @if *tokens == 0 { li { "It has no active token." } }
+            li { "The account can no longer sign in, and its browser sessions end." }
+            @if *tokens == 0 { li { "The account has no active tokens." } }
             @else {
                 li { strong { "Its " (counted(*tokens, "active token")) } @if *tokens == 1 { " is" } @else { " are" } " refused." }
                 li {
-                    "The MCP sessions of its tokens end, and the calls that are under way in them"
+                    "The MCP sessions of its tokens and the calls in progress end"
                     @if *sessions > 0 { ": " strong { (counted(*sessions as u64, "session")) } @if *sessions == 1 { " is" } @else { " are" } " open on this node" }
                     "."
                 }
             }
         }
-        @if *is_own { p.due { strong { "This is your own account." } " You are signed out, and another administrator has to let you in again." } }
-        p { "Nothing is deleted: enabling the account brings its tokens back. What is to end for good, revoke." }
+        @if *is_own { p.due { strong { "This is your own account." } " You will be signed out, and another administrator has to enable the account again." } }
+        p { "Nothing is deleted: enabling the account makes its tokens work again. To end tokens for good, revoke them." }
         (details(question))
-        (buttons(user, Taken::Account, "Disable the account", "Keep it enabled"))
+        (buttons(user, Taken::Account, "Disable the account", "Cancel"))
     }
 }
 
 fn role(question: &Question, problem: Option<&str>) -> Markup {
     let Question { user, tokens, is_own, .. } = question;
     html! {
-        h1 { "Take the administrator’s role from " (user.email) "?" }
-        (layout::problem(problem))
-        p { "This holds at once, on every node:" }
+        h1 { "Remove the administrator role from " (user.email) "?" }
+        (layout::problem(problem, &[]))
+        p { "This takes effect immediately, on every node:" }
         ul.consequences {
-            li { "The account sees nothing of the administration any more, and changes nothing there." }
-            @if *tokens > 0 { li { strong { "Its " (counted(*tokens, "active token")) } @if *tokens == 1 { " works" } @else { " work" } " on, but not for the administration." } }
-            li { "It stays signed in." }
+            li { "The account can no longer use the administration pages or API." }
+            @if *tokens > 0 { li { strong { "Its " (counted(*tokens, "active token")) } @if *tokens == 1 { " keeps" } @else { " keep" } " working, but no longer for administration." } }
+            li { "The account stays signed in." }
         }
-        @if *is_own { p.due { strong { "This is your own account." } " You cannot give yourself the role again: another administrator has to." } }
+        @if *is_own { p.due { strong { "This is your own account." } " You cannot restore the role yourself; another administrator has to." } }
         (details(question))
-        (buttons(user, Taken::Role, "Take the role away", "Leave it"))
+        (buttons(user, Taken::Role, "Remove the role", "Cancel"))
     }
 }
 
@@ -177,7 +177,7 @@ fn details(Question { user, tokens, .. }: &Question) -> Markup {
     html! {
         dl {
             dt { "Account" } dd { a href=(path(user.user_id)) { (user.email) } " " (badges(user)) }
-            dt { "Since" } dd { (day(user.created_at)) }
+            dt { "Created" } dd { (day(user.created_at)) }
             dt { "Active tokens" } dd { (tokens) }
         }
     }
@@ -220,7 +220,7 @@ mod tests {
         let none = account(&question(0, 0, false), None).into_string();
         assert!(none.contains("no active token") && !none.contains("MCP sessions"), "{none}");
         let works_on = role(&question(3, 2, false), None).into_string();
-        assert!(works_on.contains("Its 3 active tokens</strong> work on"), "{works_on}");
+        assert!(works_on.contains("Its 3 active tokens</strong> keep working"), "{works_on}");
         assert!(!works_on.contains("refused"), "{works_on}");
         for page in [one, many, none, works_on] {
             assert!(!page.contains("<b>") && !page.contains("your own"), "{page}");

@@ -43,13 +43,13 @@ fn question(pat: &PatRecord, email: &str, children: usize, search: &Looked, now:
     html! {
         section.card {
             h1 { "Revoke “" (pat.name) "” of " (email) "?" }
-            p { "This stops at once, and cannot be undone:" }
+            p { "This takes effect immediately and cannot be undone:" }
             ul.consequences {
-                li { "Whatever uses the token: every later request is refused." }
-                li { "Its open MCP sessions, and the calls that are under way in them." }
-                @if children > 0 { li { "The " (children) " token" @if children > 1 { "s" } " made with it." } }
+                li { "Every further request with this token is refused." }
+                li { "The token’s open MCP sessions and the calls in progress end." }
+                @if children > 0 { li { "Also revoked: " (children) " token" @if children > 1 { "s" } " created with this token." } }
             }
-            p { "The owner is told that an administrator revoked it." }
+            p { "The owner is notified that an administrator revoked the token." }
             dl {
                 dt { "Owner" } dd { a href={ "/admin/people/" (pat.user_id) } { (email) } }
                 dt { "Token" } dd { code { (pat.hint) } }
@@ -60,7 +60,7 @@ fn question(pat: &PatRecord, email: &str, children: usize, search: &Looked, now:
             }
             form.row method="post" action=(search.link(&path, &[("after", search.after())])) {
                 button.danger type="submit" { "Revoke the token" }
-                a.button.quiet href=(search.list(&[])) { "Keep it" }
+                a.button.quiet href=(search.list(&[])) { "Cancel" }
             }
         }
     }

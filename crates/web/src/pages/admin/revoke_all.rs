@@ -16,7 +16,7 @@ use crate::body::{Filled, Sent};
 use crate::error::ApiError;
 use crate::extract::Asked;
 use crate::pages::amounts::{count, counted};
-use crate::pages::layout::{self, Tab};
+use crate::pages::layout::{self, Problem, Tab, field_problem, invalid};
 use crate::pages::{Person, failed};
 use crate::state::AppState;
 
@@ -57,7 +57,7 @@ pub(crate) async fn submit(
         let filter = narrowed(&state, &browser.by, &search)?;
         let expected = form.expected.trim().parse().map_err(|_| AuthorityError::Invalid {
             field: "expected",
-            message: "`expected` is not a number; type how many there are, and nothing else".into(),
+            message: "`expected` must be a number; type only the number of tokens".into(),
         })?;
         Ok::<_, ApiError>(state.admin_revoke_matching(&browser.by, &filter, expected).await?)
     };
@@ -78,12 +78,12 @@ fn narrowed(state: &AppState, by: &By, search: &Looked) -> Result<PatFilter, Api
     state.authority.is_administrator(by)?;
     let filter = search.filter()?;
     if filter.is_open() {
-        let message = "nothing says which tokens, so these would be everybody's; look for an owner, a name, a hint or a day first";
+        let message = "this would revoke all tokens; filter by owner, name, secret or date first";
         return Err(ApiError::bad_request(message.to_owned()));
     }
     if filter.state == Some(PatState::Revoked) {
         return Err(ApiError::bad_request(
-            "what is revoked stays so; look for active or expired tokens".to_owned(),
+            "revoked tokens cannot be revoked again; search for active or expired tokens".to_owned(),
         ));
     }
     // As the revocation itself does where nothing is said.
@@ -117,7 +117,7 @@ async fn ask(state: &AppState, by: &By, search: &Looked, refused: Option<ApiErro
         Ok(question) => question,
         Err(error) => return failed(error),
     };
-    let problem = refused.as_ref().map(|error| error.message());
+    let problem = refused.as_ref().map(Problem::from);
     let page = layout::settings("Revoke tokens", by, Tab::Tokens, asking(&question, search, problem));
     match refused {
         Some(error) => error.with_body(page),
@@ -125,26 +125,26 @@ async fn ask(state: &AppState, by: &By, search: &Looked, refused: Option<ApiErro
     }
 }
 
-fn asking(question: &Question, search: &Looked, problem: Option<&str>) -> Markup {
+fn asking(question: &Question, search: &Looked, problem: Option<Problem<'_>>) -> Markup {
     let all = question.found.count;
     let kind = if question.is_over { "expired token" } else { "active token" };
     html! {
         section.card {
             @match &question.owner {
                 Some(email) => h1 { "Revoke all " (kind) "s of " (email) "?" },
-                None => h1 { "Revoke all " (kind) "s that fit?" },
+                None => h1 { "Revoke all " (kind) "s that match?" },
             }
-            (layout::problem(problem))
+            (layout::problem(problem, if (1..=REVOKE_BATCH as u64).contains(&all) { &["expected"] } else { &[] }))
             @if all == 0 {
-                p { "There is none." }
+                p { "No tokens match." }
                 p { a.button.quiet href=(search.list(&[])) { "Back to the tokens" } }
             } @else if all > REVOKE_BATCH as u64 {
-                p { "These are " strong { (number(all)) } ", and at most " (count(REVOKE_BATCH as u64)) " are revoked at a time. Narrow the search, by a name or a day." }
+                p { strong { (number(all)) } " tokens match, but at most " (count(REVOKE_BATCH as u64)) " can be revoked at a time. Narrow the search, for example by name or date." }
                 p { a.button.quiet href=(search.list(&[])) { "Back to the tokens" } }
             } @else {
                 p {
-                    strong { (counted(all, kind)) } @if all == 1 { " stops" } @else { " stop" } " working at once, with the MCP sessions and the tokens made with "
-                    @if all == 1 { "it" } @else { "them" } ". This cannot be undone. The owners are told."
+                    strong { (counted(all, kind)) } @if all == 1 { " stops" } @else { " stop" } " working immediately, along with the MCP sessions and the tokens created with "
+                    @if all == 1 { "it" } @else { "them" } ". This cannot be undone. The owners are notified."
                 }
                 @if question.own > 0 {
                     p.due { strong { (counted(question.own, "token")) " of your own" } @if question.own == 1 { " is" } @else { " are" } " among them." }
@@ -152,13 +152,14 @@ fn asking(question: &Question, search: &Looked, problem: Option<&str>) -> Markup
                 (named(&question.found))
                 form.stack method="post" action=(search.link("/admin/tokens/revoke", &[])) {
                     label {
-                        "How many tokens?"
-                        input type="text" name="expected" inputmode="numeric" required autocomplete="off" aria-describedby=[problem.map(|_| "problem")];
-                        small { "Type " strong { (all) } " to confirm. If there are more or fewer by then, nothing is revoked." }
+                        "Number of tokens"
+                        input type="text" name="expected" inputmode="numeric" required autocomplete="off" aria-describedby=[problem.map(|_| "problem")] aria-invalid=[invalid(problem, "expected")];
+                        (field_problem(problem, "expected"))
+                        small { "Type " strong { (all) } " to confirm. If the number has changed by then, nothing is revoked." }
                     }
                     div.row {
                         button.danger type="submit" { "Revoke " @if all == 1 { "the token" } @else { "the tokens" } }
-                        a.button.quiet href=(search.list(&[])) { "Keep " @if all == 1 { "it" } @else { "them" } }
+                        a.button.quiet href=(search.list(&[])) { "Cancel" }
                     }
                 }
             }

@@ -94,11 +94,11 @@ impl Looked {
     /// In which order the list is, if there is more than one way to be.
     fn order(&self) -> Option<&'static str> {
         Some(match self.filter().ok()?.order() {
-            PatOrder::Newest => "the newest first",
+            PatOrder::Newest => "newest first",
             PatOrder::Name => "by name",
-            PatOrder::EndsSoonest => "the soonest to end first",
-            PatOrder::EndedLast => "the latest to end first",
-            PatOrder::UnusedLongest => "the longest unused first",
+            PatOrder::EndsSoonest => "expiring soonest first",
+            PatOrder::EndedLast => "expired most recently first",
+            PatOrder::UnusedLongest => "unused longest first",
         })
     }
 
@@ -174,13 +174,13 @@ pub(crate) async fn show(
     };
     let page = |owner: Option<&str>, result: Markup| {
         layout::settings(
-            "Everybody's tokens",
+            "All tokens",
             by,
             Tab::Tokens,
             html! {
                 div.head { div {
-                    h1 { "Everybody’s tokens" }
-                    p.lead { "Find a token and end it. A token’s name leads to what was done with it." }
+                    h1 { "All tokens" }
+                    p.lead { "Find and revoke anyone’s tokens. Select a token’s name to see its audit log." }
                 } }
                 @if let Some(revoked) = search.revoked { (done(revoked)) }
                 (filters(&search, owner))
@@ -195,7 +195,7 @@ pub(crate) async fn show(
             page(owner.as_deref(), list(&found, &search, now)).into_response()
         }
         Err(error) if error.status().is_client_error() => {
-            let page = page(None, layout::problem(Some(error.message())));
+            let page = page(None, layout::problem(Some(&error), &[]));
             error.with_body(page)
         }
         Err(error) => failed(error),
@@ -206,9 +206,9 @@ fn done(revoked: u64) -> Markup {
     html! {
         p.done role="status" {
             @match revoked {
-                0 => "None of them was still active: nothing had to be revoked.",
-                1 => "The token is revoked. Nothing accepts it any more.",
-                many => { (count(many)) " tokens are revoked. Nothing accepts them any more." },
+                0 => "No token was still active, so nothing was revoked.",
+                1 => "The token is revoked. It no longer works.",
+                many => { (count(many)) " tokens are revoked. They no longer work." },
             }
         }
     }
@@ -226,9 +226,9 @@ fn filters(search: &Looked, owner: Option<&str>) -> Markup {
                 label { "Owner" input type="text" value=(email) readonly; }
                 input type="hidden" name="owner" value=(search.owner);
             } @else {
-                label { "Owner begins with" input type="search" name="owner" value=(search.owner) placeholder="ada@example.org" autocomplete="off"; }
+                label { "Owner starts with" input type="search" name="owner" value=(search.owner) placeholder="ada@example.org" autocomplete="off"; }
             }
-            label { "Name begins with" input type="search" name="name" value=(search.name) placeholder="ci-" autocomplete="off"; }
+            label { "Name starts with" input type="search" name="name" value=(search.name) placeholder="ci-" autocomplete="off"; }
             // No longer than a hint: a whole token that is pasted here does not come into an address.
             label { "Secret ends with" input type="search" name="hint" value=(search.hint) placeholder="...AbCd" maxlength=(HINT_CHARS) autocomplete="off" spellcheck="false"; }
             label {
@@ -240,8 +240,8 @@ fn filters(search: &Looked, owner: Option<&str>) -> Markup {
             (when("expires_before", "Expires before", &search.expires_before))
             (when("unused_since", "Not used since", &search.unused_since))
             div.row {
-                button type="submit" { "Show" }
-                a.button.quiet href=(PATH) { "Clear" }
+                button type="submit" { "Apply filters" }
+                a.button.quiet href=(PATH) { "Clear filters" }
             }
         }
     }
@@ -258,7 +258,7 @@ pub(super) fn number(found: u64) -> String {
 
 fn list(found: &PatsFound, search: &Looked, now: Timestamp) -> Markup {
     if found.page.pats.is_empty() {
-        return html! { section.card.empty { h2 { "No token fits" } p { "There is none that all of this is true of." } } };
+        return html! { section.card.empty { p { "No results. " a href=(PATH) { "Clear filters." } } } };
     }
     let called = STATES.iter().find(|(state, _)| *state == search.state() && *state != "any");
     let title = called.map_or_else(|| "Tokens".to_owned(), |(_, called)| format!("{called} tokens"));
@@ -266,16 +266,16 @@ fn list(found: &PatsFound, search: &Looked, now: Timestamp) -> Markup {
         div.head {
             div {
                 h2 #tokens { (title) " " span.count { (number(found.count)) } }
-                @if let Some(order) = search.order() && found.count > 1 { p.faint.order { "In order: " (order) "." } }
+                @if let Some(order) = search.order() && found.count > 1 { p.faint.order { "Sorted " (order) "." } }
             }
             @if search.state() != "revoked" && !search.is_open() {
-                a.button.quiet href=(search.link("/admin/tokens/revoke", &[])) { "Revoke all that fit…" }
+                a.button.quiet href=(search.link("/admin/tokens/revoke", &[])) { "Revoke all matching…" }
             }
         }
         table.tokens aria-labelledby="tokens" {
             thead { tr {
                 th scope="col" { "Name" } th scope="col" { "Owner" } th scope="col" { "Scopes" } th scope="col" { "Created" }
-                th scope="col" { "Last used" } th scope="col" { "Expires, state" } th scope="col" { span.sr { "Actions" } }
+                th scope="col" { "Last used" } th scope="col" { "Expires" } th scope="col" { span.sr { "Actions" } }
             } }
             tbody { @for (pat, email) in &found.page.pats { tr {
                 th scope="row" { a.name href={ "/admin/audit?token=" (pat.pat_id) } { (pat.name) } code.hint { (pat.hint) } }
@@ -292,7 +292,7 @@ fn list(found: &PatsFound, search: &Looked, now: Timestamp) -> Markup {
             } } }
         }
         nav.pages aria-label="Pages" {
-            @if let Some(previous) = search.previous() { a.button.quiet rel="prev" href=(previous) { "Back" } } @else { span {} }
+            @if let Some(previous) = search.previous() { a.button.quiet rel="prev" href=(previous) { "Previous" } } @else { span {} }
             @if let Some(next) = &found.page.next { a.button.quiet rel="next" href=(search.next(&next.to_string())) { "Next" } }
         }
     }

@@ -42,7 +42,7 @@ async fn an_invitation_is_made_shown_once_and_taken_back() {
     let link = format!("/invite?token={}", secret(&made.text));
     let welcome = world.get(&link).send().await;
     assert!(
-        welcome.text.contains("bob@example.org") && welcome.text.contains("will administer"),
+        welcome.text.contains("bob@example.org") && welcome.text.contains("You will be an administrator"),
         "{welcome}"
     );
     let later = world.get("/admin/people").session(&session).send().await;
@@ -84,17 +84,17 @@ async fn a_person_is_disabled_promoted_and_held_to_upstreams_by_forms() {
     assert!(submit("change=enable").await.text.contains("role=\"status\""));
     submit("change=promote").await;
     assert_eq!(who().await.value()["user"]["is_admin"], true);
-    assert!(take("demote").await.text.contains("administers no longer"));
+    assert!(take("demote").await.text.contains("is no longer an administrator"));
     assert_eq!(who().await.value()["user"]["is_admin"], false);
 
     let mcp = async || crate::mcp::initialize(world.post("/mcp/github")).bearer(&token).send().await.status;
     assert_eq!(mcp().await, StatusCode::OK);
     let none = submit("change=upstreams").await;
-    assert!(none.text.contains("0 upstreams only"), "{none}");
+    assert!(none.text.contains("0 servers only"), "{none}");
     assert_eq!(mcp().await, StatusCode::NOT_FOUND);
     submit("change=upstreams&upstream=github").await;
     assert_eq!(mcp().await, StatusCode::OK);
-    assert!(!submit("change=all-upstreams").await.text.contains("only"));
+    assert!(!submit("change=all-upstreams").await.text.contains("servers only"));
     // What takes power away goes by its question alone.
     for wrong in ["change=delete", "change=disable", "change=demote", "", "change=upstreams&upstream=N%20O"] {
         assert_eq!(post(wrong).await.status, StatusCode::BAD_REQUEST, "{wrong}");
@@ -118,7 +118,7 @@ async fn what_takes_power_away_says_how_much_it_ends_and_looking_ends_nothing() 
         "Disable the account of eve@example.org?",
         "Its 2 active tokens</strong> are refused",
         "1 session</strong> is open on this node",
-        "enabling the account brings its tokens back",
+        "enabling the account makes its tokens work again",
     ] {
         assert!(disable.text.contains(part), "{part} in {disable}");
     }
@@ -146,7 +146,7 @@ async fn the_last_administrator_is_told_why_the_role_stays() {
         assert!(question.text.contains("This is your own account"), "{question}");
         let refused = world.post(&path).session(&session).form("").send().await;
         assert_eq!(refused.status, StatusCode::CONFLICT, "{verb}");
-        assert!(refused.text.contains("make somebody else one first"), "{refused}");
+        assert!(refused.text.contains("Make somebody else one first"), "{refused}");
     }
 }
 
@@ -156,7 +156,7 @@ async fn who_takes_it_from_themselves_is_led_to_where_they_still_may_be() {
     let (ada, eve) = (world.browser().await, world.browser_of(EVE).await);
     let path = async |email: &str| format!("/admin/people/{}", world.id_of(email).await);
     let promote = world.post(&path(EVE).await).session(&ada).form("change=promote").send().await;
-    assert!(world.follow(&ada, &promote).await.text.contains("administers this TrustRelay now"));
+    assert!(world.follow(&ada, &promote).await.text.contains("is now an administrator"));
     let demoted = world.post(&format!("{}/demote", path(ADA).await)).session(&ada).form("").send().await;
     let page = world.follow(&ada, &demoted).await;
     assert!(page.status == StatusCode::OK && !page.text.contains("Administration"), "{page}");
@@ -175,7 +175,7 @@ async fn people_are_searched_for_and_hostile_text_stays_text() {
     let found = world.get("/admin/people?email=EVE").session(&session).send().await;
     assert!(found.text.contains(EVE) && !found.text.contains(&format!(">{ADA}</a>")), "{found}");
     let none = world.get("/admin/people?email=%22%3E%3Cb%3E").session(&session).send().await;
-    assert!(none.text.contains("Nobody fits") && !none.text.contains("<b>"), "{none}");
+    assert!(none.text.contains("No results.") && !none.text.contains("<b>"), "{none}");
     let wrong = world.get("/admin/people?after=x").session(&session).send().await;
     assert_eq!((wrong.status, wrong.kind()), (StatusCode::BAD_REQUEST, "text/html"));
 }

@@ -23,7 +23,7 @@ async fn a_webhook_for_all_is_added_tried_and_removed_and_is_no_one_s_own() {
     let world = World::new().await;
     let session = world.browser().await;
     let empty = world.get(PATH).session(&session).send().await;
-    assert!(empty.text.contains("none yet") && empty.text.contains("Nothing yet"), "{empty}");
+    assert!(empty.text.contains("None yet") && empty.text.contains("No notices yet"), "{empty}");
     assert!(empty.text.contains("<a href=\"/admin/notices\" aria-current=\"page\">"), "{empty}");
 
     let added = add(&world, &session, "hooks.example.org").await;
@@ -40,7 +40,10 @@ async fn a_webhook_for_all_is_added_tried_and_removed_and_is_no_one_s_own() {
     }
 
     let tried = world.post(&format!("{webhook}/test")).session(&session).send().await;
-    assert!(tried.text.contains("The test has arrived.") && tried.text.contains(">arrived<"), "{tried}");
+    assert!(
+        tried.text.contains("The test notification was delivered.") && tried.text.contains(">delivered<"),
+        "{tried}"
+    );
     let again = world.post(&format!("{webhook}/test")).session(&session).send().await;
     assert_eq!(again.status, StatusCode::TOO_MANY_REQUESTS);
 
@@ -52,7 +55,10 @@ async fn a_webhook_for_all_is_added_tried_and_removed_and_is_no_one_s_own() {
     assert!(page.text.contains("The webhook is removed") && !page.text.contains("hooks.example.org/all"));
     let down = first_webhook(&add(&world, &session, "down.example").await);
     let lost = world.post(&format!("{down}/test")).session(&session).send().await;
-    assert!(lost.text.contains("The test did not arrive: the receiver answered 500."), "{lost}");
+    assert!(
+        lost.text.contains("The test notification was not delivered: the receiver answered 500."),
+        "{lost}"
+    );
     let wrong = world.post(PATH).session(&session).form("url=http%3A%2F%2Fplain").send().await;
     assert_eq!((wrong.status, wrong.kind()), (StatusCode::BAD_REQUEST, "text/html"));
     assert!(wrong.text.contains("must begin with https://") && wrong.text.contains("value=\"http://plain\""));

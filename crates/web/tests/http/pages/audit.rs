@@ -12,7 +12,7 @@ async fn a_person_reads_in_plain_words_what_was_done() {
     let page = world.get("/settings/audit").session(&ada).send().await;
     assert_eq!((page.status, page.kind()), (StatusCode::OK, "text/html"));
     for shown in
-        ["revoked the token ci-pipeline", "You", "192.0.2.7", "signed in", "by a command at the machine"]
+        ["revoked the token ci-pipeline", "You", "192.0.2.7", "signed in", "by a command on the server"]
     {
         assert!(page.text.contains(shown), "{shown} in {page}");
     }
@@ -31,17 +31,17 @@ async fn the_form_filters_and_the_links_keep_what_was_asked() {
     }
     let page =
         world.get("/settings/audit?action=token&from=2126-04-07&to=&limit=2").session(&ada).send().await;
-    assert_eq!(page.text.matches("made the token").count(), 2);
+    assert_eq!(page.text.matches("created the token").count(), 2);
     assert!(!page.text.contains("signed in"), "{page}");
     assert!(page.text.contains("<option value=\"token\" selected>"), "{page}");
     let (_, rest) = page.text.split_once("rel=\"next\" href=\"").expect("there is more");
     let next = rest.split('"').next().expect("ends").replace("&amp;", "&");
     assert!(next.starts_with("/settings/audit?action=token&from=2126-04-07&limit=2&after="), "{next}");
     let older = world.get(&next).session(&ada).send().await;
-    assert_eq!(older.text.matches("made the token").count(), 1);
+    assert_eq!(older.text.matches("created the token").count(), 1);
     assert!(older.text.contains(">Newest<") && !older.text.contains(">Older<"), "{older}");
     let nothing = world.get("/settings/audit?to=2000-01-01").session(&ada).send().await;
-    assert!(nothing.text.contains("Nothing fits"), "{nothing}");
+    assert!(nothing.text.contains("No results."), "{nothing}");
 }
 
 #[tokio::test]

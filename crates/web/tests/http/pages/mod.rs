@@ -166,7 +166,7 @@ async fn several_sessions_are_explained_instead_of_sent_in_circles() {
     let (mine, planted) = (world.browser().await, world.browser_of("eve@example.org").await);
     let answer = world.get("/settings/developer").session(&planted).session(&mine).send().await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
-    assert!(answer.text.contains("delete the cookies of this site"), "{answer}");
+    assert!(answer.text.contains("Delete the cookies of this site"), "{answer}");
     let out = world.post("/logout").session(&planted).session(&mine).send().await;
     assert_eq!(out.status, StatusCode::SEE_OTHER);
     for ended in [mine, planted] {

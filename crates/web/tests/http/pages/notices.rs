@@ -31,8 +31,8 @@ async fn a_webhook_s_secret_is_on_the_page_that_the_form_leads_to_and_on_no_othe
     let session = world.browser().await;
     let empty = world.get(PATH).session(&session).send().await;
     assert_eq!((empty.status, empty.kind()), (StatusCode::OK, "text/html"));
-    assert!(empty.text.contains(&format!("By mail to <strong>{ADA}")), "{empty}");
-    assert!(empty.text.contains("Nothing yet") && !empty.text.contains("/test\""), "{empty}");
+    assert!(empty.text.contains(&format!("By email to <strong>{ADA}")), "{empty}");
+    assert!(empty.text.contains("No notices yet") && !empty.text.contains("/test\""), "{empty}");
 
     let added = add(&world, &session, "https://hooks.example.org/tokens?a=1&b=2").await;
     assert_eq!(added.status, StatusCode::OK, "{added}");
@@ -59,7 +59,7 @@ async fn a_url_that_will_not_do_comes_back_with_what_is_wrong() {
         assert!(add(&world, &session, &format!("https://hooks.example.org/{n}")).await.status.is_success());
     }
     let full = world.get(PATH).session(&session).send().await;
-    assert!(full.text.contains("as many webhooks as an account may have"), "{full}");
+    assert!(full.text.contains("The maximum number of webhooks for an account is reached"), "{full}");
     assert!(!full.text.contains("name=\"url\""), "{full}");
     assert_eq!(add(&world, &session, "https://hooks.example.org/11").await.status, StatusCode::CONFLICT);
 }
@@ -72,20 +72,23 @@ async fn a_test_says_whether_it_arrived_and_is_in_the_log() {
     let arrived = world.post(&format!("{works}/test")).session(&session).send().await;
     assert_eq!(arrived.status, StatusCode::OK);
     assert!(
-        arrived.text.contains("The test has arrived.") && arrived.text.contains(">arrived<"),
+        arrived.text.contains("The test notification was delivered.") && arrived.text.contains(">delivered<"),
         "{arrived}"
     );
-    assert!(arrived.text.contains("A webhook was tried") && arrived.text.contains("1 try"), "{arrived}");
+    assert!(arrived.text.contains("Test notification") && arrived.text.contains("1 attempt"), "{arrived}");
     let again = world.post(&format!("{works}/test")).session(&session).send().await;
     assert_eq!((again.status, again.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, "5"));
-    assert!(again.text.contains("wait some seconds"), "{again}");
+    assert!(again.text.contains("Wait a few seconds"), "{again}");
 
     let eve = world.browser_of(EVE).await;
     let down = first_webhook(&add(&world, &eve, "https://down.example/tokens").await);
     let lost = world.post(&format!("{down}/test")).session(&eve).send().await;
     assert_eq!(lost.status, StatusCode::OK, "what was asked is answered");
-    assert!(lost.text.contains("The test did not arrive: the receiver answered 500."), "{lost}");
-    assert!(lost.text.contains("under way") && lost.text.contains("the next at"), "{lost}");
+    assert!(
+        lost.text.contains("The test notification was not delivered: the receiver answered 500."),
+        "{lost}"
+    );
+    assert!(lost.text.contains("retrying") && lost.text.contains("next at"), "{lost}");
     assert!(!lost.text.contains("has arrived"), "{lost}");
     let hers = world.post(&format!("{works}/test")).session(&eve).send().await;
     assert_eq!((hers.status, hers.kind()), (StatusCode::NOT_FOUND, "text/html"));

@@ -24,7 +24,7 @@ async fn a_policy_is_decided_by_a_form_that_comes_back_as_it_is_now() {
         "value=\"mcp:github\" checked",
         "value=\"mcp:wiki/search\"",
         "value=\"10.0.0.0/8 2001:db8::/32\"",
-        "You are outside the networks",
+        "Your address is outside the allowed IP ranges",
     ] {
         assert!(changed.text.contains(holds), "{holds} in {changed}");
     }
@@ -42,7 +42,10 @@ async fn a_policy_is_decided_by_a_form_that_comes_back_as_it_is_now() {
     let wrong = format!("version={}&max_days=many&allowed_networks=office", kept["version"]);
     let wrong = world.post(PATH).session(&session).form(&wrong).send().await;
     assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
-    assert!(wrong.text.contains("value=\"many\"") && wrong.text.contains("The longest life is 0"), "{wrong}");
+    assert!(
+        wrong.text.contains("value=\"many\"") && wrong.text.contains("Maximum lifetime (days) is 0"),
+        "{wrong}"
+    );
     assert_eq!(world.get("/api/admin/policy").session(&session).send().await.value(), kept);
     let eve = world.browser_of(EVE).await;
     for refused in [
@@ -64,7 +67,7 @@ async fn a_form_that_ends_tokens_asks_first_and_says_how_many() {
     for holds in [
         "1 active token</strong> has",
         "/admin/tokens?unused_since=2126-04-08T00:00:00Z",
-        "Nothing is changed yet",
+        "Nothing has been changed yet",
         "name=\"ends_tokens\" value=\"1\"",
         "name=\"unused_days\" value=\"5\"",
     ] {
@@ -73,7 +76,7 @@ async fn a_form_that_ends_tokens_asks_first_and_says_how_many() {
     let done = world.post(PATH).session(&session).form("version=0&unused_days=5&ends_tokens=1").send().await;
     let done = world.follow(&session, &done).await;
     assert!(
-        done.text.contains("1 active token</strong> has not been used for 5 days and ends soon"),
+        done.text.contains("1 active token</strong> has not been used for 5 days and will be revoked soon"),
         "{done}"
     );
     let list = world.get("/admin/tokens?unused_since=2126-04-08T00:00:00Z").session(&session).send().await;
@@ -90,7 +93,7 @@ async fn the_pages_of_tokens_offer_what_the_policy_allows() {
     let form = "version=0&max_days=60&default_days=14&scope=mcp%3Agithub&unused_days=45";
     world.follow(&session, &world.post(PATH).session(&session).form(form).send().await).await;
     let page = world.get("/settings/developer").session(&eve).send().await.text;
-    assert!(page.contains("value=\"14\" selected") && page.contains("At most 60 days"), "{page}");
+    assert!(page.contains("value=\"14\" selected") && page.contains("policy: 60 days"), "{page}");
     assert!(
         page.contains("name=\"scope\" value=\"mcp:github\"")
             && !page.contains("name=\"scope\" value=\"mcp\"")
@@ -106,5 +109,5 @@ async fn the_pages_of_tokens_offer_what_the_policy_allows() {
     );
     let rotate = format!("/settings/developer/{}/rotate", token.record.pat_id);
     let page = world.get(&rotate).session(&eve).send().await;
-    assert!(page.text.contains("at most 60 days"), "{page}");
+    assert!(page.text.contains("limits it to 60 days"), "{page}");
 }

@@ -43,7 +43,7 @@ async fn the_new_secret_is_on_the_token_s_page_once() {
     let rotated = submit(&world, &session, &token, &form).await;
     assert_eq!(rotated.header("location"), path(&token));
     let page = world.follow(&session, &rotated).await;
-    assert!(page.text.contains("The old secret works no more."), "{page}");
+    assert!(page.text.contains("The old secret no longer works."), "{page}");
     let new = behind(&page, "id=\"new-token\">", '<').expect("a secret");
     assert_eq!(status(&world, new).await, StatusCode::OK);
     assert_eq!(world.get("/api/user").bearer(&token).send().await.status, StatusCode::UNAUTHORIZED);
