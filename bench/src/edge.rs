@@ -108,7 +108,7 @@ impl<'a> Server<'a> {
             program: self.program,
             valid: connect(&valid, ACCEPTED).await?,
             malformed: connect(&malformed, refused(b"checksum")).await?,
-            unknown: connect(unknown, refused(b"not known here")).await?,
+            unknown: connect(unknown, refused(b"not known to this server")).await?,
         })
     }
 }

@@ -95,7 +95,7 @@ impl Authority {
     ) -> Result<(), AuthorityError> {
         if !self.setup_is_open(secret) {
             return Err(AuthorityError::NotFound(
-                "set-up link; it works once, and the server prints a new one at its next start",
+                "setup link; a setup link works once, and the server prints a new one when it starts",
             ));
         }
         let user =
@@ -105,7 +105,7 @@ impl Authority {
         if first {
             Ok(())
         } else {
-            Err(AuthorityError::Conflict("there is an account already; sign in with it".into()))
+            Err(AuthorityError::Conflict("the first account exists already; sign in with it".into()))
         }
     }
 
@@ -144,7 +144,7 @@ pub(crate) fn checked_email(email: &str) -> Result<String, AuthorityError> {
     } else {
         Err(AuthorityError::Invalid {
             field: "email",
-            message: "`email` is not an e-mail address, such as \"ada@example.org\"".into(),
+            message: "`email` must be an email address, such as ada@example.org".into(),
         })
     }
 }
@@ -152,9 +152,9 @@ pub(crate) fn checked_email(email: &str) -> Result<String, AuthorityError> {
 pub(crate) fn check_password(field: &'static str, password: &str) -> Result<(), AuthorityError> {
     let length = password.chars().count();
     let message = if length < MIN_PASSWORD_CHARS {
-        format!("the password has {length} characters; at least {MIN_PASSWORD_CHARS} are needed")
+        format!("the password has {length} characters; use at least {MIN_PASSWORD_CHARS}")
     } else if password.len() > MAX_PASSWORD_BYTES {
-        format!("the password is longer than {MAX_PASSWORD_BYTES} bytes")
+        format!("the password is longer than {MAX_PASSWORD_BYTES} bytes; choose a shorter one")
     } else {
         return Ok(());
     };

@@ -41,7 +41,7 @@ pub(crate) fn expiry(
         None => invalid(field, message),
         Some(_) => AuthorityError::Policy {
             field,
-            message: format!("{message}: the policy of this TrustRelay allows no longer life"),
+            message: format!("{message}; the policy does not allow a longer lifetime"),
         },
     };
     // As a store keeps it, so that the answer which shows the token says what later ones say.
@@ -56,7 +56,7 @@ pub(crate) fn expiry(
         }
         Expiry::Days(days) if (1..=most).contains(&days) => after(days)?,
         Expiry::Days(days) => {
-            let message = format!("`expires_in_days` is {days}; it must be a whole number from 1 to {most}");
+            let message = format!("`expires_in_days` must be a whole number from 1 to {most}");
             let is_beyond = days > most;
             return Err(if is_beyond {
                 beyond("expires_in_days", message)
@@ -71,8 +71,9 @@ pub(crate) fn expiry(
             ));
         }
         Expiry::At(at) if at > furthest => {
-            let message =
-                format!("`expires_at` {at} is more than {most} days away; the latest is {furthest}");
+            let message = format!(
+                "`expires_at` {at} is more than {most} days away; the latest possible time is {furthest}"
+            );
             return Err(beyond("expires_at", message));
         }
         Expiry::At(at) => at,
@@ -82,7 +83,9 @@ pub(crate) fn expiry(
             let field = if matches!(asked, Expiry::At(_)) { "expires_at" } else { "expires_in_days" };
             Err(invalid(
                 field,
-                format!("`{field}`: a token made with a token may not outlive it; the latest is {latest}"),
+                format!(
+                    "`{field}`: a token cannot outlive the token it was created with; the latest possible time is {latest}"
+                ),
             ))
         }
         _ => Ok(expires_at),
@@ -130,7 +133,7 @@ impl Authority {
                         Err(invalid(
                             field,
                             format!(
-                                "`{field}`: {} was made with this token and would outlive it; the earliest is {}, or revoke that one first",
+                                "`{field}`: the token {} was created with this token and would outlive it; choose {} or later, or revoke that token first",
                                 below.pat_id, below.expires_at
                             ),
                         ))

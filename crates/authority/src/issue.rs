@@ -78,13 +78,13 @@ fn checked_name(name: &str) -> Result<String, AuthorityError> {
     if name.chars().any(char::is_control) {
         return Err(invalid(
             "pat_name",
-            "`pat_name` has a control character (a line break or tab?); remove it",
+            "`pat_name` contains a control character, such as a line break or a tab; remove it",
         ));
     }
     if name.contains(trustrelay_token::PREFIX) {
         return Err(invalid(
             "pat_name",
-            "`pat_name` looks like a token; give a name that says what will use it",
+            "`pat_name` looks like a token; use a name that says what will use the token",
         ));
     }
     Ok(name.to_owned())

@@ -122,7 +122,7 @@ impl Authority {
             return Err(AuthorityError::Invalid {
                 field: "candidates",
                 message: format!(
-                    "`candidates` has {} entries, and at most {MAX_CANDIDATES} are taken at a time",
+                    "`candidates` has {} entries; at most {MAX_CANDIDATES} are allowed",
                     candidates.len()
                 ),
             });

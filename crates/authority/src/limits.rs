@@ -18,7 +18,7 @@ pub use self::unused::UnusedStore;
 pub(crate) use self::unused::end_unused;
 use crate::audit::{AuditEntry, By};
 use crate::authority::Authority;
-use crate::error::AuthorityError;
+use crate::error::{AuthorityError, waiting_time};
 use crate::issue::invalid;
 
 /// Most networks that a token is held to: at 18 bytes each, 288 bytes in the index; a listing shows some 700.
@@ -43,19 +43,19 @@ pub struct Allowance {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OffLimits {
     /// It comes from elsewhere than the token may be used from.
-    #[error("this token may not be used from {}; use it from the networks that it was made for, or make another one", here(*.from))]
+    #[error("this token cannot be used from {}; use it from its allowed IP ranges, or create another token", here(*.from))]
     Network {
         /// From where; `None` if that cannot be told. The networks are not named: who has stolen the token would know where to go.
         from: Option<IpAddr>,
     },
     /// It comes from elsewhere than the policy lets tokens be used from.
-    #[error("tokens of this TrustRelay may not be used from {}: its policy allows certain networks alone; use it from one of them, or ask an administrator", here(*.from))]
+    #[error("the policy does not allow tokens to be used from {}; use the token from an allowed IP range, or ask an administrator", here(*.from))]
     Policy {
         /// From where; `None` if that cannot be told. The networks are not named, as with a token's own.
         from: Option<IpAddr>,
     },
     /// It is one too many.
-    #[error("this token may make {} requests a minute; the next one in {} s", .allowance.per_minute, seconds(&.allowance.more_in))]
+    #[error("this token is limited to {} requests per minute; try again in {}", .allowance.per_minute, waiting_time(.allowance.seconds()))]
     Rate {
         /// What is left: nothing, and when there is more.
         allowance: Allowance,
@@ -73,7 +73,7 @@ impl OffLimits {
 }
 
 fn here(from: Option<IpAddr>) -> String {
-    from.map_or_else(|| "an address that cannot be told".to_owned(), |address| address.to_string())
+    from.map_or_else(|| "an unknown address".to_owned(), |address| address.to_string())
 }
 
 /// In whole seconds, rounded up: who comes back too early is refused again.
@@ -136,7 +136,7 @@ pub(crate) fn whole<T>(
     match read(asked).filter(|_| asked <= most) {
         Some(read) => Ok(Some(read)),
         None => {
-            let message = format!("`{field}` is {asked}; it must be a whole number from 1 to {most}");
+            let message = format!("`{field}` must be a whole number from 1 to {most}");
             Err(invalid(field, message))
         }
     }
@@ -233,7 +233,9 @@ pub(crate) fn checked(mut limits: Limits, parent: Option<&Limits>) -> Result<Lim
         };
         invalid(
             field,
-            format!("`{field}`: a token made with a token is held to its limits at least; {beyond}"),
+            format!(
+                "`{field}`: a token cannot have wider limits than the token it was created with; {beyond}"
+            ),
         )
     })
 }

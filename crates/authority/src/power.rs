@@ -74,7 +74,7 @@ pub enum Powerless {
     #[error("the browser session has ended; sign in again")]
     SignedOut,
     /// The account does not administer any more.
-    #[error("this is for administrators; ask one of them")]
+    #[error("only administrators can do this; ask an administrator")]
     NotAdministrator,
 }
 

@@ -78,13 +78,13 @@ pub(crate) async fn active_first<'a>(
 ) -> Result<Vec<&'a ServerSecret>, AuthorityError> {
     if secrets.len() > MAX_SECRETS {
         return Err(AuthorityError::Conflict(format!(
-            "there are {} server secrets and at most {MAX_SECRETS} are taken; retire those that nothing depends on",
+            "there are {} server secrets, but at most {MAX_SECRETS} are allowed; retire those that nothing depends on",
             secrets.len()
         )));
     }
     let Some(mut active) = bound(store, secrets).await? else {
         return Err(AuthorityError::Conflict(
-            "the server secret is not the one that this data was written with; give the right key file"
+            "the server secret does not belong to this data; use the key file that the data was written with"
                 .into(),
         ));
     };

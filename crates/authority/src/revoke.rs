@@ -37,7 +37,7 @@ impl Authority {
             (PatRef::Own, Some(own)) => Ok(own),
             (PatRef::Own, None) => Err(AuthorityError::Invalid {
                 field: "pat_id",
-                message: "`self` means the token that makes the request, and this one came with a browser session; give the token's id".into(),
+                message: "`self` means the token that makes the request, but this request has a browser session; use the token's id".into(),
             }),
             (PatRef::Id(id), Some(own)) if id == own => Ok(own),
             (PatRef::Id(id), Some(_)) => self.require(by, &Scope::Tokens).map(|()| id),

@@ -88,7 +88,7 @@ impl Rotate {
             Overlap::For(overlap) if overlap > MAX_OVERLAP => Err(invalid(
                 "overlap_seconds",
                 format!(
-                    "`overlap_seconds` is {}; the old secret is good for {} (7 days) at most",
+                    "`overlap_seconds` is {}; the maximum is {} (7 days)",
                     overlap.as_secs(),
                     MAX_OVERLAP.as_secs()
                 ),
@@ -96,8 +96,8 @@ impl Rotate {
             Overlap::For(overlap) if by_itself && overlap < MIN_OWN_OVERLAP => Err(invalid(
                 "overlap_seconds",
                 format!(
-                    "`overlap_seconds` is {}; a token that rotates itself keeps its old secret for at least {}, so that it can ask again \
-                     if the answer is lost; or give `until_first_use`",
+                    "`overlap_seconds` is {}; a token that rotates itself must keep its old secret for at least {}, so that it can retry \
+                     if the answer is lost; or use `until_first_use`",
                     overlap.as_secs(),
                     MIN_OWN_OVERLAP.as_secs()
                 ),
@@ -167,7 +167,7 @@ impl Authority {
             (PatRef::Id(id), Some(own)) if id != own => {
                 self.require(by, &Scope::Tokens)?;
                 let is_below = self.is_below(id, own).await?;
-                is_below.then_some(id).ok_or(AuthorityError::NotFound("token made with this one"))
+                is_below.then_some(id).ok_or(AuthorityError::NotFound("token created with this one"))
             }
             (_, Some(own)) => self.require(by, &Scope::Rotate).map(|()| own),
             (which, None) => self.resolve(by, which),
@@ -256,8 +256,8 @@ impl Authority {
             }
         }
         Err(AuthorityError::Conflict(
-            "the token was rotated by somebody else, or the policy was changed, at the same time; if its secret is another one by now, \
-             it is the one of that answer"
+            "the token was rotated or the policy was changed at the same time; \
+             if the token has another secret now, use that one"
                 .into(),
         ))
     }
@@ -283,12 +283,12 @@ impl Authority {
                 }
                 RotateOutcome::Changed => Ok(Settled::OtherSecret),
                 RotateOutcome::Outlived => Err(AuthorityError::Conflict(
-                    "the life of the token that this one was made with, or of one that was made with it, was changed at the \
-                     same time; look at it and try again"
+                    "the expiry of its parent token or of a token created with it was changed at the \
+                     same time; review it and try again"
                         .into(),
                 )),
                 RotateOutcome::NotActive => Err(AuthorityError::Conflict(
-                    "the token is no longer active: it was revoked, or it expired; make a new one".into(),
+                    "the token is no longer active, because it was revoked or has expired; create a new token".into(),
                 )),
             }
         });
@@ -329,7 +329,7 @@ impl Authority {
         check_active(pat, self.clock.now())?;
         let Some(digest_key) = self.keys.iter().find(|key| key.id() == pat.key_id) else {
             return Err(AuthorityError::Conflict(
-                "the server's secret was replaced since this rotation, so its answer cannot be given again; rotate once more".into(),
+                "the server secret was replaced after this rotation, so its answer cannot be repeated; rotate the token again".into(),
             ));
         };
         // The secret may have been made under an older key than its digest, if the token was re-keyed since.
@@ -422,8 +422,10 @@ fn is_recent(past: &PastRotation, now: Timestamp) -> bool {
 
 fn check_active(pat: &PatRecord, now: Timestamp) -> Result<(), AuthorityError> {
     let ended = match pat.revoked_at {
-        Some(at) => format!("the token was revoked at {at}; make a new one"),
-        None if pat.expires_at <= now => format!("the token expired at {}; make a new one", pat.expires_at),
+        Some(at) => format!("the token was revoked at {at}; create a new token"),
+        None if pat.expires_at <= now => {
+            format!("the token expired at {}; create a new token", pat.expires_at)
+        }
         None => return Ok(()),
     };
     Err(AuthorityError::Conflict(ended))

@@ -39,10 +39,10 @@ pub const REVOKE_BATCH: usize = 1000;
 #[non_exhaustive]
 pub enum StoreError {
     /// The e-mail address has an account already.
-    #[error("an account with this e-mail address exists already")]
+    #[error("an account with this email address already exists")]
     EmailTaken,
     /// The account to write to is not there, or is disabled.
-    #[error("the account is not there or is disabled")]
+    #[error("the account does not exist or is disabled")]
     UserGone,
     /// The parent token is revoked, expired or not there.
     #[error("the parent token is no longer active")]
@@ -51,7 +51,7 @@ pub enum StoreError {
     #[error("the account has {0} active tokens already")]
     TooManyPats(u64),
     /// None that is enabled would be left who administers.
-    #[error("the last administrator that is enabled stays one")]
+    #[error("at least one enabled administrator must remain")]
     LastAdministrator,
     /// There are as many open invitations as there may be.
     #[error("there are {0} open invitations already")]
@@ -63,16 +63,16 @@ pub enum StoreError {
     #[error(transparent)]
     Powerless(#[from] Powerless),
     /// It was judged by a policy that another one has replaced.
-    #[error("the policy was changed meanwhile")]
+    #[error("the policy was changed in the meantime")]
     PolicyChanged,
     /// A change that may only narrow an account's upstreams would add one.
-    #[error("the account may not use all of these upstreams now")]
+    #[error("the account cannot use all of these upstreams")]
     WidensUpstreams,
     /// The store does not answer; it may later.
-    #[error("the store does not answer: {0}")]
+    #[error("the database is not available: {0}")]
     Unavailable(String),
     /// What is stored cannot be read.
-    #[error("the store holds something unreadable: {0}")]
+    #[error("the database contains unreadable data: {0}")]
     Corrupt(String),
 }
 

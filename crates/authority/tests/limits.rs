@@ -114,8 +114,8 @@ async fn who_asks_from_elsewhere_uses_nothing_up() {
 #[tokio::test]
 async fn limits_that_are_none_are_refused_by_their_field() {
     for (wrong, field, says) in [
-        (asked(&["10.1.2.3/8"], None, None), "allowed_networks", "the network is 10.0.0.0/8"),
-        (asked(&["10.0.0.0/8", "office"], None, None), "allowed_networks", "not a network"),
+        (asked(&["10.1.2.3/8"], None, None), "allowed_networks", "use 10.0.0.0/8 for the range"),
+        (asked(&["10.0.0.0/8", "office"], None, None), "allowed_networks", "not an IP range"),
         (asked(&[], Some(0), None), "requests_per_minute", "from 1 to 1000000"),
         (asked(&[], Some(-1), None), "requests_per_minute", "from 1 to 1000000"),
         (asked(&[], Some(1_000_001), None), "requests_per_minute", "from 1 to 1000000"),

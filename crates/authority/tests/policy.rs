@@ -323,7 +323,7 @@ async fn a_policy_that_comes_between_judgment_and_deed_holds() {
 
     let usual = usual.await.expect("joins").expect("made");
     assert_eq!(life(&world, &usual.record), 90);
-    not_allowed(long.await.expect("joins").expect_err("too long"), "expires_in_days", "300");
+    not_allowed(long.await.expect("joins").expect_err("too long"), "expires_in_days", "1 to 90");
     let rotated = rotation.await.expect("joins").expect("rotated");
     assert_eq!(life(&world, &rotated.record), 90);
     assert_eq!(told(&world, "token.created").await.len(), 2);

@@ -31,7 +31,7 @@ pub enum MalformedToken {
     #[error("a token starts with `tr_pat_`")]
     Prefix,
     /// It is not [`TOKEN_LEN`] bytes long.
-    #[error("a token has 45 characters, this has {0}: was it cut off or does it carry a space?")]
+    #[error("a token has 45 characters, but this has {0}; make sure that it is complete and has no spaces")]
     Length(usize),
     /// A character outside `0-9A-Za-z`, at this byte offset.
     #[error("a token has only letters and digits after `tr_pat_`; character {0} is neither")]

@@ -28,12 +28,10 @@ pub struct Network(IpNet);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadNetwork {
     /// No address and prefix length.
-    #[error(
-        "{0} is not a network; write an address and how many of its bits count, such as 10.0.0.0/8 or 2001:db8::/32"
-    )]
+    #[error("{0} is not an IP range; use CIDR notation, such as 10.0.0.0/8 or 2001:db8::/32")]
     Unreadable(Quoted),
     /// An address within a network, where the network itself belongs.
-    #[error("{0} is an address within a network; the network is {1}, and the address alone {2}")]
+    #[error("{0} is an address inside an IP range; use {1} for the range, or {2} for the single address")]
     HostBits(Quoted, Network, Network),
 }
 
@@ -178,7 +176,7 @@ mod tests {
             assert!(text.parse::<Network>().is_err(), "{text}");
         }
         let error = "10.0.0.0/33".parse::<Network>().expect_err("33 bits").to_string();
-        assert!(error.starts_with("`10.0.0.0/33` is not a network"), "{error}");
+        assert!(error.starts_with("`10.0.0.0/33` is not an IP range"), "{error}");
         for secret in [["tr_pat_", &"x".repeat(38)].concat(), "fe80::1%eth0".into(), "1".repeat(50)] {
             let error = secret.parse::<Network>().expect_err("no network").to_string();
             assert!(!error.contains(&secret) && error.contains("10.0.0.0/8"), "{error}");
@@ -193,8 +191,8 @@ mod tests {
             ("::ffff:10.1.2.3/104", "10.0.0.0/8", "10.1.2.3/32"),
         ] {
             let error = text.parse::<Network>().expect_err(text).to_string();
-            assert!(error.contains(&format!("the network is {meant}")), "{error}");
-            assert!(error.contains(&format!("alone {alone}")), "{error}");
+            assert!(error.contains(&format!("use {meant} for the range")), "{error}");
+            assert!(error.contains(&format!("{alone} for the single address")), "{error}");
         }
     }
 

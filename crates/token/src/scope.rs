@@ -66,21 +66,21 @@ pub enum Scope {
 #[non_exhaustive]
 pub enum BadScope {
     /// Nothing but spaces.
-    #[error("a token needs at least one scope; known are: {KNOWN}")]
+    #[error("a token needs at least one scope; known scopes are: {KNOWN}")]
     Empty,
     /// Not a known scope.
-    #[error("`{0}` is not a known scope; known are: {KNOWN}")]
+    #[error("`{0}` is not a known scope; known scopes are: {KNOWN}")]
     Unknown(String),
     /// Not a name that an upstream can have.
-    #[error("`{0}` is no upstream's name: 1 to 32 characters of a-z, 0-9 and `-`")]
+    #[error("`{0}` is not a valid upstream name; use 1 to 32 characters of a-z, 0-9 and `-`")]
     Upstream(String),
     /// Not a name that a tool can have.
     #[error(
-        "`{0}` is no tool's name: 1 to 128 printable ASCII characters without spaces, quotes and backslashes"
+        "`{0}` is not a valid tool name; use 1 to 128 printable ASCII characters without spaces, quotes and backslashes"
     )]
     Tool(String),
     /// Too many or too long.
-    #[error("a token has at most 64 scopes and 6464 characters of them")]
+    #[error("a token can have at most 64 scopes, with 6464 characters in total")]
     TooMany,
 }
 

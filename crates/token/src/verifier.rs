@@ -16,7 +16,7 @@ use crate::{Principal, Token};
 #[non_exhaustive]
 pub enum Denied {
     /// No such token.
-    #[error("the token is not known here")]
+    #[error("the token is not known to this server")]
     Unknown,
     /// It has passed its expiry.
     #[error("the token expired at {0}")]
@@ -25,7 +25,7 @@ pub enum Denied {
     #[error("the token was revoked at {0}")]
     Revoked(Timestamp),
     /// It was rotated, and the time for the secret that it had before is over.
-    #[error("the token was rotated, and this secret of it ended at {0}; use the new one")]
+    #[error("the token was rotated, and its old secret ended at {0}; use the new secret")]
     Retired(Timestamp),
     /// Its owner's account is disabled.
     #[error("the account this token belongs to is disabled")]

@@ -167,7 +167,7 @@ fn a_key_that_is_wrong_missing_or_open_to_others_is_named_and_not_shown() {
     both(&["secret.key", "640", "chmod 600"]);
     mode(0o600);
     std::fs::write(&key, &other).expect("written");
-    both(&["secret", "not the one"]);
+    both(&["secret", "does not belong to this data"]);
     for broken in ["", "short", &good[1..], &format!("{}{}", good.trim(), good.trim())] {
         std::fs::write(&key, broken).expect("written");
         both(&["secret.key", "32 bytes in base64"]);
@@ -179,7 +179,7 @@ fn a_key_that_is_wrong_missing_or_open_to_others_is_named_and_not_shown() {
     std::fs::remove_dir(&key).expect("removed");
     refused(serve(&place, &["--secret-key-file", "no.key"]), &["no.key", "--secret-key-file"]);
     let by_variable = |value: &str| serve(&place, &[]).env("TRUSTRELAY_SECRET_KEY", value);
-    refused(by_variable(&other), &["secret", "not the one"]);
+    refused(by_variable(&other), &["secret", "does not belong to this data"]);
     let says = refused(by_variable("c2hvcnQ="), &["TRUSTRELAY_SECRET_KEY", "32 bytes in base64"]);
     assert!(!says.contains("c2hvcnQ"), "{says}");
     // With the right one all is well again.

@@ -257,7 +257,7 @@ fn what_is_refused_is_named_in_one_line() {
     let add = |email: &str, password: &str| {
         place.run(&["user", "add", email, "--password-stdin"]).stdin(password).done().refused()
     };
-    assert!(add("ADA@example.org ", PASSWORD).contains("exists already"));
+    assert!(add("ADA@example.org ", PASSWORD).contains("already exists"));
     assert!(add("nonsense", PASSWORD).contains("`email`"));
     let says = add("new@example.org", "s3cret pass");
     assert!(says.contains("11 characters") && !says.contains("s3cret"), "{says}");

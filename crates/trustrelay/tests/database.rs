@@ -183,7 +183,7 @@ fn what_cannot_be_served_is_said_in_one_line_without_a_password() {
             .bare(&serve)
             .env("TRUSTRELAY_DATABASE_URL", &shared.url)
             .env("TRUSTRELAY_SECRET_KEY", other.trim()),
-        &["server secret", "right key file"],
+        &["server secret", "use the key file"],
     );
     assert!(!shared.place.path("here").exists(), "nothing half done");
 }

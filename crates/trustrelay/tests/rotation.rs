@@ -132,6 +132,6 @@ fn what_cannot_be_rotated_is_said_with_what_to_do() {
     assert!(says.contains("7 days"), "{says}");
     place.run(&["token", "revoke", &made.id]).done().good();
     let says = place.run(&["token", "rotate", &made.id]).done().refused();
-    assert!(says.contains("revoked") && says.contains("make a new one"), "{says}");
+    assert!(says.contains("revoked") && says.contains("create a new token"), "{says}");
     assert_eq!(place.run(&["token", "list", "--user", EMAIL]).done().good(), "");
 }

@@ -206,7 +206,7 @@ fn a_command_takes_its_flags_from_the_environment_as_well() {
         "--allow-network",
         "10.0.0.1/8",
     ];
-    assert!(place.run(&wrong).done().refused().contains("the network is 10.0.0.0/8"));
+    assert!(place.run(&wrong).done().refused().contains("use 10.0.0.0/8 for the range"));
     let server = place.serve(&[]);
     let check = |warn: &str| {
         let run = place.bare(&["token", "check"]).stdin(&token).env("TRUSTRELAY_SERVER", &server.base);

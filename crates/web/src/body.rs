@@ -245,7 +245,7 @@ async fn read(body: Body, state: &AppState) -> Result<Bytes, ApiError> {
 pub(crate) async fn read_up_to(body: Body, state: &AppState, most: usize) -> Result<Bytes, ApiError> {
     let patience = state.time_limit / 2;
     let Ok(body) = tokio::time::timeout(patience, collect(Limited::new(body, most), state)).await else {
-        let message = format!("the body did not arrive within {patience:?}; send it again, faster");
+        let message = format!("the body did not arrive within {patience:?}; send it again");
         return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", message));
     };
     match body {
@@ -255,7 +255,11 @@ pub(crate) async fn read_up_to(body: Body, state: &AppState, most: usize) -> Res
             let message = format!("the body is larger than {most} bytes");
             Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message))
         }
-        Err(_) => Err(ApiError::new(StatusCode::BAD_REQUEST, "body_not_read", "the body broke off")),
+        Err(_) => Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "body_not_read",
+            "the body is incomplete; send it again",
+        )),
     }
 }
 

@@ -103,7 +103,7 @@ fn the_session(headers: &HeaderMap) -> Result<String, ApiError> {
         (None, _) => Err(Refusal::Missing.into()),
         (Some(cookie), true) => Ok(cookie),
         (Some(_), false) => {
-            let message = "there are several different `session` cookies, and which is yours cannot be told; \
+            let message = "there are several different `session` cookies; \
                            delete the cookies of this site and sign in again";
             Err(ApiError::bad_request(message))
         }
@@ -154,8 +154,8 @@ fn check_origin(parts: &Parts, state: &AppState) -> Result<(), ApiError> {
     }
     let from = Actor::anonymous(client(state, &parts.extensions, headers).address);
     state.authority.note_refusal("refused.cross_origin", from, None, None, &[]);
-    let message = "this change was asked for by another site, and a browser session only serves its own; use a token \
-                   (if this is no other site: the server's --public-url is not the address that browsers use)";
+    let message = "this request came from another site, and browser sessions accept requests from their own site only; \
+                   use a token (if this is the right site, correct the server's --public-url)";
     Err(ApiError::new(StatusCode::FORBIDDEN, "cross_origin", message))
 }
 

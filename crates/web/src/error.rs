@@ -52,19 +52,19 @@ impl ApiError {
     }
 
     pub(crate) fn method_not_allowed(allow: &str) -> Self {
-        let message = format!("this path answers to {allow}");
+        let message = format!("this path supports only {allow}");
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
             .with(ALLOW, HeaderValue::from_str(allow).ok())
     }
 
     pub(crate) fn timeout() -> Self {
-        let message = "this took too long and was given up; try again";
+        let message = "the request took too long and was cancelled; try again";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", message)
             .with(RETRY_AFTER, Some(HeaderValue::from_static("1")))
     }
 
     pub(crate) fn too_many_large_bodies() -> Self {
-        let message = "the server reads as many large bodies as it may at a time; send it again in a second";
+        let message = "the server is receiving too many large requests; try again in a second";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_large_bodies", message)
             .with(RETRY_AFTER, Some(HeaderValue::from_static("1")))
     }
@@ -82,20 +82,20 @@ impl ApiError {
 
     /// Another node vouched for the client's address, at a time that this node cannot believe.
     pub(crate) fn clocks_apart() -> Self {
-        let message = "two nodes of this server disagree about the time, so the client's address is not known here; \
-                       its operator finds more in the log";
+        let message = "the clocks of two nodes of this server differ, so the client's address could not be verified; \
+                       the server log has the details";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "clocks_apart", message)
             .with(RETRY_AFTER, Some(HeaderValue::from_static("2")))
     }
 
     /// The answer was there, and could not be handed on.
     pub(crate) fn unvouched() -> Self {
-        let message = "this server could not make sure in time that the token still stands; what was asked for may have been done";
+        let message = "the server could not confirm in time that the token is still valid; the request may have been carried out";
         Self::new(StatusCode::GATEWAY_TIMEOUT, "unvouched", message)
     }
 
     pub(crate) fn not_found() -> Self {
-        let message = "there is nothing at this path; GET /api/openapi.json lists what there is";
+        let message = "this path does not exist; GET /api/openapi.json lists all paths";
         Self::new(StatusCode::NOT_FOUND, "not_found", message)
     }
 
@@ -207,8 +207,7 @@ impl From<AuthorityError> for ApiError {
 
 impl ApiError {
     pub(crate) fn internal() -> Self {
-        let message =
-            "something went wrong on the server; its log says what, under this answer's x-request-id";
+        let message = "something went wrong on the server; the server log has the details under this answer's x-request-id";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message)
     }
 }

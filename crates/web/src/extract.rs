@@ -27,7 +27,7 @@ impl FromRequestParts<AppState> for Segment {
             Err(PathRejection::FailedToDeserializePathParams(error)) => {
                 Err(ApiError::bad_request(match error.into_kind() {
                     ErrorKind::InvalidUtf8InPathParam { key } => {
-                        format!("`{key}` in the path is not UTF-8 once its percent-encoding is undone")
+                        format!("`{key}` in the path is not valid UTF-8 after percent-decoding")
                     }
                     _ => "the path cannot be read".to_owned(),
                 }))

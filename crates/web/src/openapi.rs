@@ -93,33 +93,40 @@ fn with_body(mut operation: Value, schema: &str) -> Value {
 const BOTH: &[&str] = &["token", "session"];
 /// The failures of every operation, and behind them those of every operation with a credential.
 const FOR_ALL: [(&str, &str); 6] = [
-    ("500", "Something went wrong on the server; its log says what, under this answer's x-request-id"),
-    ("503", "The store does not answer, or it took too long; Retry-After says when to try again"),
-    ("400", "The request is wrong: the message names what, and what to do"),
-    ("401", "No credential, or a bad, expired or revoked one; WWW-Authenticate says which"),
-    ("403", "The token may not be used from the address that the request comes from"),
-    ("429", "The token has made as many requests as it may; Retry-After says when it may make the next"),
+    (
+        "500",
+        "Something went wrong on the server; the server log has the details under this answer's x-request-id",
+    ),
+    (
+        "503",
+        "The database is not available, or the request took too long; Retry-After says when to try again",
+    ),
+    ("400", "The request is not valid; the message says why and what to do"),
+    ("401", "The credential is missing, wrong, expired or revoked; WWW-Authenticate says which"),
+    ("403", "The token cannot be used from the address of the request"),
+    ("429", "The token has reached its rate limit; Retry-After says when to try again"),
 ];
 const BODY: [(&str, &str); 4] = [
-    ("400", "The body is not JSON, or a field is wrong: the message names it"),
+    ("400", "The body is not JSON, or a field is not valid; the message names the field"),
     ("408", "The body did not arrive in time"),
     ("413", "The body is larger than 64 KiB"),
     ("415", "The body is not application/json"),
 ];
-const CROSS_ORIGIN: (&str, &str) = ("403", "A browser was sent here by another site");
+const CROSS_ORIGIN: (&str, &str) = ("403", "The request came from another site");
 const FORBIDDEN: (&str, &str) = (
     "403",
-    "The token lacks a scope (WWW-Authenticate names it), or may not be used from this address, or a browser was sent here by another site",
+    "The token does not have a required scope (WWW-Authenticate names the scope), or cannot be used from this address, or the request came from another site",
 );
 const FORBIDDEN_OR_AGAINST_POLICY: (&str, &str) = (
     "403",
-    "The token lacks a scope (WWW-Authenticate names it), or may not be used from this address, or the policy does not allow the scopes or the life (not_allowed_by_policy), or a browser was sent here by another site",
+    "The token does not have a required scope (WWW-Authenticate names the scope), or cannot be used from this address, or the policy does not allow the scopes or the lifetime (not_allowed_by_policy), or the request came from another site",
 );
-const FORBIDDEN_TOKEN: (&str, &str) = ("403", "The token lacks a scope (WWW-Authenticate names it)");
+const FORBIDDEN_TOKEN: (&str, &str) =
+    ("403", "The token does not have a required scope (WWW-Authenticate names the scope)");
 const ADMIN: (&str, &str) =
-    ("403", "The token lacks the scope `api:read`, or the account is no administrator's");
-const AUDIT_QUERY: (&str, &str) = ("400", "The query is wrong: the message names what, and what to do");
-const UNKNOWN: (&str, &str) = ("404", "No such token, or another's");
+    ("403", "The token does not have the scope `api:read`, or the account is not an administrator");
+const AUDIT_QUERY: (&str, &str) = ("400", "The query is not valid; the message says why and what to do");
+const UNKNOWN: (&str, &str) = ("404", "No such token, or the token of another account");
 
 fn paths() -> Value {
     let id = json!([{
@@ -132,31 +139,31 @@ fn paths() -> Value {
             ("200", value("Signed in", json!({
                 "type": "object", "required": ["expires_at"], "properties": { "expires_at": reference("Time") }
             }))),
-            &[BODY[0], ("401", "The e-mail address or the password is wrong"), CROSS_ORIGIN,
+            &[BODY[0], ("401", "The email address or the password is wrong"), CROSS_ORIGIN,
               BODY[1], BODY[2], BODY[3], ("429", "Too many attempts; Retry-After says when to try again")],
         ), "Login") },
         "/api/auth/logout": { "post": operation(
-            "logout", "Sign out: ends the session (a token has none: 400)", BOTH,
+            "logout", "Sign out: ends the session (400 with a token, which has no session)", BOTH,
             ("200", value("Signed out", json!({ "type": "object" }))), &[CROSS_ORIGIN],
         ) },
         "/api/auth/verify": { "post": operation(
-            "verify", "Whose credential is this?", BOTH,
-            ("200", value("It stands", json!({
+            "verify", "Check a credential and get its account", BOTH,
+            ("200", value("The credential is valid", json!({
                 "type": "object", "required": ["user"], "properties": { "user": reference("User") }
             }))),
             &[CROSS_ORIGIN],
         ) },
         "/api/user": { "get": operation(
-            "whoAmI", "Who am I, and with what credential?", BOTH, ("200", value("The caller", reference("WhoAmI"))), &[],
+            "whoAmI", "Get the current account and credential", BOTH, ("200", value("The caller", reference("WhoAmI"))), &[],
         ) },
         "/api/user/personal-access-tokens": {
             "get": notices::due_soon(operation(
-                "listTokens", "The caller's active tokens, newest first, or those that are due soon (a token needs the scope `tokens`)", BOTH,
+                "listTokens", "List the caller's active tokens, newest first, or those that expire soon (a token needs the scope `tokens`)", BOTH,
                 ("200", value("The tokens", json!({ "type": "array", "items": reference("Token") }))),
-                &[("400", "The query has something else, or `due` another value"), FORBIDDEN],
+                &[("400", "The query has an unknown parameter, or `due` is not valid"), FORBIDDEN],
             )),
             "post": with_body(operation(
-                "createToken", "Make a token: its secret is in this answer and nowhere else (a token needs the scope `tokens`)", BOTH,
+                "createToken", "Create a token: only this answer contains its secret (a token needs the scope `tokens`)", BOTH,
                 ("201", value("The token, with its secret", reference("CreatedToken"))),
                 &[BODY[0], FORBIDDEN_OR_AGAINST_POLICY, ("404", "The account is not active"), ("409", "The account has too many tokens"), BODY[1], BODY[2], BODY[3]],
             ), "CreateToken"),
@@ -164,9 +171,9 @@ fn paths() -> Value {
         "/api/user/personal-access-tokens/{pat_id}/activity": {
             "parameters": &id,
             "get": operation(
-                "getTokenActivity", "What one of the caller's tokens has called in the last 30 days", BOTH,
-                ("200", value("Its calls by day and tool, and the latest 100", reference("Activity"))),
-                &[("400", "`self` with a browser session, or an id that is not UTF-8"), FORBIDDEN, UNKNOWN],
+                "getTokenActivity", "Get the calls of one of the caller's tokens in the last 30 days", BOTH,
+                ("200", value("The calls by day and tool, and the latest 100 calls", reference("Activity"))),
+                &[("400", "`self` with a browser session, or the id is not UTF-8"), FORBIDDEN, UNKNOWN],
             ),
         },
         "/api/user/personal-access-tokens/{pat_id}/rotate": {
@@ -176,51 +183,51 @@ fn paths() -> Value {
         "/api/user/personal-access-tokens/{pat_id}": {
             "parameters": &id,
             "get": operation(
-                "getToken", "One of the caller's tokens", BOTH, ("200", value("The token", reference("Token"))),
-                &[("400", "`self` with a browser session, or an id that is not UTF-8"), FORBIDDEN, UNKNOWN],
+                "getToken", "Get one of the caller's tokens", BOTH, ("200", value("The token", reference("Token"))),
+                &[("400", "`self` with a browser session, or the id is not UTF-8"), FORBIDDEN, UNKNOWN],
             ),
             "delete": operation(
-                "revokeToken", "Revoke a token: when this is answered, no request that starts afterwards is accepted anywhere", BOTH,
-                ("200", value("Revoked; again: the first time", reference("Revoked"))),
-                &[("400", "`self` with a browser session, or an id that is not UTF-8"), FORBIDDEN, UNKNOWN],
+                "revokeToken", "Revoke a token: once this is answered, every later request with the token is refused on every node", BOTH,
+                ("200", value("Revoked; if the token was revoked before, the time of that revocation", reference("Revoked"))),
+                &[("400", "`self` with a browser session, or the id is not UTF-8"), FORBIDDEN, UNKNOWN],
             ),
         },
         "/api/revoke": { "post": leaks::revoke() },
         "/api/leaks": { "post": leaks::leaks() },
         "/api/user/audit": { "get": audit::asked(&["token", "action", "from", "to", "limit", "after"], operation(
-            "listOwnAudit", "What the audit log has of the caller's account, newest first (a token needs the scope `api:read`, and `tokens` to see what concerns other tokens)", BOTH,
-            ("200", answer("A page of it", reference("AuditPage"))), &[AUDIT_QUERY, FORBIDDEN_TOKEN],
+            "listOwnAudit", "List the audit log of the caller's account, newest first (a token needs the scope `api:read`, and `tokens` to see entries about other tokens)", BOTH,
+            ("200", answer("One page of the audit log", reference("AuditPage"))), &[AUDIT_QUERY, FORBIDDEN_TOKEN],
         )) },
         "/api/admin/audit": { "get": audit::asked(&["user", "actor", "token", "action", "from", "to", "limit", "after"], operation(
-            "listAudit", "The audit log of everybody, newest first (an administrator's; a token needs the scope `api:read`)", BOTH,
-            ("200", answer("A page of it", reference("AuditPage"))), &[AUDIT_QUERY, ADMIN],
+            "listAudit", "List the audit log of all accounts, newest first (administrators only; a token needs the scope `api:read`)", BOTH,
+            ("200", answer("One page of the audit log", reference("AuditPage"))), &[AUDIT_QUERY, ADMIN],
         )) },
         "/api/admin/audit/export": { "get": audit::asked(&["user", "actor", "token", "action", "from", "to"], operation(
-            "exportAudit", "The audit log of everybody as JSON Lines, oldest first (an administrator's; a token needs the scope `api:read`)", BOTH,
-            ("200", json!({ "description": "One entry a line: docs/AUDIT.md says how the chain is checked", "content": { "application/jsonl": { "schema": { "type": "string" } } } })),
+            "exportAudit", "Export the audit log of all accounts as JSON Lines, oldest first (administrators only; a token needs the scope `api:read`)", BOTH,
+            ("200", json!({ "description": "One entry per line; docs/AUDIT.md describes how to verify the chain", "content": { "application/jsonl": { "schema": { "type": "string" } } } })),
             &[AUDIT_QUERY, ADMIN],
         )) },
-        "/api/user/notices": { "get": listed_notices("listNotices", "The caller's notices, newest first, and how they arrived", READ) },
-        "/api/user/webhooks": { "get": listed_webhooks("listWebhooks", "The webhooks that get the caller's notices", READ),
-            "post": added_webhook("addWebhook", "Add a webhook: its signing secret is in this answer and nowhere else", SESSION_ONLY) },
+        "/api/user/notices": { "get": listed_notices("listNotices", "List the caller's notices and their delivery, newest first", READ) },
+        "/api/user/webhooks": { "get": listed_webhooks("listWebhooks", "List the webhooks that receive the caller's notices", READ),
+            "post": added_webhook("addWebhook", "Add a webhook: only this answer contains its signing secret", SESSION_ONLY) },
         "/api/user/webhooks/{webhook_id}": { "parameters": webhook_id(), "delete": removed_webhook("removeWebhook", SESSION_ONLY) },
         "/api/user/webhooks/{webhook_id}/test": { "parameters": webhook_id(), "post": tested_webhook("testWebhook", SESSION_ONLY) },
-        "/api/admin/notices": { "get": listed_notices("listAllNotices", "Everybody's notices (an administrator's)", ADMIN_READ) },
-        "/api/admin/webhooks": { "get": listed_webhooks("listSharedWebhooks", "The webhooks that get everybody's notices (an administrator's)", ADMIN_READ),
-            "post": added_webhook("addSharedWebhook", "Add a webhook for everybody's notices (an administrator's)", ADMIN_SESSION_ONLY) },
+        "/api/admin/notices": { "get": listed_notices("listAllNotices", "List the notices of all accounts (administrators only)", ADMIN_READ) },
+        "/api/admin/webhooks": { "get": listed_webhooks("listSharedWebhooks", "List the webhooks that receive all notices (administrators only)", ADMIN_READ),
+            "post": added_webhook("addSharedWebhook", "Add a webhook for all notices (administrators only)", ADMIN_SESSION_ONLY) },
         "/api/admin/webhooks/{webhook_id}": { "parameters": webhook_id(), "delete": removed_webhook("removeSharedWebhook", ADMIN_SESSION_ONLY) },
         "/api/admin/webhooks/{webhook_id}/test": { "parameters": webhook_id(), "post": tested_webhook("testSharedWebhook", ADMIN_SESSION_ONLY) },
         "/api/admin/nodes": { "get": operation(
-            "listNodes", "The nodes, and how far each has applied the log (an administrator's; a token needs the scope `api:read`)", BOTH,
+            "listNodes", "List the nodes, and how far each has applied the log (administrators only; a token needs the scope `api:read`)", BOTH,
             ("200", value("The nodes", reference("Nodes"))),
             &[ADMIN],
         ) },
         "/api/openapi.json": { "get": operation("openapi", "This document", &[], ("200", answer("OpenAPI 3.1", json!({ "type": "object" }))), &[]) },
-        "/healthz": { "get": operation("healthz", "Does the process answer?", &[], ("200", value("It does", json!({ "type": "object" }))), &[]) },
-        "/readyz": { "get": operation("readyz", "Can it judge tokens?", &[], ("200", value("It can", json!({ "type": "object" }))), &[]) },
-        "/metrics": { "get": operation("metrics", "Numbers, as Prometheus text", &[], ("200", json!({
-            "description": "The numbers", "content": { "text/plain": { "schema": { "type": "string" } } }
-        })), &[("404", "They are served at another address (`--ops-listen`)")]) },
+        "/healthz": { "get": operation("healthz", "Check that the process is alive", &[], ("200", value("The process is alive", json!({ "type": "object" }))), &[]) },
+        "/readyz": { "get": operation("readyz", "Check that the node can verify tokens", &[], ("200", value("The node is ready", json!({ "type": "object" }))), &[]) },
+        "/metrics": { "get": operation("metrics", "Metrics in the Prometheus text format", &[], ("200", json!({
+            "description": "The metrics", "content": { "text/plain": { "schema": { "type": "string" } } }
+        })), &[("404", "The metrics are served at another address (`--ops-listen`)")]) },
     })
 }
 
@@ -228,18 +235,21 @@ fn rotate() -> Value {
     let mut rotate = with_body(
         operation(
             "rotateToken",
-            "Give a token a new secret; the old one is good for an overlap (a token needs `rotate` for itself, `tokens` for those made with it)",
+            "Give a token a new secret; the old secret keeps working for an overlap (a token needs `rotate` for itself, `tokens` for tokens created with it)",
             BOTH,
             ("200", value("The token, with its new secret", reference("RotatedToken"))),
             &[
                 BODY[0],
                 FORBIDDEN_OR_AGAINST_POLICY,
-                ("404", "No such token, another's, or not made with the token that asks"),
-                ("409", "The token has ended, or was rotated at the same time"),
+                (
+                    "404",
+                    "No such token, the token of another account, or a token that was not created with the calling token",
+                ),
+                ("409", "The token is no longer active, or was rotated at the same time"),
                 BODY[1],
                 BODY[2],
                 BODY[3],
-                ("422", "The idempotency key was used for another rotation of this token"),
+                ("422", "The idempotency key was already used for another rotation of this token"),
             ],
         ),
         "RotateToken",
@@ -248,7 +258,7 @@ fn rotate() -> Value {
     rotate["parameters"] = json!([{
         "name": "Idempotency-Key", "in": "header", "required": false,
         "schema": { "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$" },
-        "description": "Makes it safe to ask again if the answer was lost: for 24 hours the same key gives the same answer"
+        "description": "Makes a retry safe if the answer was lost: for 24 hours, the same key gives the same answer"
     }]);
     rotate
 }
@@ -263,16 +273,16 @@ fn activity() -> Value {
         "upstream": { "type": "string", "description": "`trustrelay` for the built-in tools" },
         "tool": {
             "type": "string",
-            "description": "By the upstream's own name for it; what is no tool by its method; `(other)` for those past 64 a day",
+            "description": "The upstream's own name of the tool; the method if the call is not a tool call; `(other)` after 64 different names in a day",
         },
         "duration_us": amount("Microseconds"),
-        "bytes_in": amount("Bytes of the requests' bodies"),
-        "bytes_out": amount("Bytes of the answers' bodies"),
+        "bytes_in": amount("Bytes in request bodies"),
+        "bytes_out": amount("Bytes in response bodies"),
     });
     let mut tool = call.clone();
     tool["outcomes"] = json!({
         "type": "object", "additionalProperties": { "type": "integer", "minimum": 1 },
-        "description": "How many calls ended how: `ok`, or what became of them instead",
+        "description": "The number of calls by outcome: `ok`, or the reason why a call failed",
     });
     call["at"] = reference("Time");
     call["outcome"] = json!({ "type": "string" });
@@ -290,9 +300,9 @@ fn activity() -> Value {
                 object(&["at", "upstream", "tool", "outcome", "duration_us", "bytes_in", "bytes_out"], call) },
             "networks": {
                 "type": "array", "maxItems": 50,
-                "description": "The networks that it was used from in these days, on the API too, the latest used first",
+                "description": "The networks that the token was used from in these days, through MCP and the API, most recently used first",
                 "items": object(&["network", "first_used_at", "last_used_at"], json!({
-                    "network": { "type": "string", "description": "A /24 of IPv4 or a /48 of IPv6" },
+                    "network": { "type": "string", "description": "An IPv4 /24 or an IPv6 /48" },
                     "first_used_at": reference("Time"),
                     "last_used_at": reference("Time"),
                 })),
@@ -311,20 +321,20 @@ fn schemas() -> Value {
         "expires_at": reference("Time"),
         "allowed_networks": {
             "type": "array", "items": { "type": "string" }, "minItems": 1, "maxItems": 16,
-            "description": "The networks that it may be used from; left out if it may be used from anywhere",
+            "description": "The networks that the token can be used from; omitted if it can be used from anywhere",
         },
-        "requests_per_minute": { "type": "integer", "minimum": 1, "description": "Left out if it is not held to a rate" },
-        "expires_if_unused_days": { "type": "integer", "minimum": 1, "description": "Left out if it need not be used" },
+        "requests_per_minute": { "type": "integer", "minimum": 1, "description": "Omitted if the token has no rate limit" },
+        "expires_if_unused_days": { "type": "integer", "minimum": 1, "description": "Omitted if the token is not revoked when it is unused" },
     });
     let mut listed = token.clone();
     listed["last_used_at"] = json!({ "anyOf": [reference("Time"), { "type": "null" }] });
     listed["rotated_at"] = json!({
-        "anyOf": [reference("Time"), { "type": "null" }], "description": "When it got the secret that it has now, if that is not its first"
+        "anyOf": [reference("Time"), { "type": "null" }], "description": "When the token got its current secret; null if it was never rotated"
     });
     listed["revoked_at"] = json!({
-        "anyOf": [reference("Time"), { "type": "null" }], "description": "When it was revoked: from then on nothing accepts it"
+        "anyOf": [reference("Time"), { "type": "null" }], "description": "When the token was revoked; it is refused from then on"
     });
-    listed["pat_parent_id"] = json!({ "type": ["string", "null"], "format": "uuid", "description": "The token that it was made with" });
+    listed["pat_parent_id"] = json!({ "type": ["string", "null"], "format": "uuid", "description": "The token that created this token" });
     let mut rotated = token.clone();
     rotated["rotated_at"] = reference("Time");
     rotated["pat_token"] = json!({ "type": "string", "pattern": "^tr_pat_[0-9A-Za-z]{38}$" });
@@ -332,7 +342,7 @@ fn schemas() -> Value {
         &["valid_until", "until_first_use"],
         json!({
             "valid_until": reference("Time"),
-            "until_first_use": { "type": "boolean", "description": "Whether the new secret's first use ends it, if that is sooner" },
+            "until_first_use": { "type": "boolean", "description": "Whether the old secret ends when the new one is first used, if that is sooner" },
         }),
     );
     let mut created = token;
@@ -364,25 +374,25 @@ fn schemas() -> Value {
         "CreateToken": object(&["pat_name", "pat_scope"], json!({
             "pat_name": { "type": "string", "minLength": 1, "maxLength": 100, "description": "What will use the token", "examples": ["ci-pipeline"] },
             "pat_scope": { "type": "string", "description": "Space-separated: mcp, mcp:read, mcp:<upstream>, mcp:<upstream>/<tool>, api, api:read, tokens, rotate", "minLength": 1, "examples": ["mcp:github api:read"] },
-            "expires_in_days": { "type": ["integer", "null"], "minimum": 1, "maximum": 365, "description": "365 if left out" },
-            "expires_at": { "anyOf": [reference("Time"), { "type": "null" }], "description": "Instead of expires_in_days" },
+            "expires_in_days": { "type": ["integer", "null"], "minimum": 1, "maximum": 365, "description": "365 by default" },
+            "expires_at": { "anyOf": [reference("Time"), { "type": "null" }], "description": "Use instead of expires_in_days" },
             "allowed_networks": {
                 "type": ["array", "null"], "items": { "type": "string" }, "maxItems": 16,
-                "description": "The networks that it may be used from, such as 10.0.0.0/8 or 2001:db8::/32; an address is a network of one. From anywhere if left out",
+                "description": "The networks or addresses that the token can be used from, such as 10.0.0.0/8 or 2001:db8::/32. By default the token can be used from anywhere",
             },
             "requests_per_minute": {
                 "type": ["integer", "null"], "minimum": 1, "maximum": 1000000,
-                "description": "How many requests it may make in a minute, on each node",
+                "description": "The maximum number of requests per minute, on each node",
             },
             "expires_if_unused_days": {
-                "type": ["integer", "null"], "minimum": 1, "maximum": 365, "description": "It ends if it is not used for so many days",
+                "type": ["integer", "null"], "minimum": 1, "maximum": 365, "description": "The token is revoked after this many days without use",
             },
         })),
         "RotateToken": object(&[], json!({
-            "overlap_seconds": { "type": ["integer", "null"], "minimum": 0, "maximum": 604800, "description": "How long the old secret is good; 86400 if left out. A token that rotates itself keeps it for at least 60" },
-            "until_first_use": { "type": ["boolean", "null"], "description": "Instead of overlap_seconds: until the new secret is used for the first time" },
-            "expires_in_days": { "type": ["integer", "null"], "minimum": 1, "maximum": 365, "description": "As long a life again as it had, if left out" },
-            "expires_at": { "anyOf": [reference("Time"), { "type": "null" }], "description": "Instead of expires_in_days" },
+            "overlap_seconds": { "type": ["integer", "null"], "minimum": 0, "maximum": 604800, "description": "How long the old secret keeps working; 86400 by default. At least 60 if a token rotates itself" },
+            "until_first_use": { "type": ["boolean", "null"], "description": "Use instead of overlap_seconds: the old secret works until the new one is first used" },
+            "expires_in_days": { "type": ["integer", "null"], "minimum": 1, "maximum": 365, "description": "By default the token gets its original lifetime again" },
+            "expires_at": { "anyOf": [reference("Time"), { "type": "null" }], "description": "Use instead of expires_in_days" },
         })),
         "RotatedToken": object(&["pat_id", "pat_name", "pat_hint", "pat_scope", "created_at", "rotated_at", "expires_at", "old_secret", "pat_token"], rotated),
         "Token": object(&["pat_id", "pat_name", "pat_hint", "pat_scope", "created_at", "expires_at", "last_used_at", "rotated_at", "revoked_at", "pat_parent_id"], listed),
@@ -392,8 +402,8 @@ fn schemas() -> Value {
             "nodes": { "type": "array", "items": object(&["node_id", "name", "node_url", "is_this", "applied_seq", "lease_left_ms"], json!({
                 "node_id": { "type": "string", "format": "uuid" },
                 "name": { "type": "string" },
-                "node_url": { "type": ["string", "null"], "description": "Where the other nodes reach it; null if it was not told. No two nodes should have the same" },
-                "is_this": { "type": "boolean", "description": "Whether this node answers" },
+                "node_url": { "type": ["string", "null"], "description": "The URL at which other nodes reach this node; null if none is configured. Each node needs its own" },
+                "is_this": { "type": "boolean", "description": "Whether this is the node that answered" },
                 "applied_seq": { "type": "integer", "minimum": 0 },
                 "lease_left_ms": { "type": ["integer", "null"], "minimum": 0, "description": "null if the lease has run out" },
             })) },

@@ -38,7 +38,7 @@ async fn a_wrong_password_is_told_and_the_right_one_leads_back_to_where_one_was_
         page.fill("[name=email]", EMAIL).await?;
         page.fill("[name=password]", "not the password").await?;
         page.click("main button").await?;
-        page.wait_for_text("[role=alert]", "The e-mail address or the password is wrong.").await?;
+        page.wait_for_text("[role=alert]", "The email address or the password is wrong.").await?;
         // The address is kept and the focus waits in the password's field.
         page.keys(PASSWORD).await?;
         page.keys(ENTER).await?;

@@ -114,7 +114,7 @@ async fn all_tokens_of_a_person_end_once_their_number_is_typed_right() -> Result
 
         // A slip ends nothing, and neither does a number that was right a moment ago.
         for (typed, says) in
-            [("2", "fits 3 tokens, not 2"), ("all", "not a number"), ("0", "fits 3 tokens, not 0")]
+            [("2", "matches 3 tokens, not 2"), ("all", "not a number"), ("0", "matches 3 tokens, not 0")]
         {
             ada.fill("[name=expected]", typed).await?;
             ada.click("button.danger").await?;

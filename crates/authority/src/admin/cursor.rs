@@ -27,7 +27,7 @@ pub struct Cursor {
 
 /// A text is no cursor.
 #[derive(Debug, thiserror::Error)]
-#[error("`after` is none of this list's cursors; give the `next` of its last page, or leave it out")]
+#[error("`after` is not valid for this list; use the `next` of the previous page, or leave it out")]
 pub struct BadCursor;
 
 impl fmt::Display for Cursor {

@@ -121,7 +121,7 @@ impl Authority {
         let password = Zeroizing::new(password);
         let gone = || {
             AuthorityError::NotFound(
-                "invitation; it works once and for a week, and a new one ends an earlier one",
+                "invitation; an invitation link works once, expires after a week, and is replaced by a newer one",
             )
         };
         let invite = self.invitation(secret).await?.ok_or_else(gone)?;

@@ -98,7 +98,7 @@ impl Authority {
         if filter.state == Some(PatState::Revoked) {
             return Err(AuthorityError::Invalid {
                 field: "state",
-                message: "`state` is `revoked`, and what is revoked stays so; give `active` or `expired`"
+                message: "`state` is `revoked`, but revoked tokens cannot be revoked again; use `active` or `expired`"
                     .into(),
             });
         }
@@ -106,14 +106,14 @@ impl Authority {
         if filter.is_open() {
             return Err(AuthorityError::Invalid {
                 field: "filter",
-                message: "nothing says which tokens, so these would be everybody's; give an `owner`, a `name`, a `hint`, `expires_before` or `unused_since`".into(),
+                message: "this would revoke all tokens; filter by `owner`, `name`, `hint`, `expires_before` or `unused_since`".into(),
             });
         }
         if expected > REVOKE_BATCH as u64 {
             return Err(AuthorityError::Invalid {
                 field: "expected",
                 message: format!(
-                    "`expected` is {expected}, and at most {REVOKE_BATCH} are revoked at a time; narrow the filter"
+                    "`expected` is {expected}, but at most {REVOKE_BATCH} tokens can be revoked at a time; narrow the filter"
                 ),
             });
         }
@@ -126,7 +126,7 @@ impl Authority {
             let count = self.store.count_pats(&filter, MAX_PATS_COUNTED, now).await?;
             let more = if count == MAX_PATS_COUNTED { "or more " } else { "" };
             return Err(AuthorityError::Conflict(format!(
-                "the filter fits {count} {more}tokens, not {expected}; nothing was revoked: look again, and say how many you expect"
+                "the filter matches {count} {more}tokens, not {expected}; nothing was revoked; review the tokens and enter their number again"
             )));
         }
         let pats = found.pats.into_iter().map(|(pat, _)| pat).collect();

@@ -106,7 +106,7 @@ pub struct AuditPlace {
 
 /// A text is no place in the audit log.
 #[derive(Debug, thiserror::Error)]
-#[error("this is not where a page of the audit log ended; take `next` as it was answered")]
+#[error("this is not a position in the audit log; use `next` as the answer has it")]
 pub struct BadPlace;
 
 impl fmt::Display for AuditPlace {

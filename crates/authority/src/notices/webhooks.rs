@@ -62,7 +62,7 @@ impl Authority {
         let of = self.may_see(by, whose)?;
         if by.pat_id().is_some() {
             return Err(AuthorityError::SessionOnly(
-                "a token adds, tries and removes no webhooks, so that one that was stolen cannot silence its owner's notices; sign in and do it in the browser",
+                "webhooks cannot be managed with a token, so that a stolen token cannot silence its owner's notices; sign in with a browser instead",
             ));
         }
         Ok(of)
@@ -173,7 +173,7 @@ impl Authority {
         let key = self.webhook_keys.iter().find(|key| key.id() == webhook.key_id);
         key.map(|key| key.secret_of(webhook.webhook_id)).ok_or_else(|| {
             Undelivered::ForGood(
-                "its signing secret came from a server secret that is gone; remove the webhook and add it again"
+                "the signing secret was created with a server secret that is no longer in use; remove the webhook and add it again"
                     .into(),
             )
         })

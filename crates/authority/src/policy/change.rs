@@ -91,7 +91,7 @@ impl Authority {
             return Ok(PolicyState { record: PolicyRecord { seq, policy: change.policy }, unused });
         }
         Err(AuthorityError::Conflict(
-            "the policy was changed by somebody else meanwhile; look at it again, and then change it".into(),
+            "someone else changed the policy in the meantime; review it and try again".into(),
         ))
     }
 

@@ -85,7 +85,7 @@ impl AskedPolicy {
             && default > most
         {
             let message = format!(
-                "`default_days` is {default}; it must be no more than `max_days`, which is {most}: else a token of which nothing is said could not be made"
+                "`default_days` is {default}, but it cannot be more than `max_days`, which is {most}"
             );
             return Err(invalid("default_days", message));
         }
@@ -155,9 +155,7 @@ impl Policy {
             None => Ok(()),
             Some(beyond) => Err(AuthorityError::Policy {
                 field: "pat_scope",
-                message: format!(
-                    "`pat_scope`: the policy of this TrustRelay does not allow `{beyond}`; it allows: {allowed}"
-                ),
+                message: format!("`pat_scope`: the policy does not allow `{beyond}`; it allows: {allowed}"),
             }),
         }
     }

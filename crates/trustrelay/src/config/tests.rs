@@ -79,8 +79,8 @@ fn a_flag_wins_over_the_file() {
 fn a_broken_upstream_is_named() {
     for (text, says) in [
         ("github", "no `=`"),
-        ("Git=http://x/", "upstream's name"),
-        ("a_b=http://x/", "upstream's name"),
+        ("Git=http://x/", "a valid upstream name"),
+        ("a_b=http://x/", "a valid upstream name"),
         ("a=http://", "not a URL"),
         ("a=ftp://ada:s3cret@x/", "http:// or https://"),
         ("a=${TRUSTRELAY_TEST_NOT_SET}", "TRUSTRELAY_TEST_NOT_SET"),
@@ -172,8 +172,8 @@ fn a_trusted_proxy_is_a_network_and_a_flag_replaces_those_of_the_file() {
 #[test]
 fn proxies_that_are_not_set_up_well_are_refused_by_their_key() {
     for (text, key, says) in [
-        ("trusted-proxy = [\"10.1.2.3/8\"]", "`trusted-proxy`", "the network is 10.0.0.0/8"),
-        ("trusted-proxy = [\"s3cret\"]", "`trusted-proxy`", "is not a network"),
+        ("trusted-proxy = [\"10.1.2.3/8\"]", "`trusted-proxy`", "use 10.0.0.0/8 for the range"),
+        ("trusted-proxy = [\"s3cret\"]", "`trusted-proxy`", "is not an IP range"),
         ("trusted-proxy = [\"0.0.0.0/0\"]", "`trusted-proxy`", "everybody"),
         ("trusted-proxy = [\"::/0\"]", "`trusted-proxy`", "everybody"),
         (

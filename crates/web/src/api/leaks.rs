@@ -102,7 +102,7 @@ fn bad_signature(state: &AppState, address: Option<IpAddr>) -> ApiError {
         return throttled.into();
     }
     state.authority.note_refusal("refused.leak_signature", Actor::anonymous(address), None, None, &[]);
-    let message = "the signature is not GitHub's: it does not fit the body, or the key is not in the server's --github-keys";
+    let message = "the signature is not valid: it does not match the body, or its key is not in the server's --github-keys";
     ApiError::new(StatusCode::FORBIDDEN, "bad_signature", message)
 }
 

@@ -112,7 +112,7 @@ async fn handle(state: &AppState, by: &By, whose: Whose, ask: &Ask) -> Result<Re
     let after = after.map_err(|_| {
         bad(
             "after",
-            "`after` is not what an answer had as `next`; leave it out to begin at the newest".into(),
+            "`after` is not valid; use the `next` of the previous page, or leave it out to start with the newest".into(),
         )
     })?;
     let told = state.authority.notices(by, whose, after, limit).await?;

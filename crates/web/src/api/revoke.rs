@@ -23,7 +23,7 @@ pub(crate) async fn handle(State(state): State<AppState>, From(address): From, r
         let Revocation { token } = form(request, &state).await?;
         // A parameter without a value is one that was left out (RFC 6749 §3.1).
         let Some(written) = token.filter(|written| !written.is_empty) else {
-            return Err(ApiError::bad_request("`token` is missing: send the token that is to be revoked"));
+            return Err(ApiError::bad_request("`token` is missing; send the token to revoke"));
         };
         Ok(state.authority.revoke_held(written.token, address).await?)
     };

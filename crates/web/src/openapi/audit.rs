@@ -8,25 +8,27 @@ use super::{object, reference};
 fn query(names: &[&str]) -> Value {
     let parameter = |name: &&str| {
         let (description, schema) = match *name {
-            "user" => ("Whose account: an id or an e-mail address", json!({ "type": "string" })),
+            "user" => ("The affected account: an id or an email address", json!({ "type": "string" })),
             "actor" => (
-                "Which account did it, by itself or with a token: an id or an e-mail address",
+                "The account that acted, directly or with a token: an id or an email address",
                 json!({ "type": "string" }),
             ),
-            "token" => {
-                ("Which token it concerns, or did it: its id", json!({ "type": "string", "format": "uuid" }))
-            }
+            "token" => (
+                "The id of the token that was affected or that acted",
+                json!({ "type": "string", "format": "uuid" }),
+            ),
             "action" => (
-                "What: one action, such as `token.created`, or all of a subject, such as `token`",
+                "One action, such as `token.created`, or all actions of a kind, such as `token`",
                 json!({ "type": "string" }),
             ),
-            "from" => ("At this time or later; a day (UTC) is its beginning", json!({ "type": "string" })),
-            "to" => ("Before this time; a day (UTC) is in it to its end", json!({ "type": "string" })),
-            "limit" => (
-                "How many entries a page has",
-                json!({ "type": "integer", "minimum": 1, "maximum": 200, "default": 50 }),
-            ),
-            _ => ("The `next` of the page before", json!({ "type": "string" })),
+            "from" => {
+                ("At this time or later; a day (UTC) counts from its beginning", json!({ "type": "string" }))
+            }
+            "to" => ("Before this time; a day (UTC) is included to its end", json!({ "type": "string" })),
+            "limit" => {
+                ("The page size", json!({ "type": "integer", "minimum": 1, "maximum": 200, "default": 50 }))
+            }
+            _ => ("The `next` of the previous page", json!({ "type": "string" })),
         };
         json!({ "name": name, "in": "query", "allowEmptyValue": true, "description": description, "schema": schema })
     };
@@ -41,20 +43,20 @@ pub(super) fn page() -> Value {
         json!({
             "kind": { "enum": ["user", "token", "operator", "system", "anonymous"] },
             "user_id": &id,
-            "email": { "type": "string", "description": "As it was then" },
+            "email": { "type": "string", "description": "At the time of the entry" },
             "pat_id": &id,
-            "pat_name": { "type": "string", "description": "As it was then" },
-            "address": { "type": "string", "description": "Where from" },
+            "pat_name": { "type": "string", "description": "At the time of the entry" },
+            "address": { "type": "string", "description": "The address of the client" },
         }),
     );
     let entry = object(
         &["seq", "at", "action", "actor", "user_id", "pat_id", "details", "hash"],
         json!({
-            "seq": { "type": "integer", "minimum": 1, "description": "Its number in the chain" },
+            "seq": { "type": "integer", "minimum": 1, "description": "The number of the entry in the chain" },
             "at": reference("Time"),
-            "action": { "type": "string", "description": "Such as `token.created`; what was refused begins with `refused.`" },
+            "action": { "type": "string", "description": "Such as `token.created`; refused requests begin with `refused.`" },
             "actor": actor,
-            "user_id": { "description": "Whose account it concerns", "type": ["string", "null"], "format": "uuid" },
+            "user_id": { "description": "The affected account", "type": ["string", "null"], "format": "uuid" },
             "pat_id": maybe_id,
             "details": { "type": "object", "additionalProperties": { "type": "string" } },
             "hash": { "type": "string", "pattern": "^[0-9a-f]{64}$" },
@@ -64,7 +66,7 @@ pub(super) fn page() -> Value {
         &["value", "next"],
         json!({
             "value": { "type": "array", "maxItems": 200, "items": entry },
-            "next": { "type": ["string", "null"], "description": "What the next page is asked for with as `after`; null at the end" },
+            "next": { "type": ["string", "null"], "description": "The value of `after` for the next page; null on the last page" },
         }),
     )
 }

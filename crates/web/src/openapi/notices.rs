@@ -6,25 +6,25 @@ use super::{BODY, BOTH, answer, object, operation, reference, value, with_body};
 
 type Failure = (&'static str, &'static str);
 
-pub(super) const READ: Failure = ("403", "The token lacks the scope `api:read`");
+pub(super) const READ: Failure = ("403", "The token does not have the scope `api:read`");
 pub(super) const ADMIN_READ: Failure =
-    ("403", "The token lacks the scope `api:read`, or the account is no administrator's");
+    ("403", "The token does not have the scope `api:read`, or the account is not an administrator");
 pub(super) const SESSION_ONLY: Failure = (
     "403",
     "The credential is a token: webhooks are changed with a browser session only, so that a stolen token cannot silence its owner's notices \
-     (`session_required`; `insufficient_scope` without `api:read`); or the change was asked for by another site",
+     (`session_required`; `insufficient_scope` without `api:read`); or the request came from another site",
 );
 pub(super) const ADMIN_SESSION_ONLY: Failure = (
     "403",
-    "The account is no administrator's, or the credential is a token: webhooks are changed with a browser session only (`session_required`); \
-     or the change was asked for by another site",
+    "The account is not an administrator, or the credential is a token: webhooks are changed with a browser session only (`session_required`); \
+     or the request came from another site",
 );
-const UNKNOWN: Failure = ("404", "There is no such webhook, or it is another one's");
+const UNKNOWN: Failure = ("404", "No such webhook, or the webhook of another account");
 
 fn webhook_members() -> Value {
     json!({
         "webhook_id": { "type": "string", "format": "uuid" },
-        "origin": { "type": "string", "description": "The scheme, host and port of its URL; the rest may hold a secret and is not shown" },
+        "origin": { "type": "string", "description": "The scheme, host and port of the URL; the rest may contain a secret and is not shown" },
         "created_at": reference("Time"),
     })
 }
@@ -35,7 +35,7 @@ pub(super) fn webhook() -> Value {
 
 pub(super) fn webhook_with_secret() -> Value {
     let mut members = webhook_members();
-    let description = "Standard Webhooks: requests are signed with it";
+    let description = "The secret that requests are signed with (Standard Webhooks)";
     members["secret"] = json!({ "type": "string", "pattern": "^whsec_", "description": description });
     object(&["webhook_id", "origin", "created_at", "secret"], members)
 }
@@ -50,7 +50,7 @@ pub(super) fn tried_webhook() -> Value {
         json!({
             "notice_id": { "type": "string", "format": "uuid" },
             "delivered": { "type": "boolean" },
-            "error": { "type": ["string", "null"], "description": "What was wrong; it is tried again like any other notice" },
+            "error": { "type": ["string", "null"], "description": "Why the delivery failed; it is retried like any other notice" },
         }),
     )
 }
@@ -59,7 +59,7 @@ pub(super) fn tried_webhook() -> Value {
 pub(super) fn due_soon(mut operation: Value) -> Value {
     operation["parameters"] = json!([{
         "name": "due", "in": "query", "schema": { "type": "string", "enum": ["soon"] },
-        "description": "`soon`: only tokens that expire within 30 days, the soonest first",
+        "description": "`soon`: only tokens that expire within 30 days, soonest first",
     }]);
     operation
 }
@@ -79,7 +79,7 @@ pub(super) fn added_webhook(id: &str, summary: &str, forbidden: Failure) -> Valu
         BODY[0],
         forbidden,
         ("404", "The account is not active"),
-        ("409", "There are ten already"),
+        ("409", "There are already ten webhooks"),
         BODY[1],
         BODY[2],
         BODY[3],
@@ -89,20 +89,20 @@ pub(super) fn added_webhook(id: &str, summary: &str, forbidden: Failure) -> Valu
 
 pub(super) fn removed_webhook(id: &str, forbidden: Failure) -> Value {
     let removed = object(&["webhook_id"], json!({ "webhook_id": { "type": "string", "format": "uuid" } }));
-    let summary = "Remove a webhook: what is pending for it is given up";
+    let summary = "Remove a webhook and cancel its pending deliveries";
     let failures = [("400", "The id is not UTF-8"), forbidden, UNKNOWN];
     operation(id, summary, BOTH, ("200", value("Removed", removed)), &failures)
 }
 
 pub(super) fn tested_webhook(id: &str, forbidden: Failure) -> Value {
-    let tested = ("200", value("Whether it arrived", reference("TestedWebhook")));
+    let tested = ("200", value("Whether the notice was delivered", reference("TestedWebhook")));
     let failures = [
         ("400", "The id is not UTF-8"),
         forbidden,
         UNKNOWN,
-        ("429", "It was tried a moment ago; Retry-After says when to try again"),
+        ("429", "The webhook was tested a moment ago; Retry-After says when to try again"),
     ];
-    operation(id, "Send a test notice to a webhook, at once", BOTH, tested, &failures)
+    operation(id, "Send a test notice to a webhook", BOTH, tested, &failures)
 }
 
 pub(super) fn listed_notices(id: &str, summary: &str, forbidden: Failure) -> Value {
@@ -110,13 +110,13 @@ pub(super) fn listed_notices(id: &str, summary: &str, forbidden: Failure) -> Val
         &["value", "next"],
         json!({
             "value": { "type": "array", "maxItems": 100, "items": reference("Notice") },
-            "next": { "type": ["string", "null"], "description": "What to ask for next as `after`; null at the end" },
+            "next": { "type": ["string", "null"], "description": "The value of `after` for the next page; null on the last page" },
         }),
     );
-    let failures = [("400", "`after` or `limit` is not what it must be"), forbidden];
+    let failures = [("400", "`after` or `limit` is not valid"), forbidden];
     let mut operation = operation(id, summary, BOTH, ("200", answer("The notices", page)), &failures);
     operation["parameters"] = json!([
-        { "name": "after", "in": "query", "schema": { "type": "string" }, "description": "`next` of the answer before" },
+        { "name": "after", "in": "query", "schema": { "type": "string" }, "description": "The `next` of the previous page" },
         { "name": "limit", "in": "query", "schema": { "type": "integer", "minimum": 1, "maximum": 100, "default": 50 } },
     ]);
     operation
@@ -130,18 +130,18 @@ pub(super) fn notice() -> Value {
         &["channel", "target", "webhook_id", "state", "attempts", "next_at", "error", "done_at"],
         json!({
             "channel": { "enum": ["mail", "webhook"] },
-            "target": { "type": "string", "description": "The mail address, or the webhook's scheme, host and port" },
+            "target": { "type": "string", "description": "The email address, or the webhook's scheme, host and port" },
             "webhook_id": &optional_id,
             "state": { "enum": ["pending", "done", "failed"] },
             "attempts": { "type": "integer", "minimum": 0 },
             "next_at": &optional_time,
-            "error": { "type": ["string", "null"], "description": "What was wrong the last time" },
+            "error": { "type": ["string", "null"], "description": "Why the last attempt failed" },
             "done_at": &optional_time,
         }),
     );
     let facts = json!({
         "pat_name": { "type": "string" }, "pat_hint": { "type": "string" }, "expires_at": reference("Time"),
-        "seen_at": { "type": "string", "description": "Where a leak was seen, or where from something was done" },
+        "seen_at": { "type": "string", "description": "Where a leak was found, or the address that a request came from" },
         "unused_days": { "type": "integer", "minimum": 1 },
     });
     object(

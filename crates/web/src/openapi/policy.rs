@@ -6,23 +6,23 @@ use super::{BODY, BOTH, object, operation, reference, value, with_body};
 
 const ADMINISTRATORS: (&str, &str) = (
     "403",
-    "The account is no administrator's, the token lacks a scope (WWW-Authenticate names it), or a browser was sent here by another site",
+    "The account is not an administrator, the token does not have a required scope (WWW-Authenticate names the scope), or the request came from another site",
 );
 
 pub(super) fn paths() -> Value {
     json!({ "/api/admin/policy": {
         "get": operation(
-            "getPolicy", "What all tokens are held to (an administrator's; a token needs the scope `api:read`)", BOTH,
+            "getPolicy", "Get the policy for all tokens (administrators only; a token needs the scope `api:read`)", BOTH,
             ("200", value("The policy", reference("Policy"))), &[ADMINISTRATORS],
         ),
         "put": with_body(operation(
             "putPolicy",
-            "Change what all tokens are held to; when this is answered, it holds on every node. Life and scopes hold for tokens made from then on, networks and being used for all at once (an administrator's; a token needs the scope `api`, and `tokens` beside it to relax any rule)",
+            "Change the policy for all tokens; once this is answered, it applies on every node. The rules for lifetime and scopes apply to new tokens, the rules for networks and unused tokens to all tokens immediately (administrators only; a token needs the scope `api`, and also `tokens` to relax any rule)",
             BOTH,
-            ("200", value("The policy, as it is now", reference("Policy"))),
+            ("200", value("The changed policy", reference("Policy"))),
             &[
                 BODY[0], ADMINISTRATORS,
-                ("409", "It was changed since `version`, or it ends more tokens than `ends_tokens`: nothing was changed"),
+                ("409", "The policy was changed since `version`, or the change would revoke more tokens than `ends_tokens`; nothing was changed"),
                 BODY[1], BODY[2], BODY[3],
             ],
         ), "PutPolicy"),
@@ -32,11 +32,11 @@ pub(super) fn paths() -> Value {
 fn rules() -> Value {
     let days = |says: &str| json!({ "type": ["integer", "null"], "minimum": 1, "maximum": 365, "description": says });
     json!({
-        "max_days": days("How many days a token lives at most, from when it is made or rotated; null: 365"),
-        "default_days": days("How many days a token lives if nothing is said, no more than `max_days`; null: 365, or `max_days`"),
-        "allowed_scopes": { "type": "array", "items": { "type": "string" }, "maxItems": 64, "description": "What tokens may open, or what is covered by it; empty: whatever there is" },
-        "unused_days": days("After how many days without a use a token ends, one that never was used as well; null: never"),
-        "allowed_networks": { "type": "array", "items": { "type": "string" }, "maxItems": 64, "description": "From where alone tokens may be used, in CIDR notation; empty: from anywhere. Browser sessions are not held to it" },
+        "max_days": days("The maximum lifetime in days, from creation or rotation; null: 365"),
+        "default_days": days("The default lifetime in days, no more than `max_days`; null: 365, or `max_days`"),
+        "allowed_scopes": { "type": "array", "items": { "type": "string" }, "maxItems": 64, "description": "The scopes that new tokens can have, including what they cover; empty: all" },
+        "unused_days": days("A token is revoked after this many days without use, also if it was never used; null: never"),
+        "allowed_networks": { "type": "array", "items": { "type": "string" }, "maxItems": 64, "description": "The networks that tokens can be used from, in CIDR notation; empty: anywhere. Browser sessions are not restricted" },
     })
 }
 
@@ -44,11 +44,11 @@ const RULES: &[&str] = &["max_days", "default_days", "allowed_scopes", "unused_d
 
 pub(super) fn schemas() -> Value {
     let mut policy = rules();
-    policy["version"] = json!({ "type": "integer", "minimum": 0, "description": "Another one with each change; 0: it never was changed" });
-    policy["unused_tokens"] = json!({ "type": "integer", "minimum": 0, "maximum": 10001, "description": "How many active tokens were not used for `unused_days`: they end soon, unless tokens that were made with them are used; 10001: more than ten thousand" });
+    policy["version"] = json!({ "type": "integer", "minimum": 0, "description": "Increases with each change; 0: never changed" });
+    policy["unused_tokens"] = json!({ "type": "integer", "minimum": 0, "maximum": 10001, "description": "The number of active tokens that were not used for `unused_days`. They are revoked soon, unless tokens created with them are used; 10001 means more than ten thousand" });
     let mut put = rules();
-    put["version"] = json!({ "type": ["integer", "null"], "minimum": 0, "description": "Change it only if it is still this version" });
-    put["ends_tokens"] = json!({ "type": ["integer", "null"], "minimum": 0, "description": "How many tokens shorter `unused_days` may end at once; 0 if left out" });
+    put["version"] = json!({ "type": ["integer", "null"], "minimum": 0, "description": "Change the policy only if it still has this version" });
+    put["ends_tokens"] = json!({ "type": ["integer", "null"], "minimum": 0, "description": "The maximum number of tokens that a shorter `unused_days` may revoke at once; 0 by default" });
     json!({
         "Policy": object(&[RULES, &["version", "unused_tokens"]].concat(), policy),
         "PutPolicy": object(RULES, put),

@@ -26,12 +26,14 @@ pub(crate) async fn readyz(State(state): State<AppState>) -> Result<Value<serde_
         // Such as after a newer program has brought the schema up to date: it is the node that is behind, and no error of the request.
         Err(AuthorityError::Internal(cause)) => {
             tracing::warn!(cause, "not ready");
-            return Err(ApiError::not_ready("the store is not as this node knows it; see its log"));
+            return Err(ApiError::not_ready(
+                "the database does not match this node's version; see the node's log",
+            ));
         }
         other => other?,
     }
     if !state.authority.holds_lease() {
-        return Err(ApiError::not_ready("this node holds no lease yet, or has lost it; see its log"));
+        return Err(ApiError::not_ready("this node has no lease; see the node's log"));
     }
     let mut ready = json!({ "status": "ready" });
     if let Some(ahead) = state.authority.clock_ahead()

@@ -142,7 +142,7 @@ pub(crate) fn invalid(problem: Option<Problem<'_>>, field: &str) -> Option<&'sta
 }
 
 /// The fields of the API by the labels that the pages show.
-const LABELS: [(&str, &str); 22] = [
+const LABELS: [(&str, &str); 23] = [
     // The message names the webhook's URL itself.
     ("`url`: ", ""),
     ("`pat_name`", "Name"),
@@ -166,6 +166,7 @@ const LABELS: [(&str, &str); 22] = [
     ("`actor`", "Done by"),
     ("`from`", "From"),
     ("`to`", "To"),
+    ("`token`", "Token"),
 ];
 
 /// An error's message as sentences for a person.

@@ -79,7 +79,7 @@ async fn a_path_that_is_not_there_is_not_found_in_the_shape_that_was_asked_for()
     {
       "error": {
         "code": "not_found",
-        "message": "there is nothing at this path; GET /api/openapi.json lists what there is"
+        "message": "this path does not exist; GET /api/openapi.json lists all paths"
       }
     }
     "#);
@@ -127,7 +127,7 @@ async fn a_method_that_a_path_does_not_have_is_refused_with_those_that_it_has() 
     {
       "error": {
         "code": "method_not_allowed",
-        "message": "this path answers to GET, HEAD, POST"
+        "message": "this path supports only GET, HEAD, POST"
       }
     }
     "#);
@@ -167,7 +167,7 @@ fn work_that_takes_too_long_is_given_up_in_the_shape_of_its_door() {
         {
           "error": {
             "code": "timeout",
-            "message": "this took too long and was given up; try again"
+            "message": "the request took too long and was cancelled; try again"
           }
         }
         "#);

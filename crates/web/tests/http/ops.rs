@@ -43,7 +43,7 @@ async fn a_node_that_has_lost_its_lease_is_alive_and_not_ready() {
     {
       "error": {
         "code": "not_ready",
-        "message": "this node holds no lease yet, or has lost it; see its log"
+        "message": "this node has no lease; see the node's log"
       }
     }
     "#);
@@ -187,7 +187,7 @@ async fn with_an_address_for_operators_metrics_are_served_there_alone() {
     {
       "error": {
         "code": "not_found",
-        "message": "there is nothing at this path; GET /api/openapi.json lists what there is"
+        "message": "this path does not exist; GET /api/openapi.json lists all paths"
       }
     }
     "#);

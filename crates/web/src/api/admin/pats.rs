@@ -75,10 +75,7 @@ impl Search {
                 "expired" => Some(PatState::Expired),
                 "revoked" => Some(PatState::Revoked),
                 _ => {
-                    return Err(invalid(
-                        "state",
-                        "is `active`, `expired` or `revoked`; give one of them, or leave it out",
-                    ));
+                    return Err(invalid("state", "must be `active`, `expired` or `revoked`"));
                 }
             },
             expires_before: time("expires_before", &self.expires_before)?,
@@ -97,7 +94,7 @@ fn hint(text: &str) -> Result<Option<String>, AuthorityError> {
     match last.len() {
         0 if text.is_empty() => Ok(None),
         4 if last.bytes().all(|byte| byte.is_ascii_alphanumeric()) => Ok(Some(format!("...{last}"))),
-        _ => Err(invalid("hint", "is no hint; give a token's last four characters, such as `...AbCd`")),
+        _ => Err(invalid("hint", "must be the last four characters of a token, such as `...AbCd`")),
     }
 }
 
@@ -107,7 +104,7 @@ fn time(field: &'static str, text: &str) -> Result<Option<Timestamp>, AuthorityE
     }
     let at = parse_audit_time(text, false);
     at.map(Some).ok_or_else(|| {
-        invalid(field, "is neither a time such as 2026-04-07T12:00:00Z nor a day such as 2026-04-07")
+        invalid(field, "must be a time such as 2026-04-07T12:00:00Z or a day such as 2026-04-07")
     })
 }
 

@@ -97,9 +97,7 @@ impl Change {
             (Some(is_disabled), None, None) => Ok(PersonChange::Disabled(is_disabled)),
             (None, Some(is_admin), None) => Ok(PersonChange::Admin(is_admin)),
             (None, None, Some(upstreams)) => Ok(PersonChange::Upstreams(upstreams)),
-            _ => Err(ApiError::bad_request(
-                "give one of `is_disabled`, `is_admin` and `upstreams`: each is a change of its own, done whole or not at all",
-            )),
+            _ => Err(ApiError::bad_request("send exactly one of `is_disabled`, `is_admin` and `upstreams`")),
         }
     }
 }

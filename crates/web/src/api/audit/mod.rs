@@ -63,11 +63,11 @@ fn given(text: &str) -> Option<&str> {
 }
 
 fn wrong(field: &'static str, what: &str) -> ApiError {
-    ApiError::bad_request(format!("`{field}` is not {what}"))
+    ApiError::bad_request(format!("`{field}` must be {what}"))
 }
 
 fn time(field: &'static str, text: &str, end: bool) -> Result<Timestamp, ApiError> {
-    let wrong = || wrong(field, "a time such as 2026-04-07T12:00:00Z, nor a day such as 2026-04-07");
+    let wrong = || wrong(field, "a time such as 2026-04-07T12:00:00Z or a day such as 2026-04-07");
     parse_audit_time(text, end).ok_or_else(wrong)
 }
 
@@ -77,13 +77,14 @@ impl AuditQuery {
         let account = async |field: &'static str, text: &str| {
             let Some(text) = given(text) else { return Ok(None) };
             if !everybody {
-                let message =
-                    format!("`{field}` is for administrators: here is what concerns your own account");
+                let message = format!(
+                    "only administrators can use `{field}`; your own audit log covers your account only"
+                );
                 return Err(ApiError::bad_request(message));
             }
             match state.authority.account_id(text).await {
                 Err(AuthorityError::NotFound(_)) => {
-                    Err(wrong(field, "the e-mail address of an account that is there, nor an account's id"))
+                    Err(wrong(field, "the email address or the id of an existing account"))
                 }
                 found => Ok(Some(found?)),
             }
@@ -118,7 +119,7 @@ impl AuditQuery {
     fn without_pages(&self) -> Result<&Self, ApiError> {
         if given(&self.after).or(given(&self.limit)).is_some() {
             return Err(ApiError::bad_request(
-                "an export is whole: leave `after` and `limit` out, and give `from` and `to`",
+                "an export has no pages; leave out `after` and `limit`, and use `from` and `to`",
             ));
         }
         Ok(self)

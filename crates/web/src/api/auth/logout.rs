@@ -19,7 +19,7 @@ pub(crate) async fn handle(
 ) -> Result<Response, ApiError> {
     if by.pat_id().is_some() {
         let message =
-            "a token has no session to end; to end the token, DELETE /api/user/personal-access-tokens/self";
+            "a token has no session; to revoke the token, DELETE /api/user/personal-access-tokens/self";
         return Err(ApiError::bad_request(message));
     }
     for cookie in session_cookies(&headers) {

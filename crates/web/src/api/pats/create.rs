@@ -38,7 +38,7 @@ pub(crate) fn expiry(days: Option<i64>, at: Option<&str>) -> Result<Expiry, ApiE
                 "`expires_at` is not a time; write it as RFC 3339, such as 2027-01-31T00:00:00Z",
             )
         }),
-        (Some(_), Some(_)) => Err(ApiError::bad_request("give `expires_in_days` or `expires_at`, not both")),
+        (Some(_), Some(_)) => Err(ApiError::bad_request("use `expires_in_days` or `expires_at`, not both")),
     }
 }
 

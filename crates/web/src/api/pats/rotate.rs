@@ -37,7 +37,7 @@ impl Asked {
         match (self.overlap_seconds, self.until_first_use.unwrap_or(false)) {
             (None, true) => Ok(Overlap::UntilFirstUse),
             (Some(_), true) => {
-                Err(ApiError::bad_request("give `overlap_seconds` or `until_first_use`, not both"))
+                Err(ApiError::bad_request("use `overlap_seconds` or `until_first_use`, not both"))
             }
             (seconds, false) => Ok(Overlap::For(seconds.map_or(DEFAULT_OVERLAP, Duration::from_secs))),
         }

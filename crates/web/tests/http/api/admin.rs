@@ -169,7 +169,7 @@ async fn the_last_administrator_is_refused_to_go_until_there_is_another() {
     for gone in [json!({ "is_admin": false }), json!({ "is_disabled": true })] {
         let refused = change(&world, &session, ADA, gone).await;
         assert_eq!(refused.status, StatusCode::CONFLICT, "{refused}");
-        assert!(refused.text.contains("the last administrator"), "{refused}");
+        assert!(refused.text.contains("the last enabled administrator"), "{refused}");
     }
     change(&world, &session, EVE, json!({ "is_admin": true })).await.value();
     let withdrawn = change(&world, &session, ADA, json!({ "is_admin": false })).await;

@@ -153,7 +153,7 @@ async fn all_that_a_filter_fits_are_revoked_if_they_are_as_many_as_expected() {
     for expected in [0, 1, 3, 1000] {
         let refused = revoke(&world, &session, json!({ "owner": EVE, "expected": expected })).await;
         assert_eq!(refused.status, StatusCode::CONFLICT, "{refused}");
-        assert!(refused.text.contains("fits 2 tokens"), "{refused}");
+        assert!(refused.text.contains("matches 2 tokens"), "{refused}");
     }
     assert!(stands(&world, &eves[0]).await && stands(&world, &eves[1]).await, "nothing was revoked");
     assert_eq!(told(&world).await, []);
@@ -200,7 +200,7 @@ async fn everybody_s_are_not_revoked_at_once_also_if_their_number_is_right() {
     {
       "error": {
         "code": "invalid_request",
-        "message": "nothing says which tokens, so these would be everybody's; give an `owner`, a `name`, a `hint`, `expires_before` or `unused_since`"
+        "message": "this would revoke all tokens; filter by `owner`, `name`, `hint`, `expires_before` or `unused_since`"
       }
     }
     "#);

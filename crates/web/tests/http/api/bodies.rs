@@ -106,7 +106,7 @@ async fn a_body_that_does_not_arrive_is_not_waited_for() {
     {
       "error": {
         "code": "body_too_slow",
-        "message": "the body did not arrive within 500ms; send it again, faster"
+        "message": "the body did not arrive within 500ms; send it again"
       }
     }
     "#);
@@ -124,7 +124,7 @@ async fn a_body_that_breaks_off_is_refused() {
     {
       "error": {
         "code": "body_not_read",
-        "message": "the body broke off"
+        "message": "the body is incomplete; send it again"
       }
     }
     "#);

@@ -200,7 +200,7 @@ async fn a_wrong_signature_is_refused_before_anything_is_done() {
     {
       "error": {
         "code": "bad_signature",
-        "message": "the signature is not GitHub's: it does not fit the body, or the key is not in the server's --github-keys"
+        "message": "the signature is not valid: it does not match the body, or its key is not in the server's --github-keys"
       }
     }
     "#);

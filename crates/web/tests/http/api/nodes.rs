@@ -29,7 +29,7 @@ async fn nobody_else_does() {
     {
       "error": {
         "code": "forbidden",
-        "message": "this is for administrators; ask one of them"
+        "message": "only administrators can do this; ask an administrator"
       }
     }
     "#);

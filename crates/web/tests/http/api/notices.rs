@@ -149,7 +149,7 @@ async fn a_token_cannot_silence_its_owner_s_notices() {
     {
       "error": {
         "code": "session_required",
-        "message": "a token adds, tries and removes no webhooks, so that one that was stolen cannot silence its owner's notices; sign in and do it in the browser"
+        "message": "webhooks cannot be managed with a token, so that a stolen token cannot silence its owner's notices; sign in with a browser instead"
       }
     }
     "#);

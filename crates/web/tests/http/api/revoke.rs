@@ -45,7 +45,7 @@ async fn what_is_wrong_with_the_form_is_said_in_the_shape_of_oauth() {
     400 Bad Request
     {
       "error": "invalid_request",
-      "error_description": "`token` is missing: send the token that is to be revoked"
+      "error_description": "`token` is missing; send the token to revoke"
     }
     "#);
     let token = issued.token.expose();
@@ -83,7 +83,7 @@ async fn one_address_may_not_ask_without_end() {
     retry-after: 60
     {
       "error": "temporarily_unavailable",
-      "error_description": "too many attempts; try again in 60 s"
+      "error_description": "too many attempts; try again in 1 minute"
     }
     "#);
     assert!(stands(&world, &issued).await);

@@ -146,7 +146,7 @@ async fn the_last_administrator_is_told_why_the_role_stays() {
         assert!(question.text.contains("This is your own account"), "{question}");
         let refused = world.post(&path).session(&session).form("").send().await;
         assert_eq!(refused.status, StatusCode::CONFLICT, "{verb}");
-        assert!(refused.text.contains("Make somebody else one first"), "{refused}");
+        assert!(refused.text.contains("Make another account an administrator first"), "{refused}");
     }
 }
 

@@ -142,9 +142,9 @@ async fn all_that_fit_are_revoked_when_their_number_is_said() {
     for (number, status, says) in [
         ("", 400, "Number of tokens must be a number"),
         ("all", 400, "Number of tokens must be a number"),
-        ("1", 409, "fits 2 tokens, not 1. Nothing was revoked"),
-        ("3", 409, "fits 2 tokens, not 3. Nothing was revoked"),
-        ("2000", 400, "at most 1000 are revoked"),
+        ("1", 409, "matches 2 tokens, not 1. Nothing was revoked"),
+        ("3", 409, "matches 2 tokens, not 3. Nothing was revoked"),
+        ("2000", 400, "at most 1000 tokens can be revoked"),
     ] {
         let refused = submit(number).await;
         assert_eq!((refused.status.as_u16(), refused.kind()), (status, "text/html"), "{number}");
@@ -153,7 +153,7 @@ async fn all_that_fit_are_revoked_when_their_number_is_said() {
     let late = named(&world, EVE, "ci-4").await;
     let refused = submit("2").await;
     assert_eq!(refused.status, StatusCode::CONFLICT);
-    assert!(refused.text.contains("fits 3 tokens, not 2") && refused.text.contains("<strong>3</strong>"));
+    assert!(refused.text.contains("matches 3 tokens, not 2") && refused.text.contains("<strong>3</strong>"));
     assert!(stands(&world, &eves[0]).await && stands(&world, &late).await, "nothing was revoked");
     let done = submit("3").await;
     assert_eq!(done.header("location"), "/admin/tokens?owner=eve%40&revoked=3");

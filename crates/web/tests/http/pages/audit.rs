@@ -62,7 +62,7 @@ async fn what_is_asked_wrongly_is_said_beside_the_form() {
     let ada = world.browser().await;
     for (path, says) in [
         ("/settings/audit?from=soon", "soon"),
-        ("/admin/audit?user=nobody@example.org", "e-mail address"),
+        ("/admin/audit?user=nobody@example.org", "email address"),
         ("/settings/audit?after=x", "next"),
     ] {
         let page = world.get(path).session(&ada).send().await;

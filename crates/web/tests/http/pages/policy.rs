@@ -43,7 +43,8 @@ async fn a_policy_is_decided_by_a_form_that_comes_back_as_it_is_now() {
     let wrong = world.post(PATH).session(&session).form(&wrong).send().await;
     assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
     assert!(
-        wrong.text.contains("value=\"many\"") && wrong.text.contains("Maximum lifetime (days) is 0"),
+        wrong.text.contains("value=\"many\"")
+            && wrong.text.contains("Maximum lifetime (days) must be a whole number"),
         "{wrong}"
     );
     assert_eq!(world.get("/api/admin/policy").session(&session).send().await.value(), kept);

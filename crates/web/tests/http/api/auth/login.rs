@@ -50,7 +50,7 @@ async fn a_wrong_password_an_unknown_and_a_disabled_account_are_answered_alike()
     {
       "error": {
         "code": "wrong_credentials",
-        "message": "the e-mail address or the password is wrong"
+        "message": "the email address or the password is wrong"
       }
     }
     "#);
@@ -78,7 +78,7 @@ async fn guessing_is_slowed_down_and_an_unknown_account_tells_nothing_by_it() {
     {
       "error": {
         "code": "too_many_attempts",
-        "message": "too many attempts; try again in 900 s"
+        "message": "too many attempts; try again in 15 minutes"
       }
     }
     "#);
@@ -113,7 +113,7 @@ async fn another_site_cannot_sign_its_visitor_in() {
     {
       "error": {
         "code": "cross_origin",
-        "message": "this change was asked for by another site, and a browser session only serves its own; use a token (if this is no other site: the server's --public-url is not the address that browsers use)"
+        "message": "this request came from another site, and browser sessions accept requests from their own site only; use a token (if this is the right site, correct the server's --public-url)"
       }
     }
     "#);

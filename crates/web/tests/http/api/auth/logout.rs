@@ -35,7 +35,7 @@ async fn a_token_has_no_session_to_end() {
     {
       "error": {
         "code": "invalid_request",
-        "message": "a token has no session to end; to end the token, DELETE /api/user/personal-access-tokens/self"
+        "message": "a token has no session; to revoke the token, DELETE /api/user/personal-access-tokens/self"
       }
     }
     "#);

@@ -54,11 +54,11 @@ async fn what_is_no_token_is_told_so() {
     another prefix
       Bearer realm="trustrelay", error="invalid_token", error_description="a token starts with `tr_pat_`"
     cut off
-      Bearer realm="trustrelay", error="invalid_token", error_description="a token has 45 characters, this has 10: was it cut off or does it carry a space?"
+      Bearer realm="trustrelay", error="invalid_token", error_description="a token has 45 characters, but this has 10; make sure that it is complete and has no spaces"
     a quoted token
       Bearer realm="trustrelay", error="invalid_token", error_description="a token starts with `tr_pat_`"
     two tokens
-      Bearer realm="trustrelay", error="invalid_token", error_description="a token has 45 characters, this has 99: was it cut off or does it carry a space?"
+      Bearer realm="trustrelay", error="invalid_token", error_description="a token has 45 characters, but this has 99; make sure that it is complete and has no spaces"
     an odd character
       Bearer realm="trustrelay", error="invalid_token", error_description="a token has only letters and digits after `tr_pat_`; character 20 is neither"
     mistyped
@@ -97,11 +97,11 @@ async fn an_unknown_token_is_told_so() {
     let answer = world.get("/api/user").authorization(&format!("Bearer {}", unknown.expose())).send().await;
     insta::assert_snapshot!(answer, @r#"
     401 Unauthorized
-    www-authenticate: Bearer realm="trustrelay", error="invalid_token", error_description="the token is not known here"
+    www-authenticate: Bearer realm="trustrelay", error="invalid_token", error_description="the token is not known to this server"
     {
       "error": {
         "code": "invalid_token",
-        "message": "the token is not known here"
+        "message": "the token is not known to this server"
       }
     }
     "#);
@@ -223,7 +223,7 @@ async fn of_several_different_sessions_none_is_taken() {
     {
       "error": {
         "code": "invalid_request",
-        "message": "there are several different `session` cookies, and which is yours cannot be told; delete the cookies of this site and sign in again"
+        "message": "there are several different `session` cookies; delete the cookies of this site and sign in again"
       }
     }
     "#);

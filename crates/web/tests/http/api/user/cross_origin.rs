@@ -30,7 +30,7 @@ async fn browsers_say_where_a_change_comes_from_and_only_ours_is_made() {
     {
       "error": {
         "code": "cross_origin",
-        "message": "this change was asked for by another site, and a browser session only serves its own; use a token (if this is no other site: the server's --public-url is not the address that browsers use)"
+        "message": "this request came from another site, and browser sessions accept requests from their own site only; use a token (if this is the right site, correct the server's --public-url)"
       }
     }
     "#);

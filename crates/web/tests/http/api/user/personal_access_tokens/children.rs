@@ -79,7 +79,7 @@ async fn a_child_does_not_outlive_its_parent() {
     {
       "error": {
         "code": "invalid_request",
-        "message": "`expires_in_days`: a token made with a token may not outlive it; the latest is 2126-05-07T00:00:00Z"
+        "message": "`expires_in_days`: a token cannot outlive the token it was created with; the latest possible time is 2126-05-07T00:00:00Z"
       }
     }
     "#);

@@ -145,7 +145,7 @@ async fn every_wrong_field_is_named_with_what_to_do() {
     a long name
       `pat_name` has 101 characters; at most 100 are allowed
     a name of two lines
-      `pat_name` has a control character (a line break or tab?); remove it
+      `pat_name` contains a control character, such as a line break or a tab; remove it
     a name that is a number
       `pat_name`: invalid type: integer `1`, expected a string at line 1 column 13
     a name that is null
@@ -153,25 +153,25 @@ async fn every_wrong_field_is_named_with_what_to_do() {
     a scope that is a list
       `pat_scope`: invalid type: sequence, expected a string at line 1 column 28
     an empty scope
-      `pat_scope`: a token needs at least one scope; known are: mcp, mcp:read, mcp:<upstream>, mcp:<upstream>/<tool>, api, api:read, tokens, rotate
+      `pat_scope`: a token needs at least one scope; known scopes are: mcp, mcp:read, mcp:<upstream>, mcp:<upstream>/<tool>, api, api:read, tokens, rotate
     an unknown scope
-      `pat_scope`: `admin` is not a known scope; known are: mcp, mcp:read, mcp:<upstream>, mcp:<upstream>/<tool>, api, api:read, tokens, rotate
+      `pat_scope`: `admin` is not a known scope; known scopes are: mcp, mcp:read, mcp:<upstream>, mcp:<upstream>/<tool>, api, api:read, tokens, rotate
     a scope of another case
-      `pat_scope`: `MCP` is not a known scope; known are: mcp, mcp:read, mcp:<upstream>, mcp:<upstream>/<tool>, api, api:read, tokens, rotate
+      `pat_scope`: `MCP` is not a known scope; known scopes are: mcp, mcp:read, mcp:<upstream>, mcp:<upstream>/<tool>, api, api:read, tokens, rotate
     an odd upstream
-      `pat_scope`: `Git_Hub` is no upstream's name: 1 to 32 characters of a-z, 0-9 and `-`
+      `pat_scope`: `Git_Hub` is not a valid upstream name; use 1 to 32 characters of a-z, 0-9 and `-`
     an odd tool
-      `pat_scope`: `"` is no tool's name: 1 to 128 printable ASCII characters without spaces, quotes and backslashes
+      `pat_scope`: `"` is not a valid tool name; use 1 to 128 printable ASCII characters without spaces, quotes and backslashes
     too many scopes
-      `pat_scope`: a token has at most 64 scopes and 6464 characters of them
+      `pat_scope`: a token can have at most 64 scopes, with 6464 characters in total
     no day
-      `expires_in_days` is 0; it must be a whole number from 1 to 365
+      `expires_in_days` must be a whole number from 1 to 365
     a day too many
-      `expires_in_days` is 366; it must be a whole number from 1 to 365
+      `expires_in_days` must be a whole number from 1 to 365
     days before today
-      `expires_in_days` is -1; it must be a whole number from 1 to 365
+      `expires_in_days` must be a whole number from 1 to 365
     days without end
-      `expires_in_days` is 9223372036854775807; it must be a whole number from 1 to 365
+      `expires_in_days` must be a whole number from 1 to 365
     half a day
       `expires_in_days`: invalid type: floating point `0.5`, expected a whole number at line 1 column 22
     days as text
@@ -179,13 +179,13 @@ async fn every_wrong_field_is_named_with_what_to_do() {
     now
       `expires_at` 2126-04-07T00:00:00Z is not in the future (it is 2126-04-07T00:00:00Z now)
     too far
-      `expires_at` 2127-04-07T00:00:01Z is more than 365 days away; the latest is 2127-04-07T00:00:00Z
+      `expires_at` 2127-04-07T00:00:01Z is more than 365 days away; the latest possible time is 2127-04-07T00:00:00Z
     a date
       `expires_at` is not a time; write it as RFC 3339, such as 2027-01-31T00:00:00Z
     a number
       `expires_at`: invalid type: integer `4931000000`, expected a string at line 1 column 24
     both expiries
-      give `expires_in_days` or `expires_at`, not both
+      use `expires_in_days` or `expires_at`, not both
     an unknown field
       unknown field `pat_token`, expected one of `pat_name`, `pat_scope`, `expires_in_days`, `expires_at`, `allowed_networks`, `requests_per_minute`, `expires_if_unused_days` at line 1 column 45
     "#);
@@ -247,7 +247,7 @@ async fn an_account_has_at_most_a_thousand_tokens() {
     {
       "error": {
         "code": "conflict",
-        "message": "this account has 1000 active tokens, the most there can be; revoke some that are no longer used"
+        "message": "this account has 1000 active tokens, which is the maximum; revoke tokens that are no longer used"
       }
     }
     "#);

@@ -99,7 +99,7 @@ async fn a_browser_has_no_token_to_be_self() {
     {
       "error": {
         "code": "invalid_request",
-        "message": "`self` means the token that makes the request, and this one came with a browser session; give the token's id"
+        "message": "`self` means the token that makes the request, but this request has a browser session; use the token's id"
       }
     }
     "#);
@@ -162,7 +162,7 @@ async fn an_id_that_is_not_utf_8_is_refused_by_its_name() {
     {
       "error": {
         "code": "invalid_request",
-        "message": "`pat_id` in the path is not UTF-8 once its percent-encoding is undone"
+        "message": "`pat_id` in the path is not valid UTF-8 after percent-decoding"
       }
     }
     "#);

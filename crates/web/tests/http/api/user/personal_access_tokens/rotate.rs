@@ -108,7 +108,7 @@ async fn bad_requests_change_nothing() {
         (json!({ "overlap_seconds": 604_801 }), "`overlap_seconds` is 604801"),
         (json!({ "overlap_seconds": -1 }), "`overlap_seconds`"),
         (json!({ "overlap_seconds": 60, "until_first_use": true }), "not both"),
-        (json!({ "expires_in_days": 366 }), "`expires_in_days` is 366"),
+        (json!({ "expires_in_days": 366 }), "`expires_in_days` must be a whole number from 1 to 365"),
         (json!({ "overlap": "24h" }), "unknown field `overlap`"),
     ] {
         let answer = world.post(&path).session(&session).json(&body).send().await;
