@@ -58,9 +58,7 @@ pub struct Mail<'a> {
 
 /// The value of `--mail-from` is not a valid sender.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is no address that mail can come from; write relay@example.org or TrustRelay <relay@example.org>"
-)]
+#[error("`{0}` is not a valid sender address; use relay@example.org or TrustRelay <relay@example.org>")]
 pub struct BadSender(String);
 
 /// Submits mail to one server.
@@ -160,7 +158,7 @@ impl Mailer {
 
     fn compose(&self, mail: &Mail<'_>) -> Result<(Envelope, Vec<u8>), Failure> {
         let to: Address =
-            mail.to.parse().map_err(|_| Failure::permanent("the account's address takes no mail"))?;
+            mail.to.parse().map_err(|_| Failure::permanent("the account's address cannot receive mail"))?;
         let seconds = u64::try_from(mail.at.as_second()).unwrap_or(0);
         let domain = self.from.email.domain();
         let message = Message::builder()
@@ -175,9 +173,9 @@ impl Mailer {
                 "auto-generated".into(),
             ))
             .singlepart(SinglePart::builder().header(ContentType::TEXT_PLAIN).body(mail.body.to_owned()))
-            .map_err(|error| Failure::permanent(format_args!("the mail cannot be written: {error}")))?;
+            .map_err(|error| Failure::permanent(format_args!("the mail could not be created: {error}")))?;
         let envelope = Envelope::new(Some(self.from.email.clone()), vec![to])
-            .map_err(|error| Failure::permanent(format_args!("the mail cannot be addressed: {error}")))?;
+            .map_err(|error| Failure::permanent(format_args!("the mail could not be addressed: {error}")))?;
         Ok((envelope, message.formatted()))
     }
 }
@@ -192,14 +190,16 @@ impl std::fmt::Debug for Mailer {
 fn describe(error: &Error) -> String {
     let said = |error: &Error| std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
     match error.status() {
-        Some(code) => format!("the mail server said {code} {}", said(error)),
+        Some(code) => format!("the mail server answered {code} {}", said(error)),
         None if error.is_timeout() => "the mail server did not answer in time".into(),
         None if error.is_tls() => format!("TLS to the mail server failed: {}", said(error)),
         None if error.is_response() => {
-            "the mail server ended the conversation or said what is no SMTP".into()
+            "the mail server closed the connection or sent an invalid SMTP answer".into()
         }
         // The server lacks a required feature: STARTTLS, a login method, or non-ASCII addresses.
-        None if error.is_client() => format!("the mail server cannot do what is needed: {}", said(error)),
-        None => format!("the mail server is not reached: {}", said(error)),
+        None if error.is_client() => {
+            format!("the mail server does not support what is needed: {}", said(error))
+        }
+        None => format!("the mail server could not be reached: {}", said(error)),
     }
 }

@@ -45,7 +45,7 @@ impl Courier for Post {
             }
             // Happens when this node is configured differently from the node that created the
             // notice.
-            (To::Mail(_), None) => Err(Failure::later("this server has no way for mail (--smtp-url)")),
+            (To::Mail(_), None) => Err(Failure::later("this server is not set up to send mail (--smtp-url)")),
             (To::Webhook { url, secret }, _) => {
                 let id = notice.notice_id.to_string();
                 self.webhooks.send(&Hook { id: &id, url, body: &text.json, secret, at }).await

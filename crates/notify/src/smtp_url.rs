@@ -39,7 +39,7 @@ pub(crate) enum Tls {
 /// password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the SMTP URL {0}; write it as smtp://mail.example.org:587 or smtps://USER:PASSWORD@mail.example.org, with the user and the password percent-encoded"
+    "the SMTP URL {0}; use smtp://mail.example.org:587 or smtps://USER:PASSWORD@mail.example.org, with the user and the password percent-encoded"
 )]
 pub struct BadSmtpUrl(&'static str);
 
@@ -47,17 +47,17 @@ impl FromStr for SmtpUrl {
     type Err = BadSmtpUrl;
 
     fn from_str(text: &str) -> Result<Self, BadSmtpUrl> {
-        let url = Url::parse(text).map_err(|_| BadSmtpUrl("is no URL"))?;
+        let url = Url::parse(text).map_err(|_| BadSmtpUrl("is not a URL"))?;
         let (port, secure) = match url.scheme() {
             "smtp" => (SUBMISSION, false),
             "smtps" => (SUBMISSIONS, true),
-            _ => return Err(BadSmtpUrl("begins neither with smtp:// nor with smtps://")),
+            _ => return Err(BadSmtpUrl("must begin with smtp:// or smtps://")),
         };
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or(BadSmtpUrl("has no host"))?;
         // A URL writes an IPv6 address in brackets, which are not part of the address.
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-            return Err(BadSmtpUrl("has something after the host and the port"));
+            return Err(BadSmtpUrl("has extra parts after the host and the port"));
         }
         let plain = |text: &str| {
             let bytes = Zeroizing::new(percent_decode_str(text).collect::<Vec<u8>>());
@@ -67,7 +67,7 @@ impl FromStr for SmtpUrl {
         let credentials = match (url.username(), url.password()) {
             ("", None) => None,
             (user, Some(password)) if !user.is_empty() => {
-                let wrong = BadSmtpUrl("has a user or a password that is no text");
+                let wrong = BadSmtpUrl("has a user or a password that is not valid text");
                 let user = plain(user).ok_or(wrong.clone())?;
                 Some((user.as_str().to_owned(), plain(password).ok_or(wrong)?))
             }
@@ -121,15 +121,15 @@ mod tests {
     #[test]
     fn what_is_no_such_url_is_refused_and_never_repeated() {
         for (text, says) in [
-            ("s3cret", "no URL"),
-            ("http://u:s3cret@h", "neither with smtp://"),
+            ("s3cret", "not a URL"),
+            ("http://u:s3cret@h", "must begin with smtp://"),
             ("smtp://:s3cret@h", "without a user"),
             ("smtp://s3cret@h", "without a password"),
             ("smtp://u:s3cret@h/path", "after the host"),
             ("smtp://u:s3cret@h?tls=none", "after the host"),
             ("smtp://u:s3cret@h#x", "after the host"),
-            ("smtp://u:s3cret%0d%0aRSET@h", "no text"),
-            ("smtp://u:s3cret%ff@h", "no text"),
+            ("smtp://u:s3cret%0d%0aRSET@h", "not valid text"),
+            ("smtp://u:s3cret%ff@h", "not valid text"),
             ("smtp:s3cret", "no host"),
         ] {
             let error = text.parse::<SmtpUrl>().expect_err(text).to_string();

@@ -33,7 +33,7 @@ pub fn tell(notice: &Notice, email: &str, base: &Url) -> Text {
     let link = |path: &str| base.join(path).map_or_else(|_| path.to_owned(), String::from);
     let host = base.host_str().unwrap_or("TrustRelay");
     let body = format!(
-        "{first}\n\n{rest}\n\nYour tokens: {}\nYour notices, and where they go: {}\n\n-- \nSent by TrustRelay at {host} to {}, because the account is yours.\n",
+        "{first}\n\n{rest}\n\nYour tokens: {}\nYour notice settings: {}\n\n-- \nSent by TrustRelay at {host} to {}, because this is your account.\n",
         link("/settings/developer"),
         link("/settings/notices"),
         one_line(email, 254),
@@ -53,7 +53,7 @@ fn words(notice: &Notice) -> (String, String, &'static str) {
     // Anyone who holds a token may report it and may give any location.
     let reported = place.as_ref().map_or(String::new(), |place| {
         format!(
-            "\n\nThe place, in the words of whoever reported it (TrustRelay has not looked there): {place}"
+            "\n\nIt was found here, according to the report (TrustRelay did not check this address): {place}"
         )
     });
     let from = place.as_ref().map_or(String::new(), |place| format!(", from {place}"));
@@ -64,44 +64,45 @@ fn words(notice: &Notice) -> (String, String, &'static str) {
             let left = days_left(notice.created_at, end);
             (
                 format!("Your token {name} expires {left}"),
-                format!("Your personal access token {token} expires {left}: on {}.", minute(end)),
-                "From then on it is refused, and what uses it stops working. If it is still needed, rotate it or make a new one\n\
-                 before that, and put the new secret where the old one is. If nothing uses it any more, there is nothing to do.",
+                format!("Your personal access token {token} expires {left}, on {}.", minute(end)),
+                "After that, the token no longer works. If you still need it, rotate it before it expires to avoid interruptions,\n\
+                 and replace the old secret wherever it is used. If nothing uses the token any more, you don't need to do anything.",
             )
         }
         NoticeKind::Leaked => (
             format!("Your token {name} was found in public and has been revoked"),
             format!(
-                "Your personal access token {token} was found where others could read it. It was revoked on {when}.{reported}"
+                "Your personal access token {token} was found in a public place and revoked on {when}.{reported}"
             ),
-            "It is refused from now on. Whoever saw it may have used it before: look at the token's activity, make a new token for\n\
-             what needs one, and take the old one out of where it was found.",
+            "The token no longer works. Someone may have used it before it was revoked, so check the token's activity. Create a new\n\
+             token if you need one, and remove the old one from the place where it was found.",
         ),
         NoticeKind::RetiredSecretUsed => (
             format!("An old secret of your token {name} was used"),
             format!(
-                "Somebody used an old secret of your personal access token {token} on {when}{from}. It was refused."
+                "Someone used an old secret of your personal access token {token} on {when}{from}. It was refused."
             ),
-            "The secret had been replaced, and its time was over. Either something of yours was forgotten when the token was\n\
-             rotated, or somebody has a copy of the old secret. If you cannot tell, revoke the token and make a new one.",
+            "The secret was replaced when the token was rotated. Either one of your clients still uses the old secret, or\n\
+             someone else has a copy of it. If you are not sure, revoke the token and create a new one.",
         ),
         NoticeKind::UnusedEnded => {
             let days = facts.unused_days.map_or(String::new(), |days| format!(" for {days} days"));
             (
                 format!("Your token {name} was not used and has been revoked"),
                 format!("Your personal access token {token} was not used{days}. It was revoked on {when}."),
-                "A token that nobody uses is one that nobody misses when it is stolen. If something needs it after all, make a new one.",
+                "Unused tokens are revoked because nobody would notice if they were stolen. If you still need a token, create a new one.",
             )
         }
         NoticeKind::RevokedByAdmin => (
             format!("An administrator revoked your token {name}"),
             format!("An administrator revoked your personal access token {token} on {when}."),
-            "It is refused from now on. If something needs a token, make a new one; if you do not know why, ask your administrator.",
+            "The token no longer works. If you still need one, create a new token. If you don't know why it was revoked, ask your\n\
+             administrator.",
         ),
         NoticeKind::Test => (
-            "A test notice from TrustRelay".to_owned(),
-            format!("This is the test notice that was asked for on {when}."),
-            "Notices of your tokens arrive here.",
+            "Test notification from TrustRelay".to_owned(),
+            format!("This is a test notification, sent on {when}."),
+            "Notices about your tokens will arrive here.",
         ),
     }
 }
@@ -207,16 +208,16 @@ mod tests {
         assert_eq!(
             body,
             "\
-Your personal access token \"my-mcp-agent\" (...AbCd) expires in 7 days: on 14 April 2026 at 11:59 UTC.
+Your personal access token \"my-mcp-agent\" (...AbCd) expires in 7 days, on 14 April 2026 at 11:59 UTC.
 
-From then on it is refused, and what uses it stops working. If it is still needed, rotate it or make a new one
-before that, and put the new secret where the old one is. If nothing uses it any more, there is nothing to do.
+After that, the token no longer works. If you still need it, rotate it before it expires to avoid interruptions,
+and replace the old secret wherever it is used. If nothing uses the token any more, you don't need to do anything.
 
 Your tokens: https://relay.example.org/settings/developer
-Your notices, and where they go: https://relay.example.org/settings/notices
+Your notice settings: https://relay.example.org/settings/notices
 
 -- 
-Sent by TrustRelay at relay.example.org to ada@example.org, because the account is yours.
+Sent by TrustRelay at relay.example.org to ada@example.org, because this is your account.
 "
         );
     }
@@ -237,7 +238,7 @@ Sent by TrustRelay at relay.example.org to ada@example.org, because the account 
         assert!(
             told(&notice(NoticeKind::Leaked))
                 .body
-                .contains("has not looked there): https://example.org/ada/repo\n")
+                .contains("did not check this address): https://example.org/ada/repo\n")
         );
         assert!(told(&notice(NoticeKind::UnusedEnded)).body.contains("for 90 days"));
     }

@@ -158,11 +158,11 @@ impl Webhooks {
         let status = sent.map_err(|_| Failure::later("the receiver did not answer in time"))??;
         match status {
             status if status.is_success() => Ok(()),
-            StatusCode::GONE => {
-                Err(Failure::permanent("the receiver answered 410: it wants no more notices"))
-            }
+            StatusCode::GONE => Err(Failure::permanent(
+                "the receiver answered 410, which means that it wants no more notices",
+            )),
             status if status.is_redirection() => Err(Failure::later(format_args!(
-                "the receiver answered {}, and redirects are not followed; give the URL that it leads to",
+                "the receiver answered {}, but redirects are not followed; use the URL that it redirects to",
                 status.as_u16()
             ))),
             status => Err(Failure::later(format_args!("the receiver answered {}", status.as_u16()))),
@@ -176,7 +176,8 @@ impl Webhooks {
             return ask(stream, request).await;
         }
         let name = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-        let name = ServerName::try_from(name).map_err(|_| Failure::permanent("the URL's host is no name"))?;
+        let name = ServerName::try_from(name)
+            .map_err(|_| Failure::permanent("the URL's host is not a valid name"))?;
         let stream = TlsConnector::from(self.tls()?)
             .connect(name, stream)
             .await
@@ -193,7 +194,7 @@ impl Webhooks {
                 .resolver
                 .addresses(name)
                 .await
-                .map_err(|_| Failure::later("the receiver's name has no address"))?,
+                .map_err(|_| Failure::later("the receiver's host name does not resolve to an address"))?,
             None => Vec::new(),
         };
         // A single forbidden address rules out the host. A mixture of allowed and forbidden
@@ -205,21 +206,21 @@ impl Webhooks {
             }
             if url.scheme() == "http" && reached == Reach::Public {
                 return Err(Failure::permanent(
-                    "the webhook's URL begins with http:// and leads into the internet; notices go there over https:// only",
+                    "the webhook's URL begins with http:// and its host is on the internet; notices go there over https:// only",
                 ));
             }
         }
         let port = url.port_or_known_default().unwrap_or(443);
-        let mut why = Failure::later("the receiver's name has no address");
+        let mut why = Failure::later("the receiver's host name does not resolve to an address");
         for address in addresses.into_iter().take(MAX_TRIED) {
             let connected =
                 timeout(self.times.connect, TcpStream::connect(SocketAddr::new(address, port))).await;
             match connected {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => {
-                    why = Failure::later(format_args!("the receiver is not reached: {}", error.kind()));
+                    why = Failure::later(format_args!("the receiver could not be reached: {}", error.kind()));
                 }
-                Err(_) => why = Failure::later("the receiver is not reached: no connection in time"),
+                Err(_) => why = Failure::later("the receiver could not be reached: connection timed out"),
             }
         }
         Err(why)
@@ -273,7 +274,7 @@ fn request(url: &Url, hook: &Hook<'_>) -> Result<Request<Full<Bytes>>, Failure> 
         .header("webhook-timestamp", hook.at.as_second())
         .header("webhook-signature", sign(hook.secret, hook.id, hook.at, hook.body))
         .body(Full::from(hook.body.to_owned()))
-        .map_err(|_| Failure::permanent("the webhook's URL cannot be asked for"))
+        .map_err(|_| Failure::permanent("the webhook's URL is not valid"))
 }
 
 /// Sends the request and waits for the head of the response. The connection is closed before the
@@ -285,11 +286,11 @@ where
     let broken = |error: hyper::Error| {
         let what = match () {
             () if error.is_parse() || error.is_parse_too_large() => {
-                "its answer is no HTTP, or its head is too large"
+                "its answer is not valid HTTP, or its headers are too large"
             }
-            () => "it ended the connection before it had answered",
+            () => "it closed the connection before it answered",
         };
-        Failure::later(format_args!("the receiver did not take it: {what}"))
+        Failure::later(format_args!("the receiver did not accept the notice: {what}"))
     };
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(MAX_HEAD)

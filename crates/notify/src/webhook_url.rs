@@ -40,19 +40,21 @@ impl WebhookUrl {
             return Err(BadWebhookUrl(format!("is longer than {MAX_WEBHOOK_URL} bytes")));
         }
         let Ok(url) = Url::parse(text) else {
-            return bad("cannot be read; write it as https://example.org/hooks/tokens");
+            return bad("is not valid; use a URL such as https://example.org/hooks/tokens");
         };
         match url.scheme() {
             "https" => {}
             "http" if private_networks => {}
-            "http" => return bad("begins with http://; notices go over https:// only"),
+            "http" => return bad("begins with http://; notices are sent over https:// only"),
             _ => return bad("must begin with https://"),
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return bad("has a user or a password in it; a receiver knows us by the signature");
+            return bad(
+                "contains a user or a password; remove them (receivers verify the signature instead)",
+            );
         }
         if url.fragment().is_some() {
-            return bad("has a `#`, which a receiver never sees; leave it out");
+            return bad("contains a `#` fragment; remove it");
         }
         if url.port() == Some(0) {
             return bad("has the port 0");
@@ -96,9 +98,9 @@ pub(crate) fn refusal(reached: Reach, private_networks: bool) -> Option<String> 
         Reach::Public => None,
         Reach::Private(_) if private_networks => None,
         Reach::Private(what) => Some(format!(
-            "leads into a private network ({what}); an operator can allow that with --webhook-private-networks"
+            "leads into a private network ({what}); an operator can allow this with --webhook-private-networks"
         )),
-        Reach::Never(what) => Some(format!("leads to an address where no receiver can be ({what})")),
+        Reach::Never(what) => Some(format!("leads to an address that cannot receive notices ({what})")),
     }
 }
 
@@ -128,13 +130,13 @@ mod tests {
             ("http://example.org/", "https:// only"),
             ("ftp://example.org/", "must begin with https://"),
             ("file:///etc/passwd", "must begin with https://"),
-            ("example.org", "cannot be read"),
-            ("https://", "cannot be read"),
+            ("example.org", "is not valid"),
+            ("https://", "is not valid"),
             ("https://ada:s3cret@example.org/", "a user or a password"),
             ("https://ada@example.org/", "a user or a password"),
             ("https://example.org/#part", "`#`"),
             ("https://example.org:0/", "port 0"),
-            ("https://example.org:99999/", "cannot be read"),
+            ("https://example.org:99999/", "is not valid"),
         ] {
             let error = WebhookUrl::parse(bad, false).expect_err(bad).to_string();
             assert!(error.contains(says) && !error.contains("s3cret"), "{bad}: {error}");

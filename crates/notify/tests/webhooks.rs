@@ -102,7 +102,7 @@ async fn the_status_says_whether_to_try_again() {
         ("HTTP/1.1 429 Slow Down\r\n\r\n", Some("answered 429")),
         ("HTTP/1.1 500 Broken\r\n\r\n", Some("answered 500")),
         ("HTTP/1.1 304 Not Modified\r\n\r\n", Some("answered 304")),
-        ("SMTP 220 hello\r\n", Some("no HTTP")),
+        ("SMTP 220 hello\r\n", Some("not valid HTTP")),
     ] {
         let peer = http(Http::Answers(answer), None).await;
         let sent = send(&Webhooks::new(true).within(AMPLE), &at(peer.address)).await;
@@ -150,7 +150,7 @@ async fn a_receiver_that_hangs_or_never_stops_costs_a_bounded_time_and_little_me
     }
     let address = http(Http::Silent, None).await.address;
     let failure = send(&Webhooks::new(true).within(AMPLE), &at(address)).await.expect_err("nobody is there");
-    assert!(matches!(&failure, Failure::Later(text) if text.contains("not reached")), "{failure:?}");
+    assert!(matches!(&failure, Failure::Later(text) if text.contains("could not be reached")), "{failure:?}");
 }
 
 #[tokio::test]
@@ -186,7 +186,7 @@ async fn no_address_of_a_private_network_is_called_unless_that_is_allowed() {
             let webhooks = Webhooks::new(private_networks).within(SOON).resolving(names(&[&[address]]));
             let failure = send(&webhooks, "https://hooks.example.org/").await.expect_err(address);
             assert!(
-                matches!(&failure, Failure::Permanent(text) if text.contains("no receiver can be")),
+                matches!(&failure, Failure::Permanent(text) if text.contains("cannot receive notices")),
                 "{address}: {failure:?}"
             );
         }
@@ -227,7 +227,7 @@ async fn the_next_address_is_tried_when_one_does_not_answer() {
     peer.heard.recv().await.expect("a request");
     let nowhere = Webhooks::new(true).within(AMPLE).resolving(names(&[&[]]));
     let failure = send(&nowhere, "http://hooks.example.org/").await.expect_err("no address");
-    assert!(matches!(&failure, Failure::Later(text) if text.contains("no address")), "{failure:?}");
+    assert!(matches!(&failure, Failure::Later(text) if text.contains("does not resolve")), "{failure:?}");
 }
 
 #[tokio::test]

@@ -104,11 +104,11 @@ impl Courier for Nobody {
     }
 
     fn check_webhook(&self, _: &str) -> Result<CheckedUrl, String> {
-        Err("cannot be used: nothing is sent from here".into())
+        Err("cannot be used, because this server does not send notices".into())
     }
 
     async fn carry(&self, _: Outgoing<'_>) -> Result<(), Undelivered> {
-        Err(Undelivered::Later("nothing is sent from here".into()))
+        Err(Undelivered::Later("this server does not send notices".into()))
     }
 }
 

@@ -83,7 +83,7 @@ impl Authority {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => {
                 tracing::error!(delivery_id = %delivery.delivery_id, "sending a notice panicked");
-                Err(Undelivered::Later("an error inside this server".into()))
+                Err(Undelivered::Later("an internal error".into()))
             }
             Err(_) => Err(Undelivered::Later("it took too long".into())),
         };
