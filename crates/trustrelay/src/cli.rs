@@ -41,17 +41,17 @@ impl Cli {
 /// Where the data and the configuration are.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Place {
-    /// The configuration file (TOML) [default: trustrelay.toml, if it is there]
+    /// Configuration file (TOML) [default: trustrelay.toml, if it exists]
     #[arg(long, global = true, env = "TRUSTRELAY_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// The directory of the database and the key file [default: trustrelay-data]
+    /// Directory with the database and the key file [default: trustrelay-data]
     #[arg(long, global = true, env = "TRUSTRELAY_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// A PostgreSQL that several nodes share (postgres://…), instead of the data directory. The URL holds a password: the environment or the
-    /// configuration file is a better place for it than the command line, which others can see
+    /// PostgreSQL database that several nodes share (postgres://…), instead of the data directory. Because the URL contains a password, set it in
+    /// the environment or the configuration file: other users can see the command line
     #[arg(long, global = true, env = "TRUSTRELAY_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub(crate) database_url: Option<SecretUrl>,
-    /// The file that holds the server secret [default: secret.key in the data directory]. TRUSTRELAY_SECRET_KEY holds the
+    /// File with the server secret [default: secret.key in the data directory]. TRUSTRELAY_SECRET_KEY can hold the
     /// secret itself instead
     #[arg(long, global = true, env = "TRUSTRELAY_SECRET_KEY_FILE", value_name = "FILE")]
     pub(crate) secret_key_file: Option<PathBuf>,
@@ -86,26 +86,26 @@ pub(crate) enum Command {
     /// List the nodes that share the data, their leases, and how far each has applied the log of revocations
     #[command(after_help = "Example: trustrelay nodes --json")]
     Nodes(NodesList),
-    /// The audit log: who changed what, when and from where
+    /// Verify or export the audit log: who changed what, when and from where
     #[command(after_help = "Example: trustrelay audit verify")]
     Audit {
         #[command(subcommand)]
         command: AuditCommand,
     },
-    /// Write all data into a file: accounts and tokens, and what they have done; no browser sessions
+    /// Export all data to a file: accounts, tokens and their history, but no browser sessions
     #[command(after_help = "Example: trustrelay export backup.jsonl")]
     Export(ArchiveFile),
-    /// Read all data from such a file, into a data directory or database that is empty. The secret must be the same
+    /// Import all data from an exported file into an empty data directory or database. The server secret must be the same
     #[command(
         after_help = "Example: TRUSTRELAY_DATABASE_URL=postgres://… trustrelay import backup.jsonl --secret-key-file secret.key"
     )]
     Import(ArchiveFile),
-    /// Find tokens in files, by prefix and checksum: path:line:column and the hint, never the token. Exit 1 if there is one
+    /// Find tokens in files, by prefix and checksum. Prints path:line:column and the hint, never the token. Exits with 1 if it finds a token
     #[command(
         after_help = "Examples:\n  trustrelay scan .\n  git diff --cached | trustrelay scan -\n  trustrelay scan --sarif . > trustrelay.sarif"
     )]
     Scan(Scan),
-    /// The server secret: make one, rotate it, see what depends on each
+    /// Manage the server secret: generate, rotate and retire secrets, and see what depends on each
     #[command(after_help = "Example: trustrelay secret generate > secret.key")]
     Secret {
         #[command(subcommand)]
@@ -116,35 +116,35 @@ pub(crate) enum Command {
 /// What the server is started with.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Serve {
-    /// Where to listen [default: 127.0.0.1:8080]
+    /// Address to listen on [default: 127.0.0.1:8080]
     #[arg(long, env = "TRUSTRELAY_LISTEN", value_name = "ADDRESS")]
     pub(crate) listen: Option<SocketAddr>,
-    /// An address for operators, such as 127.0.0.1:9100: /metrics is served there and no longer on
-    /// --listen, the health checks on both [default: all of it on --listen]
+    /// Separate address for operators, such as 127.0.0.1:9100: /metrics moves there from
+    /// --listen, and the health checks are served on both [default: everything on --listen]
     #[arg(long, env = "TRUSTRELAY_OPS_LISTEN", value_name = "ADDRESS")]
     pub(crate) ops_listen: Option<SocketAddr>,
-    /// The address that people and agents use, if a proxy stands in front
+    /// URL that people and agents use, if the server is behind a proxy
     #[arg(long, env = "TRUSTRELAY_PUBLIC_URL", value_name = "URL")]
     pub(crate) public_url: Option<Url>,
-    /// The network of a proxy in front, such as 10.0.0.0/8: where it says that a request comes from is believed, and nobody else. May be given several
+    /// Network of a trusted proxy, such as 10.0.0.0/8: only trusted proxies can set the client address of a request. Can be given several
     /// times
     #[arg(long, env = "TRUSTRELAY_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
     pub(crate) trusted_proxy: Vec<String>,
-    /// The header in which trusted proxies say it: x-forwarded-for or forwarded. The other one is ignored [default: x-forwarded-for]
+    /// Header in which trusted proxies send the client address: x-forwarded-for or forwarded. The other one is ignored [default: x-forwarded-for]
     #[arg(long, env = "TRUSTRELAY_TRUSTED_PROXY_HEADER", value_name = "HEADER")]
     pub(crate) trusted_proxy_header: Option<String>,
-    /// The keys that GitHub's secret scanning signs with, as its API serves them: whoever signs so is told which of the tokens in a report
-    /// of leaks are real
+    /// File with the public keys of GitHub's secret scanning, as GitHub's API serves them: answers to signed leak reports say which of the
+    /// tokens are real
     #[arg(long, env = "TRUSTRELAY_GITHUB_KEYS", value_name = "FILE")]
     pub(crate) github_keys: Option<PathBuf>,
-    /// The server that sends notices by mail: smtp://HOST:PORT, or smtps://USER:PASSWORD@HOST. The URL may hold a password: the environment or the
-    /// configuration file is a better place for it than the command line
+    /// SMTP server for notices by email: smtp://HOST:PORT, or smtps://USER:PASSWORD@HOST. If the URL contains a password, set it in the environment
+    /// or the configuration file: other users can see the command line
     #[arg(long, env = "TRUSTRELAY_SMTP_URL", hide_env_values = true, value_name = "URL")]
     pub(crate) smtp_url: Option<SecretUrl>,
-    /// From whom mail comes, such as relay@example.org
+    /// Sender address of emails, such as relay@example.org
     #[arg(long, env = "TRUSTRELAY_MAIL_FROM", value_name = "ADDRESS")]
     pub(crate) mail_from: Option<String>,
-    /// Let webhooks go into private networks, and there over http:// too
+    /// Allow webhooks to private networks, also over http://
     #[arg(
         long,
         env = "TRUSTRELAY_WEBHOOK_PRIVATE_NETWORKS",
@@ -155,30 +155,30 @@ pub(crate) struct Serve {
         value_parser = BoolishValueParser::new()
     )]
     pub(crate) webhook_private_networks: Option<bool>,
-    /// Where the other nodes reach this one, such as http://10.0.0.5:8080: requests for a session that began here are carried here,
-    /// whichever node they come to. For nodes that share a database
+    /// URL at which other nodes reach this node, such as http://10.0.0.5:8080: they forward the requests of its MCP sessions
+    /// to it. For nodes that share a database
     #[arg(long, env = "TRUSTRELAY_NODE_URL", value_name = "URL")]
     pub(crate) node_url: Option<Url>,
-    /// How long to go on serving after SIGTERM while /readyz says that this node stops, such as 3s: until a balancer sends it nothing more
+    /// How long to keep serving after SIGTERM while /readyz reports that the node is stopping, such as 3s, so that load balancers can react
     /// [default: 0s]
     #[arg(long, env = "TRUSTRELAY_DRAIN", value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) drain: Option<SignedDuration>,
-    /// An MCP server behind the relay; may be given several times
+    /// MCP server behind the relay; can be given several times
     #[arg(long, env = "TRUSTRELAY_UPSTREAM", value_name = "NAME=URL", value_delimiter = '\n')]
     pub(crate) upstream: Vec<String>,
-    /// The longest that a dead node can delay a revocation, such as 2s
+    /// Longest time that a dead node can delay a revocation, such as 2s
     #[arg(long, env = "TRUSTRELAY_LEASE", value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) lease: Option<SignedDuration>,
-    /// How long the entries of the audit log are kept, at least 1d [default: 400d]
+    /// How long to keep audit log entries, at least 1d [default: 400d]
     #[arg(long, env = "TRUSTRELAY_AUDIT_RETENTION", value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) audit_retention: Option<SignedDuration>,
-    /// Where to send traces: the base of an OpenTelemetry collector's OTLP/HTTP endpoint, such as http://127.0.0.1:4318
+    /// Base URL of an OpenTelemetry collector (OTLP/HTTP) to send traces to, such as http://127.0.0.1:4318
     #[arg(long, env = "TRUSTRELAY_OTLP_ENDPOINT", value_name = "URL")]
     pub(crate) otlp_endpoint: Option<Url>,
     /// What to log, such as info or trustrelay=debug [default: info]
     #[arg(long, env = "TRUSTRELAY_LOG", value_name = "FILTER")]
     pub(crate) log: Option<String>,
-    /// For trying it out: loopback only, with an account dev@localhost, a token, and client configurations to paste
+    /// Development mode: loopback only, with an account dev@localhost, a token, and client configurations to paste
     #[arg(
         long,
         env = "TRUSTRELAY_DEV",
@@ -193,18 +193,18 @@ pub(crate) struct Serve {
 
 #[derive(Debug, Args)]
 pub(crate) struct ArchiveFile {
-    /// The file. It holds password hashes and the digests of tokens, so it is for its owner alone
+    /// The file. It contains password hashes and token digests, so only its owner can read it
     pub(crate) file: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum UserCommand {
-    /// Add an account; its password comes from standard input
+    /// Add an account; the password is read from standard input
     #[command(
         after_help = "Example: echo \"$PASSWORD\" | trustrelay user add ada@example.org --password-stdin"
     )]
     Add(UserAdd),
-    /// Set the password of an account, such as a forgotten one; its browser sessions end, its tokens stay
+    /// Set the password of an account, for example a forgotten one. Its browser sessions end; its tokens keep working
     #[command(
         after_help = "Example: echo \"$PASSWORD\" | trustrelay user set-password ada@example.org --password-stdin"
     )]
@@ -212,7 +212,7 @@ pub(crate) enum UserCommand {
     /// List the accounts
     #[command(after_help = "Example: trustrelay user list --json")]
     List(UserList),
-    /// Print a link that makes an account, once and within seven days; whoever opens it sets the password
+    /// Print an invitation link for a new account. The link works once, within seven days, and lets anyone who opens it set the password
     #[command(
         after_help = "Example: trustrelay user invite eve@example.org --public-url https://relay.example.org"
     )]
@@ -220,10 +220,10 @@ pub(crate) enum UserCommand {
     /// Make an account an administrator
     #[command(after_help = "Example: trustrelay user promote ada@example.org")]
     Promote(UserName),
-    /// Take the administrator's role from an account; the last one that is enabled keeps it
+    /// Remove the administrator role from an account, unless it is the last enabled administrator
     #[command(after_help = "Example: trustrelay user demote ada@example.org")]
     Demote(UserName),
-    /// Disable an account: all its tokens are refused when this returns
+    /// Disable an account: once this returns, all its tokens are refused
     #[command(after_help = "Example: trustrelay user disable ada@example.org")]
     Disable(UserName),
     /// Enable an account again
@@ -233,19 +233,19 @@ pub(crate) enum UserCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct UserAdd {
-    /// The e-mail address
+    /// Email address of the account
     pub(crate) email: String,
     /// Read the password from standard input (its first line)
     #[arg(long, required = true, env = "TRUSTRELAY_PASSWORD_STDIN", value_parser = BoolishValueParser::new())]
     pub(crate) password_stdin: bool,
-    /// Make it an administrator
+    /// Make the account an administrator
     #[arg(long, env = "TRUSTRELAY_ADMIN", value_parser = BoolishValueParser::new())]
     pub(crate) admin: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct UserSetPassword {
-    /// The e-mail address
+    /// Email address of the account
     pub(crate) email: String,
     /// Read the password from standard input (its first line)
     #[arg(long, required = true, env = "TRUSTRELAY_PASSWORD_STDIN", value_parser = BoolishValueParser::new())]
@@ -254,39 +254,39 @@ pub(crate) struct UserSetPassword {
 
 #[derive(Debug, Args)]
 pub(crate) struct UserInvite {
-    /// The e-mail address
+    /// Email address of the account
     pub(crate) email: String,
-    /// The account will administer
+    /// Invite as an administrator
     #[arg(long, env = "TRUSTRELAY_ADMIN", value_parser = BoolishValueParser::new())]
     pub(crate) admin: bool,
-    /// The address that people use [default: as in the configuration, or http://127.0.0.1:8080]
+    /// URL of the server in the link [default: from the configuration, or http://127.0.0.1:8080]
     #[arg(long, env = "TRUSTRELAY_PUBLIC_URL", value_name = "URL")]
     pub(crate) public_url: Option<Url>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct UserList {
-    /// As JSON
+    /// Print JSON
     #[arg(long, env = "TRUSTRELAY_JSON", value_parser = BoolishValueParser::new())]
     pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct NodesList {
-    /// As JSON
+    /// Print JSON
     #[arg(long, env = "TRUSTRELAY_JSON", value_parser = BoolishValueParser::new())]
     pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct UserName {
-    /// The account's e-mail address
+    /// Email address of the account
     pub(crate) email: String,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
-    /// Make a token and print it, alone
+    /// Create a token and print only the token
     #[command(
         after_help = "Example: trustrelay token create --user ada@example.org --name ci-pipeline --scope mcp --expires-in 90d"
     )]
@@ -294,22 +294,22 @@ pub(crate) enum TokenCommand {
     /// List an account's active tokens
     #[command(after_help = "Example: trustrelay token list --user ada@example.org")]
     List(TokenList),
-    /// Revoke a token: it is refused everywhere when this returns
+    /// Revoke a token: once this returns, it is refused everywhere
     #[command(after_help = "Example: trustrelay token revoke 0199c2c5-6a4e-7c3e-9a34-2f6d2a1f7e11")]
     Revoke(TokenRevoke),
-    /// Give a token a new secret and print it, alone; the old one works on for a while. Of the data of this machine by PAT_ID, or with --server the
-    /// token itself, from FILE, standard input or TRUSTRELAY_TOKEN (it needs the scope `rotate`)
+    /// Give a token a new secret and print only the new token; the old secret keeps working for a while. Use PAT_ID for the data on this machine,
+    /// or --server to let a token from FILE, standard input or TRUSTRELAY_TOKEN rotate itself (it needs the scope `rotate`)
     #[command(
         after_help = "Examples:\n  trustrelay token rotate 0199c2c5-6a4e-7c3e-9a34-2f6d2a1f7e11 --overlap 1h\n  trustrelay token rotate --server https://relay.example.org < token.txt > new-token.txt"
     )]
     Rotate(TokenRotate),
-    /// Make a narrower token with a token from FILE, standard input or TRUSTRELAY_TOKEN (it needs the scope `tokens`), for a sub-agent or a job,
-    /// and print it, alone. It is revoked with the one that it was made with
+    /// Create a narrower token for a sub-agent or a job, with a token from FILE, standard input or TRUSTRELAY_TOKEN (it needs the scope `tokens`),
+    /// and print only the new token. The new token is revoked together with the token that created it
     #[command(
         after_help = "Example: trustrelay token delegate --server https://relay.example.org --name nightly-job --scope mcp:github --expires-in 1h < token.txt"
     )]
     Delegate(TokenDelegate),
-    /// Check a token from FILE, standard input or TRUSTRELAY_TOKEN. Exit 0: good; 3: expires soon; 1: bad
+    /// Check a token from FILE, standard input or TRUSTRELAY_TOKEN. Exit codes: 0 good, 3 expires soon, 1 bad
     #[command(
         after_help = "Example: trustrelay token check --server https://relay.example.org --warn 14d < token.txt"
     )]
@@ -318,111 +318,111 @@ pub(crate) enum TokenCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct TokenCreate {
-    /// The account's e-mail address
+    /// Email address of the account
     #[arg(long, env = "TRUSTRELAY_USER")]
     pub(crate) user: String,
-    /// What will use the token, such as ci-pipeline
+    /// Name of the token: what will use it, such as ci-pipeline
     #[arg(long, env = "TRUSTRELAY_NAME")]
     pub(crate) name: String,
-    /// What it opens, space-separated: mcp, mcp:read, mcp:NAME, mcp:NAME/TOOL, api, api:read, tokens, rotate
+    /// Scopes, separated by spaces: mcp, mcp:read, mcp:NAME, mcp:NAME/TOOL, api, api:read, tokens, rotate
     #[arg(long, env = "TRUSTRELAY_SCOPE")]
     pub(crate) scope: String,
-    /// How long it lives, such as 90d or 12h; at most 365d [default: 365d]
+    /// Lifetime, such as 90d or 12h; at most 365d [default: 365d]
     #[arg(long, env = "TRUSTRELAY_EXPIRES_IN", value_parser = parse_duration)]
     pub(crate) expires_in: Option<SignedDuration>,
-    /// A network that it may be used from, such as 10.0.0.0/8; may be given several times [default: from anywhere]
+    /// Allowed IP range, such as 10.0.0.0/8; can be given several times [default: anywhere]
     #[arg(long, env = "TRUSTRELAY_ALLOW_NETWORK", value_name = "CIDR", value_delimiter = ',')]
     pub(crate) allow_network: Vec<String>,
-    /// How many requests it may make in a minute, on each node
+    /// Maximum number of requests per minute, on each node
     #[arg(long, env = "TRUSTRELAY_RATE", value_name = "REQUESTS")]
     pub(crate) rate: Option<i64>,
-    /// End it if it is not used for so many days
+    /// Revoke the token after this many days without use
     #[arg(long, env = "TRUSTRELAY_UNUSED_DAYS", value_name = "DAYS")]
     pub(crate) unused_days: Option<i64>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct TokenList {
-    /// The account's e-mail address
+    /// Email address of the account
     #[arg(long, env = "TRUSTRELAY_USER")]
     pub(crate) user: String,
-    /// As JSON
+    /// Print JSON
     #[arg(long, env = "TRUSTRELAY_JSON", value_parser = BoolishValueParser::new())]
     pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct TokenRevoke {
-    /// The token's id, as `token list` shows it
+    /// Id of the token, from `token list`
     pub(crate) pat_id: String,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct TokenRotate {
-    /// The token's id, as `token list` shows it
+    /// Id of the token, from `token list`
     pub(crate) pat_id: Option<String>,
-    /// Have the token rotate itself at this server
+    /// Server at which the token rotates itself
     #[arg(long, env = "TRUSTRELAY_SERVER", value_name = "URL")]
     pub(crate) server: Option<Url>,
-    /// With --server: the file that holds the token; `-` or nothing: standard input, or TRUSTRELAY_TOKEN if that is set
+    /// With --server: file with the token [default: TRUSTRELAY_TOKEN if it is set, otherwise standard input]; `-` is standard input
     #[arg(long, env = "TRUSTRELAY_TOKEN_FILE", value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
-    /// How long the old secret works, such as 24h or 0s; at most 7d [default: 24h]
+    /// How long the old secret keeps working, such as 24h or 0s; at most 7d [default: 24h]
     #[arg(long, env = "TRUSTRELAY_OVERLAP", value_parser = parse_duration, conflicts_with = "until_first_use")]
     pub(crate) overlap: Option<SignedDuration>,
-    /// The old secret works until the new one is used for the first time
+    /// Keep the old secret working until the new one is first used
     #[arg(long, env = "TRUSTRELAY_UNTIL_FIRST_USE", value_parser = BoolishValueParser::new())]
     pub(crate) until_first_use: bool,
-    /// How long the token lives from now on, such as 90d [default: as long again as it did]
+    /// New lifetime from now on, such as 90d [default: the original lifetime again]
     #[arg(long, env = "TRUSTRELAY_EXPIRES_IN", value_parser = parse_duration)]
     pub(crate) expires_in: Option<SignedDuration>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct TokenDelegate {
-    /// The server of the token
+    /// Server of the token
     #[arg(long, env = "TRUSTRELAY_SERVER", value_name = "URL")]
     pub(crate) server: Url,
-    /// What will use the new token, such as nightly-job
+    /// Name of the new token: what will use it, such as nightly-job
     #[arg(long, env = "TRUSTRELAY_NAME")]
     pub(crate) name: String,
-    /// What it opens, space-separated: no more than the one that it is made with
+    /// Scopes, separated by spaces; no more than the token that creates it has
     #[arg(long, env = "TRUSTRELAY_SCOPE")]
     pub(crate) scope: String,
-    /// How long it lives, such as 1h; no longer than the one that it is made with
+    /// Lifetime, such as 1h; no longer than that of the token that creates it
     #[arg(long, env = "TRUSTRELAY_EXPIRES_IN", value_parser = parse_duration, default_value = "1d")]
     pub(crate) expires_in: SignedDuration,
-    /// The file that holds the token; `-` or nothing: standard input, or TRUSTRELAY_TOKEN if that is set
+    /// File with the token [default: TRUSTRELAY_TOKEN if it is set, otherwise standard input]; `-` is standard input
     pub(crate) file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct TokenCheck {
-    /// Ask this server whose the token is and when it expires
+    /// Ask this server whose token it is and when it expires
     #[arg(long, env = "TRUSTRELAY_SERVER", value_name = "URL")]
     pub(crate) server: Option<Url>,
-    /// Exit 3 if it expires within this time
+    /// Exit with 3 if the token expires within this time
     #[arg(long, env = "TRUSTRELAY_WARN", value_parser = parse_duration, default_value = "30d")]
     pub(crate) warn: SignedDuration,
-    /// The file that holds the token; `-` or nothing: standard input, or TRUSTRELAY_TOKEN if that is set
+    /// File with the token [default: TRUSTRELAY_TOKEN if it is set, otherwise standard input]; `-` is standard input
     pub(crate) file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Scan {
-    /// Files, and folders with all below them but `.git` and what .gitignore leaves out; `-`: standard input
+    /// Files, or folders, which are scanned without `.git` and ignored files; `-` is standard input
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
-    /// As JSON
+    /// Print JSON
     #[arg(long, env = "TRUSTRELAY_JSON", value_parser = BoolishValueParser::new(), conflicts_with = "sarif")]
     pub(crate) json: bool,
-    /// As SARIF 2.1.0, which code hosts show beside the code
+    /// Print SARIF 2.1.0, which code hosts show next to the code
     #[arg(long, env = "TRUSTRELAY_SARIF", value_parser = BoolishValueParser::new())]
     pub(crate) sarif: bool,
-    /// Look at everything: also at `.git` and at what .gitignore leaves out
+    /// Scan everything, including `.git` and files that .gitignore excludes
     #[arg(long, env = "TRUSTRELAY_NO_IGNORE", value_parser = BoolishValueParser::new())]
     pub(crate) no_ignore: bool,
-    /// Leave out what matches, as a line of a .gitignore here would; may be given several times
+    /// Exclude files that match this .gitignore pattern; can be given several times
     #[arg(long, env = "TRUSTRELAY_EXCLUDE", value_name = "GLOB", value_delimiter = '\n')]
     pub(crate) exclude: Vec<String>,
 }

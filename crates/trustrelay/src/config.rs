@@ -164,7 +164,7 @@ pub(crate) fn location(place: &Place, file: &File) -> anyhow::Result<Location> {
     let url = place.database_url.as_ref().or(file.database_url.as_ref());
     let data = match (dir, url) {
         (Some(dir), Some(_)) => bail!(
-            "the data is either in the data directory {} or in the database of --database-url; leave one of them out",
+            "use either the data directory {} or the database of --database-url, not both",
             dir.display()
         ),
         (None, Some(url)) => Data::Database(url.clone()),
@@ -209,16 +209,16 @@ pub(crate) struct ServeConfig {
 pub(crate) fn serve_config(serve: &Serve, file: File) -> anyhow::Result<ServeConfig> {
     let lease = duration("lease", serve.lease, file.lease.as_deref(), DEFAULT_LEASE)?;
     if !(std::time::Duration::from_millis(200)..=MAX_LEASE).contains(&lease) {
-        bail!("--lease is {lease:?}; it must be between 200ms and {MAX_LEASE:?} (the default is 2s)");
+        bail!("--lease is {lease:?}, but it must be between 200ms and {MAX_LEASE:?} (the default is 2s)");
     }
     let drain = duration("drain", serve.drain, file.drain.as_deref(), std::time::Duration::ZERO)?;
     if drain > MAX_DRAIN {
-        bail!("--drain is {drain:?}; it must be {MAX_DRAIN:?} at most");
+        bail!("--drain is {drain:?}, but it can be at most {MAX_DRAIN:?}");
     }
     let audit_retention =
         duration("audit-retention", serve.audit_retention, file.audit_retention.as_deref(), AUDIT_RETENTION)?;
     if audit_retention < DAY {
-        bail!("--audit-retention is {audit_retention:?}; it must be at least 1d (the default is 400d)");
+        bail!("--audit-retention is {audit_retention:?}, but it must be at least 1d (the default is 400d)");
     }
     let node_url = serve.node_url.clone().or(file.node_url);
     if let Some(url) = &node_url {
@@ -228,7 +228,7 @@ pub(crate) fn serve_config(serve: &Serve, file: File) -> anyhow::Result<ServeCon
     let dev = serve.dev.or(file.dev).unwrap_or(false);
     if dev && !listen.ip().is_loopback() {
         bail!(
-            "--dev is for this machine alone, and {listen} is not a loopback address; leave --listen out or give 127.0.0.1:PORT"
+            "--dev works on this machine only, but {listen} is not a loopback address; remove --listen or use 127.0.0.1:PORT"
         );
     }
     let ops_listen = serve.ops_listen.or(file.ops_listen);
@@ -293,16 +293,16 @@ fn duration(
         }
         (None, None) => return Ok(default),
     };
-    std::time::Duration::try_from(given).with_context(|| format!("--{key} is negative"))
+    std::time::Duration::try_from(given).with_context(|| format!("--{key} cannot be negative"))
 }
 
 fn check_ops_listen(ops: SocketAddr, listen: SocketAddr, dev: bool) -> anyhow::Result<()> {
     if ops == listen && ops.port() != 0 {
-        bail!("--ops-listen is {ops}, as --listen is; give it another port, or leave it out");
+        bail!("--ops-listen and --listen are both {ops}; use another port for --ops-listen, or remove it");
     }
     if dev && !ops.ip().is_loopback() {
         bail!(
-            "--dev is for this machine alone, and --ops-listen {ops} is not a loopback address; leave it out or give 127.0.0.1:PORT"
+            "--dev works on this machine only, but --ops-listen {ops} is not a loopback address; remove it or use 127.0.0.1:PORT"
         );
     }
     Ok(())
@@ -319,7 +319,7 @@ fn check_bare(flag: &str, url: &Url) -> anyhow::Result<()> {
         // A password in it is not repeated.
         let mut url = url.clone();
         let _ = url.set_password(None);
-        bail!("{flag} `{url}` must be http:// or https:// with a host, perhaps a port, and nothing else");
+        bail!("{flag} `{url}` must be an http:// or https:// URL with only a host and an optional port");
     }
     Ok(())
 }
@@ -327,12 +327,12 @@ fn check_bare(flag: &str, url: &Url) -> anyhow::Result<()> {
 /// The URL is not repeated: it may hold a secret.
 fn check_collector(url: &Url) -> anyhow::Result<()> {
     if !matches!(url.scheme(), "http" | "https") {
-        bail!("--otlp-endpoint must be http:// or https://, such as http://127.0.0.1:4318");
+        bail!("--otlp-endpoint must be an http:// or https:// URL, such as http://127.0.0.1:4318");
     }
     let bare = url.username().is_empty() && url.password().is_none() && url.query().is_none();
     if !bare || url.fragment().is_some() {
         bail!(
-            "--otlp-endpoint must be a host, perhaps a port and a path, and nothing else; credentials go into OTEL_EXPORTER_OTLP_HEADERS"
+            "--otlp-endpoint can contain only a host and an optional port and path; put credentials into OTEL_EXPORTER_OTLP_HEADERS"
         );
     }
     Ok(())
@@ -341,7 +341,7 @@ fn check_collector(url: &Url) -> anyhow::Result<()> {
 /// `at`: the how-manieth it is. The text is not repeated: it may hold a secret.
 fn flag_upstream(at: usize, text: &str) -> anyhow::Result<UpstreamConfig> {
     let (name, target) = text.split_once('=').with_context(|| {
-        format!("--upstream number {at} has no `=`; write NAME=URL, such as github=http://127.0.0.1:9000/mcp")
+        format!("--upstream number {at} has no `=`; use NAME=URL, such as github=http://127.0.0.1:9000/mcp")
     })?;
     let parsed = if target.starts_with("http://") || target.starts_with("https://") {
         FileUpstream {
@@ -352,7 +352,9 @@ fn flag_upstream(at: usize, text: &str) -> anyhow::Result<UpstreamConfig> {
             cwd: None,
         }
     } else if target.split_whitespace().next().is_some_and(|word| word.contains("://")) {
-        bail!("--upstream {name}=…: a URL must start with http:// or https://, and a command is a program");
+        bail!(
+            "--upstream {name}=…: the URL must start with http:// or https://, or the value must be a command"
+        );
     } else {
         let command = Some(CommandLine::Line(target.into()));
         FileUpstream { url: None, headers: BTreeMap::new(), command, env: BTreeMap::new(), cwd: None }
@@ -368,9 +370,9 @@ fn file_upstream(name: &str, upstream: FileUpstream) -> anyhow::Result<UpstreamC
     let transport = match (upstream.url, upstream.command) {
         (Some(url), None) => {
             if !upstream.env.is_empty() || upstream.cwd.is_some() {
-                bail!("`env` and `cwd` belong to a `command`, and this upstream has a `url`");
+                bail!("`env` and `cwd` are only for a `command`, but this upstream has a `url`");
             }
-            let url: Url = expand(&url)?.parse().context("`url` is not a URL")?;
+            let url: Url = expand(&url)?.parse().context("`url` is not a valid URL")?;
             if !matches!(url.scheme(), "http" | "https") {
                 bail!("`url` must start with http:// or https://");
             }
@@ -378,7 +380,7 @@ fn file_upstream(name: &str, upstream: FileUpstream) -> anyhow::Result<UpstreamC
         }
         (None, Some(command)) => {
             if !upstream.headers.is_empty() {
-                bail!("`headers` belong to a `url`, and this upstream has a `command`");
+                bail!("`headers` are only for a `url`, but this upstream has a `command`");
             }
             let words = match command {
                 CommandLine::Line(line) => line.split_whitespace().map(str::to_owned).collect(),
@@ -390,8 +392,8 @@ fn file_upstream(name: &str, upstream: FileUpstream) -> anyhow::Result<UpstreamC
             }
             UpstreamTransport::Stdio { command, env: expanded(upstream.env)?, cwd: upstream.cwd }
         }
-        (Some(_), Some(_)) => bail!("it has both a `url` and a `command`; give one of them"),
-        (None, None) => bail!("it has neither a `url` nor a `command`; give one of them"),
+        (Some(_), Some(_)) => bail!("it has both a `url` and a `command`; use one of them"),
+        (None, None) => bail!("it has no `url` and no `command`; add one of them"),
     };
     Ok(UpstreamConfig { name, transport })
 }
@@ -401,7 +403,7 @@ fn expand(text: &str) -> anyhow::Result<String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${") {
-        let (name, behind) = after.split_once('}').context("a `${` has no `}`")?;
+        let (name, behind) = after.split_once('}').context("a `${` is not closed with `}`")?;
         out.push_str(before);
         out.push_str(
             &std::env::var(name)

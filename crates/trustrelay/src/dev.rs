@@ -21,7 +21,7 @@ pub(crate) async fn prepare(authority: &Arc<Authority>, keys: &[DevKey], base: &
     let password = match sign_in(authority, keys).await? {
         Some(password) => format!("password {}", password.as_str()),
         None => {
-            format!("your own password (forgotten: trustrelay user set-password {EMAIL} --password-stdin)")
+            format!("your own password (to reset it: trustrelay user set-password {EMAIL} --password-stdin)")
         }
     };
     let token = current_token(authority, keys).await?;
@@ -39,7 +39,7 @@ pub(crate) async fn prepare(authority: &Arc<Authority>, keys: &[DevKey], base: &
     }))?;
     say(format_args!(
         "\
-TrustRelay is for trying out here: this machine only.
+TrustRelay is running in development mode, on this machine only.
 
   Sign in     {}   as {EMAIL} with {password}
   Your token  {token}
@@ -90,7 +90,7 @@ async fn current_token(authority: &Arc<Authority>, keys: &[DevKey]) -> anyhow::R
         }
     }
     let Some(token) = unused else {
-        bail!("{MAX_TOKENS} tokens of `--dev` were revoked here; begin a new data directory");
+        bail!("{MAX_TOKENS} tokens of `--dev` were revoked in this data directory; use a new data directory");
     };
     let new = NewPat {
         name: TOKEN_NAME.into(),

@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 pub(crate) fn parse_duration(text: &str) -> Result<SignedDuration, String> {
     let wrong = || {
         format!(
-            "`{text}` is not a duration; write a whole number and a unit (w, d, h, m, s, ms), such as 30d or 2s"
+            "`{text}` is not a duration; use a whole number and a unit (w, d, h, m, s, ms), such as 30d or 2s"
         )
     };
     let split = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;

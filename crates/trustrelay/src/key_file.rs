@@ -67,7 +67,7 @@ impl FromStr for Keys {
             keys.secrets.iter().chain(&keys.retired).map(ServerSecret::key_name).collect();
         names.sort_unstable();
         if let Some(twice) = names.windows(2).find(|two| two[0] == two[1]) {
-            bail!("the secret of key {} is there twice; leave one of them out", twice[0]);
+            bail!("the secret of key {} occurs twice; remove one of them", twice[0]);
         }
         Ok(keys)
     }
@@ -84,7 +84,7 @@ pub(crate) fn read(path: &Path, own: bool) -> anyhow::Result<Option<Keys>> {
         Err(error) if own && std::fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) => {
             return Err(error).with_context(|| {
                 format!(
-                    "the key file {} is a link, and this program made none; name the file itself with --secret-key-file if it is yours",
+                    "the key file {} is a symbolic link that TrustRelay did not create; if the target is yours, name it with --secret-key-file",
                     path.display()
                 )
             });
@@ -96,7 +96,7 @@ pub(crate) fn read(path: &Path, own: bool) -> anyhow::Result<Option<Keys>> {
     private::check_file(&found).with_context(unreadable)?;
     if found.mode() & 0o077 != 0 {
         bail!(
-            "the key file {} can be read or written by others (mode {:03o}); run `chmod 600 {}`, and `trustrelay secret rotate` if anybody may have read it",
+            "other users can read or write the key file {} (mode {:03o}); run `chmod 600 {}`, and `trustrelay secret rotate` if someone may have read it",
             path.display(),
             found.mode() & 0o777,
             path.display()
@@ -144,7 +144,7 @@ pub(crate) fn change<T>(
     let held = match private::create(&draft) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::AlreadyExists => bail!(
-            "{} is there: another change of the key file is under way, or one was killed; remove it if none runs",
+            "{} exists, because another change of the key file is running or was interrupted; remove the file if no such command is running",
             draft.display()
         ),
         Err(error) => return Err(error).with_context(unwritable),
@@ -169,10 +169,10 @@ fn changed<T>(
 ) -> anyhow::Result<T> {
     let unwritable = || format!("the key file {} cannot be written", path.display());
     if std::fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
-        bail!("the key file {} is a link; name the file that it points to", path.display());
+        bail!("the key file {} is a symbolic link; name its target instead", path.display());
     }
     let Some(mut keys) = read(path, true)? else {
-        bail!("the key file {} is not there; name the right one with --secret-key-file", path.display());
+        bail!("the key file {} does not exist; name the right file with --secret-key-file", path.display());
     };
     let done = change(&mut keys)?;
     draft.write_all(keys.text().as_bytes()).with_context(unwritable)?;

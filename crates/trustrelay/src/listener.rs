@@ -26,7 +26,7 @@ const DRAIN_TIME: Duration = Duration::from_secs(10);
 pub(crate) async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
         format!(
-            "{address} cannot be listened on; is another program on this port? Choose another with {flag}"
+            "cannot listen on {address}; another program may be using this port, so choose another one with {flag}"
         )
     })
 }

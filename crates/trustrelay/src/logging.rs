@@ -46,14 +46,14 @@ fn terminal_fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 
 pub(crate) fn start(filter: &str, spans: Option<Spans>) -> anyhow::Result<Option<Writing>> {
     let filter = EnvFilter::try_new(filter).map_err(|_| {
         anyhow::anyhow!(
-            "--log `{filter}` is not a filter; write a level (info) or target=level (trustrelay=debug)"
+            "--log `{filter}` is not a valid filter; use a level (info) or target=level (trustrelay=debug)"
         )
     })?;
     let layer = tracing_subscriber::fmt::layer();
     let (lines, writing): (Spans, _) = if std::io::stderr().is_terminal() {
         (layer.fmt_fields(terminal_fields()).with_writer(std::io::stderr).with_target(false).boxed(), None)
     } else {
-        let (lines, writing) = lines::start(std::io::stderr()).context("logging does not start")?;
+        let (lines, writing) = lines::start(std::io::stderr()).context("logging could not be started")?;
         let layer = layer.with_writer(move || lines.clone());
         (layer.fmt_fields(json::Fields).event_format(json::Line).boxed(), Some(writing))
     };
@@ -65,7 +65,7 @@ pub(crate) fn start(filter: &str, spans: Option<Spans>) -> anyhow::Result<Option
             tracing_subscriber::registry().with(layers).with(ours()).try_init()
         }
     };
-    started.context("logging does not start")?;
+    started.context("logging could not be started")?;
     Ok(writing)
 }
 

@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return refuse(&anyhow::anyhow!("the async runtime does not start: {error}")),
+        Err(error) => return refuse(&anyhow::anyhow!("the async runtime could not be started: {error}")),
     };
     match runtime.block_on(run(cli)) {
         Ok(code) => code,

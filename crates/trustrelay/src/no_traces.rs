@@ -11,7 +11,7 @@ pub(crate) struct Traces(Infallible);
 impl Traces {
     pub(crate) fn start(_: &Url) -> anyhow::Result<(Self, Spans)> {
         anyhow::bail!(
-            "--otlp-endpoint: this program was built without traces; leave it out, or build with the feature `otlp`"
+            "--otlp-endpoint: this program was built without traces; remove the option, or build with the feature `otlp`"
         )
     }
 

@@ -77,7 +77,7 @@ pub(crate) async fn data_at(
     let config = AuthorityConfig { seal_secrets: keys.retired.clone(), ..config };
     let authority = Authority::open(store, &keys.secrets, Arc::new(SystemClock), config)
         .await
-        .with_context(|| format!("the data in {place} does not open"))?;
+        .with_context(|| format!("the data in {place} cannot be opened"))?;
     let mut secrets = keys.secrets.clone();
     secrets.sort_by_key(|secret| Some(secret.token_key().id()) != authority.active_key());
     let mcp_keys = secrets.iter().map(ServerSecret::mcp_key).collect();
@@ -98,7 +98,7 @@ fn in_directory(location: &Location, dir: &Path, missing: Missing) -> anyhow::Re
     let fresh = !dir.join(DATABASE_FILE).exists();
     if fresh && missing == Missing::Refuse {
         bail!(
-            "there is no TrustRelay data in {}; name the right directory with --data-dir, or add an account first",
+            "there is no TrustRelay data in {}; use the right directory with --data-dir, or add an account first",
             dir.display()
         );
     }
@@ -113,8 +113,8 @@ async fn in_database(location: &Location, url: &SecretUrl, missing: Missing) -> 
     let keys = match given_keys(location)? {
         Some(keys) => keys,
         None => bail!(
-            "with --database-url all nodes share one secret: give it with --secret-key-file or in TRUSTRELAY_SECRET_KEY; \
-             `trustrelay secret generate` makes one"
+            "with --database-url all nodes share one secret; set it with --secret-key-file or TRUSTRELAY_SECRET_KEY \
+             (`trustrelay secret generate` prints a new one)"
         ),
     };
     let store = match missing {
@@ -138,7 +138,10 @@ fn given_keys(location: &Location) -> anyhow::Result<Option<Keys>> {
     match key_file::read(path, false)? {
         Some(keys) => Ok(Some(keys)),
         None => {
-            bail!("the key file {} is not there; name the right one with --secret-key-file", path.display())
+            bail!(
+                "the key file {} does not exist; name the right file with --secret-key-file",
+                path.display()
+            )
         }
     }
 }
@@ -153,7 +156,7 @@ fn directory_keys(location: &Location, dir: &Path, fresh: bool) -> anyhow::Resul
         Some(keys) => Ok(keys),
         None if fresh => key_file::begin(&path),
         None => bail!(
-            "the data in {} has no key file {}; restore it from your backup: without it no token can be verified",
+            "the data in {} has no key file {}; restore the key file from your backup, because no token can be verified without it",
             dir.display(),
             path.display()
         ),
@@ -164,14 +167,14 @@ fn directory_keys(location: &Location, dir: &Path, fresh: bool) -> anyhow::Resul
 pub(crate) fn key_file_of(location: &Location) -> anyhow::Result<PathBuf> {
     if !location.key_file_by_flag && std::env::var_os(KEY_VARIABLE).is_some() {
         bail!(
-            "the server secret is in {KEY_VARIABLE}, which this program cannot change; put the new one there yourself \
-             (`trustrelay secret generate` prints one), the newest first and separated by commas"
+            "the server secret is in {KEY_VARIABLE}, which this command cannot change; add a new secret there yourself \
+             (`trustrelay secret generate` prints one), newest first and separated by commas"
         );
     }
     match (&location.key_file, &location.data) {
         (Some(path), _) => Ok(path.clone()),
         (None, Data::Directory(dir)) => Ok(dir.join(KEY_FILE)),
-        (None, Data::Database(_)) => bail!("name the key file of the nodes with --secret-key-file"),
+        (None, Data::Database(_)) => bail!("use --secret-key-file to name the key file of the nodes"),
     }
 }
 
@@ -179,7 +182,7 @@ pub(crate) fn key_file_of(location: &Location) -> anyhow::Result<PathBuf> {
 fn make(dir: &Path) -> anyhow::Result<()> {
     let repaired = private::directory(dir).with_context(|| {
         format!(
-            "the data directory {} cannot be used; repair it, or name another with --data-dir",
+            "the data directory {} cannot be used; repair it, or use another one with --data-dir",
             dir.display()
         )
     })?;
@@ -202,7 +205,10 @@ pub(crate) fn lock(dir: &Path) -> anyhow::Result<ServerLock> {
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(ServerLock(file)),
         Err(_) => {
-            bail!("another server runs on {}; stop it, or give this one its own --data-dir", dir.display())
+            bail!(
+                "another server is using {}; stop it, or start this one with its own --data-dir",
+                dir.display()
+            )
         }
     }
 }

@@ -31,7 +31,7 @@ fn read(file: Option<&Path>) -> anyhow::Result<Zeroizing<String>> {
             if path.as_os_str().as_encoded_bytes().starts_with(trustrelay_token::PREFIX.as_bytes()) =>
         {
             bail!(
-                "FILE is a token itself; others can see it there. Give it on standard input, or in TRUSTRELAY_TOKEN"
+                "FILE is a token, which other users can see on the command line; pass the token on standard input or in TRUSTRELAY_TOKEN"
             )
         }
         Some(path) if path != Path::new("-") => {
@@ -39,7 +39,7 @@ fn read(file: Option<&Path>) -> anyhow::Result<Zeroizing<String>> {
                 std::fs::File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
             file.take(MAX_INPUT)
                 .read_to_string(&mut text)
-                .with_context(|| format!("{} is not text", path.display()))?;
+                .with_context(|| format!("{} is not valid text", path.display()))?;
         }
         _ => match std::env::var("TRUSTRELAY_TOKEN") {
             Ok(token) if file.is_none() => *text = token,
@@ -47,7 +47,7 @@ fn read(file: Option<&Path>) -> anyhow::Result<Zeroizing<String>> {
                 std::io::stdin()
                     .take(MAX_INPUT)
                     .read_to_string(&mut text)
-                    .context("standard input is not text")?;
+                    .context("standard input is not valid text")?;
             }
         },
     }
@@ -66,7 +66,7 @@ impl<'a> Remote<'a> {
         let client =
             Client::builder().timeout(Duration::from_secs(10)).redirect(reqwest::redirect::Policy::none());
         let client = if may_use_proxy(server) { client } else { client.no_proxy() };
-        let client = client.build().context("the HTTP client does not start")?;
+        let client = client.build().context("the HTTP client could not be started")?;
         Ok(Self { server, token, client })
     }
 
@@ -118,10 +118,10 @@ impl<'a> Remote<'a> {
         if status.is_success() {
             return Ok(Ok(body["value"].take()));
         }
-        let message = body["error"]["message"]
-            .as_str()
-            .unwrap_or("it is not a TrustRelay server, or something stands in front of it");
-        let error = anyhow::anyhow!("{server} answers {}: {message}", status.as_u16());
+        let message = body["error"]["message"].as_str().unwrap_or(
+            "the answer is not from a TrustRelay server; check the URL and any proxy in front of the server",
+        );
+        let error = anyhow::anyhow!("{server} answered {}: {message}", status.as_u16());
         if status.is_server_error() { Ok(Err(Lost(error))) } else { Err(error) }
     }
 }

@@ -83,7 +83,7 @@ const REVOCATIONS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.
 fn install_metrics() -> anyhow::Result<PrometheusHandle> {
     let revocations = Matcher::Full("trustrelay_revocation_seconds".into());
     let builder = PrometheusBuilder::new().set_buckets_for_metric(revocations, &REVOCATIONS);
-    builder.and_then(PrometheusBuilder::install_recorder).context("metrics do not start")
+    builder.and_then(PrometheusBuilder::install_recorder).context("metrics could not be started")
 }
 
 /// Runs the server until SIGTERM or SIGINT.
@@ -92,7 +92,7 @@ pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode>
     let location = config::location(place, &file)?;
     let config = config::serve_config(&serve, file)?;
     if config.node_url.is_some() && matches!(location.data, Data::Directory(_)) {
-        bail!("--node-url is for nodes that share a database; give it with --database-url, or leave it out");
+        bail!("--node-url is for nodes that share a database; use it with --database-url, or remove it");
     }
     let (traces, spans) = config.otlp_endpoint.as_ref().map(Traces::start).transpose()?.unzip();
     let _writing = logging::start(&config.log, spans)?;
@@ -159,7 +159,7 @@ pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode>
         .node_url
         .map(|_| Nodes::new(&opened.carry_keys))
         .transpose()
-        .context("the way to other nodes cannot be set up")?;
+        .context("the connection to other nodes could not be set up")?;
     let stopping = CancellationToken::new();
     let web = WebConfig {
         public_url: config.public_url,

@@ -44,7 +44,7 @@ async fn a_server_seals_what_it_writes_and_the_command_finds_it_whole() {
     stop(server);
 
     let told = place.run(&["audit", "verify"]).done().good();
-    assert!(told.starts_with("4 entries from ") && told.contains("all is as it was written"), "{told}");
+    assert!(told.starts_with("4 entries from ") && told.contains("the audit log is intact"), "{told}");
     let json: Value =
         serde_json::from_str(&place.run(&["audit", "verify", "--json"]).done().good()).expect("JSON");
     assert_eq!((&json["entries"], &json["sealed_seq"], &json["wrong"]), (&4.into(), &4.into(), &Value::Null));
@@ -77,7 +77,7 @@ fn what_was_done_to_the_file_is_said_and_the_exit_code_tells() {
         ),
         ("DELETE FROM audit WHERE seq = 2", "entry 2 is missing"),
         ("UPDATE audit SET user_id = NULL WHERE seq = 3", "`user_id`"),
-        ("DELETE FROM audit WHERE seq = 3", "the end was cut off"),
+        ("DELETE FROM audit WHERE seq = 3", "the end is missing"),
     ] {
         let place = Place::with_account();
         place.token("api");
@@ -86,7 +86,7 @@ fn what_was_done_to_the_file_is_said_and_the_exit_code_tells() {
         tamper(&place, sql);
         let done = place.run(&["audit", "verify"]).done();
         assert_eq!(done.code, Some(1), "{sql}");
-        assert!(done.out.contains("WRONG: ") && done.out.contains(says), "{sql}: {}", done.out);
+        assert!(done.out.contains("INVALID: ") && done.out.contains(says), "{sql}: {}", done.out);
         let json = place.run(&["audit", "verify", "--json"]).done();
         let json: Value = serde_json::from_str(&json.out).expect("JSON");
         assert!(json["wrong"].as_str().expect("text").contains(says), "{json}");

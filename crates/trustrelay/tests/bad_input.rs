@@ -48,7 +48,7 @@ fn a_broken_configuration_is_named_with_its_line_and_key() {
         ("drain = \"soon\"\n", &["`drain`", "soon"]),
         ("node-url = \"http://10.0.0.5:8080\"\n", &["--node-url", "--database-url"]),
         ("[upstreams.a]\nurl = \"nonsense\"\n", &["`upstreams.a`", "`url`"]),
-        ("[upstreams.a]\n", &["`upstreams.a`", "neither"]),
+        ("[upstreams.a]\n", &["`upstreams.a`", "no `url` and no `command`"]),
         ("[upstreams.a]\nurl = \"http://x/\"\ncommand = \"y\"\n", &["`upstreams.a`", "both"]),
         ("[upstreams.a_b]\nurl = \"http://x/\"\n", &["`upstreams.a_b`"]),
         (

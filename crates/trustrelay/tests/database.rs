@@ -167,7 +167,7 @@ fn what_cannot_be_served_is_said_in_one_line_without_a_password() {
     );
     says(
         shared.run(&[&serve[..], &["--data-dir", "here"]].concat()),
-        &["here", "--database-url", "leave one of them out"],
+        &["here", "--database-url", "not both"],
     );
     says(url("mysql://ada:s3cret@h/d"), &["--database-url", "postgres://"]);
     says(url("postgres://ada:s3cret@127.0.0.1:1/relay"), &["127.0.0.1:1/relay", "cannot be reached"]);

@@ -198,7 +198,7 @@ async fn a_forgotten_password_is_set_by_the_operator() {
     assert_eq!(signed_in().await, 200);
     let args = ["user", "set-password", &EMAIL.to_uppercase(), "--password-stdin"];
     let says = place.run(&args).stdin(&format!("{chosen}\n")).done().good();
-    assert!(says.contains("browser sessions have ended") && !says.contains(chosen), "{says}");
+    assert!(says.contains("signed out of all browsers") && !says.contains(chosen), "{says}");
     assert_eq!(signed_in().await, 401, "sessions from before end");
     assert_eq!(login(&anyone, EMAIL, PASSWORD).await.status(), 401);
     assert_eq!(login(&anyone, EMAIL, chosen).await.status(), 200);

@@ -28,7 +28,7 @@ fn the_role_goes_from_one_to_another_and_never_from_the_last() {
     assert_eq!(user("demote", ROOT).good(), format!("demoted {ROOT}\n"));
     let list = place.run(&["user", "list"]).done().good();
     assert!(list.contains(&format!("{EMAIL}\tadmin")) && list.contains(&format!("{ROOT}\tuser")), "{list}");
-    assert!(user("demote", EMAIL).refused().contains("make somebody else one first"));
+    assert!(user("demote", EMAIL).refused().contains("make another account an administrator first"));
     assert!(user("promote", "nobody@example.org").refused().contains("nobody@example.org"));
 }
 

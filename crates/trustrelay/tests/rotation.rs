@@ -127,7 +127,7 @@ fn what_cannot_be_rotated_is_said_with_what_to_do() {
     let says = place.run(&["token", "rotate"]).done().refused();
     assert!(says.contains("PAT_ID") && says.contains("--server"), "{says}");
     let says = place.run(&["token", "rotate", &made.token]).done().refused();
-    assert!(says.contains("not a token's id") && !says.contains(&made.token[7..]), "{says}");
+    assert!(says.contains("not the id of a token") && !says.contains(&made.token[7..]), "{says}");
     let says = place.run(&["token", "rotate", &made.id, "--overlap", "8d"]).done().refused();
     assert!(says.contains("7 days"), "{says}");
     place.run(&["token", "revoke", &made.id]).done().good();

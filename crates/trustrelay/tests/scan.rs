@@ -163,7 +163,7 @@ fn a_folder_in_which_nothing_was_looked_at_is_not_passed_over_in_silence() {
     let place = with(&[("empty/.gitignore", "*\n"), ("empty/a", token().expose())]);
     let done = scan(&place, &["empty"]);
     assert_eq!((done.code, done.out.as_str()), (Some(0), ""), "{done:?}");
-    assert!(done.err.contains("no file was looked at") && done.err.contains("--no-ignore"), "{done:?}");
+    assert!(done.err.contains("no file was scanned") && done.err.contains("--no-ignore"), "{done:?}");
     assert_eq!(scan(&place, &["empty", "--no-ignore"]).code, Some(1));
 }
 

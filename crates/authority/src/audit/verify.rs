@@ -90,39 +90,39 @@ impl fmt::Display for AuditFlaw {
             Self::Missing { first, last } => write!(f, "entries {first} to {last} are missing"),
             Self::Changed(seq) => write!(
                 f,
-                "entry {seq} was changed or moved: it does not fit to its hash and the entry before it"
+                "entry {seq} was changed or moved: it does not match its hash and the entry before it"
             ),
-            Self::Unreadable(seq) => write!(f, "entry {seq} does not read"),
+            Self::Unreadable(seq) => write!(f, "entry {seq} cannot be read"),
             Self::Column { seq, column } => {
-                write!(f, "the column `{column}` beside entry {seq} does not say what the entry says")
+                write!(f, "the column `{column}` of entry {seq} does not match the entry")
             }
             Self::Seal { seq, good: None } => {
                 write!(
                     f,
-                    "the seal of entry {seq} is not this server's: it was forged, or entries up to {seq} were made anew"
+                    "the seal of entry {seq} was not made by this server: it was forged, or the entries up to {seq} were replaced"
                 )
             }
             Self::Seal { seq, good: Some(good) } => {
                 let first = good + 1;
                 write!(
                     f,
-                    "the seal of entry {seq} is not this server's: it was forged, or entries from {first} to {seq} were made anew"
+                    "the seal of entry {seq} was not made by this server: it was forged, or the entries from {first} to {seq} were replaced"
                 )
             }
             Self::CutShort { sealed, last } => {
-                write!(f, "the end was cut off: entry {sealed} was sealed, and the last entry is {last}")
+                write!(f, "the end is missing: entry {sealed} was sealed, but the last entry is {last}")
             }
             Self::Head { head, last } if head > last => {
-                write!(f, "the end was cut off: entry {head} should be the last, and {last} is")
+                write!(f, "the end is missing: the last entry should be {head}, but it is {last}")
             }
             Self::Head { head, last } => {
                 write!(
                     f,
-                    "the head disagrees: entry {head} should be the last, with the hash that the head has, and {last} is"
+                    "the head does not match: the last entry should be {head} with the hash of the head, but it is {last}"
                 )
             }
             Self::Beginning { cut } => {
-                write!(f, "entries up to {cut} are not there, and no entry tells that they were cut off")
+                write!(f, "the entries up to {cut} are missing, and no entry says that they were deleted")
             }
         }
     }

@@ -8,41 +8,41 @@ pub(crate) enum SecretCommand {
     /// Print a new server secret: 32 random bytes in base64
     #[command(after_help = "Example: trustrelay secret generate > secret.key")]
     Generate,
-    /// Put a new secret in front of the key file. A server takes it up when it is restarted, and re-keys tokens as they are used
+    /// Add a new secret at the front of the key file. A server uses it after a restart, and moves tokens to it as they are used
     #[command(
         after_help = "Examples:\n  trustrelay secret rotate\n  trustrelay secret rotate --prepare --secret-key-file /etc/trustrelay/secret.key"
     )]
     Rotate(SecretRotate),
-    /// Show the secrets of the key file by their key ids, and how many tokens still depend on each
+    /// List the key ids of the secrets in the key file, and how many tokens still depend on each
     #[command(after_help = "Example: trustrelay secret status")]
     Status(SecretStatus),
-    /// Take a secret out of use that no token depends on any more. It stays in the key file to check the audit log's seals of its time
+    /// Take a secret out of use when no token depends on it any more. It stays in the key file, so that older seals of the audit log can be verified
     #[command(after_help = "Example: trustrelay secret retire 1f0a9c3e")]
     Retire(SecretRetire),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct SecretRotate {
-    /// Put the new secret second: it verifies, and nothing is made under it. The first step where several nodes share the data
+    /// Add the new secret in second place: it verifies tokens, but new tokens do not use it yet. The first step if several nodes share the data
     #[arg(long, env = "TRUSTRELAY_PREPARE", value_parser = BoolishValueParser::new(), conflicts_with = "activate")]
     pub(crate) prepare: bool,
-    /// Make no new secret, but put the second one first. The second step where several nodes share the data
+    /// Add no new secret, but move the second one to the front. The second step if several nodes share the data
     #[arg(long, env = "TRUSTRELAY_ACTIVATE", value_parser = BoolishValueParser::new())]
     pub(crate) activate: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct SecretStatus {
-    /// As JSON
+    /// Print JSON
     #[arg(long, env = "TRUSTRELAY_JSON", value_parser = BoolishValueParser::new())]
     pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct SecretRetire {
-    /// The key id, as `secret status` shows it
+    /// Key id, from `secret status`
     pub(crate) key: String,
-    /// Retire it although tokens or webhooks depend on it: they stop working
+    /// Retire the secret even if tokens or webhooks depend on it; they stop working
     #[arg(long, env = "TRUSTRELAY_DROP_DEPENDENTS", value_parser = BoolishValueParser::new())]
     pub(crate) drop_dependents: bool,
 }

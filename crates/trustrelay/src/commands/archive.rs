@@ -24,7 +24,7 @@ pub(crate) async fn export(place: &Place, file: &Path) -> anyhow::Result<ExitCod
     std::fs::remove_file(draft).with_context(unwritable)?;
     match written {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            bail!("{} is there already; name another file", file.display())
+            bail!("{} already exists; choose another file", file.display())
         }
         written => written.with_context(unwritable)?,
     }
@@ -50,17 +50,14 @@ pub(crate) async fn import(place: &Place, file: &Path) -> anyhow::Result<ExitCod
     match opened.archived.import(archive).await {
         Ok(()) => {}
         Err(NotImported::NotEmpty) => {
-            bail!(
-                "there is data in {} already; import into an empty data directory or database",
-                opened.place
-            )
+            bail!("{} already contains data; import into an empty data directory or database", opened.place)
         }
         Err(NotImported::OtherSecret) => bail!(
-            "{} was written under another server secret; give the one of its server with --secret-key-file, or no token of it could be used",
+            "{} was exported under another server secret; give the secret of that server with --secret-key-file, because its tokens work only with that secret",
             file.display()
         ),
         Err(NotImported::Store(error)) => {
-            return Err(error).with_context(|| format!("{} was not imported, nothing of it", file.display()));
+            return Err(error).with_context(|| format!("nothing was imported from {}", file.display()));
         }
     }
     say(format_args!("read {summary} into {}", opened.place))?;

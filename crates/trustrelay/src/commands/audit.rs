@@ -40,15 +40,15 @@ fn told(report: &AuditReport) -> String {
         None => "no entries".to_owned(),
     };
     if report.cut > 0 {
-        text.push_str(&format!("; those up to entry {} were older than they are kept", report.cut));
+        text.push_str(&format!("; entries up to {} were deleted after the retention time", report.cut));
     }
     text.push_str(&match report.sealed {
-        Some((seq, at)) => format!("\n{} seals, the last of entry {seq} at {at}", report.seals),
-        None => "\nno seals: a server makes one every minute".to_owned(),
+        Some((seq, at)) => format!("\n{} seals, the last one for entry {seq} at {at}", report.seals),
+        None => "\nno seals yet: a running server adds one every minute".to_owned(),
     });
     text.push_str(&match &report.flaw {
-        Some(flaw) => format!("\nWRONG: {flaw}"),
-        None => "\nall is as it was written".to_owned(),
+        Some(flaw) => format!("\nINVALID: {flaw}"),
+        None => "\nthe audit log is intact".to_owned(),
     });
     text
 }
@@ -76,7 +76,9 @@ async fn account(authority: &Authority, flag: &str, named: Option<&str>) -> anyh
     let Some(named) = named else { return Ok(None) };
     match authority.account_id(named).await {
         Err(AuthorityError::NotFound(_)) => {
-            anyhow::bail!("{flag}: there is no account {named}; `trustrelay user list` shows them")
+            anyhow::bail!(
+                "{flag}: there is no account {named}; run `trustrelay user list` to see all accounts"
+            )
         }
         found => Ok(Some(found?)),
     }

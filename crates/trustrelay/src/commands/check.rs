@@ -19,7 +19,7 @@ pub(crate) async fn run(check: TokenCheck) -> anyhow::Result<ExitCode> {
     let token = remote::token(check.file.as_deref())?;
     let Some(server) = check.server else {
         say(format_args!(
-            "{} is well-formed; give --server to learn whose it is and when it expires",
+            "{} is well-formed; use --server to see whose token it is and when it expires",
             token.hint()
         ))?;
         return Ok(ExitCode::SUCCESS);
@@ -36,7 +36,9 @@ pub(crate) async fn run(check: TokenCheck) -> anyhow::Result<ExitCode> {
 
 async fn ask(server: &Url, token: &Token) -> anyhow::Result<(String, Timestamp)> {
     let value = Remote::new(server, token)?.get("/api/user").await?;
-    let expires_at =
-        value["credential"]["expires_at"].as_str().context("the answer names no expiry")?.parse()?;
+    let expires_at = value["credential"]["expires_at"]
+        .as_str()
+        .context("the answer does not contain the expiry")?
+        .parse()?;
     Ok((value["user"]["email"].as_str().unwrap_or("?").to_owned(), expires_at))
 }

@@ -14,11 +14,11 @@ use crate::remote::{self, Remote};
 pub(crate) async fn run(delegate: TokenDelegate) -> anyhow::Result<ExitCode> {
     let token = remote::token(delegate.file.as_deref())?;
     let expires_at =
-        SystemClock.now().checked_add(delegate.expires_in).context("--expires-in is too far away")?;
+        SystemClock.now().checked_add(delegate.expires_in).context("--expires-in is too long")?;
     let body = json!({ "pat_name": delegate.name, "pat_scope": delegate.scope, "expires_at": expires_at });
     let remote = Remote::new(&delegate.server, &token)?;
     // Not repeated: it might be made twice.
     let value = remote.post("/api/user/personal-access-tokens", &body, None).await?;
-    say(value["pat_token"].as_str().context("the answer holds no token")?)?;
+    say(value["pat_token"].as_str().context("the answer does not contain a token")?)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -33,7 +33,7 @@ pub(crate) async fn list(place: &Place, list: NodesList) -> anyhow::Result<ExitC
     for node in found.nodes {
         let lease = match node.lease_left {
             Some(left) => format!("lease {} ms", left.as_millis()),
-            None => "lease run out".to_owned(),
+            None => "lease expired".to_owned(),
         };
         let url = node.url.as_deref().unwrap_or("-");
         say(format_args!("{}\t{}\tapplied {}\t{lease}\t{url}", node.node_id, node.name, node.applied_seq))?;

@@ -20,10 +20,12 @@ pub(crate) async fn run(place: &Place, rotate: TokenRotate) -> anyhow::Result<Ex
         (Some(server), None) => itself(server, &rotate).await,
         (None, Some(pat_id)) => any(place, pat_id, &rotate).await,
         (Some(_), Some(_)) => {
-            bail!("PAT_ID is for the data of this machine; with --server the token rotates itself")
+            bail!(
+                "use PAT_ID or --server, not both; PAT_ID is for the data on this machine, and with --server the token rotates itself"
+            )
         }
         (None, None) => bail!(
-            "give PAT_ID (`trustrelay token list --user EMAIL` shows the ids), or --server for a token that rotates itself"
+            "give PAT_ID (run `trustrelay token list --user EMAIL` to see the ids), or --server for a token that rotates itself"
         ),
     }
 }
@@ -33,7 +35,7 @@ fn overlap(rotate: &TokenRotate) -> anyhow::Result<Overlap> {
         (None, true) => Ok(Overlap::UntilFirstUse),
         (overlap, _) => {
             let overlap = overlap.map_or(Ok(DEFAULT_OVERLAP), Duration::try_from);
-            Ok(Overlap::For(overlap.context("--overlap is negative")?))
+            Ok(Overlap::For(overlap.context("--overlap cannot be negative")?))
         }
     }
 }
@@ -41,13 +43,15 @@ fn overlap(rotate: &TokenRotate) -> anyhow::Result<Overlap> {
 async fn any(place: &Place, pat_id: &str, rotate: &TokenRotate) -> anyhow::Result<ExitCode> {
     let pat_id: Uuid = pat_id.parse().map_err(|_| {
         // What was given is not repeated: it may be a token.
-        anyhow::anyhow!("PAT_ID is not a token's id; `trustrelay token list --user EMAIL` shows the ids")
+        anyhow::anyhow!(
+            "PAT_ID is not the id of a token; run `trustrelay token list --user EMAIL` to see the ids"
+        )
     })?;
     let opened = open::data(place, Missing::Refuse).await?;
     let expiry = match rotate.expires_in {
         None => Expiry::Default,
         Some(length) => Expiry::At(
-            opened.authority.clock().now().checked_add(length).context("--expires-in is too far away")?,
+            opened.authority.clock().now().checked_add(length).context("--expires-in is too long")?,
         ),
     };
     let asked = Rotate { overlap: overlap(rotate)?, expiry, idempotency_key: None };
@@ -64,12 +68,12 @@ async fn itself(server: &Url, rotate: &TokenRotate) -> anyhow::Result<ExitCode> 
         Overlap::For(overlap) => json!({ "overlap_seconds": overlap.as_secs() }),
     };
     if let Some(length) = rotate.expires_in {
-        let at = SystemClock.now().checked_add(length).context("--expires-in is too far away")?;
+        let at = SystemClock.now().checked_add(length).context("--expires-in is too long")?;
         body["expires_at"] = json!(at);
     }
     let key = Uuid::now_v7().to_string();
     let remote = Remote::new(server, &token)?;
     let value = remote.post("/api/user/personal-access-tokens/self/rotate", &body, Some(&key)).await?;
-    say(value["pat_token"].as_str().context("the answer holds no token")?)?;
+    say(value["pat_token"].as_str().context("the answer does not contain a token")?)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -24,7 +24,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     if scan.files() == 0 && scan.is_clean() {
         tell(
-            "no file was looked at: there is none, or .gitignore and --exclude leave none in (--no-ignore looks at what .gitignore leaves out)",
+            "no file was scanned: there are no files, or .gitignore and --exclude exclude all of them (use --no-ignore to include ignored files)",
         );
     }
     Ok(if scan.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(1) })

@@ -25,21 +25,23 @@ pub(crate) fn rotate(place: &Place, asked: &SecretRotate) -> anyhow::Result<Exit
     let shown = path.display();
     let name = key_file::change(&path, |keys| rotated(keys, asked))?;
     if asked.prepare {
-        say(format_args!("key {name} is second in {shown}: it verifies, and nothing is made under it yet"))?;
-        say("next: give this file to every node, and restart them one after the other")?;
+        say(format_args!(
+            "key {name} is now second in {shown}: it verifies tokens, but no new tokens use it yet"
+        ))?;
+        say("next: copy this file to every node, and restart the nodes one after the other")?;
         say(
-            "then: `trustrelay secret rotate --activate`, give the file to every node, and restart them again",
+            "then: run `trustrelay secret rotate --activate`, copy the file to every node, and restart the nodes again",
         )?;
     } else {
-        say(format_args!("key {name} is first in {shown}"))?;
+        say(format_args!("key {name} is now first in {shown}"))?;
         say(
-            "next: restart the server; where several nodes share the data, all of them must know this key before",
+            "next: restart the server; if several nodes share the data, all of them must have this key first",
         )?;
-        say("  (`trustrelay secret rotate --prepare` is the first step there: docs/SECRETS.md)")?;
+        say("  (in that case start with `trustrelay secret rotate --prepare`: docs/SECRETS.md)")?;
         say(
-            "then: tokens come under the new key as they are used; `trustrelay secret status` counts the others",
+            "then: tokens move to the new key as they are used; `trustrelay secret status` counts the remaining ones",
         )?;
-        say("at last: `trustrelay secret retire KEY` takes the old key out of use")?;
+        say("finally: run `trustrelay secret retire KEY` to take the old key out of use")?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -47,14 +49,16 @@ pub(crate) fn rotate(place: &Place, asked: &SecretRotate) -> anyhow::Result<Exit
 fn rotated(keys: &mut Keys, asked: &SecretRotate) -> anyhow::Result<String> {
     if asked.activate {
         if keys.secrets.len() < 2 {
-            bail!("there is no second secret to put first; `trustrelay secret rotate --prepare` adds one");
+            bail!(
+                "there is no second secret to activate; run `trustrelay secret rotate --prepare` to add one"
+            );
         }
         keys.secrets.swap(0, 1);
         return Ok(keys.secrets[0].key_name());
     }
     if keys.secrets.len() >= MAX_SECRETS {
         bail!(
-            "the key file has {} secrets, and more are not taken; retire those that nothing depends on (`trustrelay secret status`)",
+            "the key file has {} secrets, which is the maximum; retire secrets that nothing depends on (see `trustrelay secret status`)",
             keys.secrets.len()
         );
     }
@@ -126,12 +130,16 @@ pub(crate) async fn retire(place: &Place, asked: &SecretRetire) -> anyhow::Resul
     let path = open::key_file_of(&location)?;
     let opened = open::data(place, Missing::Refuse).await?;
     let Some(key) = opened.keys.secrets.iter().find(|secret| secret.key_name() == asked.key) else {
-        bail!("{} has no key {} in use; `trustrelay secret status` lists them", path.display(), asked.key);
+        bail!(
+            "{} has no key {} in use; run `trustrelay secret status` to see all keys",
+            path.display(),
+            asked.key
+        );
     };
     let key_id = key.token_key().id();
     if opened.authority.active_key() == Some(key_id) {
         bail!(
-            "key {} is the active one; put another in front with `trustrelay secret rotate`, and restart the server",
+            "key {} is the active key; activate another key with `trustrelay secret rotate`, and restart the server first",
             asked.key
         );
     }
@@ -139,22 +147,22 @@ pub(crate) async fn retire(place: &Place, asked: &SecretRetire) -> anyhow::Resul
     let count = counts.iter().find(|count| count.key_id == key_id);
     if let (Some(KeyCount { tokens, overlaps, webhooks, .. }), false) = (count, asked.drop_dependents) {
         bail!(
-            "{tokens} tokens, {overlaps} secrets in their overlap and {webhooks} webhooks depend on key {}, and would stop working; \
-             tokens leave it when they are used, or give --drop-dependents",
+            "{tokens} tokens, {overlaps} secrets in their overlap and {webhooks} webhooks depend on key {} and would stop working; \
+             wait until the tokens have been used, or retire it anyway with --drop-dependents",
             asked.key
         );
     }
     key_file::change(&path, |keys| {
         let at = keys.secrets.iter().position(|secret| secret.key_name() == asked.key);
-        let Some(at) = at else { bail!("the key file was changed meanwhile; look again") };
+        let Some(at) = at else { bail!("the key file was changed in the meantime; check it and try again") };
         let secret = keys.secrets.remove(at);
         keys.retired.push(secret);
         Ok(())
     })?;
     say(format_args!("key {} is retired in {}", asked.key, path.display()))?;
-    say("next: give the file to every node that shares the data, and restart them")?;
+    say("next: copy the file to every node that shares the data, and restart the nodes")?;
     say(
-        "browser sessions and invitations of its time end with it; its line is needed to check the audit log of that time",
+        "browser sessions and invitations created with this key no longer work; keep its line in the file, because the audit log of that time is verified with it",
     )?;
     Ok(ExitCode::SUCCESS)
 }

@@ -18,7 +18,7 @@ pub(crate) async fn create(place: &Place, create: TokenCreate) -> anyhow::Result
     let expiry = match create.expires_in {
         None => Expiry::Default,
         Some(length) => Expiry::At(
-            opened.authority.clock().now().checked_add(length).context("--expires-in is too far away")?,
+            opened.authority.clock().now().checked_add(length).context("--expires-in is too long")?,
         ),
     };
     let limits = AskedLimits {
@@ -91,7 +91,9 @@ fn add(shown: &mut Value, limits: &Limits) {
 pub(crate) async fn revoke(place: &Place, revoke: TokenRevoke) -> anyhow::Result<ExitCode> {
     let pat_id: Uuid = revoke.pat_id.parse().map_err(|_| {
         // What was given is not repeated: it may be a token.
-        anyhow::anyhow!("PAT_ID is not a token's id; `trustrelay token list --user EMAIL` shows the ids")
+        anyhow::anyhow!(
+            "PAT_ID is not the id of a token; run `trustrelay token list --user EMAIL` to see the ids"
+        )
     })?;
     let opened = open::data(place, Missing::Refuse).await?;
     let revoked = opened.authority.revoke_any(pat_id).await.with_context(|| format!("token {pat_id}"))?;

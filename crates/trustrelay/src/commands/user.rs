@@ -22,13 +22,13 @@ const DEFAULT_BASE: &str = "http://127.0.0.1:8080";
 /// Reads a password: the first line of standard input.
 fn read_password(is_asked_for: bool) -> anyhow::Result<Zeroizing<String>> {
     if !is_asked_for {
-        bail!("the password comes from standard input only; give --password-stdin");
+        bail!("the password is read from standard input only; use --password-stdin");
     }
     let mut password = Zeroizing::new(String::new());
     std::io::stdin()
         .take(MAX_INPUT)
         .read_to_string(&mut password)
-        .context("the password on standard input is not text")?;
+        .context("the password on standard input is not valid text")?;
     let line = password.find('\n').unwrap_or(password.len());
     password.truncate(line);
     let end = password.trim_end_matches('\r').len();
@@ -52,7 +52,9 @@ pub(crate) async fn set_password(place: &Place, set: UserSetPassword) -> anyhow:
     let opened = open::data(place, Missing::Refuse).await?;
     let email = &set.email;
     opened.authority.set_password(email, password).await.with_context(|| format!("account `{email}`"))?;
-    say(format_args!("set the password of {email}; its browser sessions have ended, its tokens stay"))?;
+    say(format_args!(
+        "set the password of {email}; the account is signed out of all browsers, and its tokens keep working"
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -17,12 +17,12 @@ pub(super) fn mailer(
     let from = serve.mail_from.as_deref().or(from);
     match (url, from) {
         (None, None) => Ok(None),
-        (Some(_), None) => bail!(
-            "--smtp-url sends mail, and --mail-from says from whom, such as relay@example.org; give both"
-        ),
-        (None, Some(_)) => bail!(
-            "--mail-from says from whom mail comes, and --smtp-url what sends it; give both, or neither"
-        ),
+        (Some(_), None) => {
+            bail!("--smtp-url needs --mail-from, the sender's address, such as relay@example.org; use both")
+        }
+        (None, Some(_)) => {
+            bail!("--mail-from needs --smtp-url, the server that sends mail; use both, or neither")
+        }
         (Some(url), Some(from)) => {
             let url: SmtpUrl =
                 url.expose().parse().map_err(|error| anyhow::anyhow!("--smtp-url: {error}"))?;

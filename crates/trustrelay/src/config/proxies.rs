@@ -26,9 +26,7 @@ pub(super) fn proxies(
     match named {
         Some(Err(place)) => bail!("{place} must be x-forwarded-for or forwarded"),
         Some(Ok(_)) if networks.is_empty() => {
-            bail!(
-                "--trusted-proxy-header says what trusted proxies write, and none is named; add --trusted-proxy"
-            )
+            bail!("--trusted-proxy-header has no effect without a trusted proxy; add --trusted-proxy")
         }
         Some(Ok(header)) => Ok(TrustedProxies { networks, header }),
         None => Ok(TrustedProxies { networks, header: ProxyHeader::default() }),
@@ -40,7 +38,7 @@ fn networks(place: &str, texts: &[String]) -> anyhow::Result<Vec<Network>> {
     for text in texts {
         let network: Network = text.parse().map_err(|error| anyhow::anyhow!("{place}: {error}"))?;
         if network.bits() == 0 {
-            bail!("{place}: {network} would believe everybody; name the networks that your proxies are in");
+            bail!("{place}: {network} would trust every address; use the networks of your proxies");
         }
         networks.push(network);
     }

@@ -81,7 +81,7 @@ fn a_broken_upstream_is_named() {
         ("github", "no `=`"),
         ("Git=http://x/", "a valid upstream name"),
         ("a_b=http://x/", "a valid upstream name"),
-        ("a=http://", "not a URL"),
+        ("a=http://", "not a valid URL"),
         ("a=ftp://ada:s3cret@x/", "http:// or https://"),
         ("a=${TRUSTRELAY_TEST_NOT_SET}", "TRUSTRELAY_TEST_NOT_SET"),
     ] {
@@ -174,8 +174,8 @@ fn proxies_that_are_not_set_up_well_are_refused_by_their_key() {
     for (text, key, says) in [
         ("trusted-proxy = [\"10.1.2.3/8\"]", "`trusted-proxy`", "use 10.0.0.0/8 for the range"),
         ("trusted-proxy = [\"s3cret\"]", "`trusted-proxy`", "is not an IP range"),
-        ("trusted-proxy = [\"0.0.0.0/0\"]", "`trusted-proxy`", "everybody"),
-        ("trusted-proxy = [\"::/0\"]", "`trusted-proxy`", "everybody"),
+        ("trusted-proxy = [\"0.0.0.0/0\"]", "`trusted-proxy`", "every address"),
+        ("trusted-proxy = [\"::/0\"]", "`trusted-proxy`", "every address"),
         (
             "trusted-proxy = [\"10.0.0.0/8\"]\ntrusted-proxy-header = \"s3cret\"",
             "`trusted-proxy-header`",

@@ -40,7 +40,7 @@ pub(super) struct Outcome {
 pub(super) enum Trouble {
     #[error("cannot be read: {0}")]
     Unreadable(#[from] io::Error),
-    #[error("has more than {MAX_FOUND} tokens; what follows was not looked at")]
+    #[error("has more than {MAX_FOUND} tokens; the rest was not scanned")]
     TooMany,
 }
 

@@ -103,9 +103,9 @@ pub(crate) fn excluded(globs: &[String]) -> anyhow::Result<Override> {
     let mut excluded = OverrideBuilder::new(".");
     for glob in globs {
         // Here it is the other way round: what has no mark is all that is looked at.
-        excluded
-            .add(&format!("!{glob}"))
-            .map_err(|error| anyhow::anyhow!("--exclude `{glob}` is no pattern of a .gitignore: {error}"))?;
+        excluded.add(&format!("!{glob}")).map_err(|error| {
+            anyhow::anyhow!("--exclude `{glob}` is not a valid .gitignore pattern: {error}")
+        })?;
     }
     Ok(excluded.build()?)
 }

@@ -12,7 +12,7 @@ use super::finder::Found;
 use crate::redact;
 
 const RULE: &str = "trustrelay-personal-access-token";
-const WHAT_TO_DO: &str = "Revoke it, make another, and take it out of the file and of its history: whoever has read the file has the token.";
+const WHAT_TO_DO: &str = "Revoke the token, create a new one, and remove the old one from the file and its history. Anyone who can read the file can use the token.";
 
 /// How a scan is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +103,7 @@ impl Scan {
                         "id": RULE,
                         "name": "PersonalAccessToken",
                         "shortDescription": { "text": "A TrustRelay personal access token" },
-                        "fullDescription": { "text": "A token of TrustRelay, with the right checksum, stands in a file." },
+                        "fullDescription": { "text": "A file contains a TrustRelay token with a valid checksum." },
                         "help": { "text": WHAT_TO_DO },
                         "defaultConfiguration": { "level": "error" },
                         "properties": { "tags": ["security"], "security-severity": "9.0" },

@@ -59,6 +59,30 @@ async fn a_wrong_field_comes_back_with_what_was_filled_in() {
 }
 
 #[tokio::test]
+async fn an_error_stands_beside_its_field_and_names_its_label() {
+    let world = World::new().await;
+    let session = world.browser().await;
+    for (form, says) in [
+        ("pat_name=&scope=mcp", "Name is empty."),
+        ("pat_name=n", "Choose at least one permission."),
+        ("pat_name=n&scope_more=+", "Choose at least one permission."),
+        ("pat_name=n&scope=admin", "Permissions: `admin` is not a known scope."),
+        ("pat_name=n&scope=mcp&expires_in_days=0", "Expires after must be a whole number from 1 to 365."),
+        ("pat_name=n&scope=mcp&allowed_networks=office", "Allowed IP ranges: `office` is not an IP range."),
+        ("pat_name=n&scope=mcp&requests_per_minute=0", "Requests per minute must be a whole number"),
+        (
+            "pat_name=n&scope=mcp&expires_if_unused_days=x",
+            "Revoke after days without use must be a whole number",
+        ),
+    ] {
+        let answer = world.post("/settings/developer").session(&session).form(form).send().await;
+        let (_, beside) = answer.text.split_once("<span class=\"problem\"").expect(form);
+        assert!(beside.split_once("</span>").expect(form).0.contains(says), "{form}: {beside}");
+        assert_eq!(answer.text.matches("role=\"alert\"").count(), 1, "{form}");
+    }
+}
+
+#[tokio::test]
 async fn the_snippets_name_the_host_that_was_asked() {
     let world = World::new().await;
     let session = world.browser().await;

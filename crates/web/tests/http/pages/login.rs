@@ -61,6 +61,7 @@ async fn guessing_is_slowed_down_here_too() {
     let answer = world.post("/login").form(GOOD).send().await;
     assert_eq!((answer.status, answer.kind()), (StatusCode::TOO_MANY_REQUESTS, "text/html"));
     assert_eq!(answer.header("retry-after"), "900");
+    assert!(answer.text.contains("Too many attempts. Try again in 15 minutes."), "{answer}");
 }
 
 #[tokio::test]

@@ -140,6 +140,16 @@ async fn an_asset_that_is_not_there_is_not_found() {
 }
 
 #[tokio::test]
+async fn a_form_s_answer_that_is_reloaded_says_how_to_go_on() {
+    let world = World::new().await;
+    let session = world.browser().await;
+    let answer = world.get("/settings/profile/password").session(&session).send().await;
+    assert_eq!((answer.status, answer.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, "POST"));
+    assert!(answer.text.contains("Something went wrong"), "{answer}");
+    assert!(answer.text.contains("This page can't be reloaded. Go back and try again."), "{answer}");
+}
+
+#[tokio::test]
 async fn a_stranger_is_sent_to_sign_in_and_comes_back() {
     let world = World::new().await;
     for path in ["/settings/developer", "/settings/profile", "/settings/notices"] {
