@@ -292,10 +292,7 @@ impl Authority {
         let _alone = self.calls.flushing.write().await;
         let taken = std::mem::take(&mut *self.calls.waiting.lock());
         if taken.lost > 0 {
-            tracing::warn!(
-                calls = taken.lost,
-                "there was no room to note these calls until they are written down"
-            );
+            tracing::warn!(calls = taken.lost, "too many calls are waiting to be written; some were dropped");
             metrics::counter!("trustrelay_activity_lost_total").increment(taken.lost);
         }
         let mut notes: Vec<TokenCalls> = taken
@@ -312,7 +309,7 @@ impl Authority {
         while !notes.is_empty() {
             let batch: Vec<_> = notes.drain(..batch(&notes)).collect();
             if let Err(error) = self.store.record_calls(&batch).await {
-                tracing::warn!(%error, tokens = batch.len(), "calls could not be written down; they are kept for later");
+                tracing::warn!(%error, tokens = batch.len(), "could not write tool calls; keeping them for the next attempt");
                 let mut waiting = self.calls.waiting.lock();
                 batch.into_iter().for_each(|note| waiting.take_back(note));
             }
@@ -330,7 +327,7 @@ impl Authority {
             // Less than it might have been: that was all.
             Ok(gone) if gone < FORGET => *self.calls.forgotten.lock() = Some(before),
             Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "old calls could not be forgotten; it is tried again"),
+            Err(error) => tracing::warn!(%error, "could not delete old tool calls; trying again later"),
         }
     }
 }

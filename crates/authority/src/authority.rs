@@ -234,14 +234,14 @@ impl Authority {
     /// Says what ends the open streams and calls of a token. Once, before [`Authority::start`].
     pub fn set_cut(&self, cut: Arc<dyn Cut>) {
         if self.cut.set(cut).is_err() {
-            tracing::error!("what cuts open streams was set twice; the first stays");
+            tracing::error!("the session terminator was set twice; keeping the first one");
         }
     }
 
     /// Says who carries notices. Once, before [`Authority::start`].
     pub fn set_courier(&self, courier: Arc<dyn Courier>) {
         if self.courier.set(courier).is_err() {
-            tracing::error!("who carries notices was set twice; the first stays");
+            tracing::error!("the notice courier was set twice; keeping the first one");
         }
     }
 

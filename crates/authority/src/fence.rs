@@ -290,7 +290,7 @@ impl Authority {
             }
             self.fence.applied.store(entry.seq, Ordering::SeqCst);
             self.numbers.applied(entry.seq);
-            tracing::info!(seq = entry.seq, cut, "applied a change that takes power away");
+            tracing::info!(seq = entry.seq, cut, "applied a change that removes access");
         }
         drop(cuts);
         self.fence.changed.notify_waiters();
@@ -331,11 +331,11 @@ impl Authority {
         // What was cut last is in the answer of the revocation that made it, if the store can be told.
         let unreported = !self.fence.unreported.lock().is_empty();
         if unreported && let Err(error) = self.renew_alone(&mut renewing).await {
-            tracing::debug!(%error, "what was cut last could not be told");
+            tracing::debug!(%error, "could not report the last terminated sessions");
         }
         self.fence.valid_until.store(0, Ordering::SeqCst);
         if let Err(error) = self.store.end_lease(self.fence.node_id).await {
-            tracing::debug!(%error, "the lease could not be given up; it runs out by itself");
+            tracing::debug!(%error, "could not release the lease; it will expire");
         }
     }
 }
@@ -386,7 +386,7 @@ impl KeepLease {
             Ok(()) => {
                 authority.mark_ended().await;
                 if std::mem::take(&mut self.lost) {
-                    tracing::info!("the lease is held again: tokens are verified from memory");
+                    tracing::info!("lease renewed: tokens are verified from memory again");
                 }
                 authority.let_go_of_the_silent(&mut self.silent).await;
                 authority.compare_clocks().await;
@@ -396,7 +396,7 @@ impl KeepLease {
                 if !self.lost && !authority.holds_lease() {
                     self.lost = true;
                     authority.numbers.lost_lease();
-                    tracing::warn!(%error, "the lease ran out: every token is verified in the store until it is renewed");
+                    tracing::warn!(%error, "lease expired: tokens are verified in the database until the lease is renewed");
                 }
             }
         }

@@ -162,7 +162,7 @@ impl Authority {
             let (outcomes, _) = me.revoke_all(&revocations, now).await?;
             for (revocation, outcome) in revocations.into_iter().zip(outcomes) {
                 let (pat_id, reporter) = (revocation.pat_id, reporter.name());
-                tracing::info!(%pat_id, reporter, "a token was reported as leaked and is revoked");
+                tracing::info!(%pat_id, reporter, "revoked a token that was reported as leaked");
                 // The owner of one that was revoked before, for whatever reason, is told as well.
                 if let (Some(notice), Some(RevokeOutcome { newly: false, .. })) = (revocation.notice, outcome)
                 {

@@ -67,13 +67,13 @@ impl Authority {
             return;
         }
         if running.is_empty() {
-            tracing::info!(node_url, "no other node has this one's --node-url any more");
+            tracing::info!(node_url, "no other node uses this node's --node-url any more");
         } else {
             let others = running.join(", ");
             tracing::error!(
                 node_url,
                 others,
-                "other nodes run with this one's --node-url: give each node its own, or MCP sessions are served by the wrong one"
+                "other nodes use this node's --node-url; give each node its own, or MCP sessions go to the wrong node"
             );
         }
     }

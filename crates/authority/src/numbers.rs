@@ -64,11 +64,11 @@ impl Numbers {
         self.kept.get_or_init(|| {
             describe_counter!(
                 VERIFICATIONS,
-                "Verifications: from the index, by the store, or refused because neither may be asked"
+                "Verifications: from memory, by the database, or refused because neither was available"
             );
             describe_histogram!(REVOCATION, "From a revocation's commit until every node has applied it");
-            describe_gauge!(APPLIED, "The last entry of the log that this node has applied");
-            describe_counter!(LOST, "How often this node's lease ran out");
+            describe_gauge!(APPLIED, "The last log entry that this node has applied");
+            describe_counter!(LOST, "How often this node's lease expired");
             Kept {
                 index: counter!(VERIFICATIONS, "path" => "index"),
                 store: counter!(VERIFICATIONS, "path" => "store"),

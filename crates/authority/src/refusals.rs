@@ -226,7 +226,7 @@ impl Authority {
             let batch: Vec<_> = taken.drain(..taken.len().min(AUDIT_BATCH)).collect();
             let entries: Vec<_> = batch.iter().map(|(_, waiting)| waiting.entry()).collect();
             if let Err(error) = self.store.append_audit(&entries).await {
-                tracing::warn!(%error, entries = batch.len(), "refusals could not be written to the audit log; they are kept for later");
+                tracing::warn!(%error, entries = batch.len(), "could not write refused requests to the audit log; keeping them for the next attempt");
                 let mut places = self.refusals.places.lock();
                 for (same, waiting) in batch {
                     places.entry(same).or_default().take_back(waiting);

@@ -95,7 +95,7 @@ pub(crate) async fn active_first<'a>(
             .with("replaces", secrets[active].key_name());
         // Another node may have done it at the same moment.
         if store.replace_secret(&old, &new, &audit).await? || store.bind_secret(&new).await? {
-            tracing::info!(key = %newest.key_name(), "this server secret is the active one from now on");
+            tracing::info!(key = %newest.key_name(), "activated this server secret");
             active = 0;
         }
     }
@@ -150,12 +150,12 @@ impl Authority {
             Ok(RekeyOutcome::NotBound) => {
                 self.rekeying.is_over.store(true, Ordering::Relaxed);
                 tracing::info!(
-                    "another server secret is active by now; restart this node with that one in front of its key file"
+                    "another server secret is active now; put it first in this node's key file and restart the node"
                 );
                 return;
             }
             Err(error) => {
-                tracing::debug!(%error, %pat_id, "a token was not re-keyed; it is tried again when it is used");
+                tracing::debug!(%error, %pat_id, "could not re-key a token; trying again when the token is used next");
                 return;
             }
         }

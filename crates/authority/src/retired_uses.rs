@@ -77,20 +77,20 @@ impl Authority {
             match me.store.note_retired_use(&digest, since, &new, me.has_mail()).await {
                 Ok(true) => {
                     me.notices.wake.notify_one();
-                    tracing::warn!(pat_id = %pat.pat_id, "a secret was used that the token had before: it may have leaked");
+                    tracing::warn!(pat_id = %pat.pat_id, "an old secret of a token was used; it may have leaked");
                     let (actor, details) = (Actor::anonymous(address), [("name", pat.name.as_str())]);
                     let (user_id, pat_id) = (Some(pat.user_id), Some(pat.pat_id));
                     me.note_refusal("refused.retired_secret", actor, user_id, pat_id, &details);
                 }
                 Ok(false) => {}
                 Err(error) => {
-                    tracing::warn!(%error, pat_id = %pat.pat_id, "the use of a retired secret could not be noted; the next one is");
+                    tracing::warn!(%error, pat_id = %pat.pat_id, "could not record the use of an old secret; the next use will be recorded");
                     me.retired_uses.forget(&digest);
                 }
             }
         });
         if noted.await.is_err() {
-            tracing::error!("noting the use of a retired secret failed");
+            tracing::error!("could not record the use of an old secret");
         }
     }
 }

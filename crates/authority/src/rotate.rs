@@ -362,7 +362,7 @@ impl Authority {
     pub(crate) async fn mark_ended(&self) {
         for pat_id in self.index.ending.take_overdue() {
             if let Err(error) = self.mark_ended_of(pat_id).await {
-                tracing::debug!(%error, "a secret could not be marked as ended; it is tried again");
+                tracing::debug!(%error, "could not mark an old secret as ended; trying again later");
                 self.index.ending.overdue(pat_id);
             }
         }
@@ -407,7 +407,7 @@ impl Authority {
         let Some(before) = due.then(|| oldest_repeatable(self.clock.now())).flatten() else { return };
         match self.store.forget_rotations(before).await {
             Ok(_) => *self.rotations_forgotten.lock() = Some(since_boot),
-            Err(error) => tracing::debug!(%error, "past rotations were not forgotten; it is tried again"),
+            Err(error) => tracing::debug!(%error, "could not delete past rotations; trying again later"),
         }
     }
 }

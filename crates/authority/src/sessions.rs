@@ -125,7 +125,7 @@ impl Authority {
         }
         // Now and then, where sessions are made anyway, the dead ones are swept.
         if let Err(error) = self.store.delete_expired_sessions(now).await {
-            tracing::debug!(%error, "expired sessions were not swept; the next sign-in sweeps them");
+            tracing::debug!(%error, "could not delete expired sessions; the next sign-in tries again");
         }
         Ok((secret, expires_at))
     }

@@ -77,10 +77,10 @@ impl Authority {
         if is_off {
             tracing::warn!(
                 ahead_seconds,
-                "this machine's clock and the database's are apart; keep both by NTP: expiry is judged by this machine's"
+                "this machine's clock differs from the database's; synchronize both with NTP, because expiry is checked against this machine's clock"
             );
         } else {
-            tracing::info!(ahead_seconds, "this machine's clock and the database's agree again");
+            tracing::info!(ahead_seconds, "this machine's clock matches the database's again");
         }
     }
 }

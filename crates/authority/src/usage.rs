@@ -130,7 +130,7 @@ impl Authority {
         let _one_at_a_time = self.usage.flushing.lock().await;
         for batch in self.usage.take().chunks(BATCH) {
             if let Err(error) = self.store.record_usage(batch).await {
-                tracing::warn!(%error, tokens = batch.len(), "uses could not be written down; they are kept for later");
+                tracing::warn!(%error, tokens = batch.len(), "could not write the last uses of tokens; keeping them for the next attempt");
                 for note in batch {
                     let mut again = self.usage.waiting(note.pat_id);
                     let newer = again.entry(note.pat_id).or_insert_with(|| Usage {

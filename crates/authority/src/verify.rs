@@ -139,7 +139,7 @@ impl Authority {
                 }
                 Secret::Current { ends_another: true } => {
                     if let Err(error) = self.first_use(pat).await {
-                        tracing::warn!(%error, "the first use of a new secret could not end the one before it");
+                        tracing::warn!(%error, "could not end the previous secret of a token at the first use of its new secret");
                         return Err(UNAVAILABLE);
                     }
                     continue;
@@ -220,7 +220,7 @@ impl Authority {
                 Ok(())
             }
             Err(error) => {
-                tracing::warn!(%error, "a token could not be verified: the store does not answer");
+                tracing::warn!(%error, "could not verify a token: the database is not available");
                 Err(UNAVAILABLE)
             }
         }
@@ -241,7 +241,7 @@ impl Authority {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "a token could not be verified: the store does not answer");
+                    tracing::warn!(%error, "could not verify a token: the database is not available");
                     return Err(UNAVAILABLE);
                 }
             }

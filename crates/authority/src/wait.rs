@@ -60,7 +60,7 @@ impl Authority {
                     tokio::spawn(async move {
                         let passed = me.pass_fence(seq).await;
                         if let Err(error) = &passed {
-                            tracing::warn!(%error, "the first use of a secret could not end the one before it on all nodes");
+                            tracing::warn!(%error, "could not end the previous secret of a token on all nodes after the first use of its new secret");
                         }
                         let _ = answer.send(passed.is_ok());
                     });
@@ -125,8 +125,8 @@ impl Authority {
             return;
         }
         match self.store.let_go(over).await {
-            Ok(()) => tracing::warn!(nodes = ?ids(over), "nodes are silent and hold their leases no longer"),
-            Err(error) => tracing::debug!(%error, "leases that are over could not be let go"),
+            Ok(()) => tracing::warn!(nodes = ?ids(over), "the leases of silent nodes have expired"),
+            Err(error) => tracing::debug!(%error, "could not remove expired leases"),
         }
     }
 

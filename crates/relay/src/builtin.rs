@@ -17,8 +17,8 @@ pub(crate) fn tools() -> [Value; 2] {
         })
     };
     [
-        tool("whoami", "Whose token this is, what it may do and when it expires"),
-        tool("upstreams", "The MCP servers behind TrustRelay that this token reaches, and their state"),
+        tool("whoami", "The owner, the permissions and the expiry of this token"),
+        tool("upstreams", "The MCP servers that this token can reach through TrustRelay, and their state"),
     ]
 }
 

@@ -319,7 +319,7 @@ impl Call {
                                 continue 'asked;
                             }
                             None => {
-                                let why = "the client did not give what the upstream asked for";
+                                let why = "the client did not answer the upstream's request";
                                 let error = envelope::error(id, INTERNAL, why);
                                 outlet.finish(StatusCode::OK, error).await;
                                 return Ok(End::Answered("error"));

@@ -179,16 +179,18 @@ pub enum RelayError {
     #[error("upstream `{0}`: the command is empty; give a program and its arguments")]
     NoCommand(UpstreamName),
     /// An upstream has the name of a scope.
-    #[error("upstream `read`: the scope `mcp:read` has another meaning; choose another name")]
+    #[error(
+        "upstream `read`: this name is reserved, because the scope `mcp:read` has another meaning; choose another name"
+    )]
     ReservedRead,
     /// The system provided no randomness.
-    #[error("no randomness for the keys of session ids: {0}")]
+    #[error("no random numbers for the keys of session ids: {0}")]
     Random(getrandom::Error),
     /// Two upstreams have the same name.
-    #[error("upstream `{0}` is configured twice; give each its own name")]
+    #[error("upstream `{0}` is configured twice; use a different name for each upstream")]
     Twice(UpstreamName),
     /// An upstream has the name of the built-in tools.
-    #[error("upstream `trustrelay`: the name is taken by the built-in tools; choose another")]
+    #[error("upstream `trustrelay`: this name is reserved for the built-in tools; choose another name")]
     Reserved,
     /// A URL is neither http nor https.
     #[error("upstream `{0}`: the URL must be http:// or https://")]
@@ -202,6 +204,6 @@ pub enum RelayError {
         number: usize,
     },
     /// The HTTP client could not be set up.
-    #[error("the HTTP client for upstreams could not be set up (TLS roots?)")]
+    #[error("the HTTP client for upstreams could not be set up; check the TLS root certificates")]
     Client(#[source] std::io::Error),
 }

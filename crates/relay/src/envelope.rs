@@ -255,7 +255,7 @@ impl Message {
         let Members(members) = match serde_json::from_str(&text) {
             Ok(members) => members,
             Err(error) if error.is_data() && text.trim_start().starts_with('[') => {
-                return Err(invalid("batches are not taken; send one message at a time"));
+                return Err(invalid("batches are not supported; send one message at a time"));
             }
             Err(error) if error.is_data() => {
                 return Err(invalid("not an object with distinct member names"));
@@ -282,7 +282,7 @@ impl Message {
         let (result, error) = (get("result"), get("error"));
         let answers = result.is_some() || error.is_some();
         if method.is_some() == answers || (result.is_some() && (error.is_some() || id.is_none())) {
-            return Err(invalid("neither a request, a notification nor a response"));
+            return Err(invalid("the message is not a request, a notification or a response"));
         }
         let mut given = Vec::new();
         let params = get("params");

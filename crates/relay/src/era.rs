@@ -107,7 +107,7 @@ fn text(json: &str) -> Option<Cow<'_, str>> {
 /// that they name.
 pub(crate) fn stated<'a>(headers: &HeaderMap, message: &'a Message) -> Result<Stated<'a>, Refused> {
     let Some(version) = only(headers, &VERSION) else {
-        return Err(Refused::mismatch("the header MCP-Protocol-Version is missing, or there twice"));
+        return Err(Refused::mismatch("the header MCP-Protocol-Version is missing or repeated"));
     };
     let meta = message.param("_meta").and_then(Members::read).ok_or_else(|| missing(META_VERSION))?;
     let meta = Stated(meta);

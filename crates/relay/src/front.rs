@@ -48,8 +48,7 @@ where
     }
     let (parts, body) = request.into_parts();
     if !origin_is_good(&parts.headers, relay.0.public_origin.as_deref()) {
-        let why =
-            "this Origin may not use the endpoint; if it is the relay's own, start it with --public-url";
+        let why = "requests from this Origin are not allowed; if it is the server's own, start the server with --public-url";
         let mut refused = reply::refused(StatusCode::FORBIDDEN, why);
         refused.extensions_mut().insert(BadOrigin);
         return refused;
@@ -70,7 +69,7 @@ where
     match parts.method {
         Method::POST => post(context, parts.headers, body).await,
         Method::GET | Method::DELETE if is_stateless(&context, &parts.headers) => {
-            reply::method_not_allowed("POST", "this version of the protocol has POST alone")
+            reply::method_not_allowed("POST", "this protocol version supports only POST")
         }
         Method::GET => {
             let (tasks, gone) = (relay.0.tasks.clone(), context.gone.clone());
@@ -230,7 +229,7 @@ async fn upstream_stream(
     let mut exchange = match streamed {
         Ok(exchange) => exchange,
         Err(Fault::Refused(StatusCode::METHOD_NOT_ALLOWED)) => {
-            return reply::method_not_allowed("POST, DELETE", "the upstream has no stream of its own");
+            return reply::method_not_allowed("POST, DELETE", "the upstream does not offer a stream");
         }
         Err(fault) => {
             let why = fault.message(upstream.name.as_str());
@@ -284,7 +283,7 @@ where
     let body = match collected {
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            return reply::refused(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than the relay takes");
+            return reply::refused(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
         }
         Err(_) => return reply::refused(StatusCode::BAD_REQUEST, "the body could not be read"),
     };
@@ -311,7 +310,7 @@ where
         && !message.is_response()
         && !era::CLIENT_NOTIFICATIONS.contains(&message.method())
     {
-        let why = "a request must have an `id`; this is no notification that a client may send";
+        let why = "a request must have an `id`, and this method is not a notification that clients can send";
         return reply::refused(StatusCode::BAD_REQUEST, why);
     }
     trace::adopt(&mut context.trace, &message);
@@ -388,7 +387,7 @@ async fn session_post(context: &Context, headers: &HeaderMap, message: Message) 
     let known = |version: &HeaderValue| era::SESSION_VERSIONS.iter().any(|known| version == known);
     if headers.contains_key(VERSION) && !era::only(headers, &VERSION).is_some_and(known) {
         let why = format!(
-            "unknown MCP-Protocol-Version, or there twice; a session has {}",
+            "MCP-Protocol-Version is unknown or repeated; this session uses {}",
             era::SESSION_VERSIONS.join(", ")
         );
         return reply::refused(StatusCode::BAD_REQUEST, &why);

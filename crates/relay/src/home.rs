@@ -35,7 +35,7 @@ impl Elsewhere {
         let message =
             std::str::from_utf8(&self.body).ok().and_then(|body| Message::parse(body.to_owned()).ok());
         let id = message.as_ref().filter(|message| message.is_request()).map_or("null", Message::id);
-        let why = "the node that the session lives on went away; whether it did what was asked is not known";
+        let why = "the node of this session is gone; the request may or may not have been carried out";
         reply::json(StatusCode::BAD_GATEWAY, envelope::error(id, INTERNAL, why))
     }
 }

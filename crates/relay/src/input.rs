@@ -110,7 +110,7 @@ impl Call {
                 resume,
             };
             if !relay.park(number, parked) {
-                let why = "too many calls of this token wait for input; answer or drop some";
+                let why = "too many calls of this token are waiting for input; answer or cancel some";
                 outlet.finish(StatusCode::OK, envelope::error(id, UPSTREAM, why)).await;
                 return Ok(None);
             }
@@ -174,8 +174,7 @@ impl crate::Relay {
         if theirs && let Some(parked) = waiting.remove(&number) {
             return Some(Ok(parked.resume));
         }
-        let why =
-            "`requestState` is of no call that waits: it was given up, answered, or is not yours; call again";
+        let why = "`requestState` does not belong to a waiting call; it was answered or cancelled, or belongs to someone else; call again";
         Some(Err(reply::json(StatusCode::OK, envelope::error(id, INVALID_PARAMS, why))))
     }
 }

@@ -61,7 +61,7 @@ pub(crate) fn read(text: String) -> Result<Judged, Malformed> {
     let invalid = |why| Malformed { code: INVALID_REQUEST, why };
     let message = Message::parse(text)?;
     if message.param_names().any(|name| is_lookalike(name, &PARAMS)) {
-        return Err(invalid("a member name of `params` looks like a known one and is another"));
+        return Err(invalid("a member name of `params` is easily confused with a known one"));
     }
     let mut names_version = false;
     for (param, known) in NESTED {
@@ -70,7 +70,7 @@ pub(crate) fn read(text: String) -> Result<Judged, Malformed> {
             "`_meta`, `notifications` and `ref` must be objects with distinct member names",
         ))?;
         if members.names().any(|name| is_lookalike(name, known)) {
-            return Err(invalid("a member name within `params` looks like a known one and is another"));
+            return Err(invalid("a member name inside `params` is easily confused with a known one"));
         }
         names_version |= param == "_meta" && members.get(META_VERSION).is_some();
     }

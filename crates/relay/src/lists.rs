@@ -15,7 +15,7 @@ use crate::envelope::{INVALID_PARAMS, Malformed, Message, RawObject, raw};
 pub(crate) async fn list(context: &Context, list: List, message: &Message) -> Result<RawObject, Malformed> {
     let from = match message.param_str("cursor") {
         Some(cursor) => offset(&cursor)
-            .ok_or(Malformed { code: INVALID_PARAMS, why: "`params.cursor` is none of this list's" })?,
+            .ok_or(Malformed { code: INVALID_PARAMS, why: "`params.cursor` is not valid for this list" })?,
         None => 0,
     };
     let merged = merged(context, list).await;
@@ -23,7 +23,7 @@ pub(crate) async fn list(context: &Context, list: List, message: &Message) -> Re
     if from > merged.len() {
         return Err(Malformed {
             code: INVALID_PARAMS,
-            why: "`params.cursor` is behind the end; the list has changed",
+            why: "`params.cursor` is past the end; the list has changed",
         });
     }
     let end = from.saturating_add(page).min(merged.len());

@@ -132,7 +132,7 @@ pub(crate) fn check(headers: &HeaderMap, message: &Message, schema: &Value) -> R
     let is_wanted = |name: &HeaderName| wanted.iter().any(|(wanted, _)| wanted == name);
     match known.keys().find(|name| headers.contains_key(*name) && !is_wanted(name)) {
         Some(name) => {
-            Err(Refused::mismatch(&format!("the header {name} is of an argument that is not there")))
+            Err(Refused::mismatch(&format!("the header {name} repeats an argument that is missing")))
         }
         None => Ok(()),
     }

@@ -243,7 +243,10 @@ impl Relay {
         let sealed = Sealed::new(context.pat_id, only, init, link.as_deref(), self.0.home.as_ref());
         let id = sealed.as_ref().and_then(|sealed| sealed.seal(&self.0.sealer));
         let (Some(sealed), Some(id)) = (sealed, id) else {
-            return Err(reply::refused(StatusCode::SERVICE_UNAVAILABLE, "no randomness; try again"));
+            return Err(reply::refused(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no random numbers available; try again",
+            ));
         };
         self.keep(context, id, &sealed, link)
     }

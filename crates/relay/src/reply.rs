@@ -59,10 +59,10 @@ pub(crate) fn ended(id: &str) -> Reply {
 }
 
 const NARROWED_MESSAGE: &str =
-    "an upstream was taken from this account meanwhile; begin again with what it may still use";
-const CUT_MESSAGE: &str = "what this token may use or from where was changed, the session has ended, or the server is stopping; \
-                           begin again";
-pub(crate) const ENDED_MESSAGE: &str = "the token was revoked or has expired; make a new one";
+    "this account lost access to an upstream; start again with the remaining upstreams";
+const CUT_MESSAGE: &str = "the permissions or allowed IP ranges of this token were changed, the session has ended, or the server is stopping; \
+                           start again";
+pub(crate) const ENDED_MESSAGE: &str = "the token was revoked or has expired; create a new token";
 
 /// Returns the response to a call that is cut, and the same error as a message. The status is 401
 /// if the token has ended, otherwise 503: the permissions changed, the session ended, or the server

@@ -78,7 +78,7 @@ pub(crate) async fn session_request(
         "ping" => return ok(envelope::result(&id, &json!({}))),
         "logging/setLevel" => {
             let Some(level) = message.param_str("level") else {
-                return ok(envelope::error(&id, INVALID_PARAMS, "`params.level` is missing, or no string"));
+                return ok(envelope::error(&id, INVALID_PARAMS, "`params.level` is missing or not a string"));
             };
             *session.level.lock() = Some(level.clone());
             let links = session.opened();
@@ -139,8 +139,7 @@ pub(crate) async fn session_said(context: &Context, session: &Session, message: 
         let principal = &context.principal;
         let reaches = |name: &str| principal.upstreams.allow(name) && principal.scopes.touches_upstream(name);
         if !session.answered(message, reaches).await {
-            let why =
-                "no question of this id waits in this session: it was answered, given up, or asked elsewhere";
+            let why = "no request with this id is waiting in this session";
             return reply::refused(StatusCode::BAD_REQUEST, why);
         }
         return accepted;
@@ -177,7 +176,7 @@ pub(crate) async fn stateless_request(
     let id = message.id().to_owned();
     let ok = |body: String| reply::json(StatusCode::OK, body);
     let unknown = || {
-        let why = "the method is not known here, or not in this version of the protocol";
+        let why = "the method is unknown, or not part of this protocol version";
         reply::json(StatusCode::NOT_FOUND, envelope::error(&id, METHOD_NOT_FOUND, why))
     };
     match message.method() {
@@ -243,7 +242,7 @@ pub(crate) async fn stateless_request(
     if link.era == Era::Session && message.param("requestState").is_some() {
         // A session-era upstream never issues a `requestState`, and would process the retry as a
         // new call.
-        let why = "`requestState` is of no call that waits; call again without it";
+        let why = "`requestState` does not belong to a waiting call; call again without it";
         return ok(envelope::error(&id, INVALID_PARAMS, why));
     }
     let conveyance = conveyance(context, &link, &message);

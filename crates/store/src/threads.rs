@@ -161,7 +161,7 @@ fn write_all(mut connection: Connection, mut waiting: mpsc::Receiver<Change>, co
             Ok(()) => {
                 commits.fetch_add(1, Ordering::Relaxed);
             }
-            Err(error) => tracing::warn!(%error, changes = answers.len(), "changes could not be written"),
+            Err(error) => tracing::warn!(%error, changes = answers.len(), "could not write changes"),
         }
         for answer in answers {
             answer(committed.clone());

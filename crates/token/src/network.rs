@@ -127,7 +127,7 @@ impl fmt::Display for Quoted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Some(text) => write!(f, "`{text}`"),
-            None => f.write_str("what was given"),
+            None => f.write_str("the value"),
         }
     }
 }

@@ -45,11 +45,11 @@ const PROBES: Duration = Duration::from_secs(15);
 pub(crate) fn prepare(stream: &TcpStream) {
     // Without it an answer of two writes waits for a delayed acknowledgement: 40 ms.
     if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY was refused");
+        tracing::debug!(%error, "could not set TCP_NODELAY");
     }
     let probes = TcpKeepalive::new().with_time(SILENCE).with_interval(PROBES);
     if let Err(error) = SockRef::from(stream).set_tcp_keepalive(&probes) {
-        tracing::debug!(%error, "SO_KEEPALIVE was refused");
+        tracing::debug!(%error, "could not set SO_KEEPALIVE");
     }
 }
 

@@ -84,7 +84,7 @@ pub(crate) async fn serve(
         let _ = tokio::join!(places.acquire_many(connections), end_streams);
     };
     if timeout(DRAIN_TIME, drained).await.is_err() {
-        tracing::warn!("some requests did not end in {} s and were cut off", DRAIN_TIME.as_secs());
+        tracing::warn!("some requests did not finish within {} s and were aborted", DRAIN_TIME.as_secs());
     }
 }
 
@@ -125,7 +125,7 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<Accep
         Ok((stream, peer)) => Some((stream, peer, place)),
         Err(error) => {
             // Out of file descriptors, most likely: give others the time to end.
-            tracing::warn!(%error, "a connection could not be accepted");
+            tracing::warn!(%error, "could not accept a connection");
             sleep(Duration::from_millis(50)).await;
             None
         }

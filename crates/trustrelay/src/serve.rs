@@ -186,7 +186,7 @@ pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode>
         }
         stopping.cancel();
         if !config.drain.is_zero() {
-            tracing::info!(drain = ?config.drain, "stopping: no longer ready, and serving what still comes");
+            tracing::info!(drain = ?config.drain, "stopping: reporting not ready, still serving requests");
             // Who says it twice does not want to wait.
             tokio::select! {
                 () = tokio::time::sleep(config.drain) => {}
@@ -194,7 +194,7 @@ pub(crate) async fn run(place: &Place, serve: Serve) -> anyhow::Result<ExitCode>
                 _ = interrupt.recv() => {}
             }
         }
-        tracing::info!("stopping: letting requests end");
+        tracing::info!("stopping: waiting for open requests to finish");
     };
     let end_streams = async {
         if let Some(nodes) = &nodes {

@@ -192,7 +192,7 @@ impl From<AuthorityError> for ApiError {
             }
             AuthorityError::Denied(denied) => Refusal::Denied(denied).into(),
             AuthorityError::Unavailable(cause) => {
-                tracing::warn!(%cause, "the store does not answer");
+                tracing::warn!(%cause, "the database is not available");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
                     .with(RETRY_AFTER, Some(HeaderValue::from_static("1")))
             }

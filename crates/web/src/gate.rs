@@ -122,7 +122,7 @@ pub(crate) async fn passage<L: Lease>(lease: &L, caller: &Admitted) -> Passage {
 
 /// The lease was lost for too long.
 #[derive(Debug, thiserror::Error)]
-#[error("the node cannot vouch for the answer any more")]
+#[error("the node can no longer confirm that the token is valid")]
 struct Unvouched;
 
 /// What came from the body: a frame, or its end.

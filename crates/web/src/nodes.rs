@@ -159,7 +159,7 @@ impl Nodes {
 
 /// The node went away in the middle of its answer.
 #[derive(Debug, thiserror::Error)]
-#[error("the node that the session lives on went away")]
+#[error("the node of the session is gone")]
 struct Broken;
 
 impl Asked {
@@ -206,7 +206,10 @@ pub(crate) fn keep_if_carried(state: &AppState, request: &mut Request) {
             request.extensions_mut().insert(CarriedFor(client));
         }
         Some(Opened::Stale { seconds }) => {
-            tracing::warn!(seconds, "another node dated a carried request too far from this node's time");
+            tracing::warn!(
+                seconds,
+                "the time of a request from another node differs too much from this node's clock"
+            );
             request.extensions_mut().insert(ClocksApart);
         }
         None => {}

@@ -85,25 +85,25 @@ impl Numbers {
     /// Counts with the recorder that is installed now.
     pub(crate) fn new() -> Self {
         describe_counter!(REQUESTS, "Answered HTTP requests, by route and status");
-        describe_counter!(VERIFICATIONS, "Judged Authorization headers, by outcome");
-        describe_counter!(OFF_LIMITS, "Requests that were refused by a limit of their token, by limit");
-        describe_counter!(LOGINS, "Attempts to sign in, by outcome");
-        describe_counter!(ISSUED, "Tokens made over HTTP");
+        describe_counter!(VERIFICATIONS, "Checked Authorization headers, by outcome");
+        describe_counter!(OFF_LIMITS, "Requests that were refused by a limit of the token, by limit");
+        describe_counter!(LOGINS, "Sign-in attempts, by outcome");
+        describe_counter!(ISSUED, "Tokens created over HTTP");
         describe_counter!(
             REVOKED,
-            "Revocations answered over HTTP; the tokens that went with them not counted"
+            "Revocations over HTTP, not counting the child tokens that are revoked with a token"
         );
         describe_gauge!("trustrelay_index_entries", "Tokens that are verified from memory");
         describe_gauge!(
             "trustrelay_tokens_expiring",
-            "Active tokens that expire within so many days, counted once a minute at most"
+            "Active tokens that expire within this many days, counted at most once a minute"
         );
         describe_gauge!(
             "trustrelay_clock_ahead_seconds",
             "By how much this machine's clock is ahead of the database's."
         );
         describe_gauge!("trustrelay_lease_held", "1 while tokens are verified from memory");
-        describe_gauge!("trustrelay_node_url_shared", "Other nodes that run with this one's --node-url");
+        describe_gauge!("trustrelay_node_url_shared", "Other nodes that use this node's --node-url");
         let verified = |outcome: &'static str| counter!(VERIFICATIONS, "outcome" => outcome);
         let off = |limit: &'static str| counter!(OFF_LIMITS, "limit" => limit);
         let login = |outcome: &'static str| counter!(LOGINS, "outcome" => outcome);

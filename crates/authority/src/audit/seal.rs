@@ -59,7 +59,7 @@ impl Authority {
         if last || looked.is_none_or(|looked| now.saturating_sub(looked) >= EVERY) {
             match self.seal_audit().await {
                 Ok(()) => self.sealing.0.lock().looked = Some(now),
-                Err(error) => tracing::warn!(%error, "the audit log could not be sealed; it is tried again"),
+                Err(error) => tracing::warn!(%error, "could not seal the audit log; trying again later"),
             }
         }
         if !last {

@@ -33,7 +33,7 @@ impl Authority {
             // Less than it might have been: that was all.
             Ok(gone) if gone < BATCH => *self.sweep.0.lock() = Some(uptime),
             Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "old audit entries could not be cut off; it is tried again"),
+            Err(error) => tracing::warn!(%error, "could not delete old audit entries; trying again later"),
         }
     }
 }

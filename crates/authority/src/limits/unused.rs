@@ -88,7 +88,7 @@ pub(crate) async fn end_unused(authority: Weak<Authority>) {
         }
         let Some(authority) = authority.upgrade() else { return };
         if let Err(error) = authority.end_unused().await {
-            tracing::warn!(%error, "unused tokens could not be ended; they are looked for again");
+            tracing::warn!(%error, "could not revoke unused tokens; trying again later");
         }
     }
 }

@@ -100,7 +100,7 @@ impl Authority {
         if let Err(error) =
             self.store.finish_delivery(delivery.delivery_id, delivery.attempt, now, &outcome).await
         {
-            tracing::warn!(%error, "how a delivery went could not be written down; it is tried again");
+            tracing::warn!(%error, "could not write the result of a delivery; trying the delivery again later");
         }
         outcome
     }
@@ -159,14 +159,14 @@ pub(crate) async fn keep_notices(authority: Weak<Authority>) {
         let Some(me) = authority.upgrade() else { return };
         if Instant::now() >= next_sweep {
             if let Err(error) = me.sweep_notices().await {
-                tracing::warn!(%error, "tokens whose end comes near could not be looked for; it is tried again");
+                tracing::warn!(%error, "could not look for tokens that expire soon; trying again later");
             }
             next_sweep = Instant::now() + SWEEP;
         }
         let room = AT_ONCE - tries.len();
         let due = if room == 0 { Ok(Vec::new()) } else { me.claim_due(room).await };
         for delivery in due.unwrap_or_else(|error| {
-            tracing::debug!(%error, "what is due could not be asked for");
+            tracing::debug!(%error, "could not look for due deliveries");
             Vec::new()
         }) {
             let me = Arc::clone(&me);
@@ -183,6 +183,6 @@ pub(crate) async fn keep_notices(authority: Weak<Authority>) {
     }
     let all = async { while tries.join_next().await.is_some() {} };
     if timeout(LAST, all).await.is_err() {
-        tracing::info!("deliveries were cut off; they are tried again");
+        tracing::info!("deliveries were interrupted; they will be tried again");
     }
 }

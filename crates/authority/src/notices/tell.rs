@@ -47,7 +47,7 @@ impl Authority {
     pub(crate) async fn tell(&self, new: NewNotice) {
         let (kind, pat_id) = (new.notice.kind.name(), new.notice.pat_id);
         if let Err(error) = self.add_notices(&[new]).await {
-            tracing::error!(%error, ?pat_id, kind, "a notice could not be kept");
+            tracing::error!(%error, ?pat_id, kind, "could not store a notice");
         }
     }
 }

@@ -138,7 +138,7 @@ impl Authority {
                 return Ok(None);
             };
             me.wait_for_fence(seq).await?;
-            tracing::info!(seq, "the policy is changed");
+            tracing::info!(seq, "changed the policy");
             Ok(Some(seq))
         });
         done.await.map_err(|error| AuthorityError::Internal(error.to_string()))?

@@ -74,24 +74,24 @@ impl Fault {
 
     pub(crate) fn message(self, upstream: &str) -> String {
         match self {
-            Self::Down => format!("upstream `{upstream}` is down; its tools are not available now"),
+            Self::Down => format!("upstream `{upstream}` is down, and its tools are not available right now"),
             Self::Slow => format!("upstream `{upstream}` did not answer in time"),
             Self::Busy => {
-                format!("upstream `{upstream}` has as many processes as it may have; try again later")
+                format!("upstream `{upstream}` has reached its process limit; try again later")
             }
             Self::TokenBusy => format!(
-                "this token has as many sessions with upstream `{upstream}` as one token may have; end one, or try again later"
+                "this token has reached its session limit for upstream `{upstream}`; end a session, or try again later"
             ),
             Self::Subscribed => format!(
-                "this session has as many subscriptions to resources of `{upstream}` as it may have; unsubscribe from some"
+                "this session has reached its subscription limit for upstream `{upstream}`; unsubscribe from some resources"
             ),
             Self::Garbage => format!("upstream `{upstream}` answered with something that is not MCP"),
-            Self::TooLarge => format!("upstream `{upstream}` answered with more than the relay takes"),
+            Self::TooLarge => format!("upstream `{upstream}` sent an answer that is too large"),
             Self::SessionGone => format!("upstream `{upstream}` ended its session; try again"),
             Self::Refused(status) => {
                 format!("upstream `{upstream}` refused the request (HTTP {})", status.as_u16())
             }
-            Self::Rejected => format!("upstream `{upstream}` refused to begin a session"),
+            Self::Rejected => format!("upstream `{upstream}` refused to start a session"),
             Self::ListError => format!("upstream `{upstream}` answered a list with an error"),
         }
     }

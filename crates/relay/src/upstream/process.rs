@@ -106,7 +106,7 @@ impl Launcher {
             command.current_dir(cwd);
         }
         let mut child = command.spawn().map_err(|error| {
-            tracing::warn!(upstream = %self.name, %error, "the command does not start");
+            tracing::warn!(upstream = %self.name, %error, "could not start the command");
             Fault::Down
         })?;
         let ends = (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -173,7 +173,7 @@ impl Watch {
         tokio::select! {
             status = child.wait() => {
                 let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-                tracing::warn!(upstream = %self.name, status, "the command ended by itself");
+                tracing::warn!(upstream = %self.name, status, "the command exited");
                 if started.elapsed() < STEADY {
                     failed(&self.backoff);
                 } else {

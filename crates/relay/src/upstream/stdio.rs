@@ -248,7 +248,7 @@ async fn read(stdout: ChildStdout, shared: Arc<Shared>, ended: CancellationToken
         if line.len() <= shared.limit {
             shared.arrived(line);
         } else {
-            tracing::warn!("a child wrote a line that is longer than is taken; it is left out");
+            tracing::warn!("an upstream process wrote a line that is too long; ignoring the line");
         }
     }
 }
@@ -256,7 +256,7 @@ async fn read(stdout: ChildStdout, shared: Arc<Shared>, ended: CancellationToken
 impl Shared {
     fn arrived(&self, line: String) {
         let Ok(message) = Message::parse(line) else {
-            tracing::debug!("a child wrote a line that is not one message; it is left out");
+            tracing::debug!("an upstream process wrote a line that is not a message; ignoring the line");
             return;
         };
         let mut calls = self.calls.lock();

@@ -100,7 +100,7 @@ async fn a_network_that_is_no_longer_allowed_takes_what_is_open_from_there_and_w
         );
 
         assert_eq!(relay.cut_from_elsewhere(Some(Arc::new(|address| address == Some(NEAR)))), ALL);
-        is_cut(ends, StatusCode::SERVICE_UNAVAILABLE, "from where was changed").await;
+        is_cut(ends, StatusCode::SERVICE_UNAVAILABLE, "allowed IP ranges of this token were changed").await;
         let late = far.call("echo", json!({})).await;
         assert_eq!((late.status, late.code()), (StatusCode::SERVICE_UNAVAILABLE, -32001), "let in before");
         assert_eq!(near.call("echo", json!({})).await.done(), "done {}");
@@ -119,6 +119,6 @@ async fn an_upstream_that_is_taken_away_ends_what_was_begun_with_it_and_says_so(
     let ends = open(&client, &fake, "narrowed").await;
     mine.account().upstreams.hold_to(Some(&["other".to_owned()]));
     assert_eq!(relay.cut_user(mine.user_id).counts, Cut { sessions: 1, ..ALL });
-    is_cut(ends, StatusCode::SERVICE_UNAVAILABLE, "an upstream was taken from this account").await;
+    is_cut(ends, StatusCode::SERVICE_UNAVAILABLE, "this account lost access to an upstream").await;
     is_quiet(&relay).await;
 }

@@ -142,7 +142,7 @@ async fn calls_that_wait_are_bounded_for_each_token() {
     let state = parked(&client, "one").await;
     parked(&client, "two").await;
     let third = client.call("ask", asking("three")).await;
-    assert!(third.text.contains("too many calls of this token wait"), "{}", third.text);
+    assert!(third.text.contains("too many calls of this token are waiting"), "{}", third.text);
     fake.log.saw(r#"GONE "three""#).await;
     parked(&Client::stateless(&relay, &principal("mcp"), None), "others").await;
     assert!(client.ask("tools/call", retry(&client, "ask", &state)).await.done().starts_with("answered"));

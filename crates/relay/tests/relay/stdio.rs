@@ -246,7 +246,7 @@ async fn processes_are_bounded_and_an_idle_one_makes_room() {
     let busy = tokens[0].waiting("w").await;
     children.log.saw(r#"WAITS "w""#).await;
     let refused = tokens[1].call("echo", json!({})).await;
-    assert!(refused.text.contains("as many processes as it may have"), "{}", refused.text);
+    assert!(refused.text.contains("reached its process limit"), "{}", refused.text);
     let there = children.log.started().into_iter().filter(|pid| is_there(*pid)).count();
     assert!(there <= 2, "{there}");
     drop(busy);

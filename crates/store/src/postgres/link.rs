@@ -109,7 +109,7 @@ impl Links {
             match self.tried(transaction()).await {
                 Err(failure) if failure.is_transient() && tries < TRIES => {
                     tries += 1;
-                    tracing::debug!(%failure, tries, "nothing of a transaction was done; it is tried again");
+                    tracing::debug!(%failure, tries, "a transaction was rolled back; trying it again");
                 }
                 outcome => return Ok(outcome?),
             }

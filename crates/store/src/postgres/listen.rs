@@ -64,7 +64,7 @@ async fn listen(config: tokio_postgres::Config, tls: MakeRustlsConnect, heard: w
         match listen_once(&config, tls.clone(), &heard, &mut pause).await {
             Ok(()) => tracing::debug!("the connection that listens for revocations was closed"),
             Err(error) => {
-                tracing::debug!(%error, "nothing is heard of revocations: they take until the next renewal")
+                tracing::debug!(%error, "not receiving revocations from the database; they apply at the next lease renewal")
             }
         }
         tokio::time::sleep(pause).await;

@@ -333,7 +333,7 @@ async fn what_waits_for_too_long_is_broken_off() {
     sleep(WAIT - Duration::from_millis(1)).await;
     assert_eq!(next(&mut body), None);
     sleep(Duration::from_millis(2)).await;
-    assert_eq!(next(&mut body).as_deref(), Some("(the node cannot vouch for the answer any more)"));
+    assert_eq!(next(&mut body).as_deref(), Some("(the node can no longer confirm that the token is valid)"));
     lease.hold();
     assert_eq!(next(&mut body).as_deref(), Some("(end)"), "nothing comes after a gap");
     assert_eq!(passage(&*ByHand::new(false), &who.into()).await, Passage::Late);

@@ -41,8 +41,8 @@ async fn next((lines, mut export, by): Lines) -> Option<(Result<Bytes, std::io::
     match export.next().await {
         Ok(next) => Some((Ok(lines.into()), (next, export, by))),
         Err(error) => {
-            tracing::warn!(%error, "an export of the audit log was cut short");
-            Some((Err(std::io::Error::other("the store does not answer")), (None, export, by)))
+            tracing::warn!(%error, "an export of the audit log was aborted");
+            Some((Err(std::io::Error::other("the database is not available")), (None, export, by)))
         }
     }
 }

@@ -68,7 +68,7 @@ async fn an_error_stands_beside_its_field_and_names_its_label() {
         ("pat_name=n&scope_more=+", "Choose at least one permission."),
         ("pat_name=n&scope=admin", "Permissions: `admin` is not a known scope."),
         ("pat_name=n&scope=mcp&expires_in_days=0", "Expires after must be a whole number from 1 to 365."),
-        ("pat_name=n&scope=mcp&allowed_networks=office", "Allowed IP ranges: `office` is not an IP range."),
+        ("pat_name=n&scope=mcp&allowed_networks=office", "Allowed IP ranges: the value is not an IP range."),
         ("pat_name=n&scope=mcp&requests_per_minute=0", "Requests per minute must be a whole number"),
         (
             "pat_name=n&scope=mcp&expires_if_unused_days=x",
