@@ -51,7 +51,7 @@ pub(crate) fn log_after(connection: &Connection, seq: u64) -> Result<Vec<LogEntr
             "policy" => Change::PolicyChanged,
             "enabled" => Change::UserEnabled(rows::id(row, 3).or_store()?),
             other => {
-                return Err(StoreError::Corrupt(format!("log entry {seq} is of the unknown kind `{other}`")));
+                return Err(StoreError::Corrupt(format!("log entry {seq} has the unknown kind `{other}`")));
             }
         };
         entries.push(LogEntry { seq, at: rows::time(row, 1).or_store()?, change });

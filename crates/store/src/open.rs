@@ -66,7 +66,7 @@ impl Default for SqliteOptions {
 pub enum OpenError {
     /// The directory cannot be created, read or written.
     #[error(
-        "the data directory {path} cannot be used: {cause}; check its owner and mode, or name another with --data-dir"
+        "the data directory {path} cannot be used: {cause}; check its owner and mode, or use another directory with --data-dir"
     )]
     Directory {
         /// The directory.
@@ -75,7 +75,7 @@ pub enum OpenError {
         cause: std::io::Error,
     },
     /// A database file is not what it should be.
-    #[error("{path} is not used: {cause}; move it away, and find out who has put it there")]
+    #[error("{path} cannot be trusted: {cause}; move the file away, and find out who put it there")]
     File {
         /// The file.
         path: PathBuf,
@@ -83,11 +83,11 @@ pub enum OpenError {
         cause: std::io::Error,
     },
     /// The file exists but is not a database.
-    #[error("{0} is not a database; restore it from a backup, or name another directory with --data-dir")]
+    #[error("{0} is not a database; restore it from a backup, or use another directory with --data-dir")]
     NotADatabase(PathBuf),
     /// The file was written by a newer program.
     #[error(
-        "{path} has schema {found} and this program knows up to {known}; run the newer TrustRelay that wrote it"
+        "{path} has schema version {found}, but this program supports only up to {known}; use the newer TrustRelay version that wrote it"
     )]
     NewerSchema {
         /// The file.
@@ -99,7 +99,7 @@ pub enum OpenError {
     },
     /// The file system does not support write-ahead mode.
     #[error(
-        "{path} cannot be kept in write-ahead mode (`{mode}` instead); put the data directory on a local disk"
+        "{path} does not support write-ahead logging (its mode is `{mode}`); move the data directory to a local disk"
     )]
     NoWriteAhead {
         /// The file.
@@ -108,7 +108,7 @@ pub enum OpenError {
         mode: String,
     },
     /// Any other error from SQLite.
-    #[error("{path} does not open: {cause}; check its owner, mode and disk space")]
+    #[error("{path} cannot be opened: {cause}; check its owner, mode and disk space")]
     Database {
         /// The file.
         path: PathBuf,

@@ -60,7 +60,7 @@ pub fn check_file(found: &Metadata) -> Result<()> {
     }
     if !is_trusted(found.uid()) {
         return Err(refused(format!(
-            "it belongs to another user (uid {}), who could have put anything there",
+            "it belongs to another user (uid {}), who could have changed it",
             found.uid()
         )));
     }
@@ -98,13 +98,13 @@ pub fn directory(dir: &Path) -> Result<Repaired> {
         std::fs::set_permissions(dir, Permissions::from_mode(0o700))?;
         let what = if mode & (WRITABLE_BY_ALL | WRITABLE_BY_GROUP) == 0 { "read" } else { "change" };
         return Ok(Some(format!(
-            "others could {what} the data directory {} (mode {mode:03o}); its mode is 700 now",
+            "other users could {what} the data directory {} (mode {mode:03o}); changed its mode to 700",
             dir.display()
         )));
     }
     // In containers, a volume is often mounted by root for this program's group.
     if mode & WRITABLE_BY_ALL != 0 || (mode & WRITABLE_BY_GROUP != 0 && !is_of_group(found.gid())) {
-        return Err(refused(format!("others can write in it (mode {mode:03o}); run `chmod 700` on it")));
+        return Err(refused(format!("other users can write to it (mode {mode:03o}); run `chmod 700` on it")));
     }
     Ok(None)
 }

@@ -129,12 +129,12 @@ fn what_cannot_be_imported_leaves_the_data_as_it_was() {
     let short = lines[..lines.len() - 1].join("\n");
     let missing = [&lines[..1], &lines[2..]].concat().join("\n");
     for (name, text, names) in [
-        ("short.jsonl", short.as_str(), "cut short after line 5"),
+        ("short.jsonl", short.as_str(), "incomplete after line 5"),
         ("missing.jsonl", missing.as_str(), "damaged"),
         ("damaged.jsonl", &good.replace("\"email\"", "\"mail\""), "line 2 is damaged"),
         ("newer.jsonl", &good.replace("\"trustrelay_export\":1", "\"trustrelay_export\":2"), "version 2"),
-        ("other.jsonl", "s3cret\n", "no export of TrustRelay"),
-        ("empty.jsonl", "", "no export of TrustRelay"),
+        ("other.jsonl", "s3cret\n", "not a TrustRelay export"),
+        ("empty.jsonl", "", "not a TrustRelay export"),
     ] {
         moving.place.write(name, text);
         let says = moving.on(&Data::Directory("to"), &["import", name]).done().refused();

@@ -139,7 +139,7 @@ fn a_database_that_is_none_or_of_a_newer_schema_is_named() {
     file.seek(SeekFrom::Start(60)).expect("there");
     file.write_all(&999_u32.to_be_bytes()).expect("written");
     for run in [serve(&place, &[]), place.run(&["user", "list"])] {
-        refused(run, &["trustrelay.db", "schema 999", "newer"]);
+        refused(run, &["trustrelay.db", "schema version 999", "newer"]);
     }
     std::fs::write(&path, "not a database at all").expect("written");
     for run in [serve(&place, &[]), place.run(&["user", "list"])] {

@@ -172,7 +172,7 @@ fn what_cannot_be_served_is_said_in_one_line_without_a_password() {
     says(url("mysql://ada:s3cret@h/d"), &["--database-url", "postgres://"]);
     says(url("postgres://ada:s3cret@127.0.0.1:1/relay"), &["127.0.0.1:1/relay", "cannot be reached"]);
     says(url(&Cluster::shared().network_url("relay").replace(cluster::PASSWORD, "s3cret")), &["password"]);
-    says(url(&Cluster::shared().url("nowhere")), &["no such database", "/nowhere"]);
+    says(url(&Cluster::shared().url("nowhere")), &["does not exist", "/nowhere"]);
     says(shared.run(&["token", "list", "--user", EMAIL]), &["there is no TrustRelay data", "/db"]);
 
     shared.run(&["user", "add", EMAIL, "--password-stdin"]).stdin(PASSWORD).done().good();

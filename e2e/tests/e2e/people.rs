@@ -114,7 +114,7 @@ async fn all_tokens_of_a_person_end_once_their_number_is_typed_right() -> Result
 
         // A slip ends nothing, and neither does a number that was right a moment ago.
         for (typed, says) in
-            [("2", "matches 3 tokens, not 2"), ("all", "not a number"), ("0", "matches 3 tokens, not 0")]
+            [("2", "matches 3 tokens, not 2"), ("all", "must be a number"), ("0", "matches 3 tokens, not 0")]
         {
             ada.fill("[name=expected]", typed).await?;
             ada.click("button.danger").await?;
@@ -123,7 +123,7 @@ async fn all_tokens_of_a_person_end_once_their_number_is_typed_right() -> Result
         tokens.push(server.token_of(EVE, "four", "api:read", "1d").await?);
         ada.fill("[name=expected]", "3").await?;
         ada.click("button.danger").await?;
-        ada.wait_for_text("[role=alert]", "fits 4 tokens, not 3; nothing was revoked").await?;
+        ada.wait_for_text("[role=alert]", "matches 4 tokens, not 3. Nothing was revoked").await?;
         for token in &tokens {
             assert_eq!(server.status(token).await?, 200, "nothing is revoked");
         }

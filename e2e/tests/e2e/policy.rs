@@ -51,9 +51,12 @@ async fn tokens_that_a_policy_ends_are_counted_and_end_only_if_that_is_ticked() 
         page.keys(SPACE).await?;
         page.tab_to(SUBMIT).await?;
         page.keys(ENTER).await?;
-        page.wait_for_text("[role=status]", "holds on every node").await?;
+        page.wait_for_text("[role=status]", "applies on every node").await?;
         let says = page.text("main").await?;
-        assert!(says.contains("1 active token has not been used for 30 days and ends soon"), "{says}");
+        assert!(
+            says.contains("1 active token has not been used for 30 days and will be revoked soon"),
+            "{says}"
+        );
         assert!(says.contains("Your address is outside the allowed IP ranges"), "{says}");
         for token in [&forgotten, &fresh] {
             assert_eq!(server.status(token).await?, 403);
@@ -73,7 +76,7 @@ async fn tokens_that_a_policy_ends_are_counted_and_end_only_if_that_is_ticked() 
         // Taken back, it holds no more.
         page.fill("[name=allowed_networks]", "").await?;
         page.click(SUBMIT).await?;
-        page.wait_for_text("[role=status]", "holds on every node").await?;
+        page.wait_for_text("[role=status]", "applies on every node").await?;
         assert_eq!(server.status(&fresh).await?, 200);
         page.open(&server.at("/admin/audit")?).await?;
         let log = page.text("main").await?;
@@ -101,7 +104,7 @@ async fn who_makes_a_token_sees_what_the_policy_allows_and_is_refused_beyond_it(
             ada.click("[name=scope][value='api:read']").await?;
             ada.fill("[name=scope_more]", "mcp:github/search").await?;
             ada.click(SUBMIT).await?;
-            ada.wait_for_text("[role=status]", "holds on every node").await?;
+            ada.wait_for_text("[role=status]", "applies on every node").await?;
 
             // What she asks for is not made, and the form that comes back offers what is.
             eve.click("main form button").await?;
@@ -112,7 +115,10 @@ async fn who_makes_a_token_sees_what_the_policy_allows_and_is_refused_beyond_it(
             }
             let says = eve.text("main").await?;
             assert!(says.contains("Maximum set by the policy: 60 days."), "{says}");
-            assert!(says.contains("allows no more than") && says.contains("mcp:github/search"), "{says}");
+            assert!(
+                says.contains("The policy limits new tokens to") && says.contains("mcp:github/search"),
+                "{says}"
+            );
 
             // Nor by typing it.
             eve.fill("[name=pat_name]", "nightly").await?;
@@ -143,7 +149,7 @@ async fn what_the_policy_does_not_allow_is_refused_over_the_api_too_by_a_code_of
         page.fill("[name=max_days]", "30").await?;
         page.click("[name=scope][value='api:read']").await?;
         page.click(SUBMIT).await?;
-        page.wait_for_text("[role=status]", "holds on every node").await?;
+        page.wait_for_text("[role=status]", "applies on every node").await?;
         let refused = api.create("after", "api").await.expect_err("it is refused").to_string();
         assert!(refused.contains("403") && refused.contains("`api`"), "{refused}");
         let long = json!({ "pat_name": "long", "pat_scope": "api:read", "expires_in_days": 31 });

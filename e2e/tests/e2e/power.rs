@@ -33,7 +33,7 @@ async fn disabling_an_account_says_what_ends_and_ends_it_when_it_is_confirmed() 
             ada.keys(ENTER).await?;
             ada.wait_for_text("h1", "Disable the account of eve@example.org?").await?;
             ada.wait_for_text(".consequences", "Its 1 active token is refused").await?;
-            ada.wait_for_text(".consequences", "signed out").await?;
+            ada.wait_for_text(".consequences", "can no longer sign in").await?;
             ada.click("main a.quiet").await?;
             ada.wait_for_text("h1", EVE).await?;
             assert_eq!(server.status(&token).await?, 200, "who only asked has ended nothing");
@@ -52,7 +52,7 @@ async fn disabling_an_account_says_what_ends_and_ends_it_when_it_is_confirmed() 
             ada.reload().await?;
             ada.wait_for_text("main", "Enable the account").await?;
             ada.click("form [value=enable] + button").await?;
-            ada.wait_for_text("[role=status]", "its tokens work again").await?;
+            ada.wait_for_text("[role=status]", "Its tokens work again").await?;
             assert_eq!(server.status(&token).await?, 200);
             Ok(())
         })
@@ -69,7 +69,7 @@ async fn the_role_is_taken_away_by_a_question_and_the_last_one_stays() -> Result
         browse(Look::default(), async |eve| {
             at_eve(ada, &server).await?;
             ada.click("form [value=promote] + button").await?;
-            ada.wait_for_text("[role=status]", "administers this TrustRelay now").await?;
+            ada.wait_for_text("[role=status]", "is now an administrator").await?;
             eve.sign_in(&server, EVE, EVES_PASSWORD).await?;
             eve.see(".empty").await?;
             eve.open(&server.at("/admin/people")?).await?;
@@ -80,7 +80,7 @@ async fn the_role_is_taken_away_by_a_question_and_the_last_one_stays() -> Result
             eve.reload().await?;
             eve.wait_for_text("h1", "People").await?;
             ada.click("button.danger").await?;
-            ada.wait_for_text("[role=status]", "administers no longer").await?;
+            ada.wait_for_text("[role=status]", "is no longer an administrator").await?;
             eve.reload().await?;
             eve.wait_for_text("h1", "Something went wrong").await?;
             eve.open(&server.at("/settings/profile")?).await?;
@@ -94,7 +94,7 @@ async fn the_role_is_taken_away_by_a_question_and_the_last_one_stays() -> Result
             ada.click("a[href$='/demote']").await?;
             ada.wait_for_text(".due", "This is your own account").await?;
             ada.click("button.danger").await?;
-            ada.wait_for_text("[role=alert]", "make somebody else one first").await?;
+            ada.wait_for_text("[role=alert]", "Make another account an administrator first").await?;
             Ok(())
         })
         .await

@@ -75,7 +75,7 @@ pub trait Archived: Send + Sync {
 #[derive(Debug, thiserror::Error)]
 pub enum NotImported {
     /// The store already contains data.
-    #[error("the store is not empty")]
+    #[error("the data directory or database is not empty")]
     NotEmpty,
     /// The store was bound to another secret, with which no imported token would work. The binding
     /// was removed.
@@ -94,16 +94,18 @@ pub enum BadArchive {
     #[error(transparent)]
     Unreadable(#[from] std::io::Error),
     /// The file does not begin like an archive.
-    #[error("it is no export of TrustRelay")]
+    #[error("it is not a TrustRelay export")]
     NotOne,
     /// The file was written by a newer program.
-    #[error("it is of version {0} and this program knows {VERSION}; use the newer TrustRelay that wrote it")]
+    #[error(
+        "it has version {0}, but this program supports {VERSION}; use the newer TrustRelay version that wrote it"
+    )]
     Newer(u32),
     /// A line is damaged. Its content is not repeated.
     #[error("line {0} is damaged")]
     Damaged(usize),
     /// A line contains a value that no store could read back. The value is not repeated.
-    #[error("line {line}: `{value}` is nothing that TrustRelay can have written")]
+    #[error("line {line}: `{value}` was not written by TrustRelay")]
     Value {
         /// The line's number.
         line: usize,
@@ -111,7 +113,7 @@ pub enum BadArchive {
         value: &'static str,
     },
     /// The file ends too early.
-    #[error("it was cut short after line {0}")]
+    #[error("it is incomplete after line {0}")]
     CutShort(usize),
 }
 

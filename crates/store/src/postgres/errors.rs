@@ -8,14 +8,14 @@ use trustrelay_authority::StoreError;
 #[non_exhaustive]
 pub enum PostgresOpenError {
     /// The URL cannot be parsed. It is not repeated, because it contains a password.
-    #[error("--database-url is no PostgreSQL URL: {0}; write postgres://USER:PASSWORD@HOST:5432/DATABASE")]
+    #[error("--database-url is not a PostgreSQL URL: {0}; use postgres://USER:PASSWORD@HOST:5432/DATABASE")]
     Url(String),
     /// The certificates for verifying the server cannot be read.
-    #[error("the certificates of `sslrootcert` cannot be used: {0}; name a PEM file, or `system`")]
+    #[error("the certificates of `sslrootcert` cannot be used: {0}; use a PEM file, or `system`")]
     Certificates(String),
     /// The server does not answer, or not like PostgreSQL.
     #[error(
-        "the database at {at} cannot be reached: {cause}; check --database-url and that the database runs"
+        "the database at {at} cannot be reached: {cause}; check --database-url and that the database is running"
     )]
     Unreachable {
         /// The database's host and name.
@@ -24,7 +24,9 @@ pub enum PostgresOpenError {
         cause: String,
     },
     /// User or password are wrong, or the server does not accept connections from here.
-    #[error("the database at {at} lets nobody in: {cause}; check user and password in --database-url")]
+    #[error(
+        "the database at {at} refused the connection: {cause}; check the user and password in --database-url"
+    )]
     Refused {
         /// The database's host and name.
         at: String,
@@ -33,7 +35,7 @@ pub enum PostgresOpenError {
     },
     /// The database does not exist.
     #[error(
-        "there is no such database at {at}; make it with `createdb`, or name the right one in --database-url"
+        "the database at {at} does not exist; create it with `createdb`, or use the right one in --database-url"
     )]
     NoDatabase {
         /// The database's host and name.
@@ -41,21 +43,21 @@ pub enum PostgresOpenError {
     },
     /// The database contains no TrustRelay data.
     #[error(
-        "there is no TrustRelay data in the database at {at}; name the right one in --database-url, or add an account first"
+        "there is no TrustRelay data in the database at {at}; use the right database in --database-url, or add an account first"
     )]
     Empty {
         /// The database's host and name.
         at: String,
     },
     /// The database is a standby or set to read-only.
-    #[error("the database at {at} is read only, such as a standby; name the primary in --database-url")]
+    #[error("the database at {at} is read-only, such as a standby; use the primary in --database-url")]
     ReadOnly {
         /// The database's host and name.
         at: String,
     },
     /// The user lacks a required privilege.
     #[error(
-        "the user of the database at {at} has not the rights that are needed: {cause}; make it the database's owner"
+        "the user of the database at {at} does not have the required rights: {cause}; make the user the owner of the database"
     )]
     NoRights {
         /// The database's host and name.
@@ -65,7 +67,7 @@ pub enum PostgresOpenError {
     },
     /// The database contains another program's tables.
     #[error(
-        "the database at {at} holds another program's data: {cause}; give TrustRelay a database of its own"
+        "the database at {at} contains the data of another program: {cause}; use a separate database for TrustRelay"
     )]
     Foreign {
         /// The database's host and name.
@@ -75,7 +77,7 @@ pub enum PostgresOpenError {
     },
     /// The database was written by a newer program.
     #[error(
-        "the database at {at} has schema {found} and this program knows up to {known}; run the newer TrustRelay that wrote it"
+        "the database at {at} has schema version {found}, but this program supports only up to {known}; use the newer TrustRelay version that wrote it"
     )]
     NewerSchema {
         /// The database's host and name.
@@ -87,7 +89,7 @@ pub enum PostgresOpenError {
     },
     /// The database's encoding cannot represent all characters.
     #[error(
-        "the database at {at} keeps text as {encoding}; make one with `createdb --encoding UTF8 --template template0`"
+        "the database at {at} uses the encoding {encoding}; create a database with `createdb --encoding UTF8 --template template0`"
     )]
     Encoding {
         /// The database's host and name.
@@ -96,7 +98,7 @@ pub enum PostgresOpenError {
         encoding: String,
     },
     /// Any other error from the server.
-    #[error("the database at {at} does not open: {cause}")]
+    #[error("the database at {at} cannot be opened: {cause}")]
     Database {
         /// The database's host and name.
         at: String,
@@ -115,7 +117,7 @@ impl PostgresOpenError {
             return if says(error, "does not allow writes") {
                 Self::ReadOnly { at }
             } else if says(error, "password missing") {
-                Self::Refused { at, cause: "it wants a password".into() }
+                Self::Refused { at, cause: "it requires a password".into() }
             } else {
                 Self::Unreachable { at, cause }
             };

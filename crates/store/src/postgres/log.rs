@@ -73,7 +73,7 @@ pub(super) fn entries(rows: &[Row]) -> Result<Vec<LogEntry>, Failure> {
                 "admin" => Change::AdminChanged(get(row, 3)?),
                 "policy" => Change::PolicyChanged,
                 "enabled" => Change::UserEnabled(get(row, 3)?),
-                other => return Err(corrupt(format!("log entry {seq} is of the unknown kind `{other}`"))),
+                other => return Err(corrupt(format!("log entry {seq} has the unknown kind `{other}`"))),
             };
             entries.push(LogEntry { seq, at: time(row, 1)?, change });
         }

@@ -90,6 +90,9 @@ pub(super) async fn is_current(links: &Links) -> Result<(), Failure> {
     link.keep(if version == MIGRATIONS.len() as u64 {
         Ok(())
     } else {
-        Err(corrupt(format!("the database has schema {version} and this program {}", MIGRATIONS.len())))
+        Err(corrupt(format!(
+            "the database has schema version {version}, but this program has {}",
+            MIGRATIONS.len()
+        )))
     })
 }

@@ -48,7 +48,7 @@ impl Target {
     pub(super) fn parse(url: &str) -> Result<Self, PostgresOpenError> {
         let wrong = |why: &str| PostgresOpenError::Url(why.to_owned());
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-            return Err(wrong("it does not begin with postgres://"));
+            return Err(wrong("it must begin with postgres://"));
         }
         // An unencoded password would be taken for a host, a port or a database, and be shown as
         // such.
@@ -56,7 +56,7 @@ impl Target {
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         if rest.matches('@').count() > usize::from(authority.contains('@')) {
             return Err(wrong(
-                "it has an `@` that is part of a value; percent-encode the user and the password (`@` is %40, `/` is %2F)",
+                "it contains an unescaped `@`; percent-encode the user and the password (`@` is %40, `/` is %2F)",
             ));
         }
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
@@ -81,9 +81,7 @@ impl Target {
             ("require" | "verify-ca", _) => (SslMode::Require, Check::Authority),
             ("verify-full", _) => (SslMode::Require, Check::Full),
             _ => {
-                return Err(wrong(
-                    "`sslmode` is none of disable, prefer, require, verify-ca and verify-full",
-                ));
+                return Err(wrong("`sslmode` must be disable, prefer, require, verify-ca or verify-full"));
             }
         };
         let plain = if rest.is_empty() { base.to_owned() } else { format!("{base}?{}", rest.join("&")) };
@@ -93,7 +91,7 @@ impl Target {
             wrong(&cause.unwrap_or_else(|| "it cannot be read".to_owned()))
         })?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-            return Err(wrong("it names no host"));
+            return Err(wrong("it has no host"));
         }
         config.ssl_mode(ssl_mode).target_session_attrs(TargetSessionAttrs::ReadWrite);
         if config.get_connect_timeout().is_none() {

@@ -35,7 +35,7 @@ async fn a_newer_schema_is_left_to_the_newer_program() {
     assert_eq!(ready(&api).await, 200);
     let sql = |sql: &str| Cluster::shared().sql_in(database(&shared), sql);
     sql("UPDATE trustrelay_schema SET version = 99");
-    refused(&shared, &shared.url, &["schema 99", "newer TrustRelay", database(&shared)]);
+    refused(&shared, &shared.url, &["schema version 99", "newer TrustRelay", database(&shared)]);
     assert_eq!(sql("SELECT version FROM trustrelay_schema"), "99");
     assert_eq!(sql("SELECT count(*) FROM users"), "1", "nothing half done");
     // A node that ran before is taken out by its balancer; whom it has, it serves to the end.
@@ -56,7 +56,7 @@ async fn a_standby_is_refused_alone_and_found_to_be_one_beside_its_primary() {
         tokio::task::block_in_place(|| standby.sql(&sql)) == "1"
     };
     nodes::until(crate::cluster::PATIENCE, "the standby has the database", has_caught_up).await;
-    refused(&shared, &standby.url(database(&shared)), &["read only", "standby", "primary", "--database-url"]);
+    refused(&shared, &standby.url(database(&shared)), &["read-only", "standby", "primary", "--database-url"]);
     assert_eq!(shared.run(&["user", "list"]).done().good().lines().count(), 1, "nothing half done");
 
     let socket = |cluster: &Cluster| format!("{}:{}", cluster.socket().replace('/', "%2F"), cluster.port);

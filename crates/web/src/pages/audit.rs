@@ -147,8 +147,8 @@ fn filters(whose: Whose, query: &AuditQuery) -> Markup {
             (when("to", "To", &query.to))
             @if !query.token.is_empty() { label { "Token" input type="text" name="token" value=(query.token); } }
             div.row {
-                button type="submit" { "Apply filters" }
-                a.button.quiet href=(whose.path()) { "Clear filters" }
+                button type="submit" { "Filter" }
+                a.button.quiet href=(whose.path()) { "Clear" }
             }
         }
     }
@@ -197,7 +197,8 @@ fn table(
                                 @if entry.action.starts_with("refused.") { span.badge.warn { "refused" } " " }
                                 (what(entry))
                                 @if let Some(user_id) = concerned(audited).filter(|_| whose == Whose::All) {
-                                    " " span.faint { "of " (emails.get(&user_id).cloned().unwrap_or_else(|| user_id.to_string())) }
+                                    @let account = emails.get(&user_id).cloned().unwrap_or_else(|| user_id.to_string());
+                                    @if !what(entry).contains(&account) { " " span.faint { "of " (account) } }
                                 }
                                 @if let Some(pat_id) = entry.pat_id {
                                     @let of_token = AuditQuery { token: pat_id.to_string(), ..AuditQuery::default() };

@@ -307,7 +307,7 @@ fn places(
                     @for webhook in webhooks { li {
                         div { code { (webhook.origin) } small { "Added " (day(webhook.created_at)) } }
                         form.act method="post" action={ (here.path()) "/" (webhook.webhook_id) "/test" } {
-                            button.quiet type="submit" aria-label={ "Send a test notification to " (webhook.origin) } { "Send test" }
+                            button.quiet type="submit" aria-label={ "Send test to " (webhook.origin) } { "Send test" }
                             a.button.quiet href={ (here.path()) "/" (webhook.webhook_id) "/remove" } aria-label={ "Remove " (webhook.origin) } { "Remove" }
                         }
                     } }
@@ -341,7 +341,7 @@ fn log(here: Here, told: &[ToldNotice], after: Option<Uuid>, next: Option<Uuid>)
                 thead { tr { th scope="col" { "When (UTC)" } th scope="col" { "What" } th scope="col" { "Delivery" } } }
                 tbody { @for one in told { tr {
                     td.when data-label="When" { (at(one.notice.created_at)) }
-                    td data-label="What" { span { (what(&one.notice)) @if here.0 == Whose::Everybody { " " span.faint { "of " (one.email) } } } }
+                    td data-label="What" { span { (what(&one.notice)) @if here.0 == Whose::Everybody { " " span.faint { "for " (one.email) } } } }
                     td data-label="Delivery" {
                         @if one.deliveries.is_empty() { span.faint { "Not sent: no email and no webhook was set up" } }
                         @else { ul { @for delivery in &one.deliveries { li { (way(delivery)) } } } }

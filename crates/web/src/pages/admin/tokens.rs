@@ -240,8 +240,8 @@ fn filters(search: &Looked, owner: Option<&str>) -> Markup {
             (when("expires_before", "Expires before", &search.expires_before))
             (when("unused_since", "Not used since", &search.unused_since))
             div.row {
-                button type="submit" { "Apply filters" }
-                a.button.quiet href=(PATH) { "Clear filters" }
+                button type="submit" { "Filter" }
+                a.button.quiet href=(PATH) { "Clear" }
             }
         }
     }
@@ -266,7 +266,7 @@ fn list(found: &PatsFound, search: &Looked, now: Timestamp) -> Markup {
         div.head {
             div {
                 h2 #tokens { (title) " " span.count { (number(found.count)) } }
-                @if let Some(order) = search.order() && found.count > 1 { p.faint.order { "Sorted " (order) "." } }
+                @if let Some(order) = search.order() && found.count > 1 { p.faint.order { "Sort order: " (order) "." } }
             }
             @if search.state() != "revoked" && !search.is_open() {
                 a.button.quiet href=(search.link("/admin/tokens/revoke", &[])) { "Revoke all matching…" }

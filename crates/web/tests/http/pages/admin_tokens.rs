@@ -74,10 +74,10 @@ async fn tokens_are_found_with_their_owners_and_what_has_become_of_them() {
         ("unused_since=2126-04-08", "unused longest first"),
     ] {
         let shown = page(&world, &session, &format!("/admin/tokens?{query}")).await;
-        assert!(shown.text.contains(&format!("Sorted {order}.")), "{query}: {shown}");
+        assert!(shown.text.contains(&format!("Sort order: {order}.")), "{query}: {shown}");
     }
     let one = page(&world, &session, "/admin/tokens?state=revoked").await;
-    assert!(!one.text.contains("Sorted"), "one token has no order: {one}");
+    assert!(!one.text.contains("Sort order"), "one token has no order: {one}");
     for wrong in ["onwer=eve", "state=dead", "hint=...", "expires_before=soon", "after=x"] {
         let refused = world.get(&format!("/admin/tokens?{wrong}")).session(&session).send().await;
         assert_eq!((refused.status, refused.kind()), (StatusCode::BAD_REQUEST, "text/html"), "{wrong}");
