@@ -26,10 +26,10 @@ pub enum BadGithubKeys {
     #[error("it is not `{{\"public_keys\": [{{\"key_identifier\", \"key\"}}]}}`: {0}")]
     Form(#[from] serde_json::Error),
     /// There is none in it.
-    #[error("there is no key in it")]
+    #[error("it contains no key")]
     Empty,
     /// One of them is no ECDSA key on the curve P-256 in PEM.
-    #[error("the key `{0}` is no P-256 public key in PEM")]
+    #[error("the key `{0}` is not a P-256 public key in PEM")]
     Key(String),
 }
 
@@ -165,10 +165,10 @@ mod tests {
         for (text, says) in [
             ("", "is not `{\"public_keys\"".to_owned()),
             ("[]", "is not `{\"public_keys\"".to_owned()),
-            (r#"{"public_keys": []}"#, "no key in it".to_owned()),
-            (&document(&[("k1", "no PEM")]), "the key `k1` is no P-256".to_owned()),
-            (&document(&[("k2", short)]), "the key `k2` is no P-256".to_owned()),
-            (&document(&[("k3", &other_curve)]), "the key `k3` is no P-256".to_owned()),
+            (r#"{"public_keys": []}"#, "contains no key".to_owned()),
+            (&document(&[("k1", "no PEM")]), "the key `k1` is not a P-256".to_owned()),
+            (&document(&[("k2", short)]), "the key `k2` is not a P-256".to_owned()),
+            (&document(&[("k3", &other_curve)]), "the key `k3` is not a P-256".to_owned()),
         ] {
             let error = GithubKeys::parse(text).expect_err("refused").to_string();
             assert!(error.contains(&says), "{text}: {error}");

@@ -76,7 +76,7 @@ async fn what_everybody_was_told_is_there_with_whose_it_is_and_where_it_went() {
     let page = world.get(PATH).session(&session).send().await;
     assert!(page.text.contains("An administrator revoked the token ci-pipeline"), "{page}");
     assert!(
-        page.text.contains("of eve@example.org") && page.text.contains("https://hooks.example.org<"),
+        page.text.contains("for eve@example.org") && page.text.contains("https://hooks.example.org<"),
         "{page}"
     );
     // It is no notice of Ada's, and Eve does not see where administrators are told.
