@@ -185,7 +185,10 @@ async fn a_database_of_a_newer_schema_is_refused_and_left_as_it_is() {
     let refused = SqliteStore::open(dir.path(), SqliteOptions::default()).err().expect("refused");
     assert!(matches!(&refused, OpenError::NewerSchema { found, .. } if *found == known + 1), "{refused}");
     let says = refused.to_string();
-    assert!(says.contains(DATABASE_FILE) && says.contains(&format!("schema {}", known + 1)), "{says}");
+    assert!(
+        says.contains(DATABASE_FILE) && says.contains(&format!("schema version {}", known + 1)),
+        "{says}"
+    );
     assert_eq!(version(), known + 1);
 }
 
