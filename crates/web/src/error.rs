@@ -9,6 +9,7 @@ use trustrelay_authority::AuthorityError;
 use trustrelay_guard::Refusal;
 use trustrelay_token::Denied;
 
+use crate::pages::layout::Problem;
 use crate::refused::Refused;
 
 pub(crate) const REALM: &str = "trustrelay";
@@ -104,11 +105,6 @@ impl ApiError {
         &self.message
     }
 
-    /// The field that a form shows the message beside, as the REST API names it.
-    pub(crate) fn field(&self) -> Option<&'static str> {
-        self.field
-    }
-
     /// The answer with a body of another shape: the same status, and the header that belongs to it.
     pub(crate) fn with_body(self, body: impl IntoResponse) -> Response {
         let mut response = (self.status, body).into_response();
@@ -142,6 +138,12 @@ impl ApiError {
 
     pub(crate) fn status(&self) -> StatusCode {
         self.status
+    }
+}
+
+impl<'a> From<&'a ApiError> for Problem<'a> {
+    fn from(error: &'a ApiError) -> Self {
+        Self::with_field(&error.message, error.field)
     }
 }
 

@@ -3,8 +3,6 @@
 use maud::{DOCTYPE, Markup, html};
 use trustrelay_authority::By;
 
-use crate::error::ApiError;
-
 /// Changes with every release, so that a kept style sheet is not an old one.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -111,9 +109,9 @@ pub(crate) struct Problem<'a> {
     field: Option<&'static str>,
 }
 
-impl<'a> From<&'a ApiError> for Problem<'a> {
-    fn from(error: &'a ApiError) -> Self {
-        Self { message: error.message(), field: error.field() }
+impl<'a> Problem<'a> {
+    pub(crate) fn with_field(message: &'a str, field: Option<&'static str>) -> Self {
+        Self { message, field }
     }
 }
 

@@ -8,7 +8,7 @@ pub(crate) mod audit;
 mod audit_words;
 mod chart;
 pub(crate) mod developer;
-mod layout;
+pub(crate) mod layout;
 mod limits;
 pub(crate) mod login;
 mod notice_words;
