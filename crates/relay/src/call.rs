@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+pub(crate) use crate::client::Client;
 use crate::context::Context;
 use crate::envelope::{self, INTERNAL, Message, RawObject, UPSTREAM};
 use crate::era::{Era, Sender};
@@ -14,15 +15,10 @@ use crate::outlet::Outlet;
 use crate::record::CallRecord;
 use crate::registry::Entry;
 use crate::reply::{self, Reply};
-use crate::session::{InFlight, Session, set_level};
+use crate::session::{InFlight, set_level};
 use crate::trace;
 use crate::translate;
 use crate::upstream::{Event, Exchange, Fault, Key, Link};
-
-pub(crate) enum Client {
-    Session(Arc<Session>),
-    Stateless(Sender),
-}
 
 /// The way in which the upstream's answer is passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -210,7 +206,7 @@ impl Call {
         }
         let (text, headers, id) = self.traced(message);
         *sent = Some(id);
-        match self.link.request(text, headers).await {
+        match self.link.call(text, headers, self.client.asker()).await {
             Err(Fault::SessionGone) => Box::pin(self.send_again(message, sent)).await,
             other => other,
         }
@@ -237,7 +233,7 @@ impl Call {
         };
         let (text, headers, id) = self.traced(message);
         *sent = Some(id);
-        self.link.request_on_new(text, headers).await
+        self.link.call_on_new(text, headers, self.client.asker()).await
     }
 
     async fn exchange(

@@ -140,6 +140,13 @@ pub struct Limits {
     pub farewell: Duration,
 }
 
+/// The time limit for opening a session. It depends on whether a process has to be started.
+impl Limits {
+    pub(crate) fn handshake(&self, is_stdio: bool) -> Duration {
+        if is_stdio { self.start } else { self.initialize }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

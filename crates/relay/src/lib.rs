@@ -18,6 +18,7 @@ mod body;
 mod builtin;
 mod call;
 mod catalogue;
+mod client;
 mod clock;
 mod config;
 mod context;

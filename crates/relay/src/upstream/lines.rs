@@ -2,21 +2,32 @@
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
-/// Reads lines of at most `limit` bytes. Longer lines are truncated.
+use crate::upstream::unusable::TAIL;
+
+/// Reads lines of at most `limit` bytes. Of a longer line the beginning is returned, and its last
+/// bytes are kept.
 pub(crate) struct Lines<R> {
     reader: BufReader<R>,
     limit: usize,
+    /// The end of the last line, if it was longer than the limit.
+    tail: Vec<u8>,
 }
 
 impl<R: AsyncRead + Unpin> Lines<R> {
     pub(crate) fn new(reader: R, limit: usize) -> Self {
-        Self { reader: BufReader::new(reader), limit }
+        Self { reader: BufReader::new(reader), limit, tail: Vec::new() }
+    }
+
+    /// Returns the end of the line that was returned last, as far as the line does not have it.
+    pub(crate) fn tail(&self) -> String {
+        String::from_utf8_lossy(&self.tail).into_owned()
     }
 
     /// Returns the next line without its end, or `None` when there are no more. Invalid UTF-8 is
     /// replaced.
     pub(crate) async fn next(&mut self) -> std::io::Result<Option<String>> {
         let mut line = Vec::new();
+        self.tail.clear();
         loop {
             let chunk = self.reader.fill_buf().await?;
             if chunk.is_empty() {
@@ -27,6 +38,9 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             let taken = end.unwrap_or(chunk.len());
             let room = self.limit.saturating_sub(line.len());
             line.extend_from_slice(&chunk[..taken.min(room)]);
+            self.tail.extend_from_slice(&chunk[taken.min(room)..taken]);
+            let excess = self.tail.len().saturating_sub(TAIL);
+            self.tail.drain(..excess);
             self.reader.consume(end.map_or(taken, |end| end + 1));
             if end.is_some() {
                 return Ok(Some(text(line)));
@@ -48,8 +62,9 @@ mod tests {
         let mut lines = Lines::new(&b"one\n\nway too long\nend\xff"[..], 5);
         let mut seen = Vec::new();
         while let Some(line) = lines.next().await.unwrap() {
-            seen.push(line);
+            seen.push((line, lines.tail()));
         }
-        assert_eq!(seen, ["one", "", "way t", "end\u{fffd}"]);
+        let seen: Vec<_> = seen.iter().map(|(line, tail)| (line.as_str(), tail.as_str())).collect();
+        assert_eq!(seen, [("one", ""), ("", ""), ("way t", "oo long"), ("end\u{fffd}", "")]);
     }
 }

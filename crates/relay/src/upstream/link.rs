@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use parking_lot::Mutex;
@@ -17,7 +16,7 @@ use crate::envelope::{self, Message, RawObject, raw};
 use crate::era::{self, Era, META_SERVER, STATELESS, VERSION};
 use crate::upstream::said::{SAID, Said, Unsolicited, carry, stream};
 use crate::upstream::stdio::Process;
-use crate::upstream::{Exchange, Fault, HttpAnswer, Transport, Upstream, add_both_kinds, both_kinds};
+use crate::upstream::{Asker, Exchange, Fault, HttpAnswer, Transport, Upstream, add_both_kinds, both_kinds};
 
 /// A server's description of itself, from the result of `initialize` or `server/discover`.
 #[derive(Debug, Clone, Default)]
@@ -119,7 +118,7 @@ impl Link {
                 let process = Process::new(launcher.start().await?, &upstream.limits);
                 let message = Message::parse(body).map_err(|_| Fault::Garbage)?;
                 let mut answer =
-                    Exchange::Stdio(process.request(&message, upstream.limits.initialize).await?);
+                    Exchange::Stdio(process.request(&message, upstream.limits.initialize, None).await?);
                 (answer.response().await?, Wire::Stdio(process))
             }
         };
@@ -155,12 +154,13 @@ impl Link {
                     http.send(Method::POST, None, headers, Some(message.into_text()), wait, limit).await?;
                 (Exchange::Http(answer), Wire::Http { session: None })
             }
-            (Transport::Stdio(_), Some(Wire::Stdio(process))) => {
-                (Exchange::Stdio(process.request(&message, wait).await?), Wire::Stdio(Arc::clone(process)))
-            }
+            (Transport::Stdio(_), Some(Wire::Stdio(process))) => (
+                Exchange::Stdio(process.request(&message, wait, None).await?),
+                Wire::Stdio(Arc::clone(process)),
+            ),
             (Transport::Stdio(launcher), _) => {
                 let process = Process::new(launcher.start().await?, &upstream.limits);
-                (Exchange::Stdio(process.request(&message, wait).await?), Wire::Stdio(process))
+                (Exchange::Stdio(process.request(&message, wait, None).await?), Wire::Stdio(process))
             }
         };
         let started = match (&wire, &reuse) {
@@ -211,8 +211,7 @@ impl Link {
         Ok(Some(Self::new(upstream, Era::Stateless, server, wire)))
     }
 
-    /// Creates a link to a session that a client's own `initialize` opened, or that a sealed id
-    /// names.
+    /// Creates a link to a session that a client's `initialize` opened, or that a sealed id names.
     pub(crate) fn adopted(
         upstream: &Arc<Upstream>,
         session: Option<HeaderValue>,
@@ -263,21 +262,41 @@ impl Link {
 
     /// Sends a request. Over HTTP these headers are added to those of every request.
     pub(crate) async fn request(&self, body: String, headers: HeaderMap) -> Result<Exchange, Fault> {
-        self.send(body, headers, false).await
+        self.send(body, headers, None, false).await
     }
 
-    /// Sends a request on a session that was begun for it. A status of 400 then cannot concern the
-    /// session and is passed on as the answer.
-    pub(crate) async fn request_on_new(&self, body: String, headers: HeaderMap) -> Result<Exchange, Fault> {
-        self.send(body, headers, true).await
+    /// Sends a client's request, in which the upstream may ask the client.
+    pub(crate) async fn call(
+        &self,
+        body: String,
+        headers: HeaderMap,
+        asker: Asker,
+    ) -> Result<Exchange, Fault> {
+        self.send(body, headers, Some(asker), false).await
     }
 
-    async fn send(&self, body: String, mut headers: HeaderMap, is_new: bool) -> Result<Exchange, Fault> {
+    /// Sends a client's request on a session that was begun for it: a 400 is then its answer.
+    pub(crate) async fn call_on_new(
+        &self,
+        body: String,
+        headers: HeaderMap,
+        asker: Asker,
+    ) -> Result<Exchange, Fault> {
+        self.send(body, headers, Some(asker), true).await
+    }
+
+    async fn send(
+        &self,
+        body: String,
+        mut headers: HeaderMap,
+        asker: Option<Asker>,
+        is_new: bool,
+    ) -> Result<Exchange, Fault> {
         let wait = self.upstream.limits.first_byte;
         match (&self.wire, &self.upstream.transport) {
             (Wire::Stdio(process), _) => {
                 let message = Message::parse(body).map_err(|_| Fault::Garbage)?;
-                Ok(Exchange::Stdio(process.request(&message, wait).await?))
+                Ok(Exchange::Stdio(process.request(&message, wait, asker).await?))
             }
             (Wire::Http { session }, Transport::Http(http)) => {
                 add_both_kinds(&mut headers);
@@ -477,12 +496,5 @@ impl Link {
             let params = format!(r#"{{"requestId":{id},"reason":{}}}"#, raw(reason));
             let _ = self.notify(envelope::notification("notifications/cancelled", &params)).await;
         }
-    }
-}
-
-/// The time limit for opening a session. It depends on whether a process has to be started.
-impl crate::config::Limits {
-    pub(crate) fn handshake(&self, is_stdio: bool) -> Duration {
-        if is_stdio { self.start } else { self.initialize }
     }
 }

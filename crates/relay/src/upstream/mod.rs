@@ -11,6 +11,7 @@ mod process;
 mod said;
 mod stdio;
 mod unanswered;
+mod unusable;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,7 @@ pub(crate) use self::pool::{Key, Pool};
 use self::process::Launcher;
 pub(crate) use self::said::Pauses;
 use self::stdio::StdioAnswer;
+pub(crate) use self::stdio::{Asker, next_asker};
 
 /// A failure of an upstream. It omits the upstream's own words, which may contain secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 //! own.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,11 +15,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Limits;
-use crate::envelope::{self, Message, RawObject, raw};
+use crate::envelope::{self, METHOD_NOT_FOUND, Message, RawObject, raw};
 use crate::era::{META_LOG_LEVEL, META_SUBSCRIPTION, META_VERSION};
 use crate::upstream::lines::Lines;
 use crate::upstream::process::Started;
-use crate::upstream::{Event, Fault};
+use crate::upstream::{Event, Fault, unusable};
 
 /// Number of lines that wait to be written. Beyond it, callers wait.
 const WAITING_LINES: usize = 64;
@@ -46,6 +46,8 @@ struct Shared {
     next: AtomicU64,
     /// Messages that belong to no call: list changes, resource updates.
     unsolicited: broadcast::Sender<Arc<str>>,
+    /// The child's input, for what the relay itself answers.
+    lines: mpsc::Sender<String>,
     limit: usize,
 }
 
@@ -60,6 +62,19 @@ struct Route {
     listens: bool,
     /// True in the stateless era, where all tokens share the process.
     stateless: bool,
+    /// Whose call it is. `None` for a request of the relay's own, which has nobody to ask.
+    asker: Option<Asker>,
+    /// Why there will be no answer, if the child has written one that cannot be used.
+    failed: Arc<OnceLock<Fault>>,
+}
+
+/// A number that identifies a client session, or the one call of a stateless client.
+pub(crate) type Asker = u64;
+
+/// Returns a number for the one call of a stateless client. Those of sessions are random and large.
+pub(crate) fn next_asker() -> Asker {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Process {
@@ -69,6 +84,7 @@ impl Process {
             calls: Mutex::default(),
             next: AtomicU64::new(1),
             unsolicited: broadcast::channel(UNSOLICITED).0,
+            lines: lines.clone(),
             limit: limits.answer,
         });
         let ended = CancellationToken::new();
@@ -92,8 +108,14 @@ impl Process {
         !self.ended.is_cancelled() && !self.stop.is_cancelled()
     }
 
-    /// Sends a request under an id of the relay's own.
-    pub(crate) async fn request(&self, message: &Message, wait: Duration) -> Result<StdioAnswer, Fault> {
+    /// Sends a request under an id of the relay's own. While it goes on, the child may ask its
+    /// asker.
+    pub(crate) async fn request(
+        &self,
+        message: &Message,
+        wait: Duration,
+        asker: Option<Asker>,
+    ) -> Result<StdioAnswer, Fault> {
         let key = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let meta = message.meta();
         let (events, receiver) = mpsc::unbounded_channel();
@@ -107,7 +129,10 @@ impl Process {
             listens: message.method() == "subscriptions/listen",
             stateless: meta.as_ref().is_some_and(|meta| meta.get(META_VERSION).is_some()),
             progress_token,
+            asker,
+            failed: Arc::default(),
         };
+        let failed = Arc::clone(&route.failed);
         let id = key.to_string();
         let line = match (&route.progress_token, meta) {
             (Some(_), Some(mut meta)) => {
@@ -125,6 +150,7 @@ impl Process {
             lines: self.lines.clone(),
             ended: self.ended.clone(),
             answered: false,
+            failed,
         };
         self.write(line, wait).await?;
         Ok(answer)
@@ -175,6 +201,7 @@ pub(crate) struct StdioAnswer {
     lines: mpsc::Sender<String>,
     ended: CancellationToken,
     answered: bool,
+    failed: Arc<OnceLock<Fault>>,
 }
 
 impl StdioAnswer {
@@ -189,6 +216,9 @@ impl StdioAnswer {
             () = self.ended.cancelled() => self.events.try_recv().ok(),
         };
         let Some(event) = event else {
+            if let Some(fault) = self.failed.get() {
+                return Err(*fault);
+            }
             let kept = self.shared.calls.lock().contains_key(&self.key);
             // The route was removed while the process lives, because too much was queued.
             return Err(if kept || self.ended.is_cancelled() { Fault::Down } else { Fault::TooLarge });
@@ -248,20 +278,69 @@ async fn read(stdout: ChildStdout, shared: Arc<Shared>, ended: CancellationToken
         if line.len() <= shared.limit {
             shared.arrived(line);
         } else {
-            tracing::warn!("an upstream process wrote a line that is too long; ignoring the line");
+            let start = line.floor_char_boundary(unusable::TAIL);
+            let key = unusable::id_at_end(&lines.tail()).or_else(|| unusable::id_at_start(&line[..start]));
+            shared.cannot_use(key, Fault::TooLarge);
         }
     }
 }
 
 impl Shared {
+    /// Fails the call that an unusable line was meant to answer, if the line names one.
+    fn cannot_use(&self, key: Option<u64>, fault: Fault) {
+        let route = key.and_then(|key| self.calls.lock().remove(&key));
+        match route {
+            Some(route) => {
+                let _ = route.failed.set(fault);
+                tracing::warn!("an upstream process answered a call with a line that is not a message");
+            }
+            None => {
+                tracing::debug!("an upstream process wrote a line that is not a message; ignoring the line");
+            }
+        }
+    }
+
+    /// Answers a request of the child.
+    fn reply(&self, line: String) {
+        // A child that does not read its input gets no answer; nothing waits for it here.
+        let _ = self.lines.try_send(line);
+    }
+
+    /// Hands a request of the child to the one client that it can be meant for. Pipes do not say
+    /// which call a request belongs to. If several clients have calls in flight, or none has, the
+    /// child is told so: another client must not answer, and the child must not wait.
+    fn asked(&self, calls: &BTreeMap<u64, Route>, message: Message) {
+        if message.method() == "ping" {
+            return self.reply(envelope::result(message.id(), &RawObject::default()));
+        }
+        // In the stateless era servers send no requests.
+        let has_calls = calls.values().any(|route| !route.stateless && route.asker.is_some());
+        let newest = of_one_asker(calls).and_then(|key| calls.get(&key));
+        let why = match newest {
+            Some(route) => {
+                deliver(route, message.into_text(), self.limit);
+                return;
+            }
+            None if !has_calls => "no call is in progress, so there is no client to ask",
+            None => "several clients have calls in progress, and it is not known which of them to ask",
+        };
+        self.reply(envelope::error(message.id(), METHOD_NOT_FOUND, why));
+    }
+
     fn arrived(&self, line: String) {
-        let Ok(message) = Message::parse(line) else {
-            tracing::debug!("an upstream process wrote a line that is not a message; ignoring the line");
-            return;
+        // Some programs write a byte order mark first.
+        let line = match line.strip_prefix('\u{feff}') {
+            Some(rest) => rest.to_owned(),
+            None => line,
+        };
+        let message = match Message::parse(line.clone()) {
+            Ok(message) => message,
+            Err(_) => return self.cannot_use(unusable::id(&line), Fault::Garbage),
         };
         let mut calls = self.calls.lock();
         if message.is_response() {
-            let key = message.id().parse().ok();
+            // Some servers hand an id back as a string.
+            let key = message.id().trim_matches('"').parse().ok();
             let Some((key, route)) = key.and_then(|key| Some((key, calls.remove(&key)?))) else { return };
             let text = if route.listens { restored_subscription(&message, &route.id) } else { None };
             let text = text.unwrap_or_else(|| message.into_text());
@@ -272,13 +351,7 @@ impl Shared {
             return;
         }
         if message.is_request() {
-            // Pipes do not say which call a server's request belongs to. The newest call is the
-            // best guess, and the process belongs to one token. In the stateless era servers send
-            // no requests.
-            if let Some((_, route)) = calls.last_key_value().filter(|(_, route)| !route.stateless) {
-                deliver(route, message.into_text(), self.limit);
-            }
-            return;
+            return self.asked(&calls, message);
         }
         let meta = message.meta();
         let subscription =
@@ -314,8 +387,8 @@ impl Shared {
                     (Some(_), Some(_)) => return,
                     // On a process that all tokens share, a message that no call requested is
                     // dropped.
-                    (None, _) => match calls.last_key_value().filter(|(_, route)| !route.stateless) {
-                        Some((key, _)) => Some(*key),
+                    (None, _) => match of_one_asker(&calls) {
+                        Some(key) => Some(key),
                         None => return,
                     },
                 };
@@ -334,6 +407,13 @@ impl Shared {
             None => drop(self.unsolicited.send(text.into())),
         }
     }
+}
+
+/// Returns the newest call, if all calls that a client can be asked in are one client's.
+fn of_one_asker(calls: &BTreeMap<u64, Route>) -> Option<u64> {
+    let mut asking = calls.iter().rev().filter(|(_, route)| !route.stateless && route.asker.is_some());
+    let (key, newest) = asking.next()?;
+    asking.all(|(_, route)| route.asker == newest.asker).then_some(*key)
 }
 
 /// Queues a message for a call. Returns false if the client has left too much unread.

@@ -40,7 +40,6 @@ fn line() -> impl Strategy<Value = Line> {
         prop::sample::select(vec![
             "",
             "nonsense",
-            r#"{"jsonrpc":"2.0","id":"1","result":{}}"#,
             r#"{"jsonrpc":"2.0","id":-1,"result":{}}"#,
             r#"{"jsonrpc":"2.0","id":18446744073709551617,"result":{}}"#,
             r#"{"jsonrpc":"2.0","id":1,"id":2,"result":{}}"#,
@@ -61,6 +60,7 @@ proptest! {
             calls: Mutex::default(),
             next: AtomicU64::new(1),
             unsolicited: broadcast::channel(UNSOLICITED).0,
+            lines: mpsc::channel(1).0,
             limit: usize::MAX,
         };
         let mut heard: BTreeMap<u64, mpsc::UnboundedReceiver<Event>> = BTreeMap::new();
@@ -76,6 +76,8 @@ proptest! {
                 wants_log: false,
                 listens: false,
                 stateless: true,
+                asker: Some(key),
+                failed: Arc::default(),
             };
             shared.calls.lock().insert(key, route);
             heard.insert(key, receiver);

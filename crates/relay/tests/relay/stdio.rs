@@ -317,3 +317,74 @@ async fn a_command_of_both_eras_lists_what_its_one_stateless_process_has_once_it
         is_gone(pid).await;
     }
 }
+
+/// No JSON reader gets the id out of such a line. Its call must not wait for ever.
+#[tokio::test]
+async fn an_answer_that_cannot_be_used_fails_its_call_at_once() {
+    let long = format!(r#""result":{{"text":"{}"}}"#, "x".repeat(150_000));
+    for eras in [Eras::Session, Eras::Stateless] {
+        let children = Children::new(eras).await;
+        let relay = relay_with(vec![children.config("up")], |config| config.limits.answer = 100_000);
+        for era in [Era::Session, Era::Stateless] {
+            let mine = principal("mcp");
+            let client = Client::of(&relay, &mine, None, era).await;
+            let other = client.waiting("w").await;
+            for raw in [
+                r#""result":{"value":NaN}"#,
+                r#""result":{},"error":null"#,
+                r#""result":{},"result":{}"#,
+                long.as_str(),
+            ] {
+                let answer = client.call("verbatim", json!({ "raw": raw })).await;
+                let what = &raw[..raw.len().min(40)];
+                assert!(answer.last().get("error").is_some(), "{eras:?} {era:?} {what}: {}", answer.text);
+                assert!(answer.text.contains("upstream `up`"), "{eras:?} {era:?} {what}: {}", answer.text);
+            }
+            // The others go on.
+            assert_eq!(client.call("echo", json!({})).await.done(), "done {}");
+            drop(other);
+        }
+    }
+}
+
+/// A client must not see, or answer, what another one is asked.
+#[tokio::test]
+async fn a_question_goes_to_the_one_client_that_it_can_be_meant_for() {
+    let children = Children::new(Eras::Session).await;
+    let relay = relay(vec![children.config("up")]);
+    let mine = principal("mcp");
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let mut client = Client::silent(&relay, &mine, None, Era::Session);
+        client.capabilities = json!({"elicitation": {}});
+        client.begin().await;
+        clients.push(client);
+    }
+    let question = json!({"method": "elicitation/create", "params": {"message": "which?"}, "tag": "t"});
+    assert_eq!(pid(&clients[0]).await, pid(&clients[1]).await, "they share a process");
+    let waiting = clients[0].waiting("w").await;
+    children.log.saw(r#"WAITS "w""#).await;
+    let refused = clients[1].call("ask", question.clone()).await;
+    assert_eq!(refused.done(), "refused -32601");
+    clients[0].note("notifications/cancelled", json!({"requestId": 8})).await;
+    children.log.saw("GONE").await;
+    let heard = waiting.whole().await;
+    assert!(!heard.text.contains("elicitation"), "the other client was asked: {}", heard.text);
+
+    let mut asking = clients[1].open_call("ask", question).await;
+    let asked = asking.message().await;
+    assert_eq!(asked["method"], "elicitation/create");
+    clients[1].respond(&asked["id"], "result", json!({"action": "accept"})).await;
+    assert_eq!(asking.whole().await.done(), r#"answered {"action":"accept"}"#);
+}
+
+/// The official filesystem server asks for roots right after `initialized`; others ask whether anybody is there.
+#[tokio::test]
+async fn a_request_outside_a_call_is_answered() {
+    let children = Children::in_mood(Eras::Session, "asks outside a call").await;
+    let relay = relay(vec![children.config("up")]);
+    let client = Client::new(&relay, &principal("mcp"), None).await;
+    assert_eq!(client.call("echo", json!({})).await.done(), "done {}");
+    children.log.saw(r#""id":"p1","result":{}"#).await;
+    children.log.saw(r#""id":"r1","error":{"code":-32601"#).await;
+}

@@ -151,6 +151,16 @@ async fn run(report: &str) {
         let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
         if message.get("id").is_none() || message.get("method").is_none() {
             peer.told(&pipe, &message);
+            if mood == "asks outside a call" && message["method"] == "notifications/initialized" {
+                let say = say.clone();
+                tokio::spawn(async move {
+                    // The call that started this process is answered by then.
+                    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+                    for (id, method) in [("p1", "ping"), ("r1", "roots/list")] {
+                        let _ = say.send(format!(r#"{{"jsonrpc":"2.0","id":"{id}","method":"{method}"}}"#));
+                    }
+                });
+            }
             continue;
         }
         if mood == "dies of what it does not know" && message["method"] == "server/discover" {
