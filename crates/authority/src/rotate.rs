@@ -8,7 +8,6 @@ use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 use trustrelay_token::{Principal, Scope, Token, TokenDigest};
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
 use crate::audit::{Actor, AuditEntry, By};
 use crate::authority::Authority;
@@ -19,7 +18,7 @@ use crate::policy::PolicyRecord;
 use crate::record::PatRecord;
 use crate::revoke::PatRef;
 use crate::rotation::{PastRotation, Repeatable, RotateOutcome, Rotation};
-use crate::secret::RotationKey;
+use crate::secret::{RotationKey, token_from};
 use crate::store::StoreError;
 
 /// How long the old secret is good if nothing is said.
@@ -431,19 +430,7 @@ fn check_active(pat: &PatRecord, now: Timestamp) -> Result<(), AuthorityError> {
     Err(AuthorityError::Conflict(ended))
 }
 
-/// The secret that these make, and no others. HMAC-SHA-256 in counter mode (NIST SP 800-108 §4.1) for random bytes.
+/// The secret that these make, and no others.
 fn secret_from(key: &RotationKey, pat_id: Uuid, nonce: &[u8; 32], idempotency_key: &str) -> Token {
-    let mut counter = 0u32;
-    let fill = |buffer: &mut [u8]| -> Result<(), std::convert::Infallible> {
-        for chunk in buffer.chunks_mut(32) {
-            let block = Zeroizing::new(key.block(counter, pat_id, nonce, idempotency_key));
-            chunk.copy_from_slice(&block[..chunk.len()]);
-            counter += 1;
-        }
-        Ok(())
-    };
-    match Token::generate_from(fill) {
-        Ok(token) => token,
-        Err(never) => match never {},
-    }
+    token_from(|counter| key.block(counter, pat_id, nonce, idempotency_key))
 }

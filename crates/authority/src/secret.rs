@@ -168,25 +168,32 @@ impl DevKey {
         Zeroizing::new(self.random_token(b"password", 0).expose()[7..31].to_owned())
     }
 
-    /// HMAC-SHA-256 in counter mode (NIST SP 800-108, section 4.1) for random bytes.
     fn random_token(&self, purpose: &[u8], number: u32) -> Token {
-        let mut counter = 0u32;
-        let fill = |buffer: &mut [u8]| -> Result<(), std::convert::Infallible> {
-            for chunk in buffer.chunks_mut(32) {
-                let mut mac = self.0.clone();
-                mac.update(&counter.to_be_bytes());
-                mac.update(&number.to_be_bytes());
-                mac.update(purpose);
-                let block = Zeroizing::new(<[u8; 32]>::from(mac.finalize().into_bytes()));
-                chunk.copy_from_slice(&block[..chunk.len()]);
-                counter += 1;
-            }
-            Ok(())
-        };
-        match Token::generate_from(fill) {
-            Ok(token) => token,
-            Err(never) => match never {},
+        token_from(|counter| {
+            let mut mac = self.0.clone();
+            mac.update(&counter.to_be_bytes());
+            mac.update(&number.to_be_bytes());
+            mac.update(purpose);
+            mac.finalize().into_bytes().into()
+        })
+    }
+}
+
+/// Makes a token from the blocks of HMAC-SHA-256 in counter mode (NIST SP 800-108, section 4.1) in
+/// place of random bytes.
+pub(crate) fn token_from(block: impl Fn(u32) -> [u8; 32]) -> Token {
+    let mut counter = 0;
+    let fill = |buffer: &mut [u8]| -> Result<(), std::convert::Infallible> {
+        for chunk in buffer.chunks_mut(32) {
+            let block = Zeroizing::new(block(counter));
+            chunk.copy_from_slice(&block[..chunk.len()]);
+            counter += 1;
         }
+        Ok(())
+    };
+    match Token::generate_from(fill) {
+        Ok(token) => token,
+        Err(never) => match never {},
     }
 }
 

@@ -48,10 +48,10 @@ impl Authority {
         };
         let digest = newest.digest(&token);
         if self.fence.holds(self.clock.since_boot())
-            && let Some(principal) = self.known(&digest)
+            && let Some(principal) = self.index.get(&digest)
+            && let Some(judged) = self.judged_here(principal, address)
         {
-            self.numbers.judged_from_index();
-            return Verification::Ready(self.judged_from(principal, address));
+            return Verification::Ready(judged);
         }
         // While secrets rotate, a token may be kept under an older one.
         let digests = std::iter::once(digest)
@@ -64,12 +64,27 @@ impl Authority {
         Verification::Pending(Box::pin(async move { me.verify_slowly(digests, address).await }))
     }
 
-    /// Looks a token up in the index. A secret whose overlap has just ended is not known there any more: the store knows that the token
-    /// has another one, and the index would say that the token has expired.
-    fn known(&self, digest: &TokenDigest) -> Option<Arc<Principal>> {
-        let principal = self.index.get(digest)?;
-        let is_over = principal.expires_at() <= self.clock.now() && self.index.ending.has(digest);
-        (!is_over).then_some(principal)
+    /// Judges a principal of the index. `None` for a secret whose overlap has just ended: the store knows that the token has another
+    /// one, and the index would say that the token has expired.
+    fn judged_here(
+        &self,
+        principal: Arc<Principal>,
+        address: Option<IpAddr>,
+    ) -> Option<Result<Arc<Principal>, Denied>> {
+        let judged = match judged(&principal, self.clock.now()) {
+            Ok(()) => Ok(principal),
+            Err(Denied::Expired(_))
+                if principal.pat().is_some_and(|pat| self.index.ending.has(pat.digest())) =>
+            {
+                return None;
+            }
+            Err(denied) => {
+                self.note_refused_token(By::new(principal, address).actor(), &denied);
+                Err(denied)
+            }
+        };
+        self.numbers.judged_from_index();
+        Some(judged)
     }
 
     /// Has a token re-keyed that was found by another digest than the active key's.
@@ -104,12 +119,13 @@ impl Authority {
         for _ in 0..MAX_REREADS {
             let epoch = self.index.epoch();
             let trusted = self.fence.holds(self.clock.since_boot());
-            if trusted && let Some(principal) = digests.iter().find_map(|digest| self.known(digest)) {
+            if trusted && let Some(principal) = digests.iter().find_map(|digest| self.index.get(digest)) {
                 if let Some(pat) = principal.pat() {
                     self.note_older_key(pat.pat_id, pat.digest(), &digests);
                 }
-                self.numbers.judged_from_index();
-                return self.judged_from(principal, address);
+                if let Some(judged) = self.judged_here(principal, address) {
+                    return judged;
+                }
             }
             let found = if trusted {
                 self.look_up_together(&digests, epoch).await
