@@ -8,33 +8,12 @@
 
 #![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
-mod activity;
-mod admin;
 mod archive;
-mod audit;
-mod audit_page;
-mod errors;
-mod keys;
-mod leases;
-mod limits;
-mod log;
-mod networks;
-mod notices;
-mod open;
-mod pats;
-#[cfg(test)]
-mod plans;
-mod policy;
 mod postgres;
 pub mod private;
-mod rotation;
-mod rows;
-mod search;
+mod sql;
 mod sqlite;
-mod threads;
-mod unused;
 
 pub use archive::{Archive, Archived, BadArchive, NotImported};
-pub use open::{DATABASE_FILE, OpenError, SqliteOptions};
 pub use postgres::{PostgresOpenError, PostgresStore};
-pub use sqlite::SqliteStore;
+pub use sqlite::{DATABASE_FILE, OpenError, SqliteOptions, SqliteStore};

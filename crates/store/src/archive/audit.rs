@@ -5,9 +5,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use trustrelay_authority::{AUDIT_BEGINNING, AuditColumns, AuditEntry, StoreError};
 
-use super::{Archive, Bytes, Line};
-use crate::errors::OrStoreError;
+use super::{Archive, Bytes, Line, read};
 use crate::postgres::{Failure, Link, corrupt, get};
+use crate::sqlite::errors::OrStoreError;
 
 /// A link of the chain without its entry: the last one that was cut off.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -68,10 +68,9 @@ pub(super) fn from_sqlite(connection: &Connection, archive: &mut Archive) -> Res
     let audited =
         |row: &Row<'_>| Ok(Audited { seq: row.get(0)?, entry: Bytes(row.get(1)?), hash: Bytes(row.get(2)?) });
     let sql = "SELECT seq, entry, hash FROM audit ORDER BY seq";
-    archive.audit = super::sqlite::all(connection, sql, audited)?;
+    archive.audit = read::from_sqlite(connection, sql, audited)?;
     let seal = |row: &Row<'_>| Ok(Seal { seq: row.get(0)?, at: row.get(1)?, mac: Bytes(row.get(2)?) });
-    archive.seals =
-        super::sqlite::all(connection, "SELECT seq, at, mac FROM audit_seals ORDER BY seq", seal)?;
+    archive.seals = read::from_sqlite(connection, "SELECT seq, at, mac FROM audit_seals ORDER BY seq", seal)?;
     Ok(())
 }
 
@@ -119,11 +118,11 @@ pub(super) async fn from_postgres(link: &Link, archive: &mut Archive) -> Result<
     let mark =
         |row: &tokio_postgres::Row| Ok::<_, Failure>(Mark { seq: get(row, 0)?, hash: Bytes(get(row, 1)?) });
     archive.audit_cut = link.row(&select, &[]).await?.as_ref().map(mark).transpose()?;
-    archive.audit = super::postgres::all(link, "SELECT seq, entry, hash FROM audit ORDER BY seq", |row| {
+    archive.audit = read::from_postgres(link, "SELECT seq, entry, hash FROM audit ORDER BY seq", |row| {
         Ok(Audited { seq: get(row, 0)?, entry: Bytes(get(row, 1)?), hash: Bytes(get(row, 2)?) })
     })
     .await?;
-    archive.seals = super::postgres::all(link, "SELECT seq, at, mac FROM audit_seals ORDER BY seq", |row| {
+    archive.seals = read::from_postgres(link, "SELECT seq, at, mac FROM audit_seals ORDER BY seq", |row| {
         Ok(Seal { seq: get(row, 0)?, at: get(row, 1)?, mac: Bytes(get(row, 2)?) })
     })
     .await?;

@@ -10,7 +10,7 @@ use trustrelay_authority::{AuditEntry, Channel, DeliveryState, NoticeFacts, Noti
 use trustrelay_token::ScopeSet;
 
 use super::{Bytes, Day, Entry, Line, One, Pat, User};
-use crate::limits::Kept;
+use crate::sql::limits::Kept;
 
 /// The largest number that is accepted. Stores continue counting from the imported numbers.
 const MAX_NUMBER: i64 = i64::MAX / 2;

@@ -11,6 +11,7 @@ mod check;
 mod notices;
 mod policy;
 mod postgres;
+mod read;
 mod rotation;
 mod sqlite;
 

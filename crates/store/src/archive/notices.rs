@@ -6,9 +6,9 @@ use trustrelay_authority::StoreError;
 use uuid::Uuid;
 
 use super::Archive;
-use crate::errors::OrStoreError;
 use crate::postgres::{Failure, Link, get};
-use crate::rows::id;
+use crate::sqlite::errors::OrStoreError;
+use crate::sqlite::rows::id;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

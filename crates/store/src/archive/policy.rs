@@ -4,9 +4,9 @@ use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 use trustrelay_authority::{Policy, StoreError};
 
-use super::{Archive, Line};
-use crate::errors::OrStoreError;
+use super::{Archive, Line, read};
 use crate::postgres::{Failure, Link, get};
+use crate::sqlite::errors::OrStoreError;
 
 /// A policy. `version` is the log entry that set it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,7 +33,7 @@ impl Archive {
 }
 
 pub(super) fn from_sqlite(connection: &Connection, archive: &mut Archive) -> Result<(), StoreError> {
-    let decided = super::sqlite::all(connection, DECIDED, |row| {
+    let decided = read::from_sqlite(connection, DECIDED, |row| {
         Ok(Decided { version: row.get(0)?, entry: row.get(1)? })
     })?;
     archive.policy = decided.into_iter().next();
@@ -50,7 +50,7 @@ pub(super) fn into_sqlite(connection: &Connection, archive: &Archive) -> Result<
 
 pub(super) async fn from_postgres(link: &Link, archive: &mut Archive) -> Result<(), Failure> {
     let decided =
-        super::postgres::all(link, DECIDED, |row| Ok(Decided { version: get(row, 0)?, entry: get(row, 1)? }))
+        read::from_postgres(link, DECIDED, |row| Ok(Decided { version: get(row, 0)?, entry: get(row, 1)? }))
             .await?;
     archive.policy = decided.into_iter().next();
     Ok(())

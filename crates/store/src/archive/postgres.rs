@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use tokio_postgres::Row;
 use trustrelay_authority::StoreError;
 
-use super::{Archive, Archived, Bytes, Day, Entry, NotImported, One, Pat, User, notices};
+use super::{Archive, Archived, Bytes, Day, Entry, NotImported, One, Pat, User, notices, read};
 use crate::postgres::{Failure, Link, Links, PostgresStore, corrupt, get, read_back};
 
 #[async_trait]
@@ -18,15 +18,6 @@ impl Archived for PostgresStore {
     }
 }
 
-pub(super) async fn all<T>(
-    link: &Link,
-    sql: &str,
-    one: impl Fn(&Row) -> Result<T, Failure>,
-) -> Result<Vec<T>, Failure> {
-    let select = link.prepare(sql).await?;
-    link.rows(&select, &[]).await?.iter().map(one).collect()
-}
-
 fn text(row: &Row, at: usize) -> Result<String, Failure> {
     String::from_utf8(get(row, at)?).map_err(corrupt)
 }
@@ -37,7 +28,7 @@ async fn export(links: &Links) -> Result<Archive, Failure> {
     link.batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let mut archive = Archive { fingerprint: fingerprint(&link).await?, ..Archive::default() };
     let sql = "SELECT user_id, email, password_hash, is_admin, created_at, disabled_at, changed_seq, upstreams FROM users ORDER BY created_at, user_id";
-    archive.users = all(&link, sql, |row| {
+    archive.users = read::from_postgres(&link, sql, |row| {
         Ok(User {
             user_id: get(row, 0)?,
             email: get(row, 1)?,
@@ -53,7 +44,7 @@ async fn export(links: &Links) -> Result<Archive, Failure> {
     let sql = "SELECT pat_id, user_id, name, hint, scopes, digest, key_id, parent_id, created_at, expires_at, revoked_at, revoked_seq, \
                last_used_at, last_used_address, last_used_agent, use_count, allowed_networks, requests_per_minute, unused_days \
                FROM pats ORDER BY created_at, pat_id";
-    archive.pats = all(&link, sql, |row| {
+    archive.pats = read::from_postgres(&link, sql, |row| {
         Ok(Pat {
             pat_id: get(row, 0)?,
             user_id: get(row, 1)?,
@@ -77,19 +68,20 @@ async fn export(links: &Links) -> Result<Archive, Failure> {
         })
     })
     .await?;
-    archive.log = all(&link, "SELECT seq, at, kind, user_id FROM log ORDER BY seq", |row| {
+    archive.log = read::from_postgres(&link, "SELECT seq, at, kind, user_id FROM log ORDER BY seq", |row| {
         let (seq, at, kind, user_id) = (get(row, 0)?, get(row, 1)?, get(row, 2)?, get(row, 3)?);
         Ok(Entry { seq, at, kind, user_id, pats: Vec::new() })
     })
     .await?;
-    let named = all(&link, "SELECT seq, pat_id, digest FROM log_pats ORDER BY seq, pat_id", |row| {
-        Ok((get(row, 0)?, get(row, 1)?, Bytes(get(row, 2)?)))
-    })
-    .await?;
+    let named =
+        read::from_postgres(&link, "SELECT seq, pat_id, digest FROM log_pats ORDER BY seq, pat_id", |row| {
+            Ok((get(row, 0)?, get(row, 1)?, Bytes(get(row, 2)?)))
+        })
+        .await?;
     archive.name(named)?;
     let sql = "SELECT pat_id, day, upstream, tool, outcome, calls, duration, bytes_in, bytes_out FROM call_days \
                ORDER BY pat_id, day, upstream, tool, outcome";
-    archive.days = all(&link, sql, |row| {
+    archive.days = read::from_postgres(&link, sql, |row| {
         Ok(Day {
             pat_id: get(row, 0)?,
             day: get(row, 1)?,
@@ -104,7 +96,7 @@ async fn export(links: &Links) -> Result<Archive, Failure> {
     })
     .await?;
     let sql = "SELECT pat_id, at, upstream, tool, outcome, duration, bytes_in, bytes_out FROM latest_calls ORDER BY call_id";
-    archive.calls = all(&link, sql, |row| {
+    archive.calls = read::from_postgres(&link, sql, |row| {
         Ok(One {
             pat_id: get(row, 0)?,
             at: get(row, 1)?,

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use trustrelay_authority::StoreError;
 use uuid::Uuid;
 
-use super::{Archive, Bytes, Line};
-use crate::errors::OrStoreError;
+use super::{Archive, Bytes, Line, read};
 use crate::postgres::{Failure, Link, get};
-use crate::rows;
+use crate::sqlite::errors::OrStoreError;
+use crate::sqlite::rows;
 
 /// The time at which a token got its current secret.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,8 +65,8 @@ impl Archive {
 
 pub(super) fn from_sqlite(connection: &Connection, archive: &mut Archive) -> Result<(), StoreError> {
     let rotated = |row: &Row<'_>| Ok(Rotated { pat_id: rows::id(row, 0)?, at: row.get(1)? });
-    archive.rotated = super::sqlite::all(connection, ROTATED, rotated)?;
-    archive.retired = super::sqlite::all(connection, RETIRED, |row| {
+    archive.rotated = read::from_sqlite(connection, ROTATED, rotated)?;
+    archive.retired = read::from_sqlite(connection, RETIRED, |row| {
         Ok(Retired {
             digest: Bytes(row.get(0)?),
             pat_id: rows::id(row, 1)?,
@@ -79,7 +79,7 @@ pub(super) fn from_sqlite(connection: &Connection, archive: &mut Archive) -> Res
             ended: row.get(8)?,
         })
     })?;
-    archive.named = super::sqlite::all(connection, NAMED, |row| {
+    archive.named = read::from_sqlite(connection, NAMED, |row| {
         Ok(Named {
             seq: row.get(0)?,
             digest: Bytes(row.get(1)?),
@@ -127,9 +127,9 @@ pub(super) fn into_sqlite(connection: &Connection, archive: &Archive) -> Result<
 
 pub(super) async fn from_postgres(link: &Link, archive: &mut Archive) -> Result<(), Failure> {
     archive.rotated =
-        super::postgres::all(link, ROTATED, |row| Ok(Rotated { pat_id: get(row, 0)?, at: get(row, 1)? }))
+        read::from_postgres(link, ROTATED, |row| Ok(Rotated { pat_id: get(row, 0)?, at: get(row, 1)? }))
             .await?;
-    archive.retired = super::postgres::all(link, RETIRED, |row| {
+    archive.retired = read::from_postgres(link, RETIRED, |row| {
         Ok(Retired {
             digest: Bytes(get(row, 0)?),
             pat_id: get(row, 1)?,
@@ -143,7 +143,7 @@ pub(super) async fn from_postgres(link: &Link, archive: &mut Archive) -> Result<
         })
     })
     .await?;
-    archive.named = super::postgres::all(link, NAMED, |row| {
+    archive.named = read::from_postgres(link, NAMED, |row| {
         Ok(Named {
             seq: get(row, 0)?,
             digest: Bytes(get(row, 1)?),

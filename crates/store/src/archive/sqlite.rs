@@ -5,11 +5,11 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use trustrelay_authority::StoreError;
 use uuid::Uuid;
 
-use super::{Archive, Archived, Bytes, Day, Entry, NotImported, One, Pat, User, notices};
-use crate::errors::OrStoreError;
-use crate::log::log_after;
-use crate::rows::{self, PAT, USER, id};
+use super::{Archive, Archived, Bytes, Day, Entry, NotImported, One, Pat, User, notices, read};
 use crate::sqlite::SqliteStore;
+use crate::sqlite::errors::OrStoreError;
+use crate::sqlite::log::log_after;
+use crate::sqlite::rows::{self, PAT, USER, id};
 
 #[async_trait]
 impl Archived for SqliteStore {
@@ -39,22 +39,12 @@ fn optional_id(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Uuid>> {
     Ok(row.get::<_, Option<[u8; 16]>>(at)?.map(Uuid::from_bytes))
 }
 
-pub(super) fn all<T>(
-    connection: &Connection,
-    sql: &str,
-    one: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
-) -> Result<Vec<T>, StoreError> {
-    let mut statement = connection.prepare(sql).or_store()?;
-    let rows = statement.query_map([], one).or_store()?;
-    rows.collect::<rusqlite::Result<_>>().or_store()
-}
-
 fn export(connection: &Connection) -> Result<Archive, StoreError> {
     // A single transaction gives all statements the same snapshot.
     let transaction = connection.unchecked_transaction().or_store()?;
     let mut archive = Archive { fingerprint: fingerprint(&transaction)?, ..Archive::default() };
     let sql = "SELECT user_id, email, password_hash, is_admin, created_at, disabled_at, changed_seq, upstreams FROM users ORDER BY created_at, user_id";
-    archive.users = all(&transaction, sql, |row| {
+    archive.users = read::from_sqlite(&transaction, sql, |row| {
         Ok(User {
             user_id: id(row, 0)?,
             email: row.get(1)?,
@@ -69,7 +59,7 @@ fn export(connection: &Connection) -> Result<Archive, StoreError> {
     let sql = "SELECT pat_id, user_id, name, hint, scopes, digest, key_id, parent_id, created_at, expires_at, revoked_at, revoked_seq, \
                last_used_at, last_used_address, last_used_agent, use_count, allowed_networks, requests_per_minute, unused_days \
                FROM pats ORDER BY created_at, pat_id";
-    archive.pats = all(&transaction, sql, |row| {
+    archive.pats = read::from_sqlite(&transaction, sql, |row| {
         Ok(Pat {
             pat_id: id(row, 0)?,
             user_id: id(row, 1)?,
@@ -92,22 +82,25 @@ fn export(connection: &Connection) -> Result<Archive, StoreError> {
             unused_days: row.get(18)?,
         })
     })?;
-    archive.log = all(&transaction, "SELECT seq, at, kind, user_id FROM log ORDER BY seq", |row| {
-        Ok(Entry {
-            seq: row.get(0)?,
-            at: row.get(1)?,
-            kind: row.get(2)?,
-            user_id: optional_id(row, 3)?,
-            pats: Vec::new(),
-        })
-    })?;
-    let named = all(&transaction, "SELECT seq, pat_id, digest FROM log_pats ORDER BY seq, pat_id", |row| {
-        Ok((row.get(0)?, id(row, 1)?, Bytes(row.get(2)?)))
-    })?;
+    archive.log =
+        read::from_sqlite(&transaction, "SELECT seq, at, kind, user_id FROM log ORDER BY seq", |row| {
+            Ok(Entry {
+                seq: row.get(0)?,
+                at: row.get(1)?,
+                kind: row.get(2)?,
+                user_id: optional_id(row, 3)?,
+                pats: Vec::new(),
+            })
+        })?;
+    let named = read::from_sqlite(
+        &transaction,
+        "SELECT seq, pat_id, digest FROM log_pats ORDER BY seq, pat_id",
+        |row| Ok((row.get(0)?, id(row, 1)?, Bytes(row.get(2)?))),
+    )?;
     archive.name(named)?;
     let sql = "SELECT pat_id, day, upstream, tool, outcome, calls, duration, bytes_in, bytes_out FROM call_days \
                ORDER BY pat_id, day, upstream, tool, outcome";
-    archive.days = all(&transaction, sql, |row| {
+    archive.days = read::from_sqlite(&transaction, sql, |row| {
         Ok(Day {
             pat_id: id(row, 0)?,
             day: row.get(1)?,
@@ -121,7 +114,7 @@ fn export(connection: &Connection) -> Result<Archive, StoreError> {
         })
     })?;
     let sql = "SELECT pat_id, at, upstream, tool, outcome, duration, bytes_in, bytes_out FROM latest_calls ORDER BY call_id";
-    archive.calls = all(&transaction, sql, |row| {
+    archive.calls = read::from_sqlite(&transaction, sql, |row| {
         Ok(One {
             pat_id: id(row, 0)?,
             at: row.get(1)?,
@@ -275,8 +268,10 @@ fn import(connection: &Connection, archive: &Archive) -> Result<Result<(), NotIm
 /// Reads the imported rows in the same way as later reads. If a row cannot be read, the whole
 /// import is refused.
 fn read_back(connection: &Connection) -> Result<(), StoreError> {
-    all(connection, &format!("SELECT {PAT} FROM pats p"), |row| rows::pat(row).map(drop))?;
-    all(connection, &format!("SELECT {USER} FROM users u"), |row| rows::user(row, 0).map(drop))?;
+    read::from_sqlite(connection, &format!("SELECT {PAT} FROM pats p"), |row| rows::pat(row).map(drop))?;
+    read::from_sqlite(connection, &format!("SELECT {USER} FROM users u"), |row| {
+        rows::user(row, 0).map(drop)
+    })?;
     let mut seq = 0;
     while let Some(last) = log_after(connection, seq)?.last() {
         seq = last.seq;

@@ -5,22 +5,22 @@
 use async_trait::async_trait;
 use futures_util::future::{try_join, try_join3, try_join4};
 use jiff::Timestamp;
+use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Row, Statement};
 use trustrelay_authority::{
     AdminStore, AuditEntry, Cursor, InviteRecord, PatFilter, PatPage, StoreError, UserChange, UserFilter,
     UserPage, UserRecord,
 };
 use uuid::Uuid;
 
+use super::PostgresStore;
 use super::audit::Entry;
 use super::errors::Failure;
-use super::link::{Link, Links};
+use super::link::Links;
 use super::log;
 use super::rows::{self, PAT, PAT_COLUMNS, USER, USER_COLUMNS, bytes, get, number, time};
-use super::store::PostgresStore;
-use super::users::{NewRow, insertion};
-use crate::search::{Given, fits_nothing, pat_page, pats, pats_counted, user_page, users};
+use super::users::{NewRow, insertion, lock_administrators, locked};
+use crate::sql::search::{Given, fits_nothing, pat_page, pats, pats_counted, user_page, users};
 
 const INVITE: &str = "invite_id, digest, email, is_admin, created_by, created_at, expires_at";
 
@@ -131,46 +131,6 @@ async fn delete_invite(links: &Links, invite_id: Uuid, audit: &AuditEntry) -> Re
     }
     try_join(entry.append(&link, &append, permit), link.batch("COMMIT")).await?;
     Ok(link.keep(true))
-}
-
-/// Locks the rows of `$1` and of all enabled administrators: id, is_admin, whether disabled,
-/// changed_seq, upstreams. A transaction that waited for a row sees it as it is after the wait.
-pub(super) async fn lock_administrators(link: &Link) -> Result<Statement, Failure> {
-    link.prepare(
-        "SELECT user_id, is_admin, disabled_at IS NOT NULL, changed_seq, upstreams FROM users \
-         WHERE user_id = $1 OR (is_admin AND disabled_at IS NULL) ORDER BY user_id FOR NO KEY UPDATE",
-    )
-    .await
-}
-
-/// An account among the locked rows.
-pub(super) struct Locked {
-    pub(super) is_admin: bool,
-    pub(super) is_disabled: bool,
-    pub(super) changed_seq: u64,
-    pub(super) upstreams: Option<String>,
-    /// True if the account is the only enabled administrator.
-    pub(super) is_last: bool,
-}
-
-/// Returns the row of `user_id` among the rows found by [`lock_administrators`].
-pub(super) fn locked(found: &[Row], user_id: Uuid) -> Result<Option<Locked>, Failure> {
-    let (mut own, mut enabled) = (None, 0);
-    for row in found {
-        let (is_admin, is_disabled): (bool, bool) = (get(row, 1)?, get(row, 2)?);
-        enabled += usize::from(is_admin && !is_disabled);
-        if get::<Uuid>(row, 0)? == user_id {
-            let (changed_seq, upstreams) = (number(row, 3)?, get(row, 4)?);
-            own = Some(Locked {
-                is_admin,
-                is_disabled,
-                changed_seq,
-                upstreams,
-                is_last: is_admin && !is_disabled,
-            });
-        }
-    }
-    Ok(own.map(|own| Locked { is_last: own.is_last && enabled == 1, ..own }))
 }
 
 async fn change_user(

@@ -12,11 +12,11 @@ use trustrelay_authority::{
 };
 use uuid::Uuid;
 
+use super::PostgresStore;
 use super::errors::Failure;
 use super::link::{Link, Links};
 use super::rows::{bytes, corrupt, get, number, optional_time, time, whole};
-use super::store::PostgresStore;
-use crate::audit_page::{COLUMNS, Value, question};
+use crate::sql::audit_page::{COLUMNS, Value, question};
 
 /// Proof that the authority of an entry's actor was checked in the open transaction. For a change,
 /// only [`Entry::begin`] creates one, and no entry can be appended without one.

@@ -7,12 +7,12 @@ use jiff::Timestamp;
 use trustrelay_authority::{AuditEntry, KeyCount, KeyStore, Rekey, RekeyOutcome, StoreError};
 use trustrelay_token::KeyId;
 
+use super::PostgresStore;
 use super::errors::Failure;
 use super::link::Links;
 use super::rotation::LOCK_OWNER;
 use super::rows::{corrupt, get, number};
 use super::sessions::told;
-use super::store::PostgresStore;
 
 async fn replace_secret(
     links: &Links,

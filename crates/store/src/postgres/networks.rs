@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::errors::Failure;
 use super::link::Link;
 use super::rows::{corrupt, get, time, whole};
-use crate::networks::step;
+use crate::sqlite::networks::step;
 
 /// The rows to be written as arrays, so that one statement writes all of them.
 pub(super) struct Networks {

@@ -12,12 +12,12 @@ use trustrelay_authority::{
 use trustrelay_token::KeyId;
 use uuid::Uuid;
 
+use super::PostgresStore;
 use super::audit::Entry;
 use super::errors::Failure;
 use super::link::{Link, Links};
 use super::rows::{self, PAT, corrupt, get, number, optional_time, time, whole};
-use super::store::PostgresStore;
-use crate::notices::facts_to_text;
+use crate::sqlite::notices::facts_to_text;
 
 const WEBHOOK: &str = "w.webhook_id, w.user_id, w.url, w.origin, w.key_id, w.created_at";
 const NOTICE: &str = "n.notice_id, n.user_id, n.pat_id, n.kind, n.created_at, n.facts";

@@ -16,7 +16,7 @@ use super::log;
 use super::networks::Networks;
 use super::notices::Telling;
 use super::rows::{self, PAT, corrupt, get, number, optional_time, whole};
-use crate::limits::Kept;
+use crate::sql::limits::Kept;
 
 /// The tokens `$1` and all their descendants.
 const TREES: &str = "WITH RECURSIVE tree (pat_id) AS (SELECT unnest($1::uuid[]) UNION SELECT p.pat_id FROM pats p JOIN tree t ON p.parent_id = t.pat_id)";

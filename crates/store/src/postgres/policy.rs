@@ -6,13 +6,13 @@ use jiff::Timestamp;
 use trustrelay_authority::{AuditEntry, Policy, PolicyRecord, PolicyStore, StoreError};
 use uuid::Uuid;
 
+use super::PostgresStore;
 use super::audit::Entry;
 use super::errors::Failure;
 use super::link::Links;
 use super::log;
 use super::rows::{corrupt, get, number};
-use super::store::PostgresStore;
-use crate::policy::record;
+use crate::sqlite::policy::record;
 
 async fn policy(links: &Links) -> Result<PolicyRecord, Failure> {
     let link = links.link().await?;

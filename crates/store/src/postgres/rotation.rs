@@ -11,13 +11,13 @@ use trustrelay_authority::{
 use trustrelay_token::TokenDigest;
 use uuid::Uuid;
 
+use super::PostgresStore;
 use super::audit::Entry;
 use super::errors::Failure;
 use super::link::Links;
 use super::log;
 use super::notices::Telling;
 use super::rows::{self, PAT, PAT_COLUMNS, USER, USER_COLUMNS, bytes, get, number, time};
-use super::store::PostgresStore;
 
 pub(super) const LOCK_OWNER: &str =
     "SELECT 1 FROM users WHERE user_id = (SELECT user_id FROM pats WHERE pat_id = $1) FOR NO KEY UPDATE";

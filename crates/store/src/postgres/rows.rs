@@ -9,8 +9,8 @@ use trustrelay_authority::{PatRecord, SessionRecord, StoreError, UserRecord};
 use trustrelay_token::{KeyId, Limits, TokenDigest};
 
 use super::errors::Failure;
-use crate::limits::Kept;
-use crate::rows::names;
+use crate::sql::limits::Kept;
+use crate::sqlite::rows::names;
 
 pub(super) const PAT: &str = "p.pat_id, p.user_id, p.name, p.hint, p.scopes, p.digest, p.key_id, p.parent_id, p.created_at, p.expires_at, \
      p.revoked_at, p.last_used_at, p.rotated_at, p.allowed_networks, p.requests_per_minute, p.unused_days";

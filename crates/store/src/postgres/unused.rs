@@ -12,7 +12,7 @@ use super::PostgresStore;
 use super::errors::Failure;
 use super::link::Links;
 use super::rows::{self, PAT, get, whole};
-use crate::unused::{Days, first, question, spans};
+use crate::sqlite::unused::{Days, first, question, spans};
 
 async fn unused(
     links: &Links,

@@ -2,17 +2,16 @@
 
 use futures_util::future::{try_join, try_join3, try_join5};
 use jiff::Timestamp;
-use tokio_postgres::Statement;
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, Statement};
 use trustrelay_authority::{AuditEntry, StoreError, UserRecord};
 use uuid::Uuid;
 
-use super::admin::{lock_administrators, locked};
 use super::audit::Entry;
 use super::errors::Failure;
 use super::link::{Link, Links};
 use super::log;
-use super::rows::{self, USER};
+use super::rows::{self, USER, get, number};
 
 pub(super) async fn insert(links: &Links, user: &UserRecord, audit: &AuditEntry) -> Result<(), Failure> {
     let entry = Entry::of(audit)?;
@@ -132,6 +131,46 @@ pub(super) async fn exist(links: &Links) -> Result<bool, Failure> {
     let select = link.prepare("SELECT 1 FROM users LIMIT 1").await?;
     let found = link.row(&select, &[]).await?;
     Ok(link.keep(found.is_some()))
+}
+
+/// Locks the rows of `$1` and of all enabled administrators: id, is_admin, whether disabled,
+/// changed_seq, upstreams. A transaction that waited for a row sees it as it is after the wait.
+pub(super) async fn lock_administrators(link: &Link) -> Result<Statement, Failure> {
+    link.prepare(
+        "SELECT user_id, is_admin, disabled_at IS NOT NULL, changed_seq, upstreams FROM users \
+         WHERE user_id = $1 OR (is_admin AND disabled_at IS NULL) ORDER BY user_id FOR NO KEY UPDATE",
+    )
+    .await
+}
+
+/// An account among the locked rows.
+pub(super) struct Locked {
+    pub(super) is_admin: bool,
+    pub(super) is_disabled: bool,
+    pub(super) changed_seq: u64,
+    pub(super) upstreams: Option<String>,
+    /// True if the account is the only enabled administrator.
+    pub(super) is_last: bool,
+}
+
+/// Returns the row of `user_id` among the rows found by [`lock_administrators`].
+pub(super) fn locked(found: &[Row], user_id: Uuid) -> Result<Option<Locked>, Failure> {
+    let (mut own, mut enabled) = (None, 0);
+    for row in found {
+        let (is_admin, is_disabled): (bool, bool) = (get(row, 1)?, get(row, 2)?);
+        enabled += usize::from(is_admin && !is_disabled);
+        if get::<Uuid>(row, 0)? == user_id {
+            let (changed_seq, upstreams) = (number(row, 3)?, get(row, 4)?);
+            own = Some(Locked {
+                is_admin,
+                is_disabled,
+                changed_seq,
+                upstreams,
+                is_last: is_admin && !is_disabled,
+            });
+        }
+    }
+    Ok(own.map(|own| Locked { is_last: own.is_last && enabled == 1, ..own }))
 }
 
 pub(super) async fn set_disabled(

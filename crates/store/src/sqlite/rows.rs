@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rusqlite::Row;
 use rusqlite::types::Type;
-use trustrelay_authority::{PatRecord, SessionRecord, UserRecord};
+use rusqlite::{Connection, Row};
+use trustrelay_authority::{PatRecord, SessionRecord, StoreError, UserRecord};
 use trustrelay_token::{KeyId, Limits, TokenDigest};
 use uuid::Uuid;
 
-use crate::limits::Kept;
+use crate::sql::limits::Kept;
+use crate::sqlite::errors::OrStoreError;
 
 pub(crate) const PAT: &str = "p.pat_id, p.user_id, p.name, p.hint, p.scopes, p.digest, p.key_id, p.parent_id, p.created_at, p.expires_at, \
      p.revoked_at, p.last_used_at, p.rotated_at, p.allowed_networks, p.requests_per_minute, p.unused_days";
@@ -99,4 +100,13 @@ pub(crate) fn session(row: &Row<'_>) -> rusqlite::Result<SessionRecord> {
         created_at: time(row, 2)?,
         expires_at: time(row, 3)?,
     })
+}
+
+/// Returns whether an account exists and is enabled.
+pub(super) fn is_enabled(connection: &Connection, user_id: Uuid) -> Result<bool, StoreError> {
+    connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM users WHERE user_id = ?1 AND disabled_at IS NULL)")
+        .or_store()?
+        .query_row([user_id.as_bytes()], |row| row.get(0))
+        .or_store()
 }

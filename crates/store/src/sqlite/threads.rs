@@ -9,8 +9,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 use trustrelay_authority::StoreError;
 
-use crate::errors::failed;
-use crate::open::{OpenError, SqliteOptions, connect};
+use crate::sqlite::errors::failed;
+use crate::sqlite::open::{OpenError, SqliteOptions, connect};
 
 /// Maximum number of changes in one commit. At about 10 µs each, a commit takes less than 10 ms of
 /// work.
@@ -205,7 +205,7 @@ mod tests {
     use std::sync::mpsc::channel;
 
     use super::*;
-    use crate::open::prepare;
+    use crate::sqlite::open::prepare;
 
     fn begin(connection: &Connection, key: &str) -> Result<(), StoreError> {
         let sql = "INSERT INTO meta (key, value) VALUES (?1, x'00')";

@@ -11,10 +11,10 @@ use trustrelay_authority::{
 };
 use uuid::Uuid;
 
-use crate::audit_page::{COLUMNS, Value, question};
-use crate::errors::OrStoreError;
-use crate::rows::{optional_time, time};
+use crate::sql::audit_page::{COLUMNS, Value, question};
 use crate::sqlite::SqliteStore;
+use crate::sqlite::errors::OrStoreError;
+use crate::sqlite::rows::{optional_time, time};
 
 /// Proof that the authority of an entry's actor was checked. For a change, only [`permit`] creates
 /// one, and no entry can be appended without one.
@@ -264,7 +264,7 @@ mod tests {
     use trustrelay_authority::{AuditFilter, AuditPlace};
 
     use super::*;
-    use crate::open::{SqliteOptions, connect, prepare};
+    use crate::sqlite::open::{SqliteOptions, connect, prepare};
 
     fn plan(connection: &Connection, look: &AuditLook) -> Vec<String> {
         let (sql, values) = question(look, '?', SUBJECT);

@@ -6,9 +6,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 use trustrelay_authority::{AuditEntry, KeyCount, KeyStore, Rekey, RekeyOutcome, StoreError};
 use trustrelay_token::KeyId;
 
-use crate::audit;
-use crate::errors::OrStoreError;
 use crate::sqlite::SqliteStore;
+use crate::sqlite::audit;
+use crate::sqlite::errors::OrStoreError;
 
 /// Finds a token's current digest by an earlier digest of its current secret.
 pub(crate) const BY_FORMER_DIGEST: &str =

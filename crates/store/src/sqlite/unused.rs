@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params_from_iter};
 use trustrelay_authority::{PatRecord, StoreError, UnusedStore, unused_day};
 
-use crate::errors::OrStoreError;
-use crate::rows::{self, PAT};
 use crate::sqlite::SqliteStore;
+use crate::sqlite::errors::OrStoreError;
+use crate::sqlite::rows::{self, PAT};
 
 /// The limit on unused days that a query applies. The smaller of a token's two limits passes first,
 /// so the two queries together find every token that either limit ends.

@@ -6,8 +6,8 @@ use trustrelay_authority::{Change, LogEntry, RetiredSecret, RevokedPat, StoreErr
 use trustrelay_token::TokenDigest;
 use uuid::Uuid;
 
-use crate::errors::OrStoreError;
-use crate::rows;
+use crate::sqlite::errors::OrStoreError;
+use crate::sqlite::rows;
 
 /// Maximum number of log entries in one answer.
 const MAX_BEHIND: u64 = 1000;

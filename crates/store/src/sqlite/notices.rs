@@ -10,10 +10,11 @@ use trustrelay_authority::{
 use trustrelay_token::KeyId;
 use uuid::Uuid;
 
-use crate::audit;
-use crate::errors::OrStoreError;
-use crate::rows::{self, PAT, id, optional_time, time, unreadable};
-use crate::sqlite::{SqliteStore, is_enabled};
+use crate::sqlite::SqliteStore;
+use crate::sqlite::audit;
+use crate::sqlite::errors::OrStoreError;
+use crate::sqlite::rows::is_enabled;
+use crate::sqlite::rows::{self, PAT, id, optional_time, time, unreadable};
 
 const WEBHOOK: &str = "w.webhook_id, w.user_id, w.url, w.origin, w.key_id, w.created_at";
 const NOTICE: &str = "n.notice_id, n.user_id, n.pat_id, n.kind, n.created_at, n.facts";

@@ -11,8 +11,9 @@ use trustrelay_authority::{
 };
 use uuid::Uuid;
 
-use crate::errors::OrStoreError;
-use crate::{networks, rows};
+use crate::sqlite::errors::OrStoreError;
+use crate::sqlite::networks;
+use crate::sqlite::rows;
 
 pub(crate) fn record_calls(connection: &Connection, notes: &[TokenCalls]) -> Result<(), StoreError> {
     for note in notes {

@@ -9,13 +9,18 @@ use trustrelay_authority::{
 };
 use uuid::Uuid;
 
-use crate::admin::given;
-use crate::audit_page::{self, Value};
-use crate::open::{SqliteOptions, connect, prepare};
-use crate::rotation::{BY_RETIRED_SECRET, BY_SECRET};
-use crate::rows::{PAT, USER};
-use crate::unused::{Days, question, spans};
-use crate::{audit, keys, notices, pats, rotation, search, sqlite};
+use crate::sql::audit_page::{self, Value};
+use crate::sql::search;
+use crate::sqlite::admin::given;
+use crate::sqlite::audit;
+use crate::sqlite::keys;
+use crate::sqlite::notices;
+use crate::sqlite::open::{SqliteOptions, connect, prepare};
+use crate::sqlite::pats;
+use crate::sqlite::rotation;
+use crate::sqlite::rotation::{BY_RETIRED_SECRET, BY_SECRET};
+use crate::sqlite::rows::{PAT, USER};
+use crate::sqlite::unused::{Days, question, spans};
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -133,7 +138,7 @@ fn the_tokens_of_those_whose_address_begins_so_come_from_their_owners() {
 fn what_is_asked_of_tokens_at_other_times_goes_by_an_index() {
     let database = Database::empty();
     let numbers = |n| vec![Given::Integer(1); n];
-    database.goes_by("pats_of_user", false, &sqlite::active(), numbers(2));
+    database.goes_by("pats_of_user", false, &pats::active(), numbers(2));
     database.goes_by("pats_by_expiry", false, notices::ENDING, numbers(2));
     database.goes_by("pats_by_expiry", false, &notices::untold(), numbers(5));
     database.goes_by("pats_to_be_used", false, &question('?', PAT, Days::Own), numbers(4));

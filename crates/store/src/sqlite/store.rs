@@ -1,157 +1,26 @@
 //! The store's methods. Each is one transaction.
 
-use std::path::Path;
-use std::sync::atomic::Ordering;
-
 use async_trait::async_trait;
 use jiff::Timestamp;
 use jiff::civil::Date;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 use trustrelay_authority::{
     AuditEntry, Holder, KeptActivity, Lease, LogEntry, NodeRecord, PatRecord, Renewal, Revocation,
     RevokeOutcome, SessionRecord, Store, StoreError, Terminated, TokenCalls, Usage, UserRecord,
 };
 use uuid::Uuid;
 
-use crate::activity::{activity, forget_calls, record_calls};
-use crate::admin::spare_the_last_administrator;
-use crate::audit;
-use crate::errors::OrStoreError;
-use crate::leases;
-use crate::log::{append, head, log_after};
-use crate::open::{OpenError, SqliteOptions, prepare};
-use crate::pats::{insert_pat, record_usage, revoke_pats};
-use crate::rows::{self, PAT, USER};
-use crate::threads::Threads;
+use crate::sqlite::SqliteStore;
+use crate::sqlite::activity::{activity, forget_calls, record_calls};
+use crate::sqlite::audit;
+use crate::sqlite::errors::OrStoreError;
+use crate::sqlite::leases;
+use crate::sqlite::log::{head, log_after};
+use crate::sqlite::rows::is_enabled;
+use crate::sqlite::users::{delete_sessions, has_users, insert_user, set_user_disabled};
 
-/// A store in one SQLite file.
-pub struct SqliteStore {
-    threads: Threads,
-    boot_id: String,
-}
-
-impl SqliteStore {
-    /// Opens the database of a data directory. Creates both if they do not exist (modes 0700 and
-    /// 0600).
-    ///
-    /// # Errors
-    ///
-    /// Returns [`OpenError`] if the directory or the database cannot be created, opened or
-    /// migrated.
-    pub fn open(data_dir: &Path, options: SqliteOptions) -> Result<Self, OpenError> {
-        let path = prepare(data_dir, &options)?;
-        // Without this file every row counts as of this boot, so its lease is waited for.
-        let boot_id =
-            std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
-        Ok(Self { threads: Threads::start(&path, &options)?, boot_id })
-    }
-
-    pub(crate) fn threads(&self) -> &Threads {
-        &self.threads
-    }
-
-    /// Returns the number of commits that reached the disk. Changes that were grouped share one
-    /// commit.
-    pub fn commits(&self) -> u64 {
-        self.threads.commits.load(Ordering::Relaxed)
-    }
-}
-
-pub(crate) fn insert_user(
-    connection: &Connection,
-    user: &UserRecord,
-    audit: &AuditEntry,
-) -> Result<(), StoreError> {
-    let permit = audit::permit(connection, audit)?;
-    let inserted = connection
-        .prepare_cached(
-            "INSERT INTO users (user_id, email, password_hash, is_admin, created_at, disabled_at, upstreams) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
-             ON CONFLICT (email) DO NOTHING",
-        )
-        .or_store()?
-        .execute(params![
-            user.user_id.as_bytes(),
-            user.email,
-            user.password_hash,
-            user.is_admin,
-            user.created_at.as_microsecond(),
-            user.disabled_at.map(Timestamp::as_microsecond),
-            user.upstreams.as_ref().map(|names| names.join(" ")),
-        ])
-        .or_store()?;
-    if inserted == 0 { Err(StoreError::EmailTaken) } else { audit::append(connection, audit, permit) }
-}
-
-fn has_users(connection: &Connection) -> Result<bool, StoreError> {
-    connection.query_row("SELECT EXISTS (SELECT 1 FROM users)", [], |row| row.get(0)).or_store()
-}
-
-pub(crate) fn is_enabled(connection: &Connection, user_id: Uuid) -> Result<bool, StoreError> {
-    connection
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM users WHERE user_id = ?1 AND disabled_at IS NULL)")
-        .or_store()?
-        .query_row([user_id.as_bytes()], |row| row.get(0))
-        .or_store()
-}
-
-fn delete_sessions(
-    connection: &Connection,
-    user_id: Uuid,
-    keep: Option<[u8; 32]>,
-) -> Result<usize, StoreError> {
-    connection
-        .prepare_cached("DELETE FROM browser_sessions WHERE user_id = ?1 AND digest IS NOT ?2")
-        .or_store()?
-        .execute(params![user_id.as_bytes(), keep])
-        .or_store()
-}
-
-fn set_user_disabled(
-    connection: &Connection,
-    user_id: Uuid,
-    at: Option<Timestamp>,
-    now: Timestamp,
-    audit: &AuditEntry,
-) -> Result<Option<u64>, StoreError> {
-    let permit = audit::permit(connection, audit)?;
-    let found: Option<(bool, u64)> = connection
-        .query_row(
-            "SELECT disabled_at IS NOT NULL, changed_seq FROM users WHERE user_id = ?1",
-            [user_id.as_bytes()],
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )
-        .optional()
-        .or_store()?;
-    match found {
-        None => return Ok(None),
-        Some((is_disabled, seq)) if is_disabled == at.is_some() => return Ok(Some(seq)),
-        Some(_) => {}
-    }
-    if at.is_some() {
-        spare_the_last_administrator(connection, user_id)?;
-    }
-    let seq = append(connection, now, if at.is_some() { "disabled" } else { "enabled" }, Some(user_id))?;
-    connection
-        .execute(
-            "UPDATE users SET disabled_at = ?2, changed_seq = ?3 WHERE user_id = ?1",
-            params![user_id.as_bytes(), at.map(Timestamp::as_microsecond), seq],
-        )
-        .or_store()?;
-    if at.is_some() {
-        delete_sessions(connection, user_id, None)?;
-    }
-    audit::append(connection, audit, permit)?;
-    Ok(Some(seq))
-}
-
-/// Selects an account's active tokens. SQLite has no statistics, so the unary plus keeps it from
-/// scanning all tokens that have not expired.
-pub(crate) fn active() -> String {
-    format!(
-        "SELECT {PAT} FROM pats p WHERE p.user_id = ?1 AND p.revoked_at IS NULL AND +p.expires_at > ?2 \
-         ORDER BY p.created_at DESC, p.pat_id DESC"
-    )
-}
+use crate::sqlite::pats::{active, insert_pat, record_usage, revoke_pats};
+use crate::sqlite::rows::{self, PAT, USER};
 
 #[async_trait]
 impl Store for SqliteStore {

@@ -6,9 +6,9 @@ use rusqlite::{Connection, params};
 use trustrelay_authority::{Holder, Lease, NodeRecord, Renewal, StoreError, Terminated};
 use uuid::Uuid;
 
-use crate::errors::OrStoreError;
-use crate::log::{head, log_after};
-use crate::rows;
+use crate::sqlite::errors::OrStoreError;
+use crate::sqlite::log::{head, log_after};
+use crate::sqlite::rows;
 
 /// Number of recent log entries whose cuts are kept. The revocations of older ones were answered
 /// long ago.

@@ -12,13 +12,13 @@ use trustrelay_authority::{
 use trustrelay_token::TokenDigest;
 use uuid::Uuid;
 
-use crate::audit;
-use crate::errors::OrStoreError;
-use crate::keys::present_digest;
-use crate::log;
-use crate::notices::add_notice;
-use crate::rows::{self, PAT, PAT_COLUMNS, USER, USER_COLUMNS};
 use crate::sqlite::SqliteStore;
+use crate::sqlite::audit;
+use crate::sqlite::errors::OrStoreError;
+use crate::sqlite::keys::present_digest;
+use crate::sqlite::log;
+use crate::sqlite::notices::add_notice;
+use crate::sqlite::rows::{self, PAT, PAT_COLUMNS, USER, USER_COLUMNS};
 
 /// Retires a token's current secret, under each of its digests.
 pub(crate) const RETIRE: &str = "INSERT INTO retired_secrets (digest, pat_id, key_id, hint, retired_at, valid_until, until_first_use, ended) \

@@ -7,13 +7,22 @@ use trustrelay_authority::{
 };
 use uuid::Uuid;
 
-use crate::audit;
-use crate::errors::OrStoreError;
-use crate::limits::Kept;
-use crate::log::{append, head};
-use crate::networks;
-use crate::notices::add_notice;
-use crate::sqlite::is_enabled;
+use crate::sql::limits::Kept;
+use crate::sqlite::audit;
+use crate::sqlite::errors::OrStoreError;
+use crate::sqlite::log::{append, head};
+use crate::sqlite::networks;
+use crate::sqlite::notices::add_notice;
+use crate::sqlite::rows::{PAT, is_enabled};
+
+/// Selects an account's active tokens. SQLite has no statistics, so the unary plus keeps it from
+/// scanning all tokens that have not expired.
+pub(crate) fn active() -> String {
+    format!(
+        "SELECT {PAT} FROM pats p WHERE p.user_id = ?1 AND p.revoked_at IS NULL AND +p.expires_at > ?2 \
+         ORDER BY p.created_at DESC, p.pat_id DESC"
+    )
+}
 
 /// Adds the earlier digests of the revoked tokens to the log entry that revoked them.
 pub(crate) const NAME_FORMER: &str = "WITH RECURSIVE tree (pat_id) AS (VALUES (?1) UNION SELECT p.pat_id FROM pats p JOIN tree t ON p.parent_id = t.pat_id) \

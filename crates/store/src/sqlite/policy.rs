@@ -5,10 +5,10 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use trustrelay_authority::{AuditEntry, Policy, PolicyRecord, PolicyStore, StoreError};
 
-use crate::audit;
-use crate::errors::OrStoreError;
-use crate::log::append;
 use crate::sqlite::SqliteStore;
+use crate::sqlite::audit;
+use crate::sqlite::errors::OrStoreError;
+use crate::sqlite::log::append;
 
 /// Converts the row to a record.
 pub(crate) fn record(seq: u64, entry: &str) -> Result<PolicyRecord, StoreError> {

@@ -11,12 +11,13 @@ use trustrelay_authority::{
 };
 use uuid::Uuid;
 
-use crate::audit;
-use crate::errors::OrStoreError;
-use crate::log::append;
-use crate::rows::{self, PAT, PAT_COLUMNS, USER, USER_COLUMNS};
-use crate::search::{Given, pat_page, pats, pats_counted, users};
-use crate::sqlite::{SqliteStore, insert_user};
+use crate::sql::search::{Given, pat_page, pats, pats_counted, users};
+use crate::sqlite::SqliteStore;
+use crate::sqlite::audit;
+use crate::sqlite::errors::OrStoreError;
+use crate::sqlite::log::append;
+use crate::sqlite::rows::{self, PAT, PAT_COLUMNS, USER, USER_COLUMNS};
+use crate::sqlite::users::{insert_user, spare_the_last_administrator};
 
 const INVITE: &str = "invite_id, digest, email, is_admin, created_by, created_at, expires_at";
 
@@ -85,17 +86,6 @@ fn accept_invite(
     }
     insert_user(connection, user, audit)?;
     Ok(true)
-}
-
-/// Returns an error if the account is the only enabled administrator.
-pub(crate) fn spare_the_last_administrator(connection: &Connection, user_id: Uuid) -> Result<(), StoreError> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM users WHERE user_id = ?1 AND is_admin AND disabled_at IS NULL) \
-               AND NOT EXISTS (SELECT 1 FROM users WHERE user_id <> ?1 AND is_admin AND disabled_at IS NULL)";
-    if connection.query_row(sql, [user_id.as_bytes()], |row| row.get(0)).or_store()? {
-        Err(StoreError::LastAdministrator)
-    } else {
-        Ok(())
-    }
 }
 
 fn change_user(
@@ -230,7 +220,7 @@ impl AdminStore for SqliteStore {
                     .query_map(values, |row| Ok((rows::user(row, 0)?, row.get(USER_COLUMNS)?)))
                     .or_store()?;
                 let users = found.collect::<rusqlite::Result<Vec<_>>>().or_store()?;
-                Ok(crate::search::user_page(users, limit))
+                Ok(crate::sql::search::user_page(users, limit))
             })
             .await
     }

@@ -7,8 +7,8 @@ use trustrelay_authority::{KEPT_NETWORKS, NETWORK_STEP, NetworkUse, StoreError};
 use trustrelay_token::Network;
 use uuid::Uuid;
 
-use crate::errors::OrStoreError;
-use crate::rows;
+use crate::sqlite::errors::OrStoreError;
+use crate::sqlite::rows;
 
 pub(crate) fn record(
     connection: &Connection,
