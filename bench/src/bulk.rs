@@ -50,7 +50,7 @@ pub(crate) async fn fill(within: &Path, number: usize) -> Result<(TempDir, Serve
     let file = folder.path().join("export.jsonl");
     let tokens = write(&pattern, &secret, &file, number)
         .with_context(|| format!("{} cannot be written", file.display()))?;
-    let mut import = Command::new(crate::trustrelay()?);
+    let mut import = Command::new(crate::program::trustrelay()?);
     import.current_dir(folder.path()).arg("import").arg(&file).kill_on_drop(true);
     import.env("TRUSTRELAY_DATA_DIR", folder.path()).env("TRUSTRELAY_SECRET_KEY", secret.expose().as_str());
     let imported = import.output().await.context("`trustrelay import` does not start")?;

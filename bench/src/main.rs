@@ -154,15 +154,3 @@ fn raise_limit() -> anyhow::Result<()> {
     }
     Ok(())
 }
-
-/// The program that is measured.
-fn trustrelay() -> anyhow::Result<PathBuf> {
-    beside("trustrelay")
-}
-
-/// A program that was built beside this one.
-fn beside(name: &str) -> anyhow::Result<PathBuf> {
-    let path = std::env::current_exe().context("this program's own path is not known")?.with_file_name(name);
-    anyhow::ensure!(path.exists(), "there is no {name} beside the bench; run `cargo xtask bench relay`");
-    Ok(path)
-}

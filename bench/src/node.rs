@@ -33,7 +33,8 @@ pub(crate) struct Token {
 impl Deployment {
     /// With one account: on SQLite, or in this database.
     pub(crate) async fn new(database: Option<String>) -> Result<Self> {
-        let generated = Command::new(crate::trustrelay()?).args(["secret", "generate"]).output().await?;
+        let generated =
+            Command::new(crate::program::trustrelay()?).args(["secret", "generate"]).output().await?;
         ensure!(generated.status.success(), "no secret is generated");
         let secret = String::from_utf8(generated.stdout)?.trim().to_owned();
         let deployment = Self { folder: TempDir::new()?, database, secret };
@@ -48,7 +49,7 @@ impl Deployment {
     }
 
     fn command(&self) -> Result<Command> {
-        let mut command = Command::new(crate::trustrelay()?);
+        let mut command = Command::new(crate::program::trustrelay()?);
         command.current_dir(self.folder.path()).env("TRUSTRELAY_SECRET_KEY", &self.secret);
         match &self.database {
             Some(url) => command.env("TRUSTRELAY_DATABASE_URL", url),

@@ -1,10 +1,11 @@
 //! The programs that are measured, started here: they end with the run, whatever becomes of it.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::param::clock_ticks_per_second;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -16,6 +17,18 @@ use tokio::time::{sleep, timeout};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long to wait before looking again whether a program listens.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+
+/// Returns the path of the program that is measured.
+pub(crate) fn trustrelay() -> Result<PathBuf> {
+    beside("trustrelay")
+}
+
+/// Returns the path of a program that was built beside this one.
+pub(crate) fn beside(name: &str) -> Result<PathBuf> {
+    let path = std::env::current_exe().context("this program's own path is not known")?.with_file_name(name);
+    ensure!(path.exists(), "there is no {name} beside the bench; run `cargo xtask bench relay`");
+    Ok(path)
+}
 
 /// A running program that listens. Dropping it kills it.
 pub(crate) struct Program {

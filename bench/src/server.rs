@@ -21,7 +21,7 @@ pub(crate) async fn upstream() -> Result<Program> {
 
 /// A server of the official Rust SDK, as a process of its own: the one that the tests ask.
 pub(crate) async fn sdk_upstream() -> Result<Program> {
-    let program = crate::beside("trustrelay-e2e-upstream")?;
+    let program = crate::program::beside("trustrelay-e2e-upstream")?;
     Program::start("the SDK's server", Command::new(program).arg("http")).await
 }
 

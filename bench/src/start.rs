@@ -19,7 +19,7 @@ pub(crate) struct Start {
 
 /// Starts the program over this data directory, as it comes, and ends it again.
 pub(crate) async fn measure(data: &Path, secret: &ServerSecret) -> Result<Start> {
-    let mut serve = Command::new(crate::trustrelay()?);
+    let mut serve = Command::new(crate::program::trustrelay()?);
     serve.current_dir(data).args(["serve", "--listen", "127.0.0.1:0"]).stderr(Stdio::null());
     serve.env("TRUSTRELAY_DATA_DIR", data).env("TRUSTRELAY_SECRET_KEY", secret.expose().as_str());
     let begun = Instant::now();

@@ -3,8 +3,7 @@
 use stateright::Property;
 
 use crate::safeguard::Safeguard;
-use crate::state::{Node, REVOCATIONS, State};
-use crate::steps::Fence;
+use crate::state::{Fence, Node, REVOCATIONS, State};
 
 /// The promise: no verification that starts after a revocation's answer is accepted, anywhere.
 pub const NEVER_ACCEPTED_AFTER_THE_ANSWER: &str = "a token is never accepted after its revocation's answer";

@@ -28,5 +28,5 @@ pub use checks::{
     NOTHING_HANDED_ON_AFTER_THE_ANSWER,
 };
 pub use safeguard::Safeguard;
-pub use state::{LookUp, NODES, Node, REVOCATIONS, Renewal, Revocation, State};
-pub use steps::{Action, Fence};
+pub use state::{Fence, LookUp, NODES, Node, REVOCATIONS, Renewal, Revocation, State};
+pub use steps::Action;

@@ -1,6 +1,27 @@
 //! What there is: nodes, the database's rows and log, revocations.
 
-use crate::steps::Fence;
+use crate::safeguard::Safeguard;
+
+/// The protocol, whole or without one of its safeguards.
+#[derive(Debug, Clone, Copy)]
+pub struct Fence {
+    /// How many nodes there are, at most [`NODES`].
+    pub nodes: usize,
+    /// How many tokens are revoked, at most [`REVOCATIONS`](crate::REVOCATIONS).
+    pub revocations: usize,
+    /// How many ticks a lease has.
+    pub lease: u8,
+    /// How many of them a node does not trust.
+    pub margin: u8,
+    /// What is left out.
+    pub without: Option<Safeguard>,
+}
+
+impl Fence {
+    pub(crate) fn has(&self, safeguard: Safeguard) -> bool {
+        self.without != Some(safeguard)
+    }
+}
 
 /// How many nodes there are at most. The first also revokes.
 pub const NODES: usize = 3;

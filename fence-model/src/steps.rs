@@ -3,7 +3,7 @@
 use stateright::{Model, Property};
 
 use crate::safeguard::Safeguard;
-use crate::state::{LookUp, NODES, Node, Renewal, Revocation, State};
+use crate::state::{Fence, LookUp, NODES, Node, Renewal, Revocation, State};
 
 /// One step. Nodes and tokens are counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -59,26 +59,7 @@ pub enum Action {
     LoseLastCommit,
 }
 
-/// The protocol, whole or without one of its safeguards.
-#[derive(Debug, Clone, Copy)]
-pub struct Fence {
-    /// How many nodes there are, at most [`NODES`].
-    pub nodes: usize,
-    /// How many tokens are revoked, at most [`REVOCATIONS`](crate::REVOCATIONS).
-    pub revocations: usize,
-    /// How many ticks a lease has.
-    pub lease: u8,
-    /// How many of them a node does not trust.
-    pub margin: u8,
-    /// What is left out.
-    pub without: Option<Safeguard>,
-}
-
 impl Fence {
-    pub(crate) fn has(&self, safeguard: Safeguard) -> bool {
-        self.without != Some(safeguard)
-    }
-
     /// For how long a node trusts a lease that it hears of `since` ticks after it asked.
     fn trusted(&self, since: u8) -> u8 {
         let margin = if self.has(Safeguard::Margin) { self.margin } else { 0 };
