@@ -29,12 +29,25 @@ use crate::{clock, judge, mirror, serve, single, subscribe, trace};
 #[derive(Debug, Clone, Copy)]
 pub struct BadOrigin;
 
-pub(crate) async fn handle<B>(
-    relay: &Relay,
-    principal: Admitted,
-    upstream: Option<&str>,
-    request: Request<B>,
-) -> Reply
+impl Relay {
+    /// Answers one request. `upstream` is `None` on `/mcp`, and the name on `/mcp/NAME`. The
+    /// principal comes from the authentication guard, which has removed the `Authorization` header.
+    pub async fn handle<B>(
+        &self,
+        principal: impl Into<Admitted>,
+        upstream: Option<&str>,
+        request: Request<B>,
+    ) -> Reply
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        self.sweep_now_and_then();
+        handle(self, principal.into(), upstream, request).await
+    }
+}
+
+async fn handle<B>(relay: &Relay, principal: Admitted, upstream: Option<&str>, request: Request<B>) -> Reply
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
@@ -437,7 +450,7 @@ async fn stateless_post(context: &Context, headers: &HeaderMap, message: Message
         match upstream.stateless().await {
             Ok(Some(link)) => {
                 if let Err(refused) = judged(context, upstream, headers, &message).await {
-                    return refused_stateless(&message, refused);
+                    return reply::refused_stateless(&message, refused);
                 }
                 return single::stateless_request(context, headers, link, entry, message).await;
             }
@@ -447,7 +460,7 @@ async fn stateless_post(context: &Context, headers: &HeaderMap, message: Message
     }
     match era::sender(headers, &message) {
         Ok(sender) => serve::stateless_request(context, sender, entry, headers, message).await,
-        Err(refused) => refused_stateless(&message, refused),
+        Err(refused) => reply::refused_stateless(&message, refused),
     }
 }
 
@@ -472,12 +485,4 @@ async fn judged(
         }
     }
     Ok(())
-}
-
-pub(crate) fn refused_stateless(message: &Message, refused: era::Refused) -> Reply {
-    let body = match refused.data {
-        Some(data) => envelope::error_with(message.id(), refused.code, &refused.message, &data),
-        None => envelope::error(message.id(), refused.code, &refused.message),
-    };
-    reply::json(StatusCode::BAD_REQUEST, body)
 }

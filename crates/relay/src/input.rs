@@ -12,29 +12,11 @@ use crate::context::Context;
 use crate::envelope::{self, INVALID_PARAMS, Message, RawObject, UPSTREAM, raw};
 use crate::home::Waiting;
 use crate::outlet::Outlet;
-use crate::registry::Entry;
+use crate::parked::{Parked, Resumed};
 use crate::reply::{self, Reply};
 use crate::seal::Purpose;
 use crate::translate;
 use crate::upstream::Fault;
-
-/// A call that waits for its client's input.
-pub(crate) struct Parked {
-    pub(crate) pat_id: Uuid,
-    pub(crate) upstream: String,
-    pub(crate) what: String,
-    pub(crate) resume: oneshot::Sender<Resumed>,
-}
-
-/// A client's retry, with the input.
-pub(crate) struct Resumed {
-    pub(crate) outlet: Outlet,
-    /// The retry's message. Later answers refer to it.
-    pub(crate) message: Message,
-    pub(crate) responses: RawObject,
-    /// The retry's own entry in the registry.
-    pub(crate) entry: Entry,
-}
 
 impl Call {
     /// Asks a session client for the input that a stateless upstream needs, with one request per

@@ -8,7 +8,8 @@ use tokio::sync::mpsc;
 use crate::admitted::Admitted;
 use crate::body::RelayBody;
 use crate::clock;
-use crate::envelope::{self, ENDED, FORBIDDEN, INVALID_REQUEST};
+use crate::envelope::{self, ENDED, FORBIDDEN, INVALID_REQUEST, Message};
+use crate::headers::Refused;
 
 pub(crate) type Reply = Response<RelayBody>;
 
@@ -100,4 +101,13 @@ pub(crate) fn insufficient_scope(id: &str, scope: &str) -> Reply {
         )),
     );
     reply
+}
+
+/// 400: a stateless request whose headers or `_meta` are refused.
+pub(crate) fn refused_stateless(message: &Message, refused: Refused) -> Reply {
+    let body = match refused.data {
+        Some(data) => envelope::error_with(message.id(), refused.code, &refused.message, &data),
+        None => envelope::error(message.id(), refused.code, &refused.message),
+    };
+    json(StatusCode::BAD_REQUEST, body)
 }

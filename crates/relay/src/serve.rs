@@ -13,9 +13,9 @@ use crate::catalogue::List;
 use crate::context::Context;
 use crate::envelope::{self, INVALID_PARAMS, METHOD_NOT_FOUND, Message, RawObject, raw};
 use crate::era::{self, Era, META_SERVER, STATELESS, Sender};
-use crate::input::Resumed;
 use crate::lists;
 use crate::outlet::Outlet;
+use crate::parked::Resumed;
 use crate::registry::Entry;
 use crate::reply::{self, Reply};
 use crate::routes::{Routed, Target, failed, faulty, target};
@@ -215,7 +215,7 @@ pub(crate) async fn stateless_request(
         && let Some(schema) = upstream.schema(&what).await
         && let Err(refused) = mirror::check(headers, &message, &schema)
     {
-        return crate::front::refused_stateless(&message, refused);
+        return reply::refused_stateless(&message, refused);
     }
     if let Some(state) = message.param_str("requestState") {
         let waiting = context.relay.unpark(context, &state, upstream.name.as_str(), &what, &id);

@@ -21,7 +21,7 @@ const MAX_REEXPORTS: usize = 8;
 
 /// The packages that still have circles, and how many files of each are in one. The numbers only
 /// ever go down; a package without circles leaves the list.
-const KNOWN: [(&str, usize); 3] = [("crates/authority", 48), ("crates/relay", 21), ("crates/web", 36)];
+const KNOWN: [(&str, usize); 3] = [("crates/authority", 48), ("crates/relay", 6), ("crates/web", 36)];
 
 /// Reports the shortest circle of each group of files that import each other, in packages that have
 /// more files in circles than they are known to have.

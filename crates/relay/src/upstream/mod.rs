@@ -1,6 +1,9 @@
 //! An upstream: the way to reach it, its health, and the eras of MCP that it speaks.
 
 mod connections;
+mod event;
+mod exchange;
+mod fault;
 mod http;
 mod lean;
 mod line;
@@ -16,143 +19,26 @@ mod unusable;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::{HeaderMap, Method, StatusCode};
-use bytes::Bytes;
+use ::http::{HeaderMap, Method};
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 use trustrelay_token::UpstreamName;
 
 use crate::catalogue::Catalogue;
 use crate::config::{Limits, RelayError, UpstreamConfig, UpstreamTransport};
-use crate::envelope::{Message, RawObject};
+use crate::envelope::RawObject;
 
 pub(crate) use self::connections::KEPT;
+pub(crate) use self::event::Event;
+pub(crate) use self::exchange::Exchange;
+pub(crate) use self::fault::Fault;
 use self::http::HttpTransport;
 pub(crate) use self::http::{BOTH_KINDS, HttpAnswer, add_both_kinds, both_kinds};
 pub(crate) use self::link::{Link, Server, own_initialize, own_request};
 pub(crate) use self::pool::{Key, Pool};
 use self::process::Launcher;
 pub(crate) use self::said::Pauses;
-use self::stdio::StdioAnswer;
 pub(crate) use self::stdio::{Asker, next_asker};
-
-/// A failure of an upstream. It omits the upstream's own words, which may contain secrets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
-    Down,
-    Slow,
-    Busy,
-    /// The token's share of the upstream is in use.
-    TokenBusy,
-    /// The session has reached its limit of subscriptions.
-    Subscribed,
-    Garbage,
-    TooLarge,
-    SessionGone,
-    /// The upstream answered with this status and without a message.
-    Refused(StatusCode),
-    /// The upstream answered `initialize` or `subscriptions/listen` with an error.
-    Rejected,
-    /// The upstream answered the request for a list with an error.
-    ListError,
-}
-
-impl From<crate::mirror::Unreadable> for Fault {
-    fn from(_: crate::mirror::Unreadable) -> Self {
-        Self::Garbage
-    }
-}
-
-impl Fault {
-    pub(crate) fn outcome(self) -> &'static str {
-        match self {
-            Self::Down => "upstream_down",
-            Self::Slow => "upstream_slow",
-            Self::Busy | Self::TokenBusy | Self::Subscribed => "upstream_busy",
-            Self::Garbage | Self::TooLarge => "upstream_garbage",
-            Self::SessionGone | Self::Refused(_) | Self::Rejected | Self::ListError => "upstream_refused",
-        }
-    }
-
-    pub(crate) fn message(self, upstream: &str) -> String {
-        match self {
-            Self::Down => format!("upstream `{upstream}` is down, and its tools are not available right now"),
-            Self::Slow => format!("upstream `{upstream}` did not answer in time"),
-            Self::Busy => {
-                format!("upstream `{upstream}` has reached its process limit; try again later")
-            }
-            Self::TokenBusy => format!(
-                "this token has reached its session limit for upstream `{upstream}`; end a session, or try again later"
-            ),
-            Self::Subscribed => format!(
-                "this session has reached its subscription limit for upstream `{upstream}`; unsubscribe from some resources"
-            ),
-            Self::Garbage => format!("upstream `{upstream}` answered with something that is not MCP"),
-            Self::TooLarge => format!("upstream `{upstream}` sent an answer that is too large"),
-            Self::SessionGone => format!("upstream `{upstream}` ended its session; try again"),
-            Self::Refused(status) => {
-                format!("upstream `{upstream}` refused the request (HTTP {})", status.as_u16())
-            }
-            Self::Rejected => format!("upstream `{upstream}` refused to start a session"),
-            Self::ListError => format!("upstream `{upstream}` answered a list with an error"),
-        }
-    }
-}
-
-/// A single message of an upstream's answer.
-pub(crate) struct Event {
-    /// The bytes as received: a stream's complete event, or the JSON.
-    pub(crate) frame: Bytes,
-    /// `None` for comments, and for data that is not a message.
-    pub(crate) message: Option<Message>,
-}
-
-/// An answer that is being received.
-pub(crate) enum Exchange {
-    Http(HttpAnswer),
-    Stdio(StdioAnswer),
-}
-
-impl Exchange {
-    /// Returns the next event, or `None` at the end.
-    pub(crate) async fn next(&mut self) -> Result<Option<Event>, Fault> {
-        match self {
-            Self::Http(answer) => answer.next().await,
-            Self::Stdio(answer) => answer.next().await,
-        }
-    }
-
-    pub(crate) fn status(&self) -> StatusCode {
-        match self {
-            Self::Http(answer) => answer.status,
-            Self::Stdio(_) => StatusCode::OK,
-        }
-    }
-
-    /// Returns whether the upstream answers with a stream.
-    pub(crate) fn is_stream(&self) -> bool {
-        matches!(self, Self::Http(answer) if answer.is_stream)
-    }
-
-    /// Ends the exchange after the response, which is the last message.
-    pub(crate) fn leave(self) {
-        if let Self::Http(answer) = self {
-            answer.leave();
-        }
-    }
-
-    /// Waits for the response to a request of the relay's own, skipping other messages.
-    pub(crate) async fn response(&mut self) -> Result<Message, Fault> {
-        while let Some(event) = self.next().await? {
-            match event.message {
-                Some(message) if message.is_response() => return Ok(message),
-                None if !self.is_stream() => return Err(Fault::Garbage),
-                _ => {}
-            }
-        }
-        Err(Fault::Garbage)
-    }
-}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Health {
