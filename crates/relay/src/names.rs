@@ -6,7 +6,8 @@ use http::HeaderName;
 pub(crate) const STATELESS: &str = "2026-07-28";
 /// The versions of the session era, newest first. `initialize` offers the newest if the client's
 /// version is unknown.
-pub(crate) const SESSION_VERSIONS: [&str; 3] = ["2025-11-25", "2025-06-18", "2025-03-26"];
+/// Many published commands still speak the oldest, whose messages the relay passes on as they are.
+pub(crate) const SESSION_VERSIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
 
 /// The notifications that a client may send, in any version of the protocol (its schemas,
 /// `ClientNotification`; `notifications/tasks/status` is of 2025-11-25). Any other message must

@@ -1,8 +1,11 @@
 //! Every client with every upstream: both eras, both transports, both endpoints.
 
-use serde_json::json;
+use axum::response::IntoResponse as _;
+use http::StatusCode;
+use serde_json::{Value, json};
 
-use crate::kit::{Era, Place};
+use crate::kit::fake::as_json;
+use crate::kit::{Client, Era, Eras, Fake, Place, http, principal, relay};
 
 #[tokio::test]
 async fn lists_calls_prompts_resources_and_completion_are_the_same_everywhere() {
@@ -41,5 +44,43 @@ async fn lists_calls_prompts_resources_and_completion_are_the_same_everywhere() 
         let own = place.client == Era::Session && place.asks_statelessly() && place.at.is_some();
         assert_eq!(missing, if own { -32602 } else { code }, "{place:?}");
         world.relay.shutdown().await;
+    }
+}
+
+/// The version that the relay passed on must be one that it accepts afterwards.
+#[tokio::test]
+async fn every_version_of_the_session_era_is_spoken_in_front_and_behind() {
+    for version in ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"] {
+        let fake = Fake::gated(Eras::Session, move |seen| async move {
+            let message: Value = serde_json::from_str(&seen.body).unwrap_or_default();
+            let asked =
+                seen.headers.get("mcp-protocol-version").map(|asked| asked.to_str().unwrap().to_owned());
+            if message["method"] != "initialize" {
+                // Once it is agreed, no other version is used.
+                let other = message["method"].is_string() && asked.is_some_and(|asked| asked != version);
+                let is_probe = message["method"] == "server/discover";
+                return (other && !is_probe).then(|| StatusCode::BAD_REQUEST.into_response());
+            }
+            let result = json!({
+                "protocolVersion": version, "capabilities": {"tools": {}},
+                "serverInfo": {"name": "old", "version": "1"},
+            });
+            Some(as_json(json!({"jsonrpc": "2.0", "id": message["id"], "result": result}).to_string()))
+        })
+        .await;
+        let relay = relay(vec![http("up", &fake)]);
+        for at in [None, Some("up")] {
+            let mut client = Client::silent(&relay, &principal("mcp"), at, Era::Session);
+            let init = json!({"protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}});
+            let begun = client.post(&client.message(&json!(1), "initialize", &init)).await;
+            client.session = Some(begun.headers()["mcp-session-id"].to_str().unwrap().to_owned());
+            let begun = crate::kit::Live::of(begun).whole().await;
+            assert_eq!(begun.last()["result"]["protocolVersion"], version, "{at:?}");
+            let spoken = [("mcp-protocol-version", version)];
+            let call = json!({"name": client.tool("echo"), "arguments": {}});
+            let answer = client.post_with(&client.message(&json!(2), "tools/call", &call), &spoken).await;
+            let answer = crate::kit::Live::of(answer).whole().await;
+            assert_eq!(answer.done(), "done {}", "{version} {at:?}: {}", answer.text);
+        }
     }
 }
