@@ -1,4 +1,4 @@
-//! Whatever stands in an `Authorization` header: no panic, and a token only where there is a well-formed one.
+//! No `Authorization` header makes the parser panic, and only a well-formed one yields a token.
 #![no_main]
 
 use http::header::AUTHORIZATION;

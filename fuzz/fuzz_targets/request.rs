@@ -1,4 +1,4 @@
-//! Whatever arrives at the MCP endpoint: no panic, and an answer that is one JSON object or none.
+//! No request makes the MCP endpoint panic, and its answer is one JSON object or none.
 #![no_main]
 
 use std::sync::{Arc, LazyLock};

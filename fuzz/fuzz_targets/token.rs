@@ -1,4 +1,4 @@
-//! Whatever the bytes: no panic, and what parses is exactly what was given.
+//! No bytes make the parser panic, and a parsed token is exactly the bytes that were given.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

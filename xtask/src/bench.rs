@@ -14,7 +14,7 @@ use crate::run::cargo;
 struct Part {
     name: &'static str,
     does: &'static str,
-    /// What makes it quick: enough to see that all of it runs, too little for a figure.
+    /// The options of a quick run: enough to see that all of it runs, too little for a figure.
     quick: &'static [&'static str],
 }
 
@@ -60,14 +60,14 @@ const PARTS: [Part; 7] = [
 /// Into the documents themselves, instead of a copy beside the figures.
 const DOCUMENTS: &str = "docs";
 
-/// What `cargo xtask bench` is asked for.
+/// The request of `cargo xtask bench`.
 #[derive(Debug, PartialEq, Eq)]
 enum Task<'a> {
     /// All parts, and the report.
     Everything { is_quick: bool, into: &'static str },
     /// The report of what is measured already.
     Report { into: &'static str },
-    /// One part alone, with its own options.
+    /// A single part, with its own options.
     Part { name: &'a str, options: &'a [&'a str] },
 }
 
@@ -115,12 +115,12 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<()> {
     }
 }
 
-/// One part after the other; all of them, also if one fails.
+/// Runs the parts in turn; all of them, also if one fails.
 fn everything(root: &Path, is_quick: bool) -> Result<()> {
     let begun = Instant::now();
     let mut failed = Vec::new();
     for part in &PARTS {
-        // What an earlier run left is not this run's.
+        // Results of an earlier run are not this run's.
         let _ = fs::remove_file(root.join("target/bench").join(part.name).with_extension("json"));
         println!("\n== {}: {} ({} s so far)\n", part.name, part.does, begun.elapsed().as_secs());
         let options = if is_quick { part.quick } else { &[] };

@@ -1,4 +1,4 @@
-//! `cargo xtask counts`: instructions of what every request passes, beside what is recorded of them.
+//! `cargo xtask counts`: the instructions that a request takes, beside the recorded numbers.
 
 use std::path::Path;
 

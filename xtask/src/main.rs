@@ -1,6 +1,6 @@
 //! Development tasks. `cargo xtask` alone lists them.
 
-// What a task says goes to the terminal: there is no log to write to.
+// Tasks write to the terminal: there is no log to write to.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench;
@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-/// What `cargo xtask` alone lists.
+/// Returns the list that `cargo xtask` alone prints.
 fn tasks() -> String {
     format!(
         "\

@@ -16,7 +16,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Whether a command ends well; its output is not seen.
+/// Returns whether a command succeeds. Its output is not shown.
 pub(crate) fn works(command: &mut Command) -> bool {
     let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     quiet.status().is_ok_and(|status| status.success())
@@ -28,7 +28,7 @@ pub(crate) fn cargo(root: &Path, arguments: &[&str]) -> Result<()> {
     run(Command::new(cargo).args(arguments).current_dir(root))
 }
 
-/// Where a program is on `PATH`.
+/// Returns where a program is on `PATH`.
 pub(crate) fn found(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())

@@ -1,5 +1,6 @@
-//! `cargo xtask tools`: what the end-to-end tests need, installed where that can be done, else named with the command
-//! that installs it. npm and pip packages go below `target/e2e/`; a stamp keeps a second run from installing again.
+//! `cargo xtask tools`: installs the programs that the end-to-end tests need where that can be
+//! done, and otherwise names them with the command that installs them. npm and pip packages go below
+//! `target/e2e/`; a stamp keeps a second run from installing them again.
 
 use std::fs;
 use std::path::Path;
@@ -128,8 +129,8 @@ pub(crate) fn python_packages(clients: &Path, to: &Path) -> Result<()> {
     })
 }
 
-/// Does the work unless the stamp says that it was done for the same files. The stamp is written last, so that work
-/// that was broken off is done again.
+/// Does the work unless the stamp says that it was done for the same files. The stamp is written
+/// last, so that interrupted work is done again.
 fn once(to: &Path, name: &str, files: &[&Path], work: impl FnOnce() -> Result<()>) -> Result<()> {
     let stamp = to.join(format!("{name}.stamp"));
     let mut wanted = String::new();

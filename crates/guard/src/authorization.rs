@@ -18,7 +18,8 @@ pub enum BadAuthorization {
     Malformed(#[from] MalformedToken),
 }
 
-/// The token of the `Authorization` header, which stays where it is. `None` if there is no such header.
+/// Reads the token of the `Authorization` header, which stays where it is. Returns `None` if there
+/// is no such header.
 ///
 /// The scheme's case does not matter (RFC 9110 §11.1); one or more spaces follow it.
 pub fn bearer(headers: &HeaderMap) -> Result<Option<Token>, BadAuthorization> {

@@ -1,4 +1,4 @@
-//! What a refused request is answered (RFC 6750 §3).
+//! The answers to refused requests (RFC 6750 §3).
 
 use std::fmt::Write;
 
@@ -59,7 +59,8 @@ impl Refusal {
         }
     }
 
-    /// The value of `WWW-Authenticate`: without an error code where there was no credential (RFC 6750 §3.1).
+    /// Returns the value of `WWW-Authenticate`. It has no error code where there was no credential
+    /// (RFC 6750 §3.1).
     pub fn challenge(&self, realm: &str) -> Option<HeaderValue> {
         self.challenge_that_says(realm, &self.to_string())
     }
@@ -119,7 +120,8 @@ fn escape(text: &str, to: &mut String) {
     );
 }
 
-/// Writes the text in the characters that `error_description` may have (RFC 6750 §3): printable ASCII but `"` and `\`.
+/// Writes the text in the characters that `error_description` may have (RFC 6750 §3): printable
+/// ASCII but `"` and `\`.
 fn quote(text: &str, to: &mut String) {
     let fits = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
     write_but(

@@ -1,8 +1,9 @@
 //! A tower layer that lets through only requests with a valid personal access token (RFC 6750).
 //!
-//! It takes the `Authorization` header out of the request, so that nothing behind it can forward the token, has the token
-//! judged by a [`Verifier`](trustrelay_token::Verifier), and puts an `Arc<Principal>` into the request's extensions. Other requests are answered
-//! with RFC 6750's challenge. It depends on `http` and `tower` alone.
+//! The layer takes the `Authorization` header out of the request, so that no inner service can
+//! forward the token. It has the token judged by a [`Verifier`](trustrelay_token::Verifier) and
+//! puts an `Arc<Principal>` into the request's extensions. Other requests are answered with RFC
+//! 6750's challenge. The crate depends on `http` and `tower` alone.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -13,8 +14,9 @@
 //! fn guarded(verifier: Arc<dyn Verifier>) {
 //!     let service = ServiceBuilder::new().layer(GuardLayer::new(verifier)).service(service_fn(
 //!         |request: http::Request<()>| async move {
-//!             let principal = request.extensions().get::<Arc<Principal>>().expect("the guard put it there");
-//!             Ok::<_, std::convert::Infallible>(http::Response::new(format!("hello {}", principal.email)))
+//!             let principal = request.extensions().get::<Arc<Principal>>();
+//!             let email = &principal.expect("the guard put it there").email;
+//!             Ok::<_, std::convert::Infallible>(http::Response::new(format!("hello {email}")))
 //!         },
 //!     ));
 //!     # drop(service);

@@ -1,8 +1,8 @@
 //! The two eras of MCP, and the data that each request carries in them.
 //!
-//! Session era: 2024-11-05, 2025-03-26, 2025-06-18 and 2025-11-25 (`initialize`, `Mcp-Session-Id`). Stateless
-//! era: 2026-07-28 (each request carries in `_meta` and in its headers all that is needed to serve
-//! it).
+//! Session era: 2024-11-05, 2025-03-26, 2025-06-18 and 2025-11-25 (`initialize`,
+//! `Mcp-Session-Id`). Stateless era: 2026-07-28 (each request carries in `_meta` and in its headers
+//! all that is needed to serve it).
 
 use std::borrow::Cow;
 

@@ -2,11 +2,11 @@
 //! client can see.
 //!
 //! The relay speaks both eras of the protocol to clients and upstreams: sessions (2024-11-05,
-//! 2025-03-26, 2025-06-18, 2025-11-25) and the stateless version (2026-07-28). Clients use Streamable HTTP;
-//! upstreams use it or the pipes of child processes. The relay translates where the two sides
-//! differ. It never sees a token. Relayed bodies stay raw JSON, so that unknown fields and numbers
-//! of any size survive. One registry holds everything that a token has open, so that one call ends
-//! all of it.
+//! 2025-03-26, 2025-06-18, 2025-11-25) and the stateless version (2026-07-28). Clients use
+//! Streamable HTTP; upstreams use it or the pipes of child processes. The relay translates where
+//! the two sides differ. It never sees a token. Relayed bodies stay raw JSON, so that unknown
+//! fields and numbers of any size survive. One registry holds everything that a token has open, so
+//! that a single call ends all of it.
 //!
 //! [`Principal`]: trustrelay_token::Principal
 

@@ -1,4 +1,5 @@
-//! What the bench is compared to, installed from the registries as pinned in `bench/peers/`, below `target/bench/peers/`.
+//! Installs the programs that the bench is compared to from the registries, as pinned in
+//! `bench/peers/`, below `target/bench/peers/`.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! The direction of dependency: what each crate may know is read from ARCHITECTURE.md, so that the map stays true.
+//! The direction of dependency. The crates that each crate may depend on are read from
+//! ARCHITECTURE.md, so that the map stays true.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,7 +12,7 @@ use serde_json::Value;
 /// A crate's folder below `crates/`, and the ones that it depends on (or may depend on).
 type Map = BTreeMap<String, BTreeSet<String>>;
 
-/// What depends on what it must not.
+/// Reports dependencies that the map does not allow.
 pub(crate) fn check(root: &Path) -> Result<Vec<String>> {
     let text = fs::read_to_string(root.join("ARCHITECTURE.md")).context("ARCHITECTURE.md cannot be read")?;
     let metadata = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
@@ -25,7 +26,8 @@ pub(crate) fn check(root: &Path) -> Result<Vec<String>> {
     Ok(compare(&allowed(&text), &actual(&serde_json::from_slice(&metadata.stdout)?)))
 }
 
-/// The rows of the table under "The house": the first column names the crate, the last what it knows.
+/// Reads the rows of the table under "The house": the first column names the crate, the last the
+/// crates that it may depend on.
 fn allowed(architecture: &str) -> Map {
     let rows = architecture.lines().filter_map(|line| {
         let cells: Vec<_> = line.trim().trim_matches('|').split('|').map(str::trim).collect();
@@ -41,7 +43,8 @@ fn allowed(architecture: &str) -> Map {
     rows.iter().map(|(name, text)| (name.clone(), knows(text))).collect()
 }
 
-/// What the manifests say. Tests may use any crate: nothing that is shipped sees it.
+/// Returns the dependencies of the manifests. Tests may use any crate, because nothing that is
+/// shipped contains them.
 fn actual(metadata: &Value) -> Map {
     let short = |name: &str| match name {
         "trustrelay" => Some("trustrelay".to_owned()),

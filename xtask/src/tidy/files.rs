@@ -1,4 +1,4 @@
-//! What is checked of each file: its name, its size, the places that it names, its links.
+//! Checks of each file: its name, its size, the places that it names, its links.
 
 /// From here on a source file is asked for the second thing that it does.
 const MAX_LINES: usize = 500;
@@ -41,7 +41,8 @@ fn size_of(path: &str, lines: usize, longer: &[(&str, usize)]) -> Option<String>
     }
 }
 
-/// Places that only one machine knows, and package registries' hosts: which one is used is a setting of the machine.
+/// Places that only one machine knows, and package registries' hosts: the machine's settings say
+/// which one is used.
 pub(crate) fn places(path: &str, text: &str) -> Vec<String> {
     // In pieces, so that this file passes its own check.
     const PLACES: [&str; 7] = [

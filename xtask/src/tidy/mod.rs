@@ -1,5 +1,7 @@
-//! `cargo xtask tidy`: what the compiler does not check of the repository. Few checks, and quick ones.
+//! `cargo xtask tidy`: checks of the repository that the compiler does not make. They are few and
+//! quick.
 
+mod comments;
 mod direction;
 mod files;
 mod imports;
@@ -13,11 +15,12 @@ use anyhow::{Context, Result, bail};
 pub(crate) fn check(root: &Path) -> Result<()> {
     let mut untidy = direction::check(root)?;
     let paths = all_files(root)?;
+    untidy.extend(comments::check(root, &paths)?);
     untidy.extend(imports::check(root, &paths)?);
     for path in paths {
         let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
         untidy.extend(files::name(&name));
-        // What is no text (a picture) has only its name to be checked.
+        // A picture has nothing but a name to be checked.
         let Ok(text) = fs::read_to_string(&path) else { continue };
         untidy.extend(files::size(&name, &text));
         untidy.extend(files::places(&name, &text));

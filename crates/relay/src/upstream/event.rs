@@ -1,4 +1,4 @@
-//! One message of an upstream's answer.
+//! A message of an upstream's answer.
 
 use bytes::Bytes;
 

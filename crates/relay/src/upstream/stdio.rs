@@ -62,7 +62,7 @@ struct Route {
     listens: bool,
     /// True in the stateless era, where all tokens share the process.
     stateless: bool,
-    /// Whose call it is. `None` for a request of the relay's own, which has nobody to ask.
+    /// The client that can be asked. A request of the relay's own has none.
     asker: Option<Asker>,
     /// Why there will be no answer, if the child has written one that cannot be used.
     failed: Arc<OnceLock<Fault>>,

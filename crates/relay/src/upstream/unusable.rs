@@ -1,8 +1,8 @@
 //! Lines of a command that are no message: the call that such a line was meant to answer.
 //!
 //! A server may print `NaN`, an `error` of `null` beside a result, or more than the relay takes. No
-//! JSON reader gets the id out of such a line, and its call would wait for ever. So the id is looked
-//! for by its place: a number behind `"id"` in the outermost object.
+//! JSON reader gets the id out of such a line, and its call would wait for ever. So the id is
+//! looked for by its place: a number behind `"id"` in the outermost object.
 
 /// How much of the beginning and of the end of an overlong line is looked at. Servers write the id
 /// at one of the two.

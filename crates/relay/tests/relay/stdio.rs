@@ -378,7 +378,8 @@ async fn a_question_goes_to_the_one_client_that_it_can_be_meant_for() {
     assert_eq!(asking.whole().await.done(), r#"answered {"action":"accept"}"#);
 }
 
-/// The official filesystem server asks for roots right after `initialized`; others ask whether anybody is there.
+/// The official filesystem server asks for roots right after `initialized`. Others send `ping`, and
+/// end without an answer.
 #[tokio::test]
 async fn a_request_outside_a_call_is_answered() {
     let children = Children::in_mood(Eras::Session, "asks outside a call").await;

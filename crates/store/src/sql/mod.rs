@@ -1,4 +1,4 @@
-//! What both stores write alike: values, questions and pages in SQL.
+//! SQL that both stores write alike: values, questions and pages.
 
 pub(crate) mod audit_page;
 pub(crate) mod limits;
