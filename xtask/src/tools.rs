@@ -1,6 +1,6 @@
 //! `cargo xtask tools`: installs the programs that the end-to-end tests need where that can be
-//! done, and otherwise names them with the command that installs them. npm and pip packages go below
-//! `target/e2e/`; a stamp keeps a second run from installing them again.
+//! done, and otherwise names them with the command that installs them. npm and pip packages go
+//! below `target/e2e/`; a stamp keeps a second run from installing them again.
 
 use std::fs;
 use std::path::Path;
