@@ -189,7 +189,7 @@ async fn get(context: &Context, headers: &HeaderMap) -> Reply {
     if !context.only.as_ref().is_some_and(|upstream| upstream.is_stdio() && upstream.may_speak_session()) {
         subscribe::tell_changes(context, &inner);
     }
-    session.listen(inner, entry.cancel.clone());
+    session.listen(inner, entry.cancel.clone()).await;
     let every = context.relay.0.limits.keep_alive;
     let gone = session.entry.cancel.clone();
     session.clone().tasks.spawn(async move {

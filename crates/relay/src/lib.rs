@@ -38,6 +38,7 @@ mod names;
 mod outgoing;
 mod outlet;
 mod parked;
+mod pump;
 mod record;
 mod registry;
 mod relay;

@@ -260,7 +260,7 @@ impl Session {
         if let Some(level) = level {
             set_level(&link, &level).await;
         }
-        self.pump(&link);
+        self.pumping(&[Arc::clone(&link)]).await;
         Ok(link)
     }
 
@@ -311,17 +311,15 @@ impl Session {
     }
 
     /// Sets the newest GET stream and ends the previous one.
-    pub(crate) fn listen(self: &Arc<Self>, frames: mpsc::Sender<Bytes>, cancel: CancellationToken) {
+    pub(crate) async fn listen(self: &Arc<Self>, frames: mpsc::Sender<Bytes>, cancel: CancellationToken) {
         let before = self.listener.lock().replace(Listener { frames, cancel });
         if let Some(before) = before {
             before.cancel.cancel();
         }
-        for link in self.opened() {
-            self.pump(&link);
-        }
+        self.pumping(&self.opened()).await;
     }
 
-    fn listener(&self) -> Option<(mpsc::Sender<Bytes>, CancellationToken)> {
+    pub(crate) fn listener(&self) -> Option<(mpsc::Sender<Bytes>, CancellationToken)> {
         self.listener.lock().as_ref().map(|listener| (listener.frames.clone(), listener.cancel.clone()))
     }
 
@@ -330,52 +328,6 @@ impl Session {
         if let Some((frames, _)) = self.listener() {
             let _ = frames.send(sse::event(text)).await;
         }
-    }
-
-    /// Forwards an upstream's unsolicited messages to the client's stream, as long as there is one.
-    fn pump(self: &Arc<Self>, link: &Arc<Link>) {
-        let Some((frames, cancel)) = self.listener() else { return };
-        if link.era == Era::Stateless {
-            return;
-        }
-        let (link, session) = (Arc::clone(link), Arc::clone(self));
-        self.tasks.spawn(async move {
-            let carry = async {
-                let Ok(mut said) = link.listen().await else { return };
-                while let Some(message) = said.next().await {
-                    let Some(message) = message else { continue };
-                    let Some(text) = session.said_by(&link, &message) else { continue };
-                    if frames.send(sse::event(&text)).await.is_err() {
-                        return;
-                    }
-                }
-            };
-            tokio::select! {
-                () = cancel.cancelled() => {}
-                () = frames.closed() => {}
-                () = carry => {}
-            }
-        });
-    }
-
-    /// Translates an upstream's message that belongs to no call for the client.
-    fn said_by(&self, link: &Link, message: &Message) -> Option<String> {
-        let method = message.method();
-        if method.ends_with("/list_changed") {
-            // On `/mcp` the catalogue announces the change after fetching the list, so that the
-            // client's next request sees it.
-            link.upstream.heard(method);
-            return self.only.as_ref().map(|_| message.text().to_owned());
-        }
-        if method == "notifications/resources/updated" && link.upstream.is_stdio() {
-            // The process is shared with the token's other sessions.
-            let uri = message.param_str("uri")?;
-            let subscribed = self.subscribed.lock();
-            subscribed
-                .get(link.upstream.name.as_str())
-                .filter(|subscribed| subscribed.uris.contains(&uri))?;
-        }
-        Some(self.shown(link, message))
     }
 
     /// Translates an upstream's message for this session's client. Requests of several upstreams

@@ -5,7 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalogue::List;
@@ -20,6 +21,8 @@ use crate::session::{Session, Subscribed};
 use crate::upstream::{Fault, Link, Upstream};
 use crate::{sse, translate};
 
+/// The first message of a subscription.
+const ACKNOWLEDGED: &str = "notifications/subscriptions/acknowledged";
 const UPDATED: &str = "notifications/resources/updated";
 /// Maximum number of resources in one subscription.
 const MAX_RESOURCES: usize = 1000;
@@ -142,7 +145,7 @@ impl Listening {
             }
         }
         let acknowledged = self.filter.acknowledged(&honoured);
-        let text = translate::subscribed("notifications/subscriptions/acknowledged", acknowledged, &self.id);
+        let text = translate::subscribed(ACKNOWLEDGED, acknowledged, &self.id);
         // Begins to listen before the client is told so, to not miss a change that the client
         // causes right afterwards.
         for upstream in self.context.touched() {
@@ -217,7 +220,9 @@ async fn follow(
             let headers = era::headers_for(&message, None)?;
             let mut exchange = link.request(message.into_text(), headers).await?;
             let stopped = stop.clone();
+            let (begin, begun) = oneshot::channel();
             tokio::spawn(async move {
+                let mut begin = Some(begin);
                 loop {
                     let event = tokio::select! {
                         event = exchange.next() => event,
@@ -225,11 +230,17 @@ async fn follow(
                     };
                     let Ok(Some(event)) = event else { return };
                     let Some(message) = event.message else { continue };
+                    if let Some(begin) = begin.take_if(|_| message.method() == ACKNOWLEDGED) {
+                        // The caller may have gone on without it.
+                        let _ = begin.send(());
+                    }
                     if !pass(&message, &uris, &sender).await {
                         return;
                     }
                 }
             });
+            // A change that the client causes next must not come before the subscription.
+            let _ = timeout(link.upstream.limits.list_patience, begun).await;
         }
         Era::Session => {
             let mut said = link.listen().await?;
