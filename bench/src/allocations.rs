@@ -1,5 +1,6 @@
-//! How many allocations a warm verification makes. A program of its own: what counts is in the way of every allocation, and
-//! what is timed must not have it. `trustrelay-bench core` starts it; it prints allocations and verifications.
+//! How many allocations a warm verification makes. A program of its own: what counts is in the way
+//! of every allocation, and what is timed must not have it. `trustrelay-bench core` starts it; it
+//! prints allocations and verifications.
 
 #[allow(dead_code, reason = "the bench uses the rest")]
 mod data;

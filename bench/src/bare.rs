@@ -1,5 +1,5 @@
-//! What verification is compared to: hyper alone that answers a fixed body, and the same behind the guard. Threads, socket options and
-//! HTTP/1 settings are those of TrustRelay's own listener.
+//! What verification is compared to: hyper alone that answers a fixed body, and the same behind the
+//! guard. Threads, socket options and HTTP/1 settings are those of TrustRelay's own listener.
 
 use std::convert::Infallible;
 use std::error::Error;

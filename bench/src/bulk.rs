@@ -1,5 +1,6 @@
-//! Millions of tokens in a data directory, by the way that data is moved: `trustrelay import` reads them from a file of `trustrelay export`.
-//! Making each of ten million as the service does, durably, with its audit entry, would take an hour.
+//! Millions of tokens in a data directory, by the way that data is moved: `trustrelay import` reads
+//! them from a file of `trustrelay export`. Making each of ten million as the service does,
+//! durably, with its audit entry, would take an hour.
 
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -15,7 +16,8 @@ use uuid::Uuid;
 
 use crate::data::{Data, PER_OWNER};
 
-/// What the lines for all are made from: a token that the service made, and its owner, as an export holds them.
+/// What the lines for all are made from: a token that the service made, and its owner, as an export
+/// holds them.
 struct Pattern {
     header: String,
     user: Value,
@@ -43,7 +45,8 @@ impl Pattern {
     }
 }
 
-/// A new folder below `within` with so many tokens in its store, the secret that they are digested under, and the tokens.
+/// A new folder below `within` with so many tokens in its store, the secret that they are digested
+/// under, and the tokens.
 pub(crate) async fn fill(within: &Path, number: usize) -> Result<(TempDir, ServerSecret, Vec<Token>)> {
     let (pattern, secret) = Pattern::new(within).await?;
     let folder = TempDir::new_in(within)?;

@@ -1,6 +1,8 @@
-//! What a random read of main memory costs here and now: a walk through a buffer in which each place says which is next.
+//! What a random read of main memory costs here and now: a walk through a buffer in which each
+//! place says which is next.
 
-/// The linear congruential step and the mixing of SplitMix64: enough to put things in disorder, the same at each run.
+/// The linear congruential step and the mixing of SplitMix64: enough to put things in disorder, the
+/// same at each run.
 pub(crate) struct Disorder(pub(crate) u64);
 
 impl Disorder {
@@ -29,7 +31,8 @@ struct Line {
     next: usize,
 }
 
-/// One cycle through all lines of a buffer, in disorder: no read can begin before the one before it has ended.
+/// One cycle through all lines of a buffer, in disorder: no read can begin before the one before it
+/// has ended.
 pub(crate) struct Chase(Vec<Line>);
 
 impl Chase {

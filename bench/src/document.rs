@@ -1,4 +1,5 @@
-//! `report`: from the figures of the last runs to the tables and pictures of a document. Nobody copies a figure by hand.
+//! `report`: from the figures of the last runs to the tables and pictures of a document. Nobody
+//! copies a figure by hand.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,8 @@ pub(crate) struct Options {
     /// The document whose places are filled.
     #[arg(long, default_value = "docs/PERFORMANCE.md")]
     document: PathBuf,
-    /// Into this folder it is written, with its pictures in `images`: `docs` to replace the document itself.
+    /// Into this folder it is written, with its pictures in `images`: `docs` to replace the
+    /// document itself.
     #[arg(long, default_value = "target/bench")]
     into: PathBuf,
 }

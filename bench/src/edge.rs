@@ -1,4 +1,5 @@
-//! `http`: requests with a credential over HTTP, beside the same requests to a bare hyper server, in interleaved rounds of one run.
+//! `http`: requests with a credential over HTTP, beside the same requests to a bare hyper server,
+//! in interleaved rounds of one run.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +22,8 @@ use crate::report::{self, Picture, Section, say};
 use crate::server;
 use crate::table::{Table, figures, number, words};
 
-/// How many unknown tokens take turns: more than a run's connections, so that what is remembered of one helps little with the next.
+/// How many unknown tokens take turns: more than a run's connections, so that what is remembered of
+/// one helps little with the next.
 const UNKNOWN: usize = 16_384;
 
 #[derive(Args)]
@@ -269,7 +271,8 @@ impl Row {
         }
     }
 
-    /// What is aimed at. One connection alone waits for itself for the most part: there is none of bare's throughput for it.
+    /// What is aimed at. One connection alone waits for itself for the most part: there is none of
+    /// bare's throughput for it.
     fn aims(&self) -> Vec<Aim> {
         let aim = |of: &str, bound, measured| {
             Aim::new(

@@ -1,5 +1,5 @@
-//! `fence`: what it takes until a revocation is true on every node, while tokens are verified on all of them; and what the fence costs a
-//! verification.
+//! `fence`: what it takes until a revocation is true on every node, while tokens are verified on
+//! all of them; and what the fence costs a verification.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -110,7 +110,8 @@ impl Fleet {
         Ok(Self { name, deployment, nodes: running, owners, standing })
     }
 
-    /// Revokes so many tokens while all nodes verify: how long each answer took, and how many verifications a second each node had.
+    /// Revokes so many tokens while all nodes verify: how long each answer took, and how many
+    /// verifications a second each node had.
     async fn revoke(&mut self, number: usize, rate: u32) -> Result<(Vec<Duration>, f64)> {
         let mut tokens = Vec::new();
         for at in 0..number {

@@ -1,5 +1,6 @@
-//! `flame`: where the time of one request goes, sampled by `perf` in the program as it is shipped while it is under load, and drawn as
-//! flame graphs: a request behind the guard, `GET /api/user`, and a tool call through the relay.
+//! `flame`: where the time of one request goes, sampled by `perf` in the program as it is shipped
+//! while it is under load, and drawn as flame graphs: a request behind the guard, `GET /api/user`,
+//! and a tool call through the relay.
 
 mod shares;
 
@@ -38,7 +39,8 @@ const FREQUENCY: &str = "997";
 const STACK: &str = "dwarf,32768";
 /// How large a drawing may be, in bytes: it is kept with the documents.
 const LARGEST: usize = 250_000;
-/// Frames narrower than the first of these, in percent, are not drawn; of the next one, where the drawing would be too large.
+/// Frames narrower than the first of these, in percent, are not drawn; of the next one, where the
+/// drawing would be too large.
 const NARROWEST: [f64; 5] = [0.1, 0.2, 0.5, 1.0, 2.0];
 
 #[derive(Args)]

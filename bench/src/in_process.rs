@@ -1,5 +1,6 @@
-//! `core`: what a verification costs in this process, part by part, beside a read of main memory; what a second thread adds, also
-//! while tokens are revoked; what it allocates; what a token takes in the index; and what a start over the same data takes.
+//! `core`: what a verification costs in this process, part by part, beside a read of main memory;
+//! what a second thread adds, also while tokens are revoked; what it allocates; what a token takes
+//! in the index; and what a start over the same data takes.
 
 mod figures;
 
@@ -34,9 +35,11 @@ pub(crate) use figures::Report;
 const FEW: usize = 1000;
 /// So many are in the store where a start is held to something.
 const MANY: usize = 1_000_000;
-/// Largest buffer for the reads: a larger one would hardly be slower, and has to fit beside the index.
+/// Largest buffer for the reads: a larger one would hardly be slower, and has to fit beside the
+/// index.
 const LARGEST_BUFFER: usize = 1 << 30;
-/// What a token takes of memory here at most, in the index, in the store's caches and in the list of those that are verified.
+/// What a token takes of memory here at most, in the index, in the store's caches and in the list
+/// of those that are verified.
 const TOKEN_BYTES: u64 = 1024;
 const MIB: f64 = 1024.0 * 1024.0;
 
@@ -45,7 +48,8 @@ pub(crate) struct Options {
     /// How many rounds.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// With how many tokens. What does not fit into the memory at hand is left out; 10,000,000 take ten minutes.
+    /// With how many tokens. What does not fit into the memory at hand is left out; 10,000,000 take
+    /// ten minutes.
     #[arg(long, value_delimiter = ',', default_values_t = [FEW, MANY, 10 * MANY])]
     tokens: Vec<usize>,
     /// How often each part is done in a round.
@@ -121,7 +125,8 @@ impl Corpus {
         Ok(Self { data, warm, index, times: Vec::new(), threads: Vec::new() })
     }
 
-    /// Each part so many times, from where the last round ended. On another thread: this one keeps the lease.
+    /// Each part so many times, from where the last round ended. On another thread: this one keeps
+    /// the lease.
     async fn time(&self, round: usize, number: usize) -> Result<Times> {
         let warm = self.warm.clone();
         let from = round.wrapping_mul(number) % warm.tokens.len();
@@ -174,7 +179,8 @@ impl Corpus {
         Ok(victims.len() as f64 / took.as_secs_f64())
     }
 
-    /// The figures so far, and the data without its authority. Memory goes back before programs are started.
+    /// The figures so far, and the data without its authority. Memory goes back before programs are
+    /// started.
     async fn close(self) -> (Figures, Closed) {
         let of = |part: fn(&Times) -> f64| Spread::of(self.times.iter().map(part));
         let millions = |part: fn(&Threads) -> f64| Spread::of(self.threads.iter().map(|of| part(of) / 1e6));

@@ -80,7 +80,8 @@ impl Caller {
 pub(crate) struct Callers(Vec<Caller>);
 
 impl Callers {
-    /// So many connections to one address. They send the same requests, each beginning at another of them.
+    /// So many connections to one address. They send the same requests, each beginning at another
+    /// of them.
     pub(crate) async fn connect(
         address: SocketAddr,
         connections: usize,

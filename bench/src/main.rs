@@ -1,8 +1,8 @@
-//! Measures the built program side by side with what it is compared to: interleaved rounds in one run, ratios with their
-//! spread. `cargo xtask bench` builds and runs it.
+//! Measures the built program side by side with what it is compared to: interleaved rounds in one
+//! run, ratios with their spread. `cargo xtask bench` builds and runs it.
 //!
-//! Everything runs on loopback, is started here and ends with the run. A figure is worth what its spread says: on a busy
-//! machine compare ratios, never the absolute numbers of two runs.
+//! Everything runs on loopback, is started here and ends with the run. A figure is worth what its
+//! spread says: on a busy machine compare ratios, never the absolute numbers of two runs.
 
 mod aim;
 mod bare;
@@ -51,7 +51,8 @@ use tokio::runtime::Builder;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// How many files the bench and what it starts may have open: two ends of 10,000 streams, and what else there is.
+/// How many files the bench and what it starts may have open: two ends of 10,000 streams, and what
+/// else there is.
 const OPEN_FILES: u64 = 65_536;
 
 /// Measures TrustRelay. `cargo xtask bench` builds everything and runs it.
@@ -64,17 +65,23 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Tool calls through the relay against the same calls asked directly, and the memory of open streams.
+    /// Tool calls through the relay against the same calls asked directly, and the memory of open
+    /// streams.
     Relay(relay::Options),
-    /// Revocations over one and three nodes under load, and verifications behind the fence. Needs PostgreSQL.
+    /// Revocations over one and three nodes under load, and verifications behind the fence. Needs
+    /// PostgreSQL.
     Fence(fence::Options),
-    /// Requests with tokens over HTTP: at a bare hyper server, at the same behind the guard, and at `GET /api/user`.
+    /// Requests with tokens over HTTP: at a bare hyper server, at the same behind the guard, and at
+    /// `GET /api/user`.
     Http(edge::Options),
-    /// A verification in one process, part by part, beside a read of main memory; threads, allocations, the index's memory, a start.
+    /// A verification in one process, part by part, beside a read of main memory; threads,
+    /// allocations, the index's memory, a start.
     Core(in_process::Options),
-    /// Tokens made and revoked a second, each on the disk when it is answered, beside the disk's own fsync rate.
+    /// Tokens made and revoked a second, each on the disk when it is answered, beside the disk's
+    /// own fsync rate.
     Writes(writes::Options),
-    /// Verifications beside Better Auth's, and tool calls beside ContextForge's, where they are installed.
+    /// Verifications beside Better Auth's, and tool calls beside ContextForge's, where they are
+    /// installed.
     Peers(peers::Options),
     /// Where the time of one request goes: flame graphs. Needs `perf`.
     Flame(flame::Options),
@@ -107,7 +114,8 @@ fn main() -> ExitCode {
         Command::Proxy { .. } | Command::Bare | Command::Guarded { .. } => {
             Builder::new_multi_thread().enable_all().build()
         }
-        // One thread: the load generator and the upstream each leave the rest of the machine to what is measured.
+        // One thread: the load generator and the upstream each leave the rest of the machine to
+        // what is measured.
         _ => Builder::new_current_thread().enable_all().build(),
     };
     let done = runtime.context("the async runtime does not start").and_then(|runtime| {

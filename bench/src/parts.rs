@@ -1,4 +1,5 @@
-//! The parts of a verification, timed one by one in this process: each on its own, and all together.
+//! The parts of a verification, timed one by one in this process: each on its own, and all
+//! together.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -28,19 +29,22 @@ pub(crate) struct Times {
     pub(crate) verify: f64,
     /// From text to the answer.
     pub(crate) whole: f64,
-    /// One, and three, random reads of a buffer as large as the index, each begun when the one before it has ended.
+    /// One, and three, random reads of a buffer as large as the index, each begun when the one
+    /// before it has ended.
     pub(crate) one_read: f64,
     pub(crate) three_reads: f64,
 }
 
 impl Times {
-    /// What is left of a verification without the hash, the clocks and the judgment: the look-up, and what belongs to it.
+    /// What is left of a verification without the hash, the clocks and the judgment: the look-up,
+    /// and what belongs to it.
     pub(crate) fn look_up(&self) -> f64 {
         self.verify - self.hash - self.clocks - self.judgment
     }
 }
 
-/// Who verifies what: the tokens are in disorder, so that the index is not read in the order in which it was filled.
+/// Who verifies what: the tokens are in disorder, so that the index is not read in the order in
+/// which it was filled.
 #[derive(Clone)]
 pub(crate) struct Warm {
     pub(crate) authority: Arc<Authority>,
@@ -83,7 +87,8 @@ impl Warm {
         accepted += tokens().filter(|token| self.whole(token)).count();
         let whole = each(begun);
         ensure!(accepted == 2 * number, "{accepted} of {} were accepted from memory", 2 * number);
-        // Before the first: else one walk of the two finds the page tables in no cache, and the other does.
+        // Before the first: else one walk of the two finds the page tables in no cache, and the
+        // other does.
         black_box(self.chase.read(self.chase.place(from), number));
         let [one_read, three_reads] = [1, 3].map(|reads| {
             // From another place each time: what the last walk has read may be in a cache still.
@@ -114,7 +119,8 @@ impl Warm {
         Ok(done.unwrap_or_default() as f64 / took.as_secs_f64())
     }
 
-    /// One thread of several, on tokens of its own: how many it verified. `None` if one was not accepted.
+    /// One thread of several, on tokens of its own: how many it verified. `None` if one was not
+    /// accepted.
     fn alone(&self, thread: usize, threads: usize, time: Duration) -> Option<usize> {
         let mut tokens = self.tokens.iter().cycle().skip(thread * self.tokens.len() / threads);
         let (begun, mut done) = (Instant::now(), 0);

@@ -1,5 +1,6 @@
-//! `peers`: what others do of the same work, in the same rounds with the same load generator. A valid key is verified over HTTP by Better
-//! Auth and by `GET /api/user`; a tool is called through ContextForge and through TrustRelay's `/mcp`, in front of the same upstream.
+//! `peers`: what others do of the same work, in the same rounds with the same load generator. A
+//! valid key is verified over HTTP by Better Auth and by `GET /api/user`; a tool is called through
+//! ContextForge and through TrustRelay's `/mcp`, in front of the same upstream.
 //!
 //! A peer that is not installed is left out, and the report says so.
 
@@ -301,7 +302,8 @@ impl Peer {
 }
 
 impl Row {
-    /// What is aimed at. A verification on one connection is for the most part the way there and back, the same for both.
+    /// What is aimed at. A verification on one connection is for the most part the way there and
+    /// back, the same for both.
     fn aim(&self) -> Option<Aim> {
         if self.work == Work::Verification && self.connections < MANY {
             return None;

@@ -1,5 +1,6 @@
-//! Bars, drawn as SVG for the documents: small, with text as text in the reader's own font, and readable on a light and on a dark page,
-//! since the drawing has a ground of its own that goes with the page.
+//! Bars, drawn as SVG for the documents: small, with text as text in the reader's own font, and
+//! readable on a light and on a dark page, since the drawing has a ground of its own that goes with
+//! the page.
 
 use maud::{PreEscaped, html};
 

@@ -60,7 +60,8 @@ impl Program {
         Ok(Self { child, pid, address })
     }
 
-    /// Starts one that is told where to listen, and waits so long until it does. What it says is not seen.
+    /// Starts one that is told where to listen, and waits so long until it does. What it says is
+    /// not seen.
     pub(crate) async fn start_at(
         name: &str,
         command: &mut Command,
@@ -91,7 +92,8 @@ impl Program {
     /// The processor time that it has taken so far, on all cores.
     pub(crate) fn cpu(&self) -> Result<Duration> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
-        // The name, in parentheses, may have spaces; utime and stime are the 12th and 13th field after it.
+        // The name, in parentheses, may have spaces; utime and stime are the 12th and 13th field
+        // after it.
         let fields = stat.rsplit_once(')').context("no name")?.1;
         let ticks: Vec<u64> = fields.split(' ').skip(12).take(2).map(str::parse).collect::<Result<_, _>>()?;
         Ok(Duration::from_secs_f64(ticks.iter().sum::<u64>() as f64 / clock_ticks_per_second() as f64))

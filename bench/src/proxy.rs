@@ -1,5 +1,5 @@
-//! The least that anything between a client and a server costs here: a proxy that looks at nothing, from the same HTTP library, set up
-//! as its documentation shows.
+//! The least that anything between a client and a server costs here: a proxy that looks at nothing,
+//! from the same HTTP library, set up as its documentation shows.
 
 use std::net::SocketAddr;
 

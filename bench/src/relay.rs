@@ -1,4 +1,5 @@
-//! `relay`: the same tool calls asked of a fast upstream directly and through TrustRelay, in interleaved rounds of one run.
+//! `relay`: the same tool calls asked of a fast upstream directly and through TrustRelay, in
+//! interleaved rounds of one run.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,7 +22,8 @@ use crate::streams::{self, Streams};
 use crate::table::{Table, figures, number, words};
 use crate::upstream::SAID;
 
-/// How many connections ask with one token: fewer than the sessions that one token may have in memory.
+/// How many connections ask with one token: fewer than the sessions that one token may have in
+/// memory.
 const PER_TOKEN: usize = 32;
 
 #[derive(Args)]

@@ -1,4 +1,5 @@
-//! The servers that are asked: the bench's own, and TrustRelay with data of its own, an upstream behind it and tokens to ask with.
+//! The servers that are asked: the bench's own, and TrustRelay with data of its own, an upstream
+//! behind it and tokens to ask with.
 
 use std::ffi::OsStr;
 

@@ -15,7 +15,8 @@ use crate::program::Program;
 use crate::server::Server;
 use crate::table::{Table, figures, words};
 
-/// How many streams are opened with one token: fewer than the sessions that one token may have in memory.
+/// How many streams are opened with one token: fewer than the sessions that one token may have in
+/// memory.
 const PER_TOKEN: usize = 50;
 /// Streams that are open before it is measured: what is made once is made by then.
 pub(crate) const WARM: usize = 100;
@@ -32,7 +33,8 @@ pub(crate) struct Kind {
     pub(crate) name: &'static str,
     path: &'static str,
     era: Era,
-    /// Files that one stream takes in TrustRelay: the client's connection, and perhaps one to the upstream.
+    /// Files that one stream takes in TrustRelay: the client's connection, and perhaps one to the
+    /// upstream.
     files: usize,
 }
 

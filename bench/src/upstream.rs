@@ -1,4 +1,5 @@
-//! An MCP server of both eras that does as little as one can: what a relay adds shows all the better.
+//! An MCP server of both eras that does as little as one can: what a relay adds shows all the
+//! better.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,5 +1,5 @@
-//! `writes`: tokens made and revoked a second, each answered when it is on the disk, beside how often a second the disk can
-//! be told to keep something at all.
+//! `writes`: tokens made and revoked a second, each answered when it is on the disk, beside how
+//! often a second the disk can be told to keep something at all.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -35,7 +35,8 @@ pub(crate) struct Options {
     /// How many callers there are at a time, each waiting for its answer.
     #[arg(long, value_delimiter = ',', default_values_t = [1, MANY])]
     callers: Vec<usize>,
-    /// How many tokens each caller makes in a round, and revokes then: an account has at most 1,000.
+    /// How many tokens each caller makes in a round, and revokes then: an account has at most
+    /// 1,000.
     #[arg(long, default_value_t = 100)]
     each: usize,
     /// Below this folder the data is made, and removed at the end. Its disk is what is measured.

@@ -1,5 +1,5 @@
-//! An agent: a program that uses an official MCP client library. It is told what to do line by line, so that the tests
-//! can do something else in between, such as revoking its token.
+//! An agent: a program that uses an official MCP client library. It is told what to do line by
+//! line, so that the tests can do something else in between, such as revoking its token.
 
 use std::fmt;
 use std::process::Stdio;
@@ -17,7 +17,8 @@ use crate::{PATIENCE, tools};
 /// The client libraries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Library {
-    /// `mcp` of PyPI, 2.x, in the newest era of the protocol that the server has: the stateless one.
+    /// `mcp` of PyPI, 2.x, in the newest era of the protocol that the server has: the stateless
+    /// one.
     Python,
     /// The same in the era of sessions.
     PythonWithSessions,
@@ -81,7 +82,8 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// The library's words where it was refused. An answer is an error here, and so is an agent that says nothing.
+/// The library's words where it was refused. An answer is an error here, and so is an agent that
+/// says nothing.
 pub fn refusal<T>(answer: Result<T>) -> Result<String> {
     match answer {
         Ok(_) => bail!("it was answered and should have been refused"),

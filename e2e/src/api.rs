@@ -109,7 +109,8 @@ impl Api {
         value["sessions_terminated"].as_u64().context("no number of sessions")
     }
 
-    /// Submits a form of the pages, and goes where it leads to, as a browser does; answers the page that is there.
+    /// Submits a form of the pages, and goes where it leads to, as a browser does; answers the page
+    /// that is there.
     pub async fn submit(&self, path: &str, fields: &[(&str, &str)]) -> Result<String> {
         let sent = self.send(path, fields).await?;
         let Some(place) = sent.headers().get(LOCATION) else { return Ok(sent.text().await?) };

@@ -1,4 +1,5 @@
-//! Commands of Chromium's own that WebDriver does not have: emulation, permissions, pictures of whole pages.
+//! Commands of Chromium's own that WebDriver does not have: emulation, permissions, pictures of
+//! whole pages.
 
 use fantoccini::wd::WebDriverCompatibleCommand;
 use http::Method;

@@ -1,7 +1,8 @@
-//! What the end-to-end tests stand on: the built program, a real MCP server behind it, real clients, a real browser.
+//! What the end-to-end tests stand on: the built program, a real MCP server behind it, real
+//! clients, a real browser.
 //!
-//! Every program that is started here runs in a process group of its own, which is killed when its handle is dropped.
-//! `cargo xtask tools` installs what is not built here.
+//! Every program that is started here runs in a process group of its own, which is killed when its
+//! handle is dropped. `cargo xtask tools` installs what is not built here.
 
 pub mod agent;
 pub mod api;
@@ -19,7 +20,8 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 
-/// How long anything may take that a test waits for. It is long, so that a busy machine fails no test.
+/// How long anything may take that a test waits for. It is long, so that a busy machine fails no
+/// test.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Asks again until the answer is there. `what` says what was waited for if it never comes.

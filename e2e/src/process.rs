@@ -20,7 +20,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts the program. Its standard output is read with [`Process::line`]; its input stays open.
+    /// Starts the program. Its standard output is read with [`Process::line`]; its input stays
+    /// open.
     pub fn start(name: &str, command: &mut Command) -> Result<Self> {
         let command =
             command.process_group(0).kill_on_drop(true).stdin(Stdio::piped()).stdout(Stdio::piped());

@@ -1,5 +1,5 @@
-//! Schemathesis: reads the OpenAPI document of the running program, makes up requests that are good by it and requests
-//! that are not, and holds every answer against it.
+//! Schemathesis: reads the OpenAPI document of the running program, makes up requests that are good
+//! by it and requests that are not, and holds every answer against it.
 
 use std::time::Duration;
 
@@ -11,10 +11,11 @@ use crate::process::raw_output_within;
 use crate::server::Server;
 use crate::tools;
 
-/// What every answer has to pass. Three of its checks are left out. `positive_data_acceptance`: a schema cannot say that
-/// an account is there, or that a cursor was the `next` of an answer. `use_after_free`: a revoked token can still be read,
-/// by its owner, with what it has called. `object_level_authorization`: it needs two people, and the stories of the API's
-/// authorization have them.
+/// What every answer has to pass. Three of its checks are left out. `positive_data_acceptance`: a
+/// schema cannot say that an account is there, or that a cursor was the `next` of an answer.
+/// `use_after_free`: a revoked token can still be read, by its owner, with what it has called.
+/// `object_level_authorization`: it needs two people, and the stories of the API's authorization
+/// have them.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
     response_headers_conformance,response_schema_conformance,negative_data_rejection,missing_required_header,\
     unsupported_method,allow_header_conformance,ignored_auth,ensure_resource_availability";
@@ -32,8 +33,9 @@ pub enum Credential<'a> {
 }
 
 impl Credential<'_> {
-    /// The file in which Schemathesis looks for it, by the names of the document's security schemes. A header on the
-    /// command line would not do: what it makes up for the scheme would take that header's place.
+    /// The file in which Schemathesis looks for it, by the names of the document's security
+    /// schemes. A header on the command line would not do: what it makes up for the scheme would
+    /// take that header's place.
     fn file(self) -> String {
         let (scheme, kind, value) = match self {
             Self::Token(token) => ("token", "bearer", token),
@@ -67,14 +69,16 @@ impl Operations<'_> {
     }
 }
 
-/// Goes by operations with a credential. What it finds is the error. Answers how many operations it tested.
+/// Goes by operations with a credential. What it finds is the error. Answers how many operations it
+/// tested.
 pub async fn holds(server: &Server, credential: Credential<'_>, operations: Operations<'_>) -> Result<usize> {
     // It keeps files of its own where it is started.
     let dir = TempDir::new()?;
     std::fs::write(dir.path().join("schemathesis.toml"), credential.file())?;
     let mut command = Command::new(tools::schemathesis()?);
     command.current_dir(dir.path()).env("HOME", dir.path()).env("NO_COLOR", "1").env("COLUMNS", "200");
-    // From a file: by its address, the tool would leave the operation out that answers the document.
+    // From a file: by its address, the tool would leave the operation out that answers the
+    // document.
     std::fs::write(dir.path().join("openapi.json"), document(server).await?)?;
     command.args(["run", "openapi.json", "--url", server.base.as_str()]);
     command.args(["--checks", CHECKS, "--seed", "1", "--max-examples", "8", "--no-shrink"]);

@@ -85,7 +85,8 @@ impl Server {
         Self::on(data, &[], flags).await
     }
 
-    /// The same after a long time, as far as its tokens go: each was made so many days before. It goes by way of an export, whose times are moved.
+    /// The same after a long time, as far as its tokens go: each was made so many days before. It
+    /// goes by way of an export, whose times are moved.
     pub async fn aged(self, days: i64) -> Result<Self> {
         const DAY: i64 = 24 * 3600 * 1_000_000;
         const KEY: &str = "secret.key";
@@ -165,7 +166,8 @@ impl Server {
         output("trustrelay", command(&self.data)?.args(arguments)).await
     }
 
-    /// Calls a tool once, with no arguments, as a client of the stateless era; whether it ended well.
+    /// Calls a tool once, with no arguments, as a client of the stateless era; whether it ended
+    /// well.
     pub async fn call(&self, token: &str, tool: &str) -> Result<bool> {
         const VERSION: &str = "2026-07-28";
         let meta = json!({

@@ -12,7 +12,8 @@ pub const NOTHING_HANDED_ON_AFTER_THE_ANSWER: &str =
     "nothing of a token's streams is handed on after its revocation's answer";
 /// All revocations are answered.
 pub const ANSWERED: &str = "the revocations are answered";
-/// A revocation goes on although a node that still has the token in its index has not heard of it: its lease is over.
+/// A revocation goes on although a node that still has the token in its index has not heard of it:
+/// its lease is over.
 pub const ANSWERED_WITHOUT_A_LAPSED_NODE: &str =
     "a revocation is answered without a node whose lease is over";
 /// Every node answers from its index, and accepts.
@@ -29,7 +30,8 @@ fn accepts(fence: &Fence, state: &State, at: usize, token: usize) -> bool {
     from_the_index || (joins && on_its_way) || !state.is_revoked(token)
 }
 
-/// Whether something of a stream of `token` that comes to the gate now can be handed on at this node.
+/// Whether something of a stream of `token` that comes to the gate now can be handed on at this
+/// node.
 fn hands_on(fence: &Fence, state: &State, at: usize, token: usize) -> bool {
     let node = &state.nodes[at];
     let may = node.trusts > 0 || !fence.has(Safeguard::StreamsWait);

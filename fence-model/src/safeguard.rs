@@ -7,7 +7,8 @@ pub enum Safeguard {
     RevocationsWait,
     /// Who holds a lease and is silent is waited for as long as its lease is, from the look on.
     WaitedForItsLength,
-    /// That time is measured by the clock of whoever waits: what a clock of the database's says ends no lease.
+    /// That time is measured by the clock of whoever waits: what a clock of the database's says
+    /// ends no lease.
     NoClockOfTheDatabase,
     /// Let go is only what has not renewed since the look, and so lacks the entry.
     LetGoIfSilent,
@@ -19,9 +20,11 @@ pub enum Safeguard {
     EveryRowLocked,
     /// A node's row is committed before its first renewal begins: else there is nothing to lock.
     RowBeforeLease,
-    /// A renewal locks its row first and reads the log's head after that, not from a snapshot taken before.
+    /// A renewal locks its row first and reads the log's head after that, not from a snapshot taken
+    /// before.
     HeadReadUnderTheLock,
-    /// The log's numbers are taken under a lock that is held to the commit: they have no gaps and come in commit order.
+    /// The log's numbers are taken under a lock that is held to the commit: they have no gaps and
+    /// come in commit order.
     NumbersInCommitOrder,
     /// A node measures its lease from before it asked, and not from the answer.
     MeasuredFromTheAsking,
@@ -41,7 +44,8 @@ pub enum Safeguard {
     JoinsWithAnEmptyIndex,
     /// Of an open stream, nothing is handed on without a lease.
     StreamsWait,
-    /// Whoever hands something on looks at the lease first, and asks whether the token stands second.
+    /// Whoever hands something on looks at the lease first, and asks whether the token stands
+    /// second.
     LeaseBeforeStanding,
     /// Assumed: what the database has said to be committed survives its failover.
     CommitsSurviveFailover,

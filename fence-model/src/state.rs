@@ -25,7 +25,8 @@ impl Fence {
 
 /// How many nodes there are at most. The first also revokes.
 pub const NODES: usize = 3;
-/// How many tokens there are, each of which is revoked once: the first at the first node, the second by a command, which is no node.
+/// How many tokens there are, each of which is revoked once: the first at the first node, the
+/// second by a command, which is no node.
 pub const REVOCATIONS: usize = 2;
 
 /// A renewal, as far as it is. Each has the ticks of the node's clock since the node asked.
@@ -34,7 +35,8 @@ pub enum Renewal {
     /// None.
     #[default]
     Idle,
-    /// It has read the head and holds no lock yet. Only without [`HeadReadUnderTheLock`](crate::Safeguard::HeadReadUnderTheLock).
+    /// It has read the head and holds no lock yet. Only without
+    /// [`HeadReadUnderTheLock`](crate::Safeguard::HeadReadUnderTheLock).
     Read {
         /// Ticks since the node asked.
         since: u8,
@@ -60,13 +62,15 @@ pub struct Node {
     pub row: bool,
     /// Whether its row says that it holds a lease.
     pub held: bool,
-    /// The last entry that it had applied, as its row has it. 0 where none is held: nobody asks then.
+    /// The last entry that it had applied, as its row has it. 0 where none is held: nobody asks
+    /// then.
     pub claimed: u8,
     /// For how long it will still answer from its index, by its own clock.
     pub trusts: u8,
     /// The last entry that it has applied.
     pub applied: u8,
-    /// Which tokens its index would accept, and which may have an open stream there: both end when the entry is applied.
+    /// Which tokens its index would accept, and which may have an open stream there: both end when
+    /// the entry is applied.
     pub index: [bool; REVOCATIONS],
     /// Its renewal.
     pub renewal: Renewal,
@@ -78,7 +82,8 @@ pub enum Revocation {
     /// Not asked for yet.
     #[default]
     Ahead,
-    /// It has its number and is not committed. Only without [`NumbersInCommitOrder`](crate::Safeguard::NumbersInCommitOrder).
+    /// It has its number and is not committed. Only without
+    /// [`NumbersInCommitOrder`](crate::Safeguard::NumbersInCommitOrder).
     Numbered(u8),
     /// It is committed.
     Committed(u8),
@@ -113,12 +118,14 @@ pub struct State {
     pub revocations: [Revocation; REVOCATIONS],
     /// One look-up at a time: what goes wrong with one goes wrong with one.
     pub look_up: Option<LookUp>,
-    /// Something of a token that is revoked, and was said to stand at a node that had not heard of it. Only without
-    /// [`LeaseBeforeStanding`](crate::Safeguard::LeaseBeforeStanding).
+    /// Something of a token that is revoked, and was said to stand at a node that had not heard of
+    /// it. Only without [`LeaseBeforeStanding`](crate::Safeguard::LeaseBeforeStanding).
     pub stood: Option<LookUp>,
-    /// Whether a node's clock may still fall behind by a tick: what the margin is for, within one lease.
+    /// Whether a node's clock may still fall behind by a tick: what the margin is for, within one
+    /// lease.
     pub drifts: bool,
-    /// Notifications on their way, by token and node. Only without [`LeasesNotNotifications`](crate::Safeguard::LeasesNotNotifications).
+    /// Notifications on their way, by token and node. Only without
+    /// [`LeasesNotNotifications`](crate::Safeguard::LeasesNotNotifications).
     pub told: [[bool; NODES]; REVOCATIONS],
 }
 

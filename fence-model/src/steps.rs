@@ -17,7 +17,8 @@ pub enum Action {
     Restart(usize),
     /// It joins, with an empty index: all that is in the log is known by default.
     Join(usize),
-    /// It joins with what it has verified since it began: it goes through the log from its beginning.
+    /// It joins with what it has verified since it began: it goes through the log from its
+    /// beginning.
     JoinWarm(usize),
     /// A node reads one entry that it lacks, and applies it.
     Apply(usize),
@@ -190,8 +191,8 @@ impl Fence {
         Some(())
     }
 
-    /// The nodes that a revocation asks after. The first token is revoked at the first node, which applies the entry and does not ask
-    /// after its own row.
+    /// The nodes that a revocation asks after. The first token is revoked at the first node, which
+    /// applies the entry and does not ask after its own row.
     fn others(&self, token: usize) -> std::ops::Range<usize> {
         usize::from(token == 0)..self.nodes
     }

@@ -1,4 +1,5 @@
-//! The protocol without one of its safeguards: the checker finds a schedule that breaks the promise. A short one is told.
+//! The protocol without one of its safeguards: the checker finds a schedule that breaks the
+//! promise. A short one is told.
 
 use stateright::{Checker, HasDiscoveries, Model};
 use trustrelay_fence_model::Action::*;
@@ -22,7 +23,8 @@ const fn fence(nodes: usize, revocations: usize, without: Option<Safeguard>) -> 
     Fence { nodes, revocations, lease: 2, margin: 1, without }
 }
 
-/// The checker finds a schedule; `told` is one; and with the safeguard that one is impossible, or ends well.
+/// The checker finds a schedule; `told` is one; and with the safeguard that one is impossible, or
+/// ends well.
 fn breaks_without(safeguard: Safeguard, told: &[Action]) {
     breaks(NEVER_ACCEPTED_AFTER_THE_ANSWER, safeguard, told);
 }
@@ -102,7 +104,8 @@ fn who_is_silent_trusts_its_index_for_as_long_as_its_lease() {
     );
 }
 
-/// It applied the first entry and renewed, while the first revocation waited for it. Then it holds a lease of which the second knows nothing.
+/// It applied the first entry and renewed, while the first revocation waited for it. Then it holds
+/// a lease of which the second knows nothing.
 #[test]
 fn who_has_renewed_since_the_look_must_not_be_let_go() {
     breaks_without(
@@ -137,7 +140,8 @@ fn a_stream_on_a_node_without_a_lease_goes_on_after_the_answer() {
     );
 }
 
-/// When it was asked, nobody there knew that it is revoked; when the lease was looked at, that was applied.
+/// When it was asked, nobody there knew that it is revoked; when the lease was looked at, that was
+/// applied.
 #[test]
 fn a_standing_that_was_asked_for_before_the_lease_is_an_old_one() {
     breaks(

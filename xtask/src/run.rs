@@ -28,6 +28,13 @@ pub(crate) fn cargo(root: &Path, arguments: &[&str]) -> Result<()> {
     run(Command::new(cargo).args(arguments).current_dir(root))
 }
 
+/// Builds the documentation of every crate. A warning, such as a broken link, is an error.
+pub(crate) fn documents(root: &Path) -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let arguments = ["doc", "--locked", "--workspace", "--no-deps"];
+    run(Command::new(cargo).args(arguments).env("RUSTDOCFLAGS", "-D warnings").current_dir(root))
+}
+
 /// Returns where a program is on `PATH`.
 pub(crate) fn found(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;

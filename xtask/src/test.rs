@@ -5,18 +5,19 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::run::cargo;
+use crate::run::{self, cargo};
 use crate::{counts, tidy, tools};
 
 type Step = (&'static str, fn(&Path) -> Result<()>);
 
 /// The quick ones first. The tests are last, so that their results close the output.
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 7] = [
     ("format", |root| cargo(root, &["fmt", "--all", "--check"])),
     ("tidy", tidy::check),
     ("clippy", |root| {
         cargo(root, &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"])
     }),
+    ("docs", run::documents),
     ("tools", tools::install),
     ("counts", |root| counts::run(root, &[])),
     ("tests", |root| cargo(root, &["test", "--locked", "--workspace", "--no-fail-fast"])),

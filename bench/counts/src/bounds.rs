@@ -6,7 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-/// How many per cent more than recorded it may be: other versions of the C library copy memory otherwise.
+/// How many per cent more than recorded it may be: other versions of the C library copy memory
+/// otherwise.
 const TOLERANCE: u64 = 3;
 
 /// Instructions by the name of what they were counted for.
@@ -47,7 +48,8 @@ impl Bounds {
         std::fs::write(file, self.text()).with_context(|| format!("{} cannot be written", file.display()))
     }
 
-    /// What was counted and is more than these allow, and what they don't know or know in vain; a sentence each.
+    /// What was counted and is more than these allow, and what they don't know or know in vain; a
+    /// sentence each.
     pub(crate) fn beyond(&self, counted: &Self) -> Vec<String> {
         let mut findings = Vec::new();
         for (name, now) in &counted.0 {

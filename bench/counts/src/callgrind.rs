@@ -1,4 +1,5 @@
-//! Counts instructions: starts this program anew below Valgrind's callgrind, which counts within [`counted`] alone.
+//! Counts instructions: starts this program anew below Valgrind's callgrind, which counts within
+//! [`counted`] alone.
 
 use std::hint::black_box;
 use std::process::{Command, Stdio};

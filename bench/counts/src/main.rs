@@ -1,10 +1,10 @@
-//! How many instructions it takes to pass: a verification from memory, a malformed token, a request behind the guard, and
-//! `GET /api/user`. Unlike times, instructions come out alike however busy the machine is, so that a change that costs a few per
-//! cent is seen.
+//! How many instructions it takes to pass: a verification from memory, a malformed token, a request
+//! behind the guard, and `GET /api/user`. Unlike times, instructions come out alike however busy
+//! the machine is, so that a change that costs a few per cent is seen.
 //!
-//! `cargo xtask counts` holds them to `bench/counts/bounds.txt`; with `--record` it writes that file anew. Counted is by
-//! Valgrind, which has no SHA instructions: the keyed hash is some 7,000, and would hide what is done around it. So it is counted
-//! by itself and taken off.
+//! `cargo xtask counts` holds them to `bench/counts/bounds.txt`; with `--record` it writes that
+//! file anew. Counted is by Valgrind, which has no SHA instructions: the keyed hash is some 7,000,
+//! and would hide what is done around it. So it is counted by itself and taken off.
 
 mod bounds;
 mod callgrind;

@@ -1,4 +1,5 @@
-//! What is counted: each in this process, over a store in memory, with the program's metrics and without its log.
+//! What is counted: each in this process, over a store in memory, with the program's metrics and
+//! without its log.
 
 use std::convert::Infallible;
 use std::hint::black_box;
@@ -66,7 +67,8 @@ impl Case {
         metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder()?;
         let (authority, token) = runtime.block_on(set_up())?;
         runtime.block_on(authority.verify(token.clone()).wait()).context("the token is refused")?;
-        // The last request drops its service: the authority is not to end with it, while that is counted.
+        // The last request drops its service: the authority is not to end with it, while that is
+        // counted.
         let _kept = Arc::clone(&authority);
         match self {
             Self::Hash => {

@@ -55,8 +55,8 @@ pub(super) fn from_the_request<'a>(folded: impl Iterator<Item = &'a str>) -> Vec
     stacks.into_iter().map(|(stack, samples)| format!("{stack} {samples}")).collect()
 }
 
-/// Where a stack begins to say something. The first frame is the thread's name; a stack that was too large to be kept whole begins
-/// with an unknown one.
+/// Where a stack begins to say something. The first frame is the thread's name; a stack that was
+/// too large to be kept whole begins with an unknown one.
 fn beginning(frames: &[&str]) -> usize {
     let find = |part: &str| frames.iter().position(|frame| frame.contains(part));
     let thread = || THREAD.iter().find_map(|part| find(part)).map(|at| at + 1);
@@ -89,7 +89,8 @@ impl Shares {
     }
 }
 
-/// Where this stack was: within the kernel if it went there, else where the innermost frame with a place is.
+/// Where this stack was: within the kernel if it went there, else where the innermost frame with a
+/// place is.
 fn found(stack: &str) -> &'static str {
     let is_at = |frame: &str, place: &Place| place.frames.iter().any(|part| frame.contains(part));
     let kernel = &WHERE[0];

@@ -1,4 +1,5 @@
-//! Better Auth with its API-key plugin, in one process of Node: `bench/peers/better-auth/server.mjs`.
+//! Better Auth with its API-key plugin, in one process of Node:
+//! `bench/peers/better-auth/server.mjs`.
 
 use std::path::Path;
 

@@ -23,8 +23,8 @@ const PASSWORD: &str = "Correct-Horse-Battery-Staple-2026!";
 /// How long it may take until it answers: it makes its database first.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// What its tuning guide names, and all that is not the work asked for switched off. What is left: its own tokens are asked for and
-/// checked, and calls go through its registry of tools.
+/// What its tuning guide names, and all that is not the work asked for switched off. What is left:
+/// its own tokens are asked for and checked, and calls go through its registry of tools.
 const SETTINGS: [(&str, &str); 22] = [
     ("AUTH_REQUIRED", "true"),
     ("CACHE_TYPE", "memory"),

@@ -12,8 +12,8 @@ use crate::error::AuthorityError;
 use crate::record::UserRecord;
 use crate::sessions::random_secret;
 
-/// Shortest password, in characters (NIST SP 800-63B-4 asks for 15 without a second factor, 8 with one; common words are
-/// no longer than this).
+/// Shortest password, in characters (NIST SP 800-63B-4 asks for 15 without a second factor, 8 with
+/// one; common words are no longer than this).
 pub const MIN_PASSWORD_CHARS: usize = 12;
 /// Longest password, in bytes: more is work for the hash and no gain.
 const MAX_PASSWORD_BYTES: usize = 1024;
@@ -41,7 +41,8 @@ impl Authority {
         Ok(user)
     }
 
-    /// Sets an account's password and ends its browser sessions: what the operator at the machine may do.
+    /// Sets an account's password and ends its browser sessions: what the operator at the machine
+    /// may do.
     pub async fn set_password(&self, email: &str, password: Zeroizing<String>) -> Result<(), AuthorityError> {
         check_password("password", &password)?;
         let user = self.account(email).await?;
@@ -73,7 +74,8 @@ impl Authority {
         Ok(self.store.has_users().await?)
     }
 
-    /// Opens the one-time set-up, and answers the secret of its link. An earlier one no longer works.
+    /// Opens the one-time set-up, and answers the secret of its link. An earlier one no longer
+    /// works.
     pub fn open_setup(&self) -> Result<String, AuthorityError> {
         let secret = random_secret()?;
         *self.setup.lock() = Some(Setup(secret.clone()));
@@ -131,7 +133,8 @@ fn added(actor: Actor, user: &UserRecord) -> AuditEntry {
         .with("is_admin", user.is_admin)
 }
 
-/// An e-mail address as it is kept. Only its shape is checked: whether mail arrives is not known here.
+/// An e-mail address as it is kept. Only its shape is checked: whether mail arrives is not known
+/// here.
 pub(crate) fn checked_email(email: &str) -> Result<String, AuthorityError> {
     let email = email.trim().to_lowercase();
     let fits = email.len() <= 254

@@ -1,7 +1,8 @@
-//! What a token has called: noted in memory, bounded, written down in batches. Never on the path of an answer.
+//! What a token has called: noted in memory, bounded, written down in batches. Never on the path of
+//! an answer.
 //!
-//! Calls are added up by day, tool and outcome as they come, so that a busy token costs the store no more than a quiet one;
-//! only its latest ones are kept one by one.
+//! Calls are added up by day, tool and outcome as they come, so that a busy token costs the store
+//! no more than a quiet one; only its latest ones are kept one by one.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
@@ -27,15 +28,16 @@ use crate::store::{KEPT_NETWORKS, LATEST_CALLS, OTHER_TOOL};
 pub const ACTIVITY_DAYS: i32 = 30;
 /// How many days are kept: those that are shown anywhere on earth, and some more to look into.
 const KEPT_DAYS: i32 = 35;
-/// How many sums wait at most: with a long tool name some 400 bytes each, 20 MB. Calls that need another one are not counted.
+/// How many sums wait at most: with a long tool name some 400 bytes each, 20 MB. Calls that need
+/// another one are not counted.
 const MAX_SUMS: usize = 50_000;
 /// How many sums of one token wait at most; past that, tools that are new share [`OTHER_TOOL`].
 const MAX_SUMS_OF_TOKEN: usize = 256;
-/// How many single calls wait at most: some 400 bytes each, 20 MB. Past that a token's own oldest makes room, or the call is
-/// only counted.
+/// How many single calls wait at most: some 400 bytes each, 20 MB. Past that a token's own oldest
+/// makes room, or the call is only counted.
 const MAX_SINGLE: usize = 50_000;
-/// How many sums and single calls go into one write, some 10 µs each: 5 ms. A token's are not torn apart, so it may be as many as one
-/// token has more.
+/// How many sums and single calls go into one write, some 10 µs each: 5 ms. A token's are not torn
+/// apart, so it may be as many as one token has more.
 const BATCH: usize = 500;
 /// How many old rows of each kind are forgotten after one flush.
 const FORGET: u64 = 1000;
@@ -47,8 +49,8 @@ pub struct ToolDay {
     pub day: Date,
     /// The upstream's name.
     pub upstream: String,
-    /// The tool, by the upstream's own name for it, or the method; [`OTHER_TOOL`] for all beyond a day's
-    /// first [`TOOLS_A_DAY`](crate::TOOLS_A_DAY).
+    /// The tool, by the upstream's own name for it, or the method; [`OTHER_TOOL`] for all beyond a
+    /// day's first [`TOOLS_A_DAY`](crate::TOOLS_A_DAY).
     pub tool: String,
     /// How many calls had which outcome; `ok` among them.
     pub outcomes: BTreeMap<Cow<'static, str>, u64>,
@@ -81,7 +83,8 @@ pub struct Activity {
     pub address: Option<IpAddr>,
     /// What the client called itself then.
     pub user_agent: Option<String>,
-    /// The networks that it was used from in these days, the latest used first: at most [`KEPT_NETWORKS`].
+    /// The networks that it was used from in these days, the latest used first: at most
+    /// [`KEPT_NETWORKS`].
     pub networks: Vec<NetworkUse>,
     /// The first day (UTC) that is told of: [`ACTIVITY_DAYS`] with today.
     pub since: Date,
@@ -217,7 +220,8 @@ impl Waiting {
 #[derive(Default)]
 pub(crate) struct CallLog {
     waiting: Mutex<Waiting>,
-    /// A flush writes, and who looks reads: what a flush has in its hands is neither here nor surely in the store.
+    /// A flush writes, and who looks reads: what a flush has in its hands is neither here nor
+    /// surely in the store.
     flushing: RwLock<()>,
     /// Before which day all is forgotten.
     forgotten: Mutex<Option<Date>>,
@@ -245,8 +249,9 @@ impl Authority {
         waiting.keep(pat_id, call);
     }
 
-    /// What one of the caller's tokens has done in the last [`ACTIVITY_DAYS`] days. A token may always ask for its own; others need
-    /// `tokens`. What other nodes have noted and not written down yet is missing.
+    /// What one of the caller's tokens has done in the last [`ACTIVITY_DAYS`] days. A token may
+    /// always ask for its own; others need `tokens`. What other nodes have noted and not written
+    /// down yet is missing.
     pub async fn activity(&self, by: &Principal, which: PatRef) -> Result<Activity, AuthorityError> {
         let pat = self.get(by, which).await?;
         let today = day_of(self.clock.now());
@@ -286,8 +291,8 @@ impl Authority {
         })
     }
 
-    /// Writes down what waits. What the store does not take waits on. If it took something and its answer was lost, that is
-    /// counted twice: these are no accounts.
+    /// Writes down what waits. What the store does not take waits on. If it took something and its
+    /// answer was lost, that is counted twice: these are no accounts.
     pub async fn flush_calls(&self) {
         let _alone = self.calls.flushing.write().await;
         let taken = std::mem::take(&mut *self.calls.waiting.lock());

@@ -1,7 +1,9 @@
-//! The audit log: who changed what, when and from where. An entry is committed with the change that it tells of, or not at all.
+//! The audit log: who changed what, when and from where. An entry is committed with the change that
+//! it tells of, or not at all.
 //!
-//! Each entry is chained to the one before it: entry n's hash is SHA-256 over the hash of entry n-1 (32 zero bytes before the first), n
-//! as eight bytes, most significant first, and the entry's bytes. So an entry that was changed, taken out or put elsewhere is found.
+//! Each entry is chained to the one before it: entry n's hash is SHA-256 over the hash of entry n-1
+//! (32 zero bytes before the first), n as eight bytes, most significant first, and the entry's
+//! bytes. So an entry that was changed, taken out or put elsewhere is found.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -61,8 +63,8 @@ impl By {
         Self { principal, address, session: None }
     }
 
-    /// The same, with the digest of the browser session that it came with: a change is then refused if the
-    /// session has ended before it is committed.
+    /// The same, with the digest of the browser session that it came with: a change is then refused
+    /// if the session has ended before it is committed.
     #[must_use]
     pub fn with_session(self, digest: [u8; 32]) -> Self {
         Self { session: Some(digest), ..self }
@@ -89,8 +91,8 @@ impl By {
         Power { user_id: self.principal.user_id, credential, admin: false }
     }
 
-    /// The caller, as the audit log names it, and what it must still be able to do when its change is
-    /// committed.
+    /// The caller, as the audit log names it, and what it must still be able to do when its change
+    /// is committed.
     pub fn actor(&self) -> Actor {
         let pat = self.principal.pat();
         Actor {
@@ -129,13 +131,15 @@ pub enum ActorKind {
     Anonymous,
 }
 
-/// What must still hold when an [`Actor`]'s change is committed. It is asked for in the transaction of the change
-/// and is no part of the entry that is kept: two actors are the same whatever they need.
+/// What must still hold when an [`Actor`]'s change is committed. It is asked for in the transaction
+/// of the change and is no part of the entry that is kept: two actors are the same whatever they
+/// need.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Preconditions {
     /// The power that it acts with.
     pub(crate) power: Option<Power>,
-    /// The number of the policy that the change was judged by ([`PolicyRecord::seq`](crate::PolicyRecord::seq)).
+    /// The number of the policy that the change was judged by
+    /// ([`PolicyRecord::seq`](crate::PolicyRecord::seq)).
     pub(crate) policy: Option<u64>,
 }
 
@@ -199,13 +203,14 @@ impl Actor {
         Self { needs, kind, user_id: None, email: None, pat_id: None, pat_name: None, address }
     }
 
-    /// What must still hold when its change is committed; `None` for the operator, the server itself, and
-    /// whoever needs no credential for it.
+    /// What must still hold when its change is committed; `None` for the operator, the server
+    /// itself, and whoever needs no credential for it.
     pub fn power(&self) -> Option<&Power> {
         self.needs.power.as_ref()
     }
 
-    /// The same, whose change was judged by the policy with this number: it is refused if there is another one by then.
+    /// The same, whose change was judged by the policy with this number: it is refused if there is
+    /// another one by then.
     #[must_use]
     pub fn under_policy(mut self, seq: u64) -> Self {
         self.needs.policy = Some(seq);
@@ -284,7 +289,8 @@ impl AuditEntry {
     }
 }
 
-/// What a store repeats of an entry beside it, so that it is found. The entry itself is what counts.
+/// What a store repeats of an entry beside it, so that it is found. The entry itself is what
+/// counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditColumns {
     /// When, in microseconds.
@@ -358,7 +364,8 @@ pub struct AuditSeal {
     pub seq: u64,
     /// When.
     pub at: Timestamp,
-    /// HMAC-SHA-256 over `seq`, `at` and the entry's hash (see [`ServerSecret`](crate::ServerSecret)).
+    /// HMAC-SHA-256 over `seq`, `at` and the entry's hash (see
+    /// [`ServerSecret`](crate::ServerSecret)).
     pub mac: [u8; 32],
 }
 
@@ -375,7 +382,8 @@ pub fn chained(before: &[u8; 32], seq: u64, entry: &[u8]) -> [u8; 32] {
 /// Keeps the audit log. The changes themselves append to it in [`Store`](crate::Store).
 #[async_trait]
 pub trait AuditStore: Send + Sync + 'static {
-    /// Appends entries that come with no change, at most [`AUDIT_BATCH`]: what was refused, and the like.
+    /// Appends entries that come with no change, at most [`AUDIT_BATCH`]: what was refused, and the
+    /// like.
     async fn append_audit(&self, entries: &[AuditEntry]) -> Result<(), StoreError>;
     /// The entries after `seq`, in order, at most `limit`.
     async fn audit_after(&self, seq: u64, limit: u64) -> Result<Vec<AuditRecord>, StoreError>;
@@ -387,7 +395,8 @@ pub trait AuditStore: Send + Sync + 'static {
     async fn seal_audit(&self, seal: &AuditSeal) -> Result<(), StoreError>;
     /// The seals of entries after `seq`, in order, at most `limit`.
     async fn audit_seals(&self, seq: u64, limit: u64) -> Result<Vec<AuditSeal>, StoreError>;
-    /// Cuts off the oldest entries, as long as they are from before `before`, at most `limit`, with their seals; how many. The last
-    /// entry stays. In the same transaction an entry tells of it: `entry`, with the details [`CUT_THROUGH`] and [`CUT_HASH`].
+    /// Cuts off the oldest entries, as long as they are from before `before`, at most `limit`, with
+    /// their seals; how many. The last entry stays. In the same transaction an entry tells of it:
+    /// `entry`, with the details [`CUT_THROUGH`] and [`CUT_HASH`].
     async fn cut_audit(&self, before: Timestamp, limit: u64, entry: &AuditEntry) -> Result<u64, StoreError>;
 }

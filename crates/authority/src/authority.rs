@@ -38,16 +38,18 @@ use crate::verify::Flights;
 
 /// Ends what is open. The relay is behind it; the authority does not know it.
 pub trait Cut: Send + Sync + 'static {
-    /// Ends all that a token holds open; which sessions, each by a number that it has on every node. Quick, and never waits.
+    /// Ends all that a token holds open; which sessions, each by a number that it has on every
+    /// node. Quick, and never waits.
     fn cut_token(&self, pat_id: Uuid) -> Vec<u64>;
-    /// Ends all that an account's tokens hold open; which sessions, as for a token. Quick, and never waits.
-    fn cut_user(&self, user_id: Uuid) -> Vec<u64>;
-    /// Ends the streams and calls that were opened with one of a token's secrets, and not the token's sessions;
-    /// how many. Quick, and never waits.
-    fn cut_secret(&self, pat_id: Uuid, digest: &TokenDigest) -> usize;
-    /// Ends the streams and calls of clients that are elsewhere than tokens may be used from, also those that
-    /// were let in before and register after this; how many. `None`: they may be used from anywhere. Quick, and
+    /// Ends all that an account's tokens hold open; which sessions, as for a token. Quick, and
     /// never waits.
+    fn cut_user(&self, user_id: Uuid) -> Vec<u64>;
+    /// Ends the streams and calls that were opened with one of a token's secrets, and not the
+    /// token's sessions; how many. Quick, and never waits.
+    fn cut_secret(&self, pat_id: Uuid, digest: &TokenDigest) -> usize;
+    /// Ends the streams and calls of clients that are elsewhere than tokens may be used from, also
+    /// those that were let in before and register after this; how many. `None`: they may be used
+    /// from anywhere. Quick, and never waits.
     fn cut_from_elsewhere(&self, allows: Option<AllowsFrom>) -> usize;
 }
 
@@ -79,13 +81,15 @@ impl Cut for NothingOpen {
 /// What can be set.
 #[derive(Debug, Clone)]
 pub struct AuthorityConfig {
-    /// How long a lease is, at most [`MAX_LEASE`](crate::MAX_LEASE): the longest that a dead node can delay a revocation.
+    /// How long a lease is, at most [`MAX_LEASE`](crate::MAX_LEASE): the longest that a dead node
+    /// can delay a revocation.
     pub lease: Duration,
     /// What people call this node, such as its host and port.
     pub node_name: String,
     /// Where the other nodes reach this one, if they can. No other node may have the same.
     pub node_url: Option<String>,
-    /// How many tokens the index holds: at some 160 bytes each, 1,000,000 are 160 MB. They are taken as tokens are used.
+    /// How many tokens the index holds: at some 160 bytes each, 1,000,000 are 160 MB. They are
+    /// taken as tokens are used.
     pub index_entries: usize,
     /// How long a browser session lasts.
     pub session_length: Duration,
@@ -95,7 +99,8 @@ pub struct AuthorityConfig {
     pub unused_sweep: Duration,
     /// How many misses may ask the store at a time.
     pub store_lookups: usize,
-    /// The first secret becomes the active one, if the store was never bound to it: servers do so, commands beside them don't.
+    /// The first secret becomes the active one, if the store was never bound to it: servers do so,
+    /// commands beside them don't.
     pub adopt_newest_secret: bool,
     /// Secrets that are retired, and still needed to check the audit log's seals of their time.
     pub seal_secrets: Vec<ServerSecret>,
@@ -174,9 +179,9 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// Opens the authority over a store. `secrets`: newest first, at least one; the store must be bound to one of them, or
-    /// to none yet ([`AuthorityError::Conflict`] otherwise). The one that it is bound to is active: see
-    /// [`AuthorityConfig::adopt_newest_secret`].
+    /// Opens the authority over a store. `secrets`: newest first, at least one; the store must be
+    /// bound to one of them, or to none yet ([`AuthorityError::Conflict`] otherwise). The one that
+    /// it is bound to is active: see [`AuthorityConfig::adopt_newest_secret`].
     ///
     /// It issues and revokes at once; it verifies from memory only after [`Authority::start`].
     pub async fn open(
@@ -245,8 +250,9 @@ impl Authority {
         }
     }
 
-    /// Makes this process a node: takes a lease, and starts to renew it, to write uses down, and to have notices sent. All of it ends with [`Authority::stop`],
-    /// or when nobody uses this any more; then the lease runs out by itself.
+    /// Makes this process a node: takes a lease, and starts to renew it, to write uses down, and to
+    /// have notices sent. All of it ends with [`Authority::stop`], or when nobody uses this any
+    /// more; then the lease runs out by itself.
     pub async fn start(self: &Arc<Self>) -> Result<(), AuthorityError> {
         self.join().await?;
         let lease = tokio::spawn(KeepLease::of(self).run());
@@ -281,8 +287,8 @@ impl Authority {
         Ok(self.store.ping().await?)
     }
 
-    /// Brings the counters up to date that would be in the way of verifications if they were counted in place. For who is about to
-    /// read them.
+    /// Brings the counters up to date that would be in the way of verifications if they were
+    /// counted in place. For who is about to read them.
     pub fn publish_numbers(&self) {
         self.numbers.publish();
     }

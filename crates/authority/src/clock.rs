@@ -9,7 +9,8 @@ use parking_lot::Mutex;
 pub trait Clock: Send + Sync + 'static {
     /// The wall clock, in microseconds (what a store can keep).
     fn now(&self) -> Timestamp;
-    /// Time since boot, counting a suspended machine's sleep (`CLOCK_BOOTTIME`): what leases are measured by.
+    /// Time since boot, counting a suspended machine's sleep (`CLOCK_BOOTTIME`): what leases are
+    /// measured by.
     fn since_boot(&self) -> Duration;
 }
 

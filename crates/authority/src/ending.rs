@@ -1,4 +1,5 @@
-//! Secrets that tokens had before, while they are still good: each ends at its time, also for who holds something open that was opened with it.
+//! Secrets that tokens had before, while they are still good: each ends at its time, also for who
+//! holds something open that was opened with it.
 
 use std::sync::Arc;
 
@@ -22,11 +23,13 @@ struct One {
 #[derive(Default)]
 pub(crate) struct Ending {
     good: Mutex<Vec<One>>,
-    /// Tokens of which a secret has come to its end by this node's clock, and whose store may not say so yet.
+    /// Tokens of which a secret has come to its end by this node's clock, and whose store may not
+    /// say so yet.
     overdue: Mutex<HashSet<Uuid>>,
 }
 
-/// Most tokens that wait to be marked, at 16 bytes each; of more, the next use or rotation marks them.
+/// Most tokens that wait to be marked, at 16 bytes each; of more, the next use or rotation marks
+/// them.
 const MAX_OVERDUE: usize = 65_536;
 
 impl Ending {
@@ -45,7 +48,8 @@ impl Ending {
             return;
         }
         let RetiredSecret { pat_id, digest, valid_until: until, .. } = *secret;
-        // It said that it lasts as long as the token. Whoever hands something on asks it for its end.
+        // It said that it lasts as long as the token. Whoever hands something on asks it for its
+        // end.
         held.iter().for_each(|held| held.expire_by(until));
         all.push(One { pat_id, digest, until, held });
     }

@@ -58,7 +58,8 @@ pub enum AuthorityError {
     TooManyEnd {
         /// After how many days without a use.
         days: u16,
-        /// How many it ends; [`MAX_PATS_COUNTED`](crate::MAX_PATS_COUNTED) stands for that many and more.
+        /// How many it ends; [`MAX_PATS_COUNTED`](crate::MAX_PATS_COUNTED) stands for that many and
+        /// more.
         tokens: u64,
     },
     /// E-mail address or password is wrong, or the account is disabled.

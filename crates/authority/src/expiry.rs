@@ -1,5 +1,5 @@
-//! How long a token lives: as long as somebody asks for, within what the policy, the token that it was made with and its own
-//! last life allow.
+//! How long a token lives: as long as somebody asks for, within what the policy, the token that it
+//! was made with and its own last life allow.
 
 use hashbrown::HashSet;
 use jiff::{SignedDuration, Timestamp};
@@ -14,7 +14,8 @@ use crate::record::PatRecord;
 /// When a new token expires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Expiry {
-    /// After the policy's days, or [`DEFAULT_DAYS`](crate::DEFAULT_DAYS), or with its parent if that is sooner.
+    /// After the policy's days, or [`DEFAULT_DAYS`](crate::DEFAULT_DAYS), or with its parent if
+    /// that is sooner.
     #[default]
     Default,
     /// After so many days, 1 to [`MAX_DAYS`](crate::MAX_DAYS) or as many as the policy allows.
@@ -23,7 +24,8 @@ pub enum Expiry {
     At(Timestamp),
 }
 
-/// When a token expires, by what is asked for; `latest` is when the token ends that it is made with.
+/// When a token expires, by what is asked for; `latest` is when the token ends that it is made
+/// with.
 pub(crate) fn expiry(
     asked: Expiry,
     now: Timestamp,
@@ -93,8 +95,9 @@ pub(crate) fn expiry(
 }
 
 impl Authority {
-    /// As long a life again as the token had, or what is asked for; no longer than the policy allows. One that was made with another does not outlive it, and one that rotates itself gets no
-    /// longer life than its owner has given it.
+    /// As long a life again as the token had, or what is asked for; no longer than the policy
+    /// allows. One that was made with another does not outlive it, and one that rotates itself gets
+    /// no longer life than its owner has given it.
     pub(crate) async fn next_expiry(
         &self,
         pat: &PatRecord,
@@ -115,8 +118,9 @@ impl Authority {
         }
         let below = self.last_below(pat, now).await?;
         match asked {
-            // As long as it had; what the policy has as the usual life is for new ones. If that is shorter by now, as long as what was made with
-            // it needs it: that is no longer than it was to live anyway.
+            // As long as it had; what the policy has as the usual life is for new ones. If that is
+            // shorter by now, as long as what was made with it needs it: that is no longer than it
+            // was to live anyway.
             Expiry::Default => {
                 let policy = Policy { default_days: policy.max_days, ..policy.clone() };
                 let expires_at = expiry(Expiry::Default, now, latest, &policy)?.min(again);
@@ -143,7 +147,8 @@ impl Authority {
         }
     }
 
-    /// Of the active tokens that were made with this one, or with one that was, the one that lives longest.
+    /// Of the active tokens that were made with this one, or with one that was, the one that lives
+    /// longest.
     async fn last_below(&self, pat: &PatRecord, now: Timestamp) -> Result<Option<PatRecord>, AuthorityError> {
         let all = self.store.active_pats(pat.user_id, now).await?;
         let mut tree: HashSet<Uuid> = HashSet::new();

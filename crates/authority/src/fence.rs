@@ -1,5 +1,6 @@
-//! The fence: a node answers from its index only while it holds a lease, and a revocation is answered only when
-//! every node that holds one has applied it. This is the node's side; what a revocation waits for is in `wait`.
+//! The fence: a node answers from its index only while it holds a lease, and a revocation is
+//! answered only when every node that holds one has applied it. This is the node's side; what a
+//! revocation waits for is in `wait`.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -19,8 +20,8 @@ use crate::record::{Change, LogEntry, UserRecord};
 use crate::store::{Lease, Renewal, Store, StoreError, Terminated};
 use crate::wait::{Passing, Silent};
 
-/// Longest lease there may be, and so the longest that a node may hold a revocation up. What is waited for is another process's
-/// lease, which may be longer than one's own.
+/// Longest lease there may be, and so the longest that a node may hold a revocation up. What is
+/// waited for is another process's lease, which may be longer than one's own.
 pub const MAX_LEASE: Duration = Duration::from_secs(60);
 /// How seldom a lease is renewed at most: a revocation waits for it.
 const RENEW_WITHIN: Duration = Duration::from_millis(500);
@@ -38,9 +39,11 @@ pub(crate) struct Fence {
     passed: AtomicU64,
     /// The wait for that, and for which entry.
     pub(crate) passing: Mutex<Option<(u64, Passing)>>,
-    /// What has to be added to the time since boot for the wall clock's, in microseconds, as of the last look.
+    /// What has to be added to the time since boot for the wall clock's, in microseconds, as of the
+    /// last look.
     wall: AtomicI64,
-    /// Held while entries are applied, so that each is applied once and in order; never across an await.
+    /// Held while entries are applied, so that each is applied once and in order; never across an
+    /// await.
     pub(crate) applying: Mutex<BTreeMap<u64, Terminated>>,
     /// Cuts that the store has not been told of.
     unreported: Mutex<Vec<(u64, Terminated)>>,
@@ -106,9 +109,11 @@ impl Fence {
 /// What a node says at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Look {
-    /// Whether it holds its lease. If so, whatever any change took away before it was answered is applied here.
+    /// Whether it holds its lease. If so, whatever any change took away before it was answered is
+    /// applied here.
     pub holds: bool,
-    /// The wall clock's time, in microseconds since the Unix epoch: what [`Principal::has_expired_by`] takes.
+    /// The wall clock's time, in microseconds since the Unix epoch: what
+    /// [`Principal::has_expired_by`] takes.
     ///
     /// [`Principal::has_expired_by`]: trustrelay_token::Principal::has_expired_by
     pub now: i64,
@@ -123,24 +128,24 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 impl Authority {
-    /// Whether this node holds its lease just now. While it does, tokens are verified from memory, and whatever the log had
-    /// when any revocation was answered has been applied here: a [`Principal`](trustrelay_token::Principal) that still stands
-    /// is not revoked.
+    /// Whether this node holds its lease just now. While it does, tokens are verified from memory,
+    /// and whatever the log had when any revocation was answered has been applied here: a
+    /// [`Principal`](trustrelay_token::Principal) that still stands is not revoked.
     pub fn holds_lease(&self) -> bool {
         self.fence.holds(self.clock.since_boot())
     }
 
-    /// Looks at the lease and the time with one reading of one clock: this is asked before each frame of each
-    /// stream. The wall clock is taken as of the last renewal that was tried, and the time since boot since
-    /// then; that it was set is noticed by the next renewal.
+    /// Looks at the lease and the time with one reading of one clock: this is asked before each
+    /// frame of each stream. The wall clock is taken as of the last renewal that was tried, and the
+    /// time since boot since then; that it was set is noticed by the next renewal.
     pub fn look(&self) -> Look {
         let since_boot = self.clock.since_boot();
         let wall = self.fence.wall.load(Ordering::SeqCst);
         Look { holds: self.fence.holds(since_boot), now: micros(since_boot).saturating_add(wall) }
     }
 
-    /// Whether the policy lets tokens be used from there, as far as it is known here. An unknown address is
-    /// `None`.
+    /// Whether the policy lets tokens be used from there, as far as it is known here. An unknown
+    /// address is `None`.
     pub fn admits_from(&self, address: Option<IpAddr>) -> bool {
         !self.policy.has_networks() || self.policy.allows_from(address)
     }
@@ -152,8 +157,8 @@ impl Authority {
         self.fence.wall.store(wall, Ordering::SeqCst);
     }
 
-    /// Ends when the lease has been renewed, or a principal may have ceased to stand: whichever comes first after this was called,
-    /// also if that is before it is awaited.
+    /// Ends when the lease has been renewed, or a principal may have ceased to stand: whichever
+    /// comes first after this was called, also if that is before it is awaited.
     pub fn lease_changed(&self) -> OwnedNotified {
         Arc::clone(&self.fence.changed).notified_owned()
     }
@@ -168,8 +173,8 @@ impl Authority {
         Ok(())
     }
 
-    /// Where the index is empty, all that came before is known by default. Whatever is in it already, from before there was a lease, is
-    /// brought up to date entry by entry.
+    /// Where the index is empty, all that came before is known by default. Whatever is in it
+    /// already, from before there was a lease, is brought up to date entry by entry.
     async fn begin(&self) -> Result<(), StoreError> {
         let head = self.store.log_head().await?;
         // After the head: it has what any entry up to there has made of it.
@@ -181,14 +186,16 @@ impl Authority {
         Ok(())
     }
 
-    /// Brings the index up to the log's head, and renews the lease where this process is a node. Where it is none, in a command or
-    /// in a server that has given its lease up, what its tokens hold open is ended all the same.
+    /// Brings the index up to the log's head, and renews the lease where this process is a node.
+    /// Where it is none, in a command or in a server that has given its lease up, what its tokens
+    /// hold open is ended all the same.
     pub(crate) async fn renew(&self) -> Result<(), StoreError> {
         let mut renewing = self.fence.renewing.lock().await;
         self.renew_within(&mut renewing).await
     }
 
-    /// Applies the log here up to entry `seq`. Many may wait for that at a time: what one of them renews is often enough for all.
+    /// Applies the log here up to entry `seq`. Many may wait for that at a time: what one of them
+    /// renews is often enough for all.
     pub(crate) async fn catch_up(&self, seq: u64) -> Result<(), StoreError> {
         if self.fence.applied() >= seq {
             return Ok(());
@@ -247,10 +254,11 @@ impl Authority {
             };
             match self.store.renew_lease(&lease).await? {
                 Renewal::Held => {
-                    // Who waits for it to be over begins to count after `asked_at`; the margin is for clocks that drift.
+                    // Who waits for it to be over begins to count after `asked_at`; the margin is
+                    // for clocks that drift.
                     let margin = self.fence.length / 10;
-                    // The lease may have been over for long. What came to its end meanwhile has to be ended
-                    // before anything is handed on again.
+                    // The lease may have been over for long. What came to its end meanwhile has to
+                    // be ended before anything is handed on again.
                     self.read_clocks();
                     self.end_overlaps();
                     let until = asked_at + self.fence.length.saturating_sub(margin);
@@ -268,7 +276,8 @@ impl Authority {
         }
     }
 
-    /// Applies entries, each once and in order. An error if none of them is the next one: the log has a gap.
+    /// Applies entries, each once and in order. An error if none of them is the next one: the log
+    /// has a gap.
     fn apply(&self, entries: &[LogEntry], news: News) -> Result<(), StoreError> {
         let mut cuts = self.fence.applying.lock();
         // Before its entry counts as applied.
@@ -325,10 +334,12 @@ impl Authority {
 
     /// No lease any more, and none again.
     async fn give_up_lease(&self) {
-        // With the renewals' lock: one that is on its way must not take the lease again after it was given up.
+        // With the renewals' lock: one that is on its way must not take the lease again after it
+        // was given up.
         let mut renewing = self.fence.renewing.lock().await;
         renewing.is_node = false;
-        // What was cut last is in the answer of the revocation that made it, if the store can be told.
+        // What was cut last is in the answer of the revocation that made it, if the store can be
+        // told.
         let unreported = !self.fence.unreported.lock().is_empty();
         if unreported && let Err(error) = self.renew_alone(&mut renewing).await {
             tracing::debug!(%error, "could not report the last terminated sessions");
@@ -340,7 +351,8 @@ impl Authority {
     }
 }
 
-/// What a node does in the background: renews the lease every quarter of it or sooner, until it is stopped or nobody uses it any more.
+/// What a node does in the background: renews the lease every quarter of it or sooner, until it is
+/// stopped or nobody uses it any more.
 pub(crate) struct KeepLease {
     authority: Weak<Authority>,
     store: Arc<dyn Store>,
@@ -365,7 +377,8 @@ impl KeepLease {
     pub(crate) async fn run(mut self) {
         loop {
             let stopped = tokio::select! {
-                // In this order, so that a schedule is told by its seed; each begins the same renewal, and the end comes first.
+                // In this order, so that a schedule is told by its seed; each begins the same
+                // renewal, and the end comes first.
                 biased;
                 () = self.stop.notified() => true,
                 () = tokio::time::sleep(self.every) => false,

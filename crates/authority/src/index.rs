@@ -1,7 +1,8 @@
 //! The index: every token that was seen lately, by digest, with all that the judgment needs.
 //!
-//! Of a token it has one thing, the `Principal` that is handed out: so what is held is reached by a revocation, and a token takes
-//! 128 bytes, its place in the table, and its share of what it has in common with others (its account, its scopes).
+//! Of a token it has one thing, the `Principal` that is handed out: so what is held is reached by a
+//! revocation, and a token takes 128 bytes, its place in the table, and its share of what it has in
+//! common with others (its account, its scopes).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,8 +34,8 @@ pub(crate) struct Index {
     /// More than one of an account where its record has changed while a token was held.
     accounts: Mutex<HashTable<Arc<Account>>>,
     scopes: Mutex<HashSet<Arc<ScopeSet>>>,
-    /// Goes up before each change is applied. A miss that began before a change must not put the record that it
-    /// read back after it, so it is admitted only in the epoch in which it began.
+    /// Goes up before each change is applied. A miss that began before a change must not put the
+    /// record that it read back after it, so it is admitted only in the epoch in which it began.
     epoch: AtomicU64,
     pub(crate) ending: Ending,
     max_per_shard: usize,
@@ -66,16 +67,19 @@ impl Index {
         self.epoch.load(Ordering::SeqCst)
     }
 
-    /// Begins an epoch, so that nothing that was read before is admitted any more; whether the index is empty then.
+    /// Begins an epoch, so that nothing that was read before is admitted any more; whether the
+    /// index is empty then.
     pub(crate) fn begins_empty(&self) -> bool {
         self.epoch.fetch_add(1, Ordering::SeqCst);
         // An account is there before its token is.
         self.len() == 0 && self.accounts.lock().is_empty()
     }
 
-    /// Puts a record that was read in `epoch` into the index. `None` if a change was applied since: read again.
+    /// Puts a record that was read in `epoch` into the index. `None` if a change was applied since:
+    /// read again.
     pub(crate) fn admit(&self, pat: &PatRecord, owner: &UserRecord, epoch: u64) -> Option<Arc<Principal>> {
-        // The account is made reachable before the epoch is looked at: a change that is applied after that look finds it.
+        // The account is made reachable before the epoch is looked at: a change that is applied
+        // after that look finds it.
         let account = self.account(owner, epoch);
         let scopes = self.shared_scopes(&pat.scopes);
         let mut shard = self.shard(&pat.digest).write();
@@ -114,8 +118,9 @@ impl Index {
             accounts.insert_unique(hash, account.clone(), |account| hash_of_user(account.user_id));
             account
         });
-        // The store is ahead of this node where it says otherwise: an account that it has as enabled is not refused until
-        // the entry arrives. Under the lock: a change that is applied meanwhile has the last word.
+        // The store is ahead of this node where it says otherwise: an account that it has as
+        // enabled is not refused until the entry arrives. Under the lock: a change that is applied
+        // meanwhile has the last word.
         if self.epoch() == epoch {
             grant(&account, owner);
             match owner.disabled_at {
@@ -140,10 +145,11 @@ impl Index {
         shared
     }
 
-    /// Makes room for `newcomer`, and takes back what the shard grew by when there was none. What somebody holds stays, so that
-    /// a revocation reaches it.
+    /// Makes room for `newcomer`, and takes back what the shard grew by when there was none. What
+    /// somebody holds stays, so that a revocation reaches it.
     fn evict(&self, shard: &mut HashTable<Arc<Principal>>, newcomer: &TokenDigest) {
-        // From another place each time: else the held ones gather where it looks, and nothing is let go any more.
+        // From another place each time: else the held ones gather where it looks, and nothing is
+        // let go any more.
         let [_, a, b, ..] = *newcomer.as_bytes();
         let (from, places) = (usize::from(u16::from_le_bytes([a, b])), shard.num_buckets());
         for look in 0..EVICTION_LOOKS.min(places) {
@@ -158,15 +164,16 @@ impl Index {
         }
     }
 
-    /// Applies a change. Afterwards nothing that it names is accepted from this index. `users`: the accounts that were
-    /// changed, as the store has them since.
+    /// Applies a change. Afterwards nothing that it names is accepted from this index. `users`: the
+    /// accounts that were changed, as the store has them since.
     pub(crate) fn apply(&self, entry: &LogEntry, users: &[UserRecord]) {
         self.epoch.fetch_add(1, Ordering::SeqCst);
         match &entry.change {
             Change::PatsRevoked(pats) => {
                 for pat in pats {
                     self.ending.revoke(pat.pat_id, entry.at);
-                    // The write lock waits for an admission in progress, which then is in the table.
+                    // The write lock waits for an admission in progress, which then is in the
+                    // table.
                     if let Some(found) = find(&self.shard(&pat.digest).write(), &pat.digest) {
                         found.standing().end(entry.at);
                     }
@@ -207,7 +214,8 @@ impl Index {
         }
     }
 
-    /// Ends the secrets whose overlap is over: those. Their next use comes to the store, which knows what they were.
+    /// Ends the secrets whose overlap is over: those. Their next use comes to the store, which
+    /// knows what they were.
     pub(crate) fn end_overlaps(&self, now: Timestamp) -> Vec<(Uuid, TokenDigest)> {
         let over = self.ending.over(now);
         for (pat_id, digest) in &over {

@@ -91,8 +91,8 @@ fn checked_name(name: &str) -> Result<String, AuthorityError> {
 }
 
 impl Authority {
-    /// Makes a token for the caller. A caller with a token needs the scope `tokens`, and makes a child of it: with no more
-    /// scopes, living no longer, revoked with it.
+    /// Makes a token for the caller. A caller with a token needs the scope `tokens`, and makes a
+    /// child of it: with no more scopes, living no longer, revoked with it.
     pub async fn issue(&self, by: &By, new: NewPat) -> Result<Issued, AuthorityError> {
         let parent = match by.pat_id() {
             None => None,
@@ -109,7 +109,8 @@ impl Authority {
         self.issue_within(by.actor(), by.user_id, parent, new, new_token()?).await
     }
 
-    /// Makes a token for an account, by its e-mail address: what the operator at the machine may do.
+    /// Makes a token for an account, by its e-mail address: what the operator at the machine may
+    /// do.
     pub async fn issue_for(&self, email: &str, new: NewPat) -> Result<Issued, AuthorityError> {
         self.issue_known(email, new, new_token()?).await
     }
@@ -125,7 +126,8 @@ impl Authority {
         self.issue_within(Actor::OPERATOR, user.user_id, None, new, token).await
     }
 
-    /// Whether a token that the operator has is good; `None` if there is no such token. Nothing is noted of it.
+    /// Whether a token that the operator has is good; `None` if there is no such token. Nothing is
+    /// noted of it.
     pub async fn is_good(&self, token: &Token) -> Result<Option<bool>, AuthorityError> {
         let Some(found) = self.find(self.digests(Some(token))).await? else { return Ok(None) };
         let FoundPat { pat, owner, secret, .. } = found;

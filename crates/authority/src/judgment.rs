@@ -7,8 +7,8 @@ use crate::rotation::Secret;
 
 /// Judges a token by what is known of it.
 ///
-/// Every surface (REST, MCP, the commands) comes through here. A revocation outweighs all else; a token whose
-/// `expires_at` is now is expired.
+/// Every surface (REST, MCP, the commands) comes through here. A revocation outweighs all else; a
+/// token whose `expires_at` is now is expired.
 pub fn judge(
     revoked_at: Option<Timestamp>,
     owner_disabled: bool,
@@ -27,8 +27,8 @@ pub fn judge(
     Ok(())
 }
 
-/// Judges the secret that a token was shown with, once the token itself is good: one that it had before is refused once the store says that
-/// it has ended, and from `valid_until` on.
+/// Judges the secret that a token was shown with, once the token itself is good: one that it had
+/// before is refused once the store says that it has ended, and from `valid_until` on.
 pub fn judge_secret(secret: &Secret, now: Timestamp) -> Result<(), Denied> {
     match secret {
         Secret::Retired { ended, valid_until, .. } => judge_retired(*ended, *valid_until, now),

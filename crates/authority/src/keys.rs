@@ -1,4 +1,5 @@
-//! The server's secrets as a store knows them: which one is active, and which key each digest was made under.
+//! The server's secrets as a store knows them: which one is active, and which key each digest was
+//! made under.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -8,8 +9,8 @@ use uuid::Uuid;
 use crate::audit::AuditEntry;
 use crate::store::StoreError;
 
-/// How many server secrets may be configured at once. A rotation needs two; the others are left from rotations that are not
-/// finished yet. An unknown token costs one look-up for each of them.
+/// How many server secrets may be configured at once. A rotation needs two; the others are left
+/// from rotations that are not finished yet. An unknown token costs one look-up for each of them.
 pub const MAX_SECRETS: usize = 8;
 
 /// The digest of a token's secret is to be rewritten under the active key. The secret itself stays.
@@ -23,8 +24,9 @@ pub struct Rekey {
     pub digest: TokenDigest,
     /// The new key.
     pub key_id: KeyId,
-    /// The fingerprint of the new key's server secret. Only the secret that the store is bound to may re-key, so two nodes that
-    /// disagree about the order of their secrets never re-key a token back and forth.
+    /// The fingerprint of the new key's server secret. Only the secret that the store is bound to
+    /// may re-key, so two nodes that disagree about the order of their secrets never re-key a token
+    /// back and forth.
     pub fingerprint: [u8; 16],
 }
 
@@ -55,16 +57,18 @@ pub struct KeyCount {
 /// Keeps which server secret is active, and re-keys tokens.
 #[async_trait]
 pub trait KeyStore: Send + Sync + 'static {
-    /// Binds the store to `new` instead of `old`. `false`, and nothing is changed, if it is bound to another secret than `old`, or was
-    /// bound to `new` before: a node with an outdated key file must not undo a rotation. `audit` tells of the change, in its transaction.
+    /// Binds the store to `new` instead of `old`. `false`, and nothing is changed, if it is bound
+    /// to another secret than `old`, or was bound to `new` before: a node with an outdated key file
+    /// must not undo a rotation. `audit` tells of the change, in its transaction.
     async fn replace_secret(
         &self,
         old: &[u8; 16],
         new: &[u8; 16],
         audit: &AuditEntry,
     ) -> Result<bool, StoreError>;
-    /// Rewrites a digest under another key, in one transaction. The earlier digest keeps finding the token as it does now, and
-    /// every log entry that names the token's secret names it too, because an index may hold the token under it.
+    /// Rewrites a digest under another key, in one transaction. The earlier digest keeps finding
+    /// the token as it does now, and every log entry that names the token's secret names it too,
+    /// because an index may hold the token under it.
     async fn rekey_pat(&self, rekey: &Rekey) -> Result<RekeyOutcome, StoreError>;
     /// How much depends on each key at `now`, by key id. Keys that nothing depends on are left out.
     async fn key_counts(&self, now: Timestamp) -> Result<Vec<KeyCount>, StoreError>;

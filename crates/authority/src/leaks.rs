@@ -1,6 +1,8 @@
-//! Leaks: whoever holds a token may revoke it, and whoever has found some where they should not be may have all of them revoked.
+//! Leaks: whoever holds a token may revoke it, and whoever has found some where they should not be
+//! may have all of them revoked.
 //!
-//! Neither needs a credential, and neither says more than the whole token says by itself: it may only be asked so often.
+//! Neither needs a credential, and neither says more than the whole token says by itself: it may
+//! only be asked so often.
 
 use std::net::IpAddr;
 
@@ -23,7 +25,8 @@ use crate::store::{REVOKE_BATCH, Revocation, RevokeOutcome, StoreError};
 pub const MAX_CANDIDATES: usize = REVOKE_BATCH;
 /// How many tokens one client may revoke by holding them, in a minute.
 pub(crate) const REVOCATIONS_A_MINUTE: u32 = 60;
-/// How many reports one client may make in a minute: of [`MAX_CANDIDATES`] each, that is 170 look-ups a second.
+/// How many reports one client may make in a minute: of [`MAX_CANDIDATES`] each, that is 170
+/// look-ups a second.
 pub(crate) const REPORTS_A_MINUTE: u32 = 10;
 /// How many candidates of a report are looked up at a time.
 const LOOKUPS: usize = 8;
@@ -90,7 +93,8 @@ impl Leak {
 }
 
 impl Authority {
-    /// Revokes the token that somebody holds. `None` stands for what is no token: that, and one that is not known, is as well as revoked.
+    /// Revokes the token that somebody holds. `None` stands for what is no token: that, and one
+    /// that is not known, is as well as revoked.
     pub async fn revoke_held(
         &self,
         token: Option<Token>,
@@ -110,8 +114,8 @@ impl Authority {
         self.reports.take(from, self.clock.since_boot())
     }
 
-    /// Revokes what was reported, in one log entry, and says which of the candidates are tokens of ours, in their order. When this answers,
-    /// none of them is accepted any more.
+    /// Revokes what was reported, in one log entry, and says which of the candidates are tokens of
+    /// ours, in their order. When this answers, none of them is accepted any more.
     pub async fn report_leaks(
         &self,
         reporter: Reporter,
@@ -179,8 +183,8 @@ impl Authority {
         token.map(|token| self.keys.iter().map(|key| key.digest(token)).collect()).unwrap_or_default()
     }
 
-    /// Whether somebody can do something with the secret. One that its token had before, and that has ended, opens nothing: whoever has
-    /// found it has no say about the token.
+    /// Whether somebody can do something with the secret. One that its token had before, and that
+    /// has ended, opens nothing: whoever has found it has no say about the token.
     fn is_of_use(&self, found: &FoundPat) -> bool {
         match &found.secret {
             Secret::Current { .. } => true,

@@ -1,9 +1,10 @@
 //! The domain of TrustRelay: who may do what with which token. It knows no HTTP and no SQL.
 //!
-//! - [`Authority`] issues, verifies, lists and revokes tokens, and keeps accounts and browser sessions.
+//! - [`Authority`] issues, verifies, lists and revokes tokens, and keeps accounts and browser
+//!   sessions.
 //! - [`judge`] is the one judgment of whether a token may be used; every surface comes through it.
-//! - [`Store`] is what keeps the truth; the `contract` module (feature `contract`, for tests) is the suite that every
-//!   store must pass.
+//! - [`Store`] is what keeps the truth; the `contract` module (feature `contract`, for tests) is
+//!   the suite that every store must pass.
 //! - the fence (module `fence`) makes a revocation true everywhere before it is answered.
 
 mod accounts;

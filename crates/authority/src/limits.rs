@@ -1,6 +1,8 @@
-//! What a token is held to beyond its scopes: from where it is used, how often, and that it is used at all.
+//! What a token is held to beyond its scopes: from where it is used, how often, and that it is used
+//! at all.
 //!
-//! A token is held to it at the door that takes it, behind the judgment and before any work. One without limits costs a branch.
+//! A token is held to it at the door that takes it, behind the judgment and before any work. One
+//! without limits costs a branch.
 
 mod rate;
 mod unused;
@@ -21,7 +23,8 @@ use crate::authority::Authority;
 use crate::error::{AuthorityError, waiting_time};
 use crate::issue::invalid;
 
-/// Most networks that a token is held to: at 18 bytes each, 288 bytes in the index; a listing shows some 700.
+/// Most networks that a token is held to: at 18 bytes each, 288 bytes in the index; a listing shows
+/// some 700.
 pub const MAX_NETWORKS: usize = 16;
 /// Most requests a minute that a token may be held to: what is more is no limit to a node.
 pub const MAX_REQUESTS_PER_MINUTE: u32 = 1_000_000;
@@ -45,13 +48,15 @@ pub enum OffLimits {
     /// It comes from elsewhere than the token may be used from.
     #[error("this token cannot be used from {}; use it from its allowed IP ranges, or create another token", here(*.from))]
     Network {
-        /// From where; `None` if that cannot be told. The networks are not named: who has stolen the token would know where to go.
+        /// From where; `None` if that cannot be told. The networks are not named: who has stolen
+        /// the token would know where to go.
         from: Option<IpAddr>,
     },
     /// It comes from elsewhere than the policy lets tokens be used from.
     #[error("the policy does not allow tokens to be used from {}; use the token from an allowed IP range, or ask an administrator", here(*.from))]
     Policy {
-        /// From where; `None` if that cannot be told. The networks are not named, as with a token's own.
+        /// From where; `None` if that cannot be told. The networks are not named, as with a token's
+        /// own.
         from: Option<IpAddr>,
     },
     /// It is one too many.
@@ -143,8 +148,10 @@ pub(crate) fn whole<T>(
 }
 
 impl Authority {
-    /// Holds a request to the limits of the token that it is made with and to the policy's networks, and notes a refusal in the audit log. `is_from_there`: whether the caller's
-    /// address is the client's own; else nothing is known of it. What is left is counted on this node.
+    /// Holds a request to the limits of the token that it is made with and to the policy's
+    /// networks, and notes a refusal in the audit log. `is_from_there`: whether the caller's
+    /// address is the client's own; else nothing is known of it. What is left is counted on this
+    /// node.
     ///
     /// # Errors
     /// If the request is not to be served.
@@ -190,7 +197,8 @@ impl Authority {
         by: &Principal,
         from: Option<IpAddr>,
     ) -> Result<Option<Allowance>, OffLimits> {
-        // A browser is not held to it: an administrator could lock everybody out, and nobody could undo it.
+        // A browser is not held to it: an administrator could lock everybody out, and nobody could
+        // undo it.
         if by.pat_id().is_some() && !self.policy.allows_from(from) {
             return Err(OffLimits::Policy { from });
         }

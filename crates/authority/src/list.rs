@@ -27,13 +27,15 @@ impl Authority {
         Ok(pats)
     }
 
-    /// The active tokens of an account, by its e-mail address: what the operator at the machine may see.
+    /// The active tokens of an account, by its e-mail address: what the operator at the machine may
+    /// see.
     pub async fn list_for(&self, email: &str) -> Result<Vec<PatRecord>, AuthorityError> {
         let user = self.account(email).await?;
         Ok(self.store.active_pats(user.user_id, self.clock.now()).await?)
     }
 
-    /// One of the caller's tokens, revoked and expired ones too. A token may always read itself; others need `tokens`.
+    /// One of the caller's tokens, revoked and expired ones too. A token may always read itself;
+    /// others need `tokens`.
     pub async fn get(&self, by: &Principal, which: PatRef) -> Result<PatRecord, AuthorityError> {
         let pat_id = self.resolve(by, which)?;
         match self.store.pat_by_id(pat_id).await? {

@@ -1,6 +1,7 @@
-//! Nodes with the same address. A session's id names the node that it lives on by that address (`--node-url`), so of two nodes that have the
-//! same one, each takes the other's sessions for its own: what a session holds open is then in two places. Nothing that the fence promises
-//! rests on addresses, so nodes go on; but they say it.
+//! Nodes with the same address. A session's id names the node that it lives on by that address
+//! (`--node-url`), so of two nodes that have the same one, each takes the other's sessions for its
+//! own: what a session holds open is then in two places. Nothing that the fence promises rests on
+//! addresses, so nodes go on; but they say it.
 
 use std::time::Duration;
 
@@ -28,8 +29,9 @@ struct Look {
 }
 
 impl Look {
-    /// Takes what another look has found. Whoever has renewed since the one before runs: the row of a node that died is there for a while,
-    /// and says nothing against the one that was started in its place.
+    /// Takes what another look has found. Whoever has renewed since the one before runs: the row of
+    /// a node that died is there for a while, and says nothing against the one that was started in
+    /// its place.
     fn take(&mut self, at: Duration, found: &[NodeRecord]) {
         let has_renewed = |node: &&NodeRecord| {
             self.seen.iter().any(|(node_id, claim)| *node_id == node.node_id && *claim != node.claim)
@@ -41,7 +43,8 @@ impl Look {
 }
 
 impl Authority {
-    /// What people call the other nodes that run with this one's address, as of the last look. There should be none.
+    /// What people call the other nodes that run with this one's address, as of the last look.
+    /// There should be none.
     pub fn namesakes(&self) -> Vec<String> {
         self.namesakes.0.lock().running.clone()
     }

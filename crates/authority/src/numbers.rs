@@ -1,5 +1,5 @@
-//! What is counted. The handles are kept, and made at the first use: the program may install what counts after it opened the
-//! authority.
+//! What is counted. The handles are kept, and made at the first use: the program may install what
+//! counts after it opened the authority.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -27,7 +27,8 @@ struct Kept {
 /// As many threads as count without meeting.
 const STRIPES: usize = 16;
 
-/// A number that every request adds to: each thread at a place of its own, on a cache line of its own.
+/// A number that every request adds to: each thread at a place of its own, on a cache line of its
+/// own.
 #[derive(Default)]
 struct Striped([Stripe; STRIPES]);
 

@@ -1,5 +1,6 @@
-//! How fast tokens are refused that nobody knows, or that are dead and not in the index. Each costs a look into the store, so a flood
-//! of them would take from the others what those need: past a first few, refusals take turns.
+//! How fast tokens are refused that nobody knows, or that are dead and not in the index. Each costs
+//! a look into the store, so a flood of them would take from the others what those need: past a
+//! first few, refusals take turns.
 
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use parking_lot::Mutex;
 const BURST: u32 = 200;
 /// And then one each millisecond: at some 0.1 ms of work, a tenth of a core.
 const EACH: Duration = Duration::from_millis(1);
-/// Nobody waits longer for the answer: whoever opens a thousand connections to guess with gets a thousand answers a second.
+/// Nobody waits longer for the answer: whoever opens a thousand connections to guess with gets a
+/// thousand answers a second.
 const LONGEST: Duration = Duration::from_secs(1);
 
 /// When the next turn is, by the time since boot.

@@ -19,7 +19,8 @@ pub(crate) struct Turn(#[expect(dead_code, reason = "held until the hash is comp
 pub(crate) struct Passwords {
     argon2: Argon2<'static>,
     turns: Arc<Semaphore>,
-    /// What an unknown account's password is held against, so that it takes as long as a known one's.
+    /// What an unknown account's password is held against, so that it takes as long as a known
+    /// one's.
     nobody: String,
 }
 
@@ -47,7 +48,8 @@ impl Passwords {
         turn.map(Turn).map_err(|error| AuthorityError::Internal(error.to_string()))
     }
 
-    /// Whether `password` is the one of `stored`; of nobody, if there is none: always `false`, in the same time.
+    /// Whether `password` is the one of `stored`; of nobody, if there is none: always `false`, in
+    /// the same time.
     pub(crate) async fn matches(
         &self,
         turn: Turn,

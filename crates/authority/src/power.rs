@@ -1,9 +1,10 @@
 //! What an actor must still be able to do when its change is committed.
 //!
-//! A request is judged when its head has arrived. Its change is committed later: the body has to arrive, a
-//! password is hashed, a lock is waited for. In between the account may be disabled, the role taken away, the
-//! session ended or the secret replaced. So every store asks again, inside the transaction of the change and
-//! before anything else in it. An [`Actor`](crate::Actor) carries the question; [`Power::judge`] has the answer.
+//! A request is judged when its head has arrived. Its change is committed later: the body has to
+//! arrive, a password is hashed, a lock is waited for. In between the account may be disabled, the
+//! role taken away, the session ended or the secret replaced. So every store asks again, inside the
+//! transaction of the change and before anything else in it. An [`Actor`](crate::Actor) carries the
+//! question; [`Power::judge`] has the answer.
 
 use jiff::Timestamp;
 use trustrelay_token::{Denied, TokenDigest};

@@ -144,7 +144,8 @@ pub struct Call {
     pub at: Timestamp,
     /// The upstream's name.
     pub upstream: String,
-    /// The tool, by the upstream's own name for it; for what is no tool the method. Clients choose it: it may be anything.
+    /// The tool, by the upstream's own name for it; for what is no tool the method. Clients choose
+    /// it: it may be anything.
     pub tool: String,
     /// `ok`, or in one word what became of it instead.
     pub outcome: Cow<'static, str>,

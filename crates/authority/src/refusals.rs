@@ -1,8 +1,10 @@
-//! Refusals that matter: noted in memory, added up, and written to the audit log in batches. Never on the path of an answer.
+//! Refusals that matter: noted in memory, added up, and written to the audit log in batches. Never
+//! on the path of an answer.
 //!
-//! The same refusal (of one action and reason, to one actor from one address, on one account and token) is one entry at once, and then at most
-//! one a minute, which says how many there were. A flood costs what is said here and no more: when all places are taken, what else is
-//! refused is added up by action alone.
+//! The same refusal (of one action and reason, to one actor from one address, on one account and
+//! token) is one entry at once, and then at most one a minute, which says how many there were. A
+//! flood costs what is said here and no more: when all places are taken, what else is refused is
+//! added up by action alone.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -19,9 +21,11 @@ use crate::counters::{network, widest_network};
 
 /// How long the same refusal is added up before it is written down again.
 const EVERY: Duration = Duration::from_secs(60);
-/// How many refusals to somebody who is known are told apart: at some 1 KB each, 400 KB; each is one entry a minute, of some 500 bytes.
+/// How many refusals to somebody who is known are told apart: at some 1 KB each, 400 KB; each is
+/// one entry a minute, of some 500 bytes.
 const MAX_KNOWN: usize = 400;
-/// How many refusals to somebody who is not known are told apart. Apart from the others: whoever has no token crowds nobody out who has one.
+/// How many refusals to somebody who is not known are told apart. Apart from the others: whoever
+/// has no token crowds nobody out who has one.
 const MAX_ANONYMOUS: usize = 100;
 /// All places, with room for the sum of each action: there are fewer than a hundred.
 #[cfg(test)]
@@ -29,7 +33,8 @@ pub(crate) const MAX_PLACES: usize = MAX_KNOWN + MAX_ANONYMOUS + 100;
 /// The share of the places that one account's refusals may take, or without an account one /48 or
 /// IPv4 address: whoever has many tokens or addresses hides nobody else's refusals in the sum.
 const SHARE_OF_ONE: usize = 4;
-/// The detail that keeps refusals of one action apart: one of the server's own words, never a caller's.
+/// The detail that keeps refusals of one action apart: one of the server's own words, never a
+/// caller's.
 const REASON: &str = "reason";
 
 /// What is added up in one entry.
@@ -152,7 +157,8 @@ impl RefusalLog {
         places.entry(rest).or_default().add(entry);
     }
 
-    /// What is to be written down now; the places of what has been quiet for a while are free again.
+    /// What is to be written down now; the places of what has been quiet for a while are free
+    /// again.
     fn take(&self, now: Duration, last: bool) -> Vec<(Same, Waiting)> {
         let mut places = self.places.lock();
         let mut taken = Vec::new();
@@ -171,9 +177,10 @@ impl RefusalLog {
 }
 
 impl Authority {
-    /// Notes that something was refused: what (`refused.…`), to whom, and on whose account and which token, as far as that is known. A detail
-    /// named `reason` keeps refusals apart, so its values must be the program's own; of the other details, those of the first of several
-    /// are kept. Quick, and never waits.
+    /// Notes that something was refused: what (`refused.…`), to whom, and on whose account and
+    /// which token, as far as that is known. A detail named `reason` keeps refusals apart, so its
+    /// values must be the program's own; of the other details, those of the first of several are
+    /// kept. Quick, and never waits.
     pub fn note_refusal(
         &self,
         action: &'static str,
@@ -193,8 +200,8 @@ impl Authority {
         self.note_refusal(action, by.actor(), Some(by.user_id), by.pat_id(), details);
     }
 
-    /// Notes that somebody could not sign in: at which account, if it is there. What was typed is not kept, for it may be anything, a
-    /// password too.
+    /// Notes that somebody could not sign in: at which account, if it is there. What was typed is
+    /// not kept, for it may be anything, a password too.
     pub(crate) fn note_refused_login(
         &self,
         user_id: Option<Uuid>,
@@ -217,8 +224,8 @@ impl Authority {
         self.note_refusal("refused.token", holder, user_id, pat_id, &[(REASON, reason)]);
     }
 
-    /// Writes down what has waited long enough; with `last` all that waits. What the store does not take waits on. If it took something and
-    /// its answer was lost, that is told twice.
+    /// Writes down what has waited long enough; with `last` all that waits. What the store does not
+    /// take waits on. If it took something and its answer was lost, that is told twice.
     pub async fn flush_refusals(&self, last: bool) {
         let _one_at_a_time = self.refusals.flushing.lock().await;
         let mut taken = self.refusals.take(self.clock.since_boot(), last);

@@ -1,8 +1,10 @@
-//! Rotation of the server's secret: which of several secrets is active, and how tokens come to be kept under it as they are used.
+//! Rotation of the server's secret: which of several secrets is active, and how tokens come to be
+//! kept under it as they are used.
 //!
-//! Of the secrets that a node is given, the one that the store is bound to is active: new digests are made under it. All others only
-//! verify. A server that starts with a secret in front that the store has never been bound to moves the binding forward; commands
-//! never do, so that they make nothing that a running server cannot verify. docs/SECRETS.md has the procedure.
+//! Of the secrets that a node is given, the one that the store is bound to is active: new digests
+//! are made under it. All others only verify. A server that starts with a secret in front that the
+//! store has never been bound to moves the binding forward; commands never do, so that they make
+//! nothing that a running server cannot verify. docs/SECRETS.md has the procedure.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -22,14 +24,15 @@ use crate::rotation::Secret;
 use crate::secret::ServerSecret;
 use crate::store::Store;
 
-/// How many tokens wait for their re-keying at most: at some 100 bytes each, 1 MB. Others are noted again when they are next used.
+/// How many tokens wait for their re-keying at most: at some 100 bytes each, 1 MB. Others are noted
+/// again when they are next used.
 const MAX_WAITING: usize = 10_000;
 /// How many are re-keyed in one go, every few seconds.
 const BATCH: usize = 500;
 /// How many of those at a time: few, so that other changes find the store free.
 const AT_A_TIME: usize = 8;
-/// How many digests are remembered that cannot be re-keyed, such as those of replaced secrets in their overlap: at some 40 bytes
-/// each, 400 KB.
+/// How many digests are remembered that cannot be re-keyed, such as those of replaced secrets in
+/// their overlap: at some 40 bytes each, 400 KB.
 const MAX_SETTLED: usize = 10_000;
 
 /// The tokens that were used under an older key.
@@ -69,7 +72,8 @@ impl Rekeying {
     }
 }
 
-/// The secrets with the active one in front. `adopt`: the first one becomes active, unless the store was bound to it before.
+/// The secrets with the active one in front. `adopt`: the first one becomes active, unless the
+/// store was bound to it before.
 pub(crate) async fn active_first<'a>(
     store: &dyn Store,
     secrets: &'a [ServerSecret],
@@ -129,8 +133,8 @@ impl Authority {
         self.keys.first().map(trustrelay_token::DigestKey::id)
     }
 
-    /// Re-keys tokens that were used under an older key since the last time. A failure loses nothing: the token stays good under the
-    /// older key and is noted again when it is used.
+    /// Re-keys tokens that were used under an older key since the last time. A failure loses
+    /// nothing: the token stays good under the older key and is noted again when it is used.
     pub async fn flush_rekeys(&self) {
         let taken = self.rekeying.take();
         stream::iter(taken)
@@ -162,8 +166,8 @@ impl Authority {
         self.index_rekeyed(replaces, digest).await;
     }
 
-    /// Puts a re-keyed token into the index under its new digest, so that its next verification is a warm one. What is held under the
-    /// earlier digest stays: log entries name both.
+    /// Puts a re-keyed token into the index under its new digest, so that its next verification is
+    /// a warm one. What is held under the earlier digest stays: log entries name both.
     async fn index_rekeyed(&self, replaces: TokenDigest, digest: TokenDigest) {
         let epoch = self.index.epoch();
         if !self.fence.holds(self.clock.since_boot()) {

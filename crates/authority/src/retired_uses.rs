@@ -14,8 +14,8 @@ use crate::notices::{NewNotice, NoticeFacts, NoticeKind};
 use crate::recent::Recent;
 use crate::record::PatRecord;
 
-/// How many retired secrets are remembered as used lately: at some 160 bytes each, 1.6 MB. Past that
-/// the oldest is forgotten, which costs one write more: rotating a token and using its retired
+/// How many retired secrets are remembered as used lately: at some 160 bytes each, 1.6 MB. Past
+/// that the oldest is forgotten, which costs one write more: rotating a token and using its retired
 /// secrets must not keep the leak of another token quiet.
 pub(crate) const MAX_USES: usize = 10_000;
 /// For how long the store is not asked again about the same.
@@ -51,7 +51,8 @@ impl RetiredUses {
 }
 
 impl Authority {
-    /// A secret was used after its end: somebody has a copy of it, or forgot to replace it. Its owner is told once a day.
+    /// A secret was used after its end: somebody has a copy of it, or forgot to replace it. Its
+    /// owner is told once a day.
     pub(crate) async fn note_retired_use(
         self: &Arc<Self>,
         pat: &PatRecord,

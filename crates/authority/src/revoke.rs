@@ -45,8 +45,8 @@ impl Authority {
         }
     }
 
-    /// Revokes one of the caller's tokens and all that were made with it. A token may always revoke itself; others
-    /// need `tokens`. Again: the first outcome, and the same promise.
+    /// Revokes one of the caller's tokens and all that were made with it. A token may always revoke
+    /// itself; others need `tokens`. Again: the first outcome, and the same promise.
     pub async fn revoke(&self, by: &By, which: PatRef) -> Result<Revoked, AuthorityError> {
         let pat_id = self.resolve(by, which)?;
         match self.store.pat_by_id(pat_id).await? {
@@ -86,8 +86,9 @@ impl Authority {
         done.await.map_err(|error| AuthorityError::Internal(error.to_string()))?
     }
 
-    /// Revokes tokens in one log entry, keeps their notices with it, and waits until it holds everywhere. Their outcomes, in the same order,
-    /// and how many sessions were cut. Once begun it has to be carried through: whoever may go away meanwhile calls it in a task of its own.
+    /// Revokes tokens in one log entry, keeps their notices with it, and waits until it holds
+    /// everywhere. Their outcomes, in the same order, and how many sessions were cut. Once begun it
+    /// has to be carried through: whoever may go away meanwhile calls it in a task of its own.
     pub(crate) async fn revoke_all(
         &self,
         pats: &[Revocation],

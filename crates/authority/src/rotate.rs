@@ -1,5 +1,6 @@
-//! Rotate: a new secret for a token that stays what it is. Its identity, its name, its scopes and its open sessions are the token's, not the
-//! secret's. The old secret is good for an overlap, so that what uses it can be given the new one in peace.
+//! Rotate: a new secret for a token that stays what it is. Its identity, its name, its scopes and
+//! its open sessions are the token's, not the secret's. The old secret is good for an overlap, so
+//! that what uses it can be given the new one in peace.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +26,8 @@ use crate::store::StoreError;
 pub const DEFAULT_OVERLAP: Duration = Duration::from_secs(24 * 3600);
 /// How long it may be good at most: who needs longer needs two tokens.
 pub const MAX_OVERLAP: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How long it is good at least where a token rotates itself: if the answer is lost, the old secret has to ask again.
+/// How long it is good at least where a token rotates itself: if the answer is lost, the old secret
+/// has to ask again.
 pub const MIN_OWN_OVERLAP: Duration = Duration::from_secs(60);
 /// For how long a rotation is answered again to whoever repeats its idempotency key.
 pub const REPEATABLE_FOR: Duration = Duration::from_secs(24 * 3600);
@@ -52,10 +54,12 @@ pub enum Overlap {
 pub struct Rotate {
     /// Until when the old secret is good.
     pub overlap: Overlap,
-    /// When the token expires from now on. [`Expiry::Default`]: it gets as long a life again as it had.
+    /// When the token expires from now on. [`Expiry::Default`]: it gets as long a life again as it
+    /// had.
     pub expiry: Expiry,
-    /// Makes it safe to ask again if the answer was lost: the same key gives the same answer for [`REPEATABLE_FOR`]. 1 to 255 visible ASCII
-    /// characters, never the same for two rotations (draft-ietf-httpapi-idempotency-key-header-07, §2).
+    /// Makes it safe to ask again if the answer was lost: the same key gives the same answer for
+    /// [`REPEATABLE_FOR`]. 1 to 255 visible ASCII characters, never the same for two rotations
+    /// (draft-ietf-httpapi-idempotency-key-header-07, §2).
     pub idempotency_key: Option<String>,
 }
 
@@ -143,9 +147,10 @@ impl Rotate {
 }
 
 impl Authority {
-    /// Gives one of the caller's tokens a new secret. A browser session may rotate all of its person's; a token with `rotate` or `tokens` itself; one with
-    /// `tokens` also those that were made with it, at any depth, and no others: their secrets would open what it does not. When it is answered, no node takes
-    /// the old secret for longer than the overlap.
+    /// Gives one of the caller's tokens a new secret. A browser session may rotate all of its
+    /// person's; a token with `rotate` or `tokens` itself; one with `tokens` also those that were
+    /// made with it, at any depth, and no others: their secrets would open what it does not. When
+    /// it is answered, no node takes the old secret for longer than the overlap.
     pub async fn rotate(&self, by: &By, which: PatRef, asked: Rotate) -> Result<Rotated, AuthorityError> {
         let pat_id = self.rotatable(by, which).await?;
         let pat = match self.store.pat_by_id(pat_id).await? {
@@ -294,7 +299,8 @@ impl Authority {
         done.await.map_err(|error| AuthorityError::Internal(error.to_string()))?
     }
 
-    /// A new secret: random, or made from what is kept and the caller's key, so that it can be made again.
+    /// A new secret: random, or made from what is kept and the caller's key, so that it can be made
+    /// again.
     fn next_secret(
         &self,
         pat: &PatRecord,
@@ -331,7 +337,8 @@ impl Authority {
                 "the server secret was replaced after this rotation, so its answer cannot be repeated; rotate the token again".into(),
             ));
         };
-        // The secret may have been made under an older key than its digest, if the token was re-keyed since.
+        // The secret may have been made under an older key than its digest, if the token was
+        // re-keyed since.
         let made = self
             .rotation_keys
             .iter()
@@ -356,8 +363,8 @@ impl Authority {
         }
     }
 
-    /// Has the store say that secrets have ended whose overlap is over by this node's clock. Slower clocks say otherwise, and are not asked
-    /// from then on.
+    /// Has the store say that secrets have ended whose overlap is over by this node's clock. Slower
+    /// clocks say otherwise, and are not asked from then on.
     pub(crate) async fn mark_ended(&self) {
         for pat_id in self.index.ending.take_overdue() {
             if let Err(error) = self.mark_ended_of(pat_id).await {
@@ -383,8 +390,8 @@ impl Authority {
         self.cut.get().map_or(0, |cut| cut.cut_secret(pat_id, digest))
     }
 
-    /// Ends the secret before this one, whose first use this is. Whoever uses it is let in when all nodes have heard of that
-    /// ([`FoundPat::first_use_seq`](crate::FoundPat)).
+    /// Ends the secret before this one, whose first use this is. Whoever uses it is let in when all
+    /// nodes have heard of that ([`FoundPat::first_use_seq`](crate::FoundPat)).
     pub(crate) async fn first_use(self: &Arc<Self>, pat: &PatRecord) -> Result<(), AuthorityError> {
         let now = self.clock.now();
         let audit = AuditEntry::new(now, Actor::SYSTEM, "token.secret_retired")

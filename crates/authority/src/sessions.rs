@@ -116,7 +116,8 @@ impl Authority {
             crate::StoreError::UserGone => AuthorityError::WrongCredentials,
             other => other.into(),
         })?;
-        // A password that was changed meanwhile ended the sessions that were there, and this one was not yet.
+        // A password that was changed meanwhile ended the sessions that were there, and this one
+        // was not yet.
         let still = self.store.user_by_id(session.user_id).await?;
         if still.as_ref().map(|user| &user.password_hash) != hash.as_ref() {
             let ended = session_entry(now, &user, from, "session.ended");
@@ -134,7 +135,8 @@ impl Authority {
         self.session_keys.iter().map(move |key| key.digest(value))
     }
 
-    /// The digest that a session is kept under: it may have begun under an older secret of the server.
+    /// The digest that a session is kept under: it may have begun under an older secret of the
+    /// server.
     async fn session_digest(&self, value: &str) -> Result<Option<[u8; 32]>, AuthorityError> {
         for digest in self.session_digests(value) {
             if self.store.session_by_digest(&digest).await?.is_some() {
@@ -149,8 +151,9 @@ impl Authority {
         Ok(self.session_of(cookie).await?.map(|(principal, _)| principal))
     }
 
-    /// The caller that a session cookie stands for, from an address; `None` if it does not stand (any more). What it changes is
-    /// refused if the session has ended before the change is committed.
+    /// The caller that a session cookie stands for, from an address; `None` if it does not stand
+    /// (any more). What it changes is refused if the session has ended before the change is
+    /// committed.
     pub async fn authenticate_browser(
         &self,
         cookie: &str,

@@ -1,5 +1,6 @@
-//! This machine's wall clock beside the store's. Nodes say by it when their clock is wrong, and date what they seal for each
-//! other by the store's clock, which is the same for all of them. The fence rests on neither.
+//! This machine's wall clock beside the store's. Nodes say by it when their clock is wrong, and
+//! date what they seal for each other by the store's clock, which is the same for all of them. The
+//! fence rests on neither.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
@@ -19,7 +20,8 @@ pub(crate) struct Skew {
     is_known: AtomicBool,
     /// Microseconds from the time since boot to the store's time.
     store_from_boot: AtomicI64,
-    /// Microseconds that this machine's wall clock is ahead of the store's; 0 if the difference is within what is not known.
+    /// Microseconds that this machine's wall clock is ahead of the store's; 0 if the difference is
+    /// within what is not known.
     ahead: AtomicI64,
     is_off: AtomicBool,
     /// Microseconds since boot.
@@ -31,15 +33,15 @@ fn micros(duration: Duration) -> i64 {
 }
 
 impl Authority {
-    /// By how much this machine's wall clock is ahead of the store's, as of the last comparison. `None` if the store has no clock
-    /// of its own, or has not answered yet.
+    /// By how much this machine's wall clock is ahead of the store's, as of the last comparison.
+    /// `None` if the store has no clock of its own, or has not answered yet.
     pub fn clock_ahead(&self) -> Option<SignedDuration> {
         let is_known = self.skew.is_known.load(Ordering::Acquire);
         is_known.then(|| SignedDuration::from_micros(self.skew.ahead.load(Ordering::Relaxed)))
     }
 
-    /// The store's time, carried on by the time since boot: the same for all nodes of a store, however their wall clocks are set.
-    /// The wall clock's time where there is no other.
+    /// The store's time, carried on by the time since boot: the same for all nodes of a store,
+    /// however their wall clocks are set. The wall clock's time where there is no other.
     pub fn shared_now(&self) -> Timestamp {
         if self.skew.is_known.load(Ordering::Acquire) {
             let offset = self.skew.store_from_boot.load(Ordering::Relaxed);

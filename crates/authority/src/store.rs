@@ -20,18 +20,20 @@ use crate::rotation::RotationStore;
 
 /// How many of a token's calls are kept one by one: at some 150 bytes each, 15 KB a token.
 pub const LATEST_CALLS: usize = 100;
-/// How many tools of one token have a place of their own on one day; the others share [`OTHER_TOOL`], since clients choose the
-/// names. With ten outcomes, 35 days and some 100 bytes a row that is at most 2.2 MB a token; a usual one has a few KB.
+/// How many tools of one token have a place of their own on one day; the others share
+/// [`OTHER_TOOL`], since clients choose the names. With ten outcomes, 35 days and some 100 bytes a
+/// row that is at most 2.2 MB a token; a usual one has a few KB.
 pub const TOOLS_A_DAY: usize = 64;
 /// How many networks of a token are kept.
 pub const KEPT_NETWORKS: usize = 50;
-/// How much later a use from a network has to be for its time to be written down: a busy token costs one change a minute.
+/// How much later a use from a network has to be for its time to be written down: a busy token
+/// costs one change a minute.
 pub const NETWORK_STEP: SignedDuration = SignedDuration::from_mins(1);
 /// What stands for the tools beyond [`TOOLS_A_DAY`].
 pub const OTHER_TOOL: &str = "(other)";
 
-/// How many tokens are revoked in one log entry at most, not counting what descends from them: at some 500 bytes of audit each, half a
-/// megabyte in one transaction.
+/// How many tokens are revoked in one log entry at most, not counting what descends from them: at
+/// some 500 bytes of audit each, half a megabyte in one transaction.
 pub const REVOKE_BATCH: usize = 1000;
 
 /// Why a store could not do as asked.
@@ -85,7 +87,8 @@ pub struct Lease {
     pub claim: u64,
     /// The last log entry that the node's index has.
     pub applied_seq: u64,
-    /// How long the claim holds at most, by the node's own clock and from before it was made. The same for all claims of a node.
+    /// How long the claim holds at most, by the node's own clock and from before it was made. The
+    /// same for all claims of a node.
     pub length: Duration,
     /// What people call the node, such as its host and port.
     pub name: String,
@@ -98,9 +101,11 @@ pub struct Lease {
 /// What an entry of the log has ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Terminated {
-    /// Sessions, each by the number that it has on every node: one that moves from node to node may be open on several.
+    /// Sessions, each by the number that it has on every node: one that moves from node to node may
+    /// be open on several.
     pub sessions: Vec<u64>,
-    /// How many streams and calls were ended that are no part of those sessions. Each is on one node.
+    /// How many streams and calls were ended that are no part of those sessions. Each is on one
+    /// node.
     pub requests: u64,
 }
 
@@ -140,8 +145,8 @@ pub struct NodeRecord {
     pub claim: u64,
     /// The last log entry that it has applied.
     pub applied_seq: u64,
-    /// How long its lease still holds by the store's clock; `None` if it has run out, or is given up. For people: nothing rests on
-    /// that clock.
+    /// How long its lease still holds by the store's clock; `None` if it has run out, or is given
+    /// up. For people: nothing rests on that clock.
     pub lease_left: Option<Duration>,
 }
 
@@ -196,13 +201,15 @@ pub struct RevokeOutcome {
 
 /// What keeps the truth.
 ///
-/// Each method is one transaction: done durably when it answers `Ok`, and not done at all on `Err`, except
-/// that [`StoreError::Unavailable`] may leave a change done whose answer was lost. Times have microseconds. What takes an
-/// [`AuditEntry`] appends it to the audit log in the same transaction, if it changes anything. Before anything else in that
-/// transaction it asks whether the entry's actor still has the [`Power`](crate::Power) that it acts with, and answers
-/// [`StoreError::Powerless`] if not: nobody changes anything with power that was taken away meanwhile. Whoever takes that
-/// power away at the same time is waited for, or waits. In the same way a change that was judged by a policy
-/// ([`Actor::under_policy`](crate::Actor::under_policy)) is [`StoreError::PolicyChanged`] once there is another one.
+/// Each method is one transaction: done durably when it answers `Ok`, and not done at all on `Err`,
+/// except that [`StoreError::Unavailable`] may leave a change done whose answer was lost. Times
+/// have microseconds. What takes an [`AuditEntry`] appends it to the audit log in the same
+/// transaction, if it changes anything. Before anything else in that transaction it asks whether
+/// the entry's actor still has the [`Power`](crate::Power) that it acts with, and answers
+/// [`StoreError::Powerless`] if not: nobody changes anything with power that was taken away
+/// meanwhile. Whoever takes that power away at the same time is waited for, or waits. In the same
+/// way a change that was judged by a policy ([`Actor::under_policy`](crate::Actor::under_policy))
+/// is [`StoreError::PolicyChanged`] once there is another one.
 #[async_trait]
 pub trait Store:
     AdminStore + AuditStore + KeyStore + NoticeStore + PolicyStore + RotationStore + UnusedStore
@@ -219,9 +226,10 @@ pub trait Store:
     async fn list_users(&self) -> Result<Vec<UserRecord>, StoreError>;
     /// Whether there is any account.
     async fn has_users(&self) -> Result<bool, StoreError>;
-    /// Disables (with a time) or enables (`None`) an account and ends its browser sessions when disabling. The number
-    /// of the log entry of the last such change: an account that already is so is not changed again, but its entry is named.
-    /// `None` if there is no such account. An account that never was changed and is enabled names entry 0.
+    /// Disables (with a time) or enables (`None`) an account and ends its browser sessions when
+    /// disabling. The number of the log entry of the last such change: an account that already is
+    /// so is not changed again, but its entry is named. `None` if there is no such account. An
+    /// account that never was changed and is enabled names entry 0.
     /// [`StoreError::LastAdministrator`] if none that is enabled would be left.
     async fn set_user_disabled(
         &self,
@@ -230,8 +238,8 @@ pub trait Store:
         now: Timestamp,
         audit: &AuditEntry,
     ) -> Result<Option<u64>, StoreError>;
-    /// Sets a password hash and ends the account's browser sessions but the one whose digest is `keep`.
-    /// [`StoreError::UserGone`] if there is no such account.
+    /// Sets a password hash and ends the account's browser sessions but the one whose digest is
+    /// `keep`. [`StoreError::UserGone`] if there is no such account.
     async fn set_password(
         &self,
         user_id: Uuid,
@@ -240,18 +248,21 @@ pub trait Store:
         audit: &AuditEntry,
     ) -> Result<(), StoreError>;
 
-    /// Adds a token. In the same transaction: its owner must be there and not disabled ([`StoreError::UserGone`]), its parent,
-    /// if it has one, of the same owner, active at `created_at` and no sooner at its end than the new one
-    /// ([`StoreError::ParentGone`]), and the owner must have fewer than
-    /// `limit` active tokens ([`StoreError::TooManyPats`]).
+    /// Adds a token. In the same transaction: its owner must be there and not disabled
+    /// ([`StoreError::UserGone`]), its parent, if it has one, of the same owner, active at
+    /// `created_at` and no sooner at its end than the new one ([`StoreError::ParentGone`]), and the
+    /// owner must have fewer than `limit` active tokens ([`StoreError::TooManyPats`]).
     async fn insert_pat(&self, pat: &PatRecord, limit: u64, audit: &AuditEntry) -> Result<(), StoreError>;
     /// A token by its id, revoked and expired ones too.
     async fn pat_by_id(&self, pat_id: Uuid) -> Result<Option<PatRecord>, StoreError>;
-    /// An account's tokens that are neither revoked nor expired at `now`, newest first (by `created_at`, then id).
+    /// An account's tokens that are neither revoked nor expired at `now`, newest first (by
+    /// `created_at`, then id).
     async fn active_pats(&self, user_id: Uuid, now: Timestamp) -> Result<Vec<PatRecord>, StoreError>;
-    /// Revokes tokens, whoever's they are, and all that descend from them, in one log entry; those that stood until then each with their
-    /// audit entry, and with their notice, which is kept as by [`NoticeStore::add_notices`]. The outcome of each, in the given order: `None` if
-    /// there is no such token; again: the first outcome, and no notice. At most [`REVOKE_BATCH`], each of them once.
+    /// Revokes tokens, whoever's they are, and all that descend from them, in one log entry; those
+    /// that stood until then each with their audit entry, and with their notice, which is kept as
+    /// by [`NoticeStore::add_notices`]. The outcome of each, in the given order: `None` if there is
+    /// no such token; again: the first outcome, and no notice. At most [`REVOKE_BATCH`], each of
+    /// them once.
     async fn revoke_pats(
         &self,
         pats: &[Revocation],
@@ -268,22 +279,25 @@ pub trait Store:
         let revocation = Revocation::untold(pat_id, audit.clone());
         Ok(self.revoke_pats(&[revocation], at, false).await?.pop().flatten())
     }
-    /// Adds up uses; `last_used_at` never goes back, and an address or a user agent that is not known leaves the last that was. Of each
-    /// network the first and the last use are kept, the last when it is [`NETWORK_STEP`] later than what is kept (all uses of one call taken together); of a token's
-    /// networks the [`KEPT_NETWORKS`] latest used stay, and of those of one time the first by their text. Unknown tokens are passed over.
+    /// Adds up uses; `last_used_at` never goes back, and an address or a user agent that is not
+    /// known leaves the last that was. Of each network the first and the last use are kept, the
+    /// last when it is [`NETWORK_STEP`] later than what is kept (all uses of one call taken
+    /// together); of a token's networks the [`KEPT_NETWORKS`] latest used stay, and of those of one
+    /// time the first by their text. Unknown tokens are passed over.
     async fn record_usage(&self, notes: &[Usage]) -> Result<(), StoreError>;
 
-    /// Writes down what tokens have called. What comes in `days` is added to what is kept for the same token, day, upstream, tool and
-    /// outcome. Of a token's tools of one day (pairs of upstream and tool, [`OTHER_TOOL`] not counted) the first [`TOOLS_A_DAY`]
-    /// that come, in the order of `days`, are kept under their names; others are added to [`OTHER_TOOL`] of their upstream. `latest` is
-    /// put to the token's calls, of which the [`LATEST_CALLS`] newest stay: by time, and of the same time those that came later.
-    /// Unknown tokens are passed over.
+    /// Writes down what tokens have called. What comes in `days` is added to what is kept for the
+    /// same token, day, upstream, tool and outcome. Of a token's tools of one day (pairs of
+    /// upstream and tool, [`OTHER_TOOL`] not counted) the first [`TOOLS_A_DAY`] that come, in the
+    /// order of `days`, are kept under their names; others are added to [`OTHER_TOOL`] of their
+    /// upstream. `latest` is put to the token's calls, of which the [`LATEST_CALLS`] newest stay:
+    /// by time, and of the same time those that came later. Unknown tokens are passed over.
     async fn record_calls(&self, notes: &[TokenCalls]) -> Result<(), StoreError>;
-    /// What is known of a token's use: by day from `since` on, and the latest calls and the networks used from the beginning of `since` (UTC) on. Nothing, of a
-    /// token that is not known.
+    /// What is known of a token's use: by day from `since` on, and the latest calls and the
+    /// networks used from the beginning of `since` (UTC) on. Nothing, of a token that is not known.
     async fn activity(&self, pat_id: Uuid, since: Date) -> Result<KeptActivity, StoreError>;
-    /// Forgets calls from before `before` (UTC) and networks that were not used since, at most `limit` sums, `limit` single calls and `limit`
-    /// networks, whichever; how many that were.
+    /// Forgets calls from before `before` (UTC) and networks that were not used since, at most
+    /// `limit` sums, `limit` single calls and `limit` networks, whichever; how many that were.
     async fn forget_calls(&self, before: Date, limit: u64) -> Result<u64, StoreError>;
 
     /// Adds a browser session. [`StoreError::UserGone`] if its account is not there or disabled.
@@ -309,32 +323,37 @@ pub trait Store:
     async fn log_head(&self) -> Result<u64, StoreError>;
     /// The entries after `seq`, in order, at most 1,000.
     async fn log_after(&self, seq: u64) -> Result<Vec<LogEntry>, StoreError>;
-    /// Renews (or takes) a lease: if `applied_seq` is the log's head, the node's row says from then on that the claim is held, for
-    /// how long, and up to which entry; else answers the entries that it lacks, at most 1,000, and extends nothing.
+    /// Renews (or takes) a lease: if `applied_seq` is the log's head, the node's row says from then
+    /// on that the claim is held, for how long, and up to which entry; else answers the entries
+    /// that it lacks, at most 1,000, and extends nothing.
     async fn renew_lease(&self, lease: &Lease) -> Result<Renewal, StoreError>;
     /// Gives a lease up.
     async fn end_lease(&self, node_id: Uuid) -> Result<(), StoreError>;
-    /// The nodes that the store knows of, by name and id: those that hold a lease, and perhaps those that held one not long ago.
+    /// The nodes that the store knows of, by name and id: those that hold a lease, and perhaps
+    /// those that held one not long ago.
     async fn nodes(&self) -> Result<Vec<NodeRecord>, StoreError>;
-    /// What entry `seq` has ended on nodes other than `except`, as far as they have said so with a claim. A session that was open on
-    /// several of them is named by each.
+    /// What entry `seq` has ended on nodes other than `except`, as far as they have said so with a
+    /// claim. A session that was open on several of them is named by each.
     async fn cuts(&self, seq: u64, except: Option<Uuid>) -> Result<Terminated, StoreError>;
-    /// Ends when the log has grown, as far as the store hears of it: a wake-up, and nothing that may be relied on. A store that hears
-    /// nothing waits for ever.
+    /// Ends when the log has grown, as far as the store hears of it: a wake-up, and nothing that
+    /// may be relied on. A store that hears nothing waits for ever.
     async fn log_grew(&self) {
         std::future::pending().await
     }
-    /// The nodes other than `except` that hold a lease and have not applied entry `seq`. Renewals that are in progress come to their
-    /// end first: one that extends a lease after this has found a head no older than the one that was committed before this was
-    /// asked. No clock is asked: a node that died holds its lease until it is let go.
+    /// The nodes other than `except` that hold a lease and have not applied entry `seq`. Renewals
+    /// that are in progress come to their end first: one that extends a lease after this has found
+    /// a head no older than the one that was committed before this was asked. No clock is asked: a
+    /// node that died holds its lease until it is let go.
     async fn holders_behind(&self, seq: u64, except: Option<Uuid>) -> Result<Vec<Holder>, StoreError>;
-    /// Lets these leases go, as far as each is still of the same claim: whoever asks knows that they are over.
+    /// Lets these leases go, as far as each is still of the same claim: whoever asks knows that
+    /// they are over.
     async fn let_go(&self, holders: &[Holder]) -> Result<(), StoreError>;
 
-    /// Binds the store to a server secret at first use, by a fingerprint; afterwards says whether it is the same.
+    /// Binds the store to a server secret at first use, by a fingerprint; afterwards says whether
+    /// it is the same.
     async fn bind_secret(&self, fingerprint: &[u8; 16]) -> Result<bool, StoreError>;
-    /// What time it is by the store's own clock; `None` if it has none but this machine's. For people and for what nodes seal for
-    /// each other: no lease and no expiry rests on it.
+    /// What time it is by the store's own clock; `None` if it has none but this machine's. For
+    /// people and for what nodes seal for each other: no lease and no expiry rests on it.
     async fn clock(&self) -> Result<Option<Timestamp>, StoreError> {
         Ok(None)
     }

@@ -26,7 +26,8 @@ const PER_ACCOUNT: u32 = 100;
 /// Counters of each of the three kinds: at some 200 bytes each, 3 × 20,000 take 12 MB.
 pub(crate) const MAX_COUNTERS: usize = 20_000;
 
-/// An e-mail address, hashed: a caller chooses its length, and must not choose the size of a counter.
+/// An e-mail address, hashed: a caller chooses its length, and must not choose the size of a
+/// counter.
 type Account = [u8; 32];
 
 fn account(email: &str) -> Account {

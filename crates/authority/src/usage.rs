@@ -1,4 +1,5 @@
-//! When a token was last used: noted in memory, bounded, written down in batches. Never on the path of an answer.
+//! When a token was last used: noted in memory, bounded, written down in batches. Never on the path
+//! of an answer.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Weak};
@@ -14,7 +15,8 @@ use crate::authority::Authority;
 use crate::record::{NetworkUse, PatRecord, Usage};
 use crate::store::KEPT_NETWORKS;
 
-/// How many tokens' uses wait at most: at some 150 bytes each, 15 MB. Past that the oldest knowledge stays as it is.
+/// How many tokens' uses wait at most: at some 150 bytes each, 15 MB. Past that the oldest
+/// knowledge stays as it is.
 const MAX_WAITING: usize = 100_000;
 /// So that requests on several threads seldom meet.
 const SHARDS: usize = 16;
@@ -31,7 +33,8 @@ struct Shard(Mutex<HashMap<Uuid, Usage>>);
 #[derive(Default)]
 pub(crate) struct UsageLog {
     waiting: [Shard; SHARDS],
-    /// What the last flush took. It stays visible until the next: who reads may have read the store just before.
+    /// What the last flush took. It stays visible until the next: who reads may have read the store
+    /// just before.
     flushed: Mutex<HashMap<Uuid, Timestamp>>,
     /// One flush at a time.
     flushing: tokio::sync::Mutex<()>,
@@ -63,7 +66,8 @@ impl UsageLog {
 }
 
 impl Usage {
-    /// Puts the latest use to the networks: done for the first and the last of all uses from one address in a row.
+    /// Puts the latest use to the networks: done for the first and the last of all uses from one
+    /// address in a row.
     fn close(&mut self) {
         if let Some(address) = self.address {
             let (network, at) = (Network::around(address), self.last_used_at);
@@ -146,7 +150,8 @@ impl Authority {
     }
 }
 
-/// Writes uses, calls and refusals down, now and then, until it is stopped or nobody uses the authority any more.
+/// Writes uses, calls and refusals down, now and then, until it is stopped or nobody uses the
+/// authority any more.
 pub(crate) async fn keep_usage(authority: Weak<Authority>) {
     let Some((every, stop)) =
         authority.upgrade().map(|me| (me.config.usage_flush, Arc::clone(&me.usage.stop)))

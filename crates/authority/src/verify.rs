@@ -19,7 +19,8 @@ use crate::judgment::{judge, judge_secret};
 use crate::record::PatRecord;
 use crate::rotation::{FoundPat, Secret};
 
-/// How often a miss is read again because a change came between; each time needs another revocation.
+/// How often a miss is read again because a change came between; each time needs another
+/// revocation.
 const MAX_REREADS: usize = 8;
 /// How long a miss waits for its turn at the store.
 const LOOKUP_PATIENCE: Duration = Duration::from_secs(2);
@@ -27,8 +28,8 @@ pub(crate) const UNAVAILABLE: Denied = Denied::Unavailable { retry_after: Durati
 
 type Found = Result<Option<Arc<FoundPat>>, Denied>;
 
-/// The misses that are asking the store. Keyed by the epoch as well: who comes after a change was applied does not share
-/// an answer that was read before it.
+/// The misses that are asking the store. Keyed by the epoch as well: who comes after a change was
+/// applied does not share an answer that was read before it.
 #[derive(Default)]
 pub(crate) struct Flights(Mutex<HashMap<(TokenDigest, u64), Flight>>);
 
@@ -41,7 +42,8 @@ impl Verifier for Authority {
 }
 
 impl Authority {
-    /// Judges a token that came from an address. If it is known and refused, that is noted for the audit log.
+    /// Judges a token that came from an address. If it is known and refused, that is noted for the
+    /// audit log.
     pub fn verify_from(&self, token: Token, address: Option<IpAddr>) -> Verification {
         let Some(newest) = self.keys.first() else {
             return Verification::Ready(Err(UNAVAILABLE));
@@ -64,8 +66,8 @@ impl Authority {
         Verification::Pending(Box::pin(async move { me.verify_slowly(digests, address).await }))
     }
 
-    /// Judges a principal of the index. `None` for a secret whose overlap has just ended: the store knows that the token has another
-    /// one, and the index would say that the token has expired.
+    /// Judges a principal of the index. `None` for a secret whose overlap has just ended: the store
+    /// knows that the token has another one, and the index would say that the token has expired.
     fn judged_here(
         &self,
         principal: Arc<Principal>,
@@ -130,7 +132,8 @@ impl Authority {
             let found = if trusted {
                 self.look_up_together(&digests, epoch).await
             } else {
-                // Without a lease the epoch says nothing about what other nodes did: each asks for itself.
+                // Without a lease the epoch says nothing about what other nodes did: each asks for
+                // itself.
                 self.look_up(&digests).await
             };
             self.numbers.judged_from_store(found.is_ok());
@@ -180,7 +183,8 @@ impl Authority {
             {
                 return Err(UNAVAILABLE);
             }
-            // Whoever is handed a principal shares its standing with the index, so that a revocation reaches it.
+            // Whoever is handed a principal shares its standing with the index, so that a
+            // revocation reaches it.
             if let Some(principal) = self.index.admit(pat, owner, epoch) {
                 return self.judged_from(principal, address);
             }
@@ -188,8 +192,9 @@ impl Authority {
         Err(UNAVAILABLE)
     }
 
-    /// Refuses a token that the store was asked for. It is not remembered, so its next use asks again: whoever has one that is unknown
-    /// or dead makes no more work with it than the pace allows.
+    /// Refuses a token that the store was asked for. It is not remembered, so its next use asks
+    /// again: whoever has one that is unknown or dead makes no more work with it than the pace
+    /// allows.
     async fn refuse_in_turn(&self, denied: Denied) -> Result<Arc<Principal>, Denied> {
         let turn = self.pace.turn(self.clock.since_boot());
         if !turn.is_zero() {
@@ -249,7 +254,8 @@ impl Authority {
         for digest in digests {
             match self.store.pat_by_digest(digest).await {
                 Ok(Some(mut found)) => {
-                    // Where this node looks for it, if another node has re-keyed it under a key that is not active here.
+                    // Where this node looks for it, if another node has re-keyed it under a key
+                    // that is not active here.
                     if matches!(found.secret, Secret::Current { .. }) {
                         found.pat.digest = *digest;
                     }

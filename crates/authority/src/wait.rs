@@ -1,8 +1,10 @@
-//! What a revocation waits for: the nodes that hold a lease and lack its entry, or the time after which none of them can trust it.
+//! What a revocation waits for: the nodes that hold a lease and lack its entry, or the time after
+//! which none of them can trust it.
 //!
-//! No clock but one's own is asked, and that only for how much time goes by. A look at all rows comes after the entry's commit; what a
-//! node has not been given by then it is not given without the entry. So each that lacks it trusts its index for the length of its
-//! lease at most, from the look on.
+//! No clock but one's own is asked, and that only for how much time goes by. A look at all rows
+//! comes after the entry's commit; what a node has not been given by then it is not given without
+//! the entry. So each that lacks it trusts its index for the length of its lease at most, from the
+//! look on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +22,8 @@ use crate::store::{Holder, StoreError};
 const ACKNOWLEDGEMENT_POLL: Duration = Duration::from_millis(10);
 /// The second look comes so soon: nodes that were woken have applied the change by then.
 const FIRST_POLL: Duration = Duration::from_millis(1);
-/// How many of its leases a node waits until it looks again for others that hold one and are silent.
+/// How many of its leases a node waits until it looks again for others that hold one and are
+/// silent.
 const LOOK_FOR_SILENT: u32 = 4;
 
 /// A wait that is under way, for as many as want to know.
@@ -34,15 +37,16 @@ pub(crate) struct Silent {
 }
 
 impl Authority {
-    /// Waits until entry `seq` is applied here, and no other node trusts an index that lacks it. How many sessions it
-    /// ended on all of them: one that was open on several is one.
+    /// Waits until entry `seq` is applied here, and no other node trusts an index that lacks it.
+    /// How many sessions it ended on all of them: one that was open on several is one.
     pub(crate) async fn wait_for_fence(&self, seq: u64) -> Result<usize, AuthorityError> {
         let begun = self.clock.since_boot();
         self.pass_fence(seq).await?;
         self.settled(seq, begun).await
     }
 
-    /// Whether no node trusts an index that lacks entry `seq`, after a while. However many ask at a time, the store is asked once.
+    /// Whether no node trusts an index that lacks entry `seq`, after a while. However many ask at a
+    /// time, the store is asked once.
     pub(crate) async fn pass_fence_together(self: &Arc<Self>, seq: u64) -> bool {
         if self.fence.has_passed(seq) {
             return true;
@@ -80,7 +84,8 @@ impl Authority {
             match self.behind(seq).await {
                 Ok(behind) => {
                     answered = self.clock.since_boot();
-                    // Not before the look: a renewal that it waited for may have begun while it did.
+                    // Not before the look: a renewal that it waited for may have begun while it
+                    // did.
                     let since = answered.saturating_sub(*looked_at.get_or_insert(answered));
                     if behind.iter().all(|node| node.length <= since) {
                         self.let_go(&behind).await;
@@ -130,8 +135,8 @@ impl Authority {
         }
     }
 
-    /// Looks now and then for nodes that hold a lease and have not renewed it for its length: so a node that died delays the
-    /// revocations that come soon after, and none later.
+    /// Looks now and then for nodes that hold a lease and have not renewed it for its length: so a
+    /// node that died delays the revocations that come soon after, and none later.
     pub(crate) async fn let_go_of_the_silent(&self, silent: &mut Silent) {
         let now = self.clock.since_boot();
         if now.saturating_sub(silent.looked_at) < self.fence.length * LOOK_FOR_SILENT {

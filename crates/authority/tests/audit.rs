@@ -1,4 +1,5 @@
-//! Stories of the audit log: who may read what, how it is sealed and swept, and that whatever is done to it in the store is found.
+//! Stories of the audit log: who may read what, how it is sealed and swept, and that whatever is
+//! done to it in the store is found.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -39,7 +40,8 @@ async fn flaw(world: &World) -> AuditFlaw {
     verified(world).await.flaw.expect("it is found")
 }
 
-/// What somebody would do who knows how the chain is made, and has no key: makes it anew from an entry on.
+/// What somebody would do who knows how the chain is made, and has no key: makes it anew from an
+/// entry on.
 fn chain_anew(records: &mut [AuditRecord], from: u64) {
     for at in 1..records.len() {
         let before = records[at - 1].hash;

@@ -1,4 +1,5 @@
-//! Stories of leases: for how long a revocation waits for a silent node, by which clock, and what a process does that holds none.
+//! Stories of leases: for how long a revocation waits for a silent node, by which clock, and what a
+//! process does that holds none.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -105,7 +106,8 @@ async fn time_that_went_by_before_the_look_counts_for_nothing() {
     revoking.await.expect("joins").expect("revoked");
 }
 
-/// The long lease is confirmed, the short one is waited for: the answer does not wait for the long one's length.
+/// The long lease is confirmed, the short one is waited for: the answer does not wait for the long
+/// one's length.
 #[tokio::test(start_paused = true)]
 async fn of_several_each_is_waited_for_as_long_as_its_own_lease() {
     let world = World::new().await;
@@ -149,7 +151,8 @@ async fn the_second_who_waits_is_answered_no_later_than_the_first() {
     }
 }
 
-/// Each of those who use the new secret at the same time waits, and also who finds the old one ended.
+/// Each of those who use the new secret at the same time waits, and also who finds the old one
+/// ended.
 #[tokio::test(start_paused = true)]
 async fn nobody_is_let_in_by_a_first_use_while_a_node_may_take_the_old_secret() {
     let world = World::new().await;

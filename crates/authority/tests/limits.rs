@@ -1,4 +1,5 @@
-//! Stories of what tokens are held to: from where they are used, how often, and that they are used at all.
+//! Stories of what tokens are held to: from where they are used, how often, and that they are used
+//! at all.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 

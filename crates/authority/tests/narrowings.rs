@@ -1,4 +1,5 @@
-//! Stories of what takes less than a whole token away: a secret, an upstream, a network. Each ends what it holds open, as a revocation does.
+//! Stories of what takes less than a whole token away: a secret, an upstream, a network. Each ends
+//! what it holds open, as a revocation does.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 

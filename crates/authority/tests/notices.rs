@@ -339,7 +339,8 @@ async fn a_webhook_keeps_its_secret_while_the_server_secret_it_comes_from_is_the
     let tested = rotated.test_webhook(&by, Whose::Own, added.record.webhook_id).await.expect("asks");
     assert_eq!(tested.error, None);
     assert_eq!(town.courier.secrets.lock().pop(), Some(added.secret.expose().to_string()));
-    // The server secret was taken out, and the store bound anew: it cannot be signed any more, and says so.
+    // The server secret was taken out, and the store bound anew: it cannot be signed any more, and
+    // says so.
     let other = Town::new().await;
     let there = other.browser(EMAIL).await;
     let record = WebhookRecord { user_id: Some(there.user_id), ..added.record };

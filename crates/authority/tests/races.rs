@@ -1,4 +1,5 @@
-//! Stories of what comes at a bad moment: between two steps, during an outage, before the start, after the end.
+//! Stories of what comes at a bad moment: between two steps, during an outage, before the start,
+//! after the end.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 

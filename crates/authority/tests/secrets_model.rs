@@ -1,4 +1,5 @@
-//! Rotation of tokens and of the server's secret, in any order on two nodes, against a plain model of which secrets are good.
+//! Rotation of tokens and of the server's secret, in any order on two nodes, against a plain model
+//! of which secrets are good.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -66,7 +67,8 @@ async fn played(steps: &[(Step, bool, usize)]) {
     let ahead = [new_secret, world.secret.clone()];
     let mut nodes = [node(&world, &behind).await, node(&world, &behind).await];
     let mut known: Vec<Known> = Vec::new();
-    // Two tokens that both nodes have met under the old secret, and the first node is ahead: most of what can go wrong begins so.
+    // Two tokens that both nodes have met under the old secret, and the first node is ahead: most
+    // of what can go wrong begins so.
     let begun = [(Step::Issue, false, 0), (Step::Issue, true, 0), (Step::Restart { ahead: true }, false, 0)];
     for (step, second, which) in begun.iter().chain(steps) {
         let at = usize::from(*second);

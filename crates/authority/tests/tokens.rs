@@ -120,7 +120,8 @@ async fn without_a_lease_every_token_is_asked_for_and_without_a_store_refused() 
     assert!(matches!(world.verify(&issued.token).await, Err(Denied::Unavailable { .. })));
 }
 
-/// Each use of a dead token that the index does not have asks the store, and the one that has it may use it as often as they like.
+/// Each use of a dead token that the index does not have asks the store, and the one that has it
+/// may use it as often as they like.
 #[tokio::test(start_paused = true)]
 async fn whoever_floods_with_a_dead_token_takes_turns_and_nobody_else_waits() {
     const AT_ONCE: usize = 201;

@@ -1,4 +1,5 @@
-//! Stories of owners who are told that a token of theirs was revoked: whatever becomes of who revoked it.
+//! Stories of owners who are told that a token of theirs was revoked: whatever becomes of who
+//! revoked it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -62,7 +63,8 @@ async fn told(world: &World) -> Vec<(NoticeKind, Option<Uuid>)> {
     all.into_iter().map(|one| (one.notice.kind, one.notice.pat_id)).collect()
 }
 
-/// What the owner is told when the revocation is there, and not a moment later: whoever revokes may end at that moment.
+/// What the owner is told when the revocation is there, and not a moment later: whoever revokes may
+/// end at that moment.
 async fn told_with_the_revocation(
     world: &World,
     issued: &Issued,

@@ -1,4 +1,4 @@
-//! What a store may keep of a token: a keyed digest, never the token.
+//! The keyed digest that a store keeps in place of a token.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq;
 
 use crate::Token;
 
-/// Which server secret a digest was made under, so that secrets rotate without touching the tokens.
+/// The server secret that a digest was made under. Secrets rotate without touching the tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyId(pub u32);
 
@@ -56,7 +56,8 @@ impl fmt::Debug for TokenDigest {
     }
 }
 
-/// A prepared key for token digests: the two SHA-256 blocks of the HMAC key schedule are computed once.
+/// A prepared key for token digests. The two SHA-256 blocks of the HMAC key schedule are computed
+/// once.
 #[derive(Clone)]
 pub struct DigestKey {
     id: KeyId,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// What every token starts with. A promise: it never changes.
+/// The beginning of every token. A promise: it never changes.
 pub const PREFIX: &str = "tr_pat_";
 /// How many random base62 characters follow the prefix: 32 · log2(62) = 190.5 bits.
 const RANDOM_LEN: usize = 32;
@@ -18,12 +18,13 @@ const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 
 /// A well-formed personal access token: the secret itself.
 ///
-/// It is a fixed-size value that is wiped when dropped, and it cannot be printed: its [`Debug`](fmt::Debug) shows
-/// the hint only, and there is neither `Display` nor serialization. [`Token::expose`] is the one way out.
+/// The value has a fixed size, is wiped when dropped, and cannot be printed: its
+/// [`Debug`](fmt::Debug) shows only the hint, and there is neither `Display` nor serialization.
+/// [`Token::expose`] is the only way out.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Token([u8; TOKEN_LEN]);
 
-/// Why a text is not a token. It says nothing of what the right checksum would have been.
+/// The reason why a text is not a token. It does not reveal the right checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MalformedToken {
@@ -103,15 +104,17 @@ impl Token {
         &self.0
     }
 
-    /// The secret as text. Whoever calls this answers for where it goes.
+    /// Returns the secret as text. The caller is responsible for where it goes.
     pub fn expose(&self) -> &str {
         // Every constructor has checked that the bytes are ASCII.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
-    /// What may be kept and shown to recognize a token: `...` and its last four characters.
+    /// Returns the hint that may be kept and shown to recognize a token: `...` and its last four
+    /// characters.
     ///
-    /// The last characters belong to the checksum, so a hint gives away at most 24 of the 190 random bits.
+    /// These characters belong to the checksum, so a hint reveals at most 24 of the 190 random
+    /// bits.
     pub fn hint(&self) -> String {
         format!("...{}", &self.expose()[TOKEN_LEN - 4..])
     }

@@ -1,9 +1,9 @@
 //! The personal access token of TrustRelay: its format, what a store may keep of it, what it may
 //! open, and who it stands for.
 //!
-//! This crate does no I/O and knows no async runtime. What is promised here does not change: the
-//! prefix, the length, the alphabet and the checksum of a token (see [`Token`]), so that a token found
-//! in a file ten years from now is still recognized.
+//! This crate does no I/O and knows no async runtime. Its promises do not change: the prefix, the
+//! length, the alphabet and the checksum of a token (see [`Token`]), so that a token found in a
+//! file ten years from now is still recognized.
 //!
 //! ```
 //! use trustrelay_token::{Reach, ScopeSet, Token};

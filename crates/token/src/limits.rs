@@ -1,4 +1,4 @@
-//! What a token is held to beyond its scopes.
+//! The limits of a token beyond its scopes.
 
 use std::net::IpAddr;
 use std::num::{NonZeroU16, NonZeroU32};
@@ -6,14 +6,23 @@ use std::sync::Arc;
 
 use crate::Network;
 
-/// What a token is held to. Each of the limits is optional; a token without any has no `Limits`.
+/// The limits of a token. Each is optional; a token without any has no `Limits`.
+///
+/// ```
+/// use trustrelay_token::Limits;
+///
+/// let limits = Limits { networks: vec!["192.0.2.0/24".parse().unwrap()], ..Limits::default() };
+/// assert!(limits.allow_from(Some("192.0.2.7".parse().unwrap())));
+/// assert!(!limits.allow_from(Some("198.51.100.7".parse().unwrap())));
+/// assert!(!limits.allow_from(None), "an unknown address is in no network");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Limits {
-    /// From where alone it may be used. Empty: from anywhere.
+    /// The networks that the token may be used from. Empty: from anywhere.
     pub networks: Vec<Network>,
-    /// How many requests it may make in a minute.
+    /// The requests that the token may make in a minute.
     pub requests_per_minute: Option<NonZeroU32>,
-    /// After how many days without a use it ends.
+    /// The days without a use after which the token is revoked.
     pub unused_days: Option<NonZeroU16>,
 }
 
@@ -37,23 +46,25 @@ pub enum Beyond {
 }
 
 impl Limits {
-    /// Whether they limit nothing.
+    /// Returns whether nothing is limited.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// To be shared; `None` if they limit nothing.
+    /// Returns the limits for sharing, or `None` if nothing is limited.
     pub fn shared(self) -> Option<Arc<Self>> {
         (!self.is_empty()).then(|| Arc::new(self))
     }
 
-    /// Whether a token may be used from there. From an address that is not known it may be used only if it may be used from anywhere.
+    /// Returns whether a token may be used from an address. From an unknown address it may be used
+    /// only if it may be used from anywhere.
     pub fn allow_from(&self, address: Option<IpAddr>) -> bool {
         self.networks.is_empty()
             || address.is_some_and(|address| self.networks.iter().any(|network| network.contains(address)))
     }
 
-    /// These limits within wider ones: what is not limited here is taken from there, and what is may not be wider.
+    /// Fits these limits into wider ones: a limit that is absent here is taken from there, and one
+    /// that is present may not be wider.
     ///
     /// # Errors
     /// The first limit that is wider.

@@ -1,4 +1,5 @@
-//! A network, as limits and trusted proxies name it: an address and how many of its bits count (RFC 4632 §3.1, RFC 4291 §2.3).
+//! A network, as limits and trusted proxies name it: an address and the number of its bits that
+//! count (RFC 4632 §3.1, RFC 4291 §2.3).
 
 use std::fmt;
 use std::net::IpAddr;
@@ -35,29 +36,32 @@ pub enum BadNetwork {
     HostBits(Quoted, Network, Network),
 }
 
-/// What was given, as far as it may be repeated: what has other characters than a network may be a secret.
+/// The given text, as far as it may be repeated. A text with other characters than a network has
+/// could be a secret, and is not repeated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quoted(Option<String>);
 
 impl Network {
-    /// Whether an address is in it. An IPv4 address is the same however it is written.
+    /// Returns whether an address is in the network. An IPv4 address is the same in either
+    /// notation.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())
     }
 
-    /// How many bits of its address count.
+    /// Returns the number of bits of its address that count.
     pub fn bits(&self) -> u8 {
         self.0.prefix_len()
     }
 
-    /// The network around an address that usually has one holder: a /24 of IPv4, a /48 of IPv6 (RFC 6177 §2).
+    /// Returns the network around an address that usually has one holder: a /24 of IPv4, a /48 of
+    /// IPv6 (RFC 6177 §2).
     pub fn around(address: IpAddr) -> Self {
         let alone = IpNet::from(address.to_canonical());
         let bits = if alone.addr().is_ipv4() { 24 } else { 48 };
         Self(IpNet::new(alone.addr(), bits).map_or(alone, |network| network.trunc()))
     }
 
-    /// Whether all of the other network is in it.
+    /// Returns whether the other network lies within this one.
     pub fn covers(&self, other: &Self) -> bool {
         self.0.contains(&other.0)
     }
@@ -204,7 +208,7 @@ mod tests {
         assert!(network("0.0.0.0/0").contains("::ffff:192.0.2.7".parse().expect("an address")));
     }
 
-    /// Whether two addresses agree in their first bits: what a network is, said another way.
+    /// Returns whether two addresses agree in their first bits: another definition of a network.
     fn agree(one: u128, other: u128, bits: u8, of: u8) -> bool {
         (0..bits).all(|bit| one >> (of - 1 - bit) & 1 == other >> (of - 1 - bit) & 1)
     }
@@ -272,7 +276,8 @@ mod tests {
             prop_assert_eq!(outer.covers(&inner_net), holds(inner.to_bits()) && holds(last));
         }
 
-        /// All addresses of a corner of each kind are gone through, so that nothing is left to arithmetic with bits.
+        /// All addresses of a corner of each kind are gone through, so that nothing is left to
+        /// arithmetic with bits.
         #[test]
         fn one_network_covers_another_just_if_it_has_all_of_its_addresses(one in in_a_corner(), other in in_a_corner()) {
             let (own, theirs) = (network(&one.text()), network(&other.text()));

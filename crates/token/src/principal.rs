@@ -1,4 +1,4 @@
-//! Who a request acts for, once its credential was judged. From there on no token travels.
+//! The person that a request acts for, once its credential was judged. No token travels further.
 
 use std::fmt;
 use std::ops::Deref;
@@ -13,25 +13,35 @@ use crate::{Limits, Scope, ScopeSet, TokenDigest};
 
 const STANDS: i64 = i64::MAX;
 
-/// Whether a token or an account still stands, and since when it does not.
+/// The standing of a token or an account: in force, or ended at a time.
 ///
-/// A [`Principal`] holds both, and whoever judges credentials ends them. It closes a race: a request that was
-/// verified just before a revocation, and opens a stream just after the revocation cut the open ones,
-/// registers its stream first and asks [`Principal::stands`] second.
+/// A [`Principal`] holds both, and the judge of credentials ends them. This closes a race. A
+/// request may be verified just before a revocation and open a stream just after the revocation cut
+/// the open ones. So it registers its stream first and asks [`Principal::stands`] second.
+///
+/// ```
+/// use trustrelay_token::Standing;
+///
+/// let standing = Standing::default();
+/// standing.end("2026-12-01T00:00:00Z".parse().unwrap());
+/// assert!(standing.has_ended());
+/// standing.restore();
+/// assert_eq!(standing.ended_at(), None);
+/// ```
 pub struct Standing(AtomicI64);
 
 impl Standing {
-    /// Ends it, for all who hold it.
+    /// Ends the standing, for every holder.
     pub fn end(&self, at: Timestamp) {
         self.0.store(at.as_microsecond(), Ordering::SeqCst);
     }
 
-    /// Makes it stand again: a disabled account that was enabled.
+    /// Restores the standing of a disabled account that was enabled.
     pub fn restore(&self) {
         self.0.store(STANDS, Ordering::SeqCst);
     }
 
-    /// When it ended, to the microsecond, if it did.
+    /// Returns when the standing ended, to the microsecond, if it did.
     pub fn ended_at(&self) -> Option<Timestamp> {
         match self.0.load(Ordering::SeqCst) {
             STANDS => None,
@@ -39,7 +49,7 @@ impl Standing {
         }
     }
 
-    /// Whether it has ended.
+    /// Returns whether the standing has ended.
     pub fn has_ended(&self) -> bool {
         self.0.load(Ordering::SeqCst) != STANDS
     }
@@ -57,12 +67,12 @@ impl fmt::Debug for Standing {
     }
 }
 
-/// Whether an account administers this TrustRelay.
+/// The role of an account: administrator or not.
 #[derive(Debug, Default)]
 pub struct Role(AtomicBool);
 
 impl Role {
-    /// From now on, for all who hold it.
+    /// Sets the role from now on, for every holder.
     pub fn set_admin(&self, is_admin: bool) {
         self.0.store(is_admin, Ordering::SeqCst);
     }
@@ -76,7 +86,7 @@ pub struct Upstreams {
 }
 
 impl Upstreams {
-    /// From now on, for all who hold it: only those of these names; `None`: all.
+    /// Restricts the upstreams from now on, for every holder, to those of these names. `None`: all.
     pub fn hold_to(&self, names: Option<&[String]>) {
         let mut held = self.names.write().unwrap_or_else(PoisonError::into_inner);
         let keeps = |name: &str| names.is_none_or(|names| names.iter().any(|kept| kept == name));
@@ -91,36 +101,36 @@ impl Upstreams {
         }
     }
 
-    /// Whether one of this name is among them.
+    /// Returns whether an upstream of this name is allowed.
     pub fn allow(&self, upstream: &str) -> bool {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
         names.as_ref().is_none_or(|names| names.iter().any(|name| **name == *upstream))
     }
 
-    /// How often an upstream was taken away. An answer that was begun at another count may hold something
-    /// of an upstream that is no longer allowed.
+    /// Returns how often an upstream was taken away. An answer that was begun at another count may
+    /// contain data of an upstream that is no longer allowed.
     pub fn narrowings(&self) -> u64 {
         self.narrowings.load(Ordering::SeqCst)
     }
 }
 
-/// An account: what its credentials have in common.
+/// An account: the part that its credentials have in common.
 #[derive(Debug, Default)]
 pub struct Account {
     /// Its id.
     pub user_id: Uuid,
     /// Its e-mail address.
     pub email: Box<str>,
-    /// Whether it administers this TrustRelay, at this moment.
+    /// The account's role, at this moment.
     pub role: Role,
-    /// Which upstreams it may use, at this moment.
+    /// The upstreams that the account may use, at this moment.
     pub upstreams: Upstreams,
-    /// Whether it is enabled, at this moment.
+    /// The account's standing, at this moment: it ends when the account is disabled.
     pub standing: Standing,
 }
 
 impl Account {
-    /// Whether it administers this TrustRelay.
+    /// Returns whether the account is an administrator.
     pub fn is_admin(&self) -> bool {
         self.role.0.load(Ordering::SeqCst)
     }
@@ -130,25 +140,26 @@ impl Account {
 pub struct Pat {
     /// Its identity. It stays when the secret is rotated.
     pub pat_id: Uuid,
-    /// What its verifier knows it by.
+    /// The digest that the verifier finds the token by.
     digest: TokenDigest,
     /// The hint, a line break, the name. Most fit in here without an allocation of their own.
     label: SmolStr,
 }
 
 impl Pat {
-    /// A token by its identity, the name that its owner chose, and `...` with its last four characters.
+    /// Describes a token by its identity, the name that its owner chose, and `...` with its last
+    /// four characters.
     pub fn new(pat_id: Uuid, name: &str, hint: &str) -> Self {
         let digest = TokenDigest::from_bytes([0; 32]);
         Self { pat_id, digest, label: format_smolstr!("{}\n{name}", hint.replace('\n', " ")) }
     }
 
-    /// The same, with the digest that a verifier finds it by.
+    /// Adds the digest that the verifier finds the token by.
     pub fn known_by(self, digest: TokenDigest) -> Self {
         Self { digest, ..self }
     }
 
-    /// What its verifier finds it by, if that is a digest; zeros otherwise.
+    /// Returns the digest that the verifier finds the token by; zeros if it has none.
     pub fn digest(&self) -> &TokenDigest {
         &self.digest
     }
@@ -173,36 +184,38 @@ impl fmt::Debug for Pat {
     }
 }
 
-/// Who a request acts for, and what it may do. What is known of the account can be read as if it were its own.
+/// The person that a request acts for, and what the request may do. The account's fields can be
+/// read as if they were its own.
 ///
-/// One for each token that is in use, and shared: whoever holds it learns of a revocation at once. It is small, so that a
-/// verifier can hold a million of them.
+/// Each token in use has one principal, which is shared: every holder learns of a revocation at
+/// once. It is small, so that a verifier can hold a million of them.
 pub struct Principal {
     account: Arc<Account>,
-    /// What the credential opens. A browser session opens what its user may do.
+    /// The scopes of the credential. A browser session has all that its user may do.
     pub scopes: Arc<ScopeSet>,
-    /// What it is held to beyond that, if to anything. Who takes tokens holds them to it: whoever takes the request knows its address.
+    /// The token's limits, if it has any. The server that receives the request enforces them,
+    /// because it knows the client's address.
     pub limits: Option<Arc<Limits>>,
     pat: Option<Pat>,
-    /// In microseconds. It only ever gets earlier.
+    /// In microseconds since the Unix epoch. It only ever gets earlier.
     expires_at: AtomicI64,
     standing: Standing,
 }
 
 impl Principal {
-    /// Somebody who came with a token.
+    /// Creates the principal of a token.
     pub fn with_pat(account: Arc<Account>, pat: Pat, scopes: Arc<ScopeSet>, expires_at: Timestamp) -> Self {
         let expires_at = AtomicI64::new(expires_at.as_microsecond());
         Self { account, scopes, limits: None, pat: Some(pat), expires_at, standing: Standing::default() }
     }
 
-    /// Somebody who came with a browser session.
+    /// Creates the principal of a browser session.
     pub fn with_session(account: Arc<Account>, expires_at: Timestamp) -> Self {
         let (scopes, expires_at) = (Arc::new(ScopeSet::all()), AtomicI64::new(expires_at.as_microsecond()));
         Self { account, scopes, limits: None, pat: None, expires_at, standing: Standing::default() }
     }
 
-    /// The account that it acts for.
+    /// Returns the account that the request acts for.
     pub fn account(&self) -> &Arc<Account> {
         &self.account
     }
@@ -217,36 +230,36 @@ impl Principal {
         self.pat().map(|pat| pat.pat_id)
     }
 
-    /// The token's id, if the credential is one without the scope `tokens`: it manages itself alone, and
-    /// is not shown what identifies other tokens.
+    /// Returns the token's id, if the credential is a token without the scope `tokens`. Such a
+    /// token manages only itself, and sees nothing that identifies other tokens.
     pub fn pat_id_without_tokens(&self) -> Option<Uuid> {
         self.pat_id().filter(|_| !self.scopes.allows(&Scope::Tokens))
     }
 
-    /// When the credential ends, to the microsecond.
+    /// Returns when the credential ends, to the microsecond.
     pub fn expires_at(&self) -> Timestamp {
         at_microsecond(self.expires_at.load(Ordering::SeqCst))
     }
 
-    /// Ends the credential at `at`, if that is sooner: the secret that it came with has been replaced and
-    /// is good for a while only.
+    /// Ends the credential at `at`, if that is sooner: its secret has been replaced, and stays good
+    /// for a while only.
     pub fn expire_by(&self, at: Timestamp) {
         self.expires_at.fetch_min(at.as_microsecond(), Ordering::SeqCst);
     }
 
-    /// Whether the credential has ended by `now`, in microseconds since the Unix epoch. Cheap enough to be
-    /// asked before each frame of a stream.
+    /// Returns whether the credential has ended by `now`, in microseconds since the Unix epoch.
+    /// Cheap enough to be asked before each frame of a stream.
     pub fn has_expired_by(&self, now: i64) -> bool {
         self.expires_at.load(Ordering::SeqCst) <= now
     }
 
-    /// The credential's own standing; its account has another.
+    /// Returns the credential's own standing. Its account has another.
     pub fn standing(&self) -> &Standing {
         &self.standing
     }
 
-    /// Whether the credential still stands: neither revoked nor its account disabled since it was judged.
-    /// Expiry is a matter of time: see [`Principal::expires_at`].
+    /// Returns whether the credential still stands: since it was judged, neither the token was
+    /// revoked nor its account disabled. Expiry is a matter of time: see [`Principal::expires_at`].
     pub fn stands(&self) -> bool {
         !self.standing.has_ended() && !self.account.standing.has_ended()
     }
@@ -271,7 +284,7 @@ impl fmt::Debug for Principal {
     }
 }
 
-/// What was taken from a [`Timestamp`] is within its range.
+/// Restores a [`Timestamp`]. Microseconds that came from one are within its range.
 fn at_microsecond(at: i64) -> Timestamp {
     Timestamp::from_microsecond(at).unwrap_or(Timestamp::MAX)
 }
@@ -280,7 +293,8 @@ fn at_microsecond(at: i64) -> Timestamp {
 mod tests {
     use super::*;
 
-    /// With its share of an `Arc`'s two counts it is to fit the allocators' class of 128 bytes, with no room for more.
+    /// Together with the two counts of an `Arc` it must fit the allocators' class of 128 bytes,
+    /// which leaves no room for more.
     const _: () = assert!(size_of::<Principal>() <= 128 - 16);
 
     #[test]

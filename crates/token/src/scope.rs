@@ -1,4 +1,4 @@
-//! What a token opens: `pat_scope`, space-separated (RFC 6749 §3.3).
+//! The scopes of a token: `pat_scope`, space-separated (RFC 6749 §3.3).
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -40,12 +40,13 @@ impl fmt::Display for UpstreamName {
     }
 }
 
-/// One scope.
+/// A single scope.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scope {
     /// `mcp`: all tools that the user may use.
     Mcp,
-    /// `mcp:read`: of every upstream the tools that declare `readOnlyHint`, its resources and its prompts.
+    /// `mcp:read`: the tools of every upstream that declare `readOnlyHint`, its resources and its
+    /// prompts.
     McpRead,
     /// `mcp:<upstream>`: all of one upstream.
     McpUpstream(UpstreamName),
@@ -55,13 +56,13 @@ pub enum Scope {
     Api,
     /// `api:read`: its GETs.
     ApiRead,
-    /// `tokens`: to manage tokens.
+    /// `tokens`: manage tokens.
     Tokens,
-    /// `rotate`: to replace its own secret by a new one, and nothing else.
+    /// `rotate`: replace the token's own secret by a new one, and nothing else.
     Rotate,
 }
 
-/// Why a scope is refused.
+/// The reason why a scope is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BadScope {
@@ -134,7 +135,7 @@ impl fmt::Display for Scope {
 }
 
 impl Scope {
-    /// Whether whoever holds `self` holds `other` as well.
+    /// Returns whether this scope includes `other`.
     pub fn covers(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Mcp, Self::Mcp | Self::McpRead | Self::McpUpstream(_) | Self::McpTool(..)) => true,
@@ -152,7 +153,7 @@ pub enum Reach {
     Nothing,
     /// If the tool declares `readOnlyHint` (MCP 2025-11-25, "ToolAnnotations").
     ReadOnly,
-    /// Whatever the tool does.
+    /// Always, for any tool.
     Whole,
 }
 
@@ -166,12 +167,12 @@ impl ScopeSet {
         Self(BTreeSet::from([Scope::Mcp, Scope::Api, Scope::Tokens]))
     }
 
-    /// Whether the set holds `scope`, or one that covers it.
+    /// Returns whether the set has `scope`, or a scope that covers it.
     pub fn allows(&self, scope: &Scope) -> bool {
         self.0.iter().any(|held| held.covers(scope))
     }
 
-    /// How far the set reaches to a tool of an upstream, by its own name there.
+    /// Returns how far the set reaches to a tool of an upstream, by the upstream's name for it.
     pub fn reach(&self, upstream: &str, tool: &str) -> Reach {
         let reach = self.0.iter().map(|held| match held {
             Scope::Mcp => Reach::Whole,
@@ -183,7 +184,7 @@ impl ScopeSet {
         reach.max().unwrap_or(Reach::Nothing)
     }
 
-    /// Whether all of an upstream (every tool, prompt and resource) is within the set.
+    /// Returns whether all of an upstream (every tool, prompt and resource) is within the set.
     pub fn allows_upstream(&self, upstream: &str) -> bool {
         self.0.iter().any(|held| match held {
             Scope::Mcp => true,
@@ -192,12 +193,12 @@ impl ScopeSet {
         })
     }
 
-    /// Whether the prompts and resources of an upstream are within the set.
+    /// Returns whether the prompts and resources of an upstream are within the set.
     pub fn reads_upstream(&self, upstream: &str) -> bool {
         self.allows_upstream(upstream) || self.0.contains(&Scope::McpRead)
     }
 
-    /// Whether anything of an upstream is within the set.
+    /// Returns whether anything of an upstream is within the set.
     pub fn touches_upstream(&self, upstream: &str) -> bool {
         self.0.iter().any(|held| match held {
             Scope::Mcp | Scope::McpRead => true,
@@ -206,14 +207,14 @@ impl ScopeSet {
         })
     }
 
-    /// Whether anything of MCP is within the set.
+    /// Returns whether anything of MCP is within the set.
     pub fn allows_any_mcp(&self) -> bool {
         self.0.iter().any(|held| {
             matches!(held, Scope::Mcp | Scope::McpRead | Scope::McpUpstream(_) | Scope::McpTool(..))
         })
     }
 
-    /// Whether each scope of this set is covered by `other`.
+    /// Returns whether each scope of this set is covered by `other`.
     pub fn is_within(&self, other: &Self) -> bool {
         self.0.iter().all(|scope| other.allows(scope))
     }
@@ -262,7 +263,8 @@ impl fmt::Display for ScopeSet {
     }
 }
 
-/// What an error message repeats of an input: enough to recognize it, never a whole secret.
+/// Returns the part of an input that an error message repeats: enough to recognize the input, never
+/// a whole secret.
 fn clip(text: &str) -> String {
     let clipped: String = text.chars().filter(|c| !c.is_control()).take(32).collect();
     if clipped.starts_with(crate::PREFIX) { "(a token, not a scope)".to_owned() } else { clipped }

@@ -86,7 +86,7 @@ fn a_child_is_within_its_parent() {
     assert!(!set("mcp").is_within(&set("mcp:a")));
     assert!(!set("tokens").is_within(&set("mcp api")));
     assert!(set("mcp:read").is_within(&set("mcp")));
-    // Whether a single tool only reads is the upstream's word, and may change.
+    // The upstream declares whether a tool only reads, and may change that.
     assert!(!set("mcp:a/t").is_within(&set("mcp:read")));
     assert!(!set("mcp:read").is_within(&set("mcp:a")));
 }
@@ -104,11 +104,12 @@ proptest! {
     }
 }
 
-/// Upstreams and tools. No scope names the last of each: a sum of narrow scopes is never as much as a wide one.
+/// Upstreams and tools. No scope names the last of each, because a sum of narrow scopes is never as
+/// much as a wide one.
 const UPSTREAMS: [&str; 3] = ["a", "ab", "unnamed"];
 const TOOLS: [&str; 3] = ["t", "t/u", "unnamed"];
 
-/// One thing that can be done, as narrow as it gets.
+/// A deed, as narrow as it gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Deed {
     /// To call a tool, of which its upstream may say that it only reads.
@@ -137,7 +138,7 @@ fn deeds() -> Vec<Deed> {
     all
 }
 
-/// What a scope opens, by the documentation of [`Scope`] and without its code.
+/// Returns whether a scope opens a deed, by the documentation of [`Scope`] and without its code.
 fn opens(scope: &str, deed: Deed) -> bool {
     match (scope, deed) {
         ("mcp", Deed::Call { .. } | Deed::Resources(_)) => true,

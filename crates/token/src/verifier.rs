@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::{Principal, Token};
 
-/// Why a well-formed token is refused.
+/// The reason why a well-formed token is refused.
 ///
 /// To a holder of the whole token these tell nothing new; nobody else can ask.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,7 +58,7 @@ impl Verification {
     }
 }
 
-/// Whoever can judge a token.
+/// A judge of tokens.
 pub trait Verifier: Send + Sync + 'static {
     /// Judges the token. The token is dropped (and wiped) before the answer is there.
     fn verify(&self, token: Token) -> Verification;

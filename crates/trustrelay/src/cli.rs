@@ -1,4 +1,5 @@
-//! The command line. Every flag has an environment variable; what a server is set up with has a key in the file too.
+//! The command line. Every flag has an environment variable; what a server is set up with has a key
+//! in the file too.
 
 mod audit;
 mod secret;
@@ -47,12 +48,13 @@ pub(crate) struct Place {
     /// Directory with the database and the key file [default: trustrelay-data]
     #[arg(long, global = true, env = "TRUSTRELAY_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// PostgreSQL database that several nodes share (postgres://…), instead of the data directory. Because the URL contains a password, set it in
-    /// the environment or the configuration file: other users can see the command line
+    /// PostgreSQL database that several nodes share (postgres://…), instead of the data directory.
+    /// Because the URL contains a password, set it in the environment or the configuration file:
+    /// other users can see the command line
     #[arg(long, global = true, env = "TRUSTRELAY_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub(crate) database_url: Option<SecretUrl>,
-    /// File with the server secret [default: secret.key in the data directory]. TRUSTRELAY_SECRET_KEY can hold the
-    /// secret itself instead
+    /// File with the server secret [default: secret.key in the data directory].
+    /// TRUSTRELAY_SECRET_KEY can hold the secret itself instead
     #[arg(long, global = true, env = "TRUSTRELAY_SECRET_KEY_FILE", value_name = "FILE")]
     pub(crate) secret_key_file: Option<PathBuf>,
     /// Whether the key file was named by the flag: then it outweighs TRUSTRELAY_SECRET_KEY.
@@ -83,7 +85,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: TokenCommand,
     },
-    /// List the nodes that share the data, their leases, and how far each has applied the log of revocations
+    /// List the nodes that share the data, their leases, and how far each has applied the log of
+    /// revocations
     #[command(after_help = "Example: trustrelay nodes --json")]
     Nodes(NodesList),
     /// Verify or export the audit log: who changed what, when and from where
@@ -95,12 +98,14 @@ pub(crate) enum Command {
     /// Export all data to a file: accounts, tokens and their history, but no browser sessions
     #[command(after_help = "Example: trustrelay export backup.jsonl")]
     Export(ArchiveFile),
-    /// Import all data from an exported file into an empty data directory or database. The server secret must be the same
+    /// Import all data from an exported file into an empty data directory or database. The server
+    /// secret must be the same
     #[command(
         after_help = "Example: TRUSTRELAY_DATABASE_URL=postgres://… trustrelay import backup.jsonl --secret-key-file secret.key"
     )]
     Import(ArchiveFile),
-    /// Find tokens in files, by prefix and checksum. Prints path:line:column and the hint, never the token. Exits with 1 if it finds a token
+    /// Find tokens in files, by prefix and checksum. Prints path:line:column and the hint, never
+    /// the token. Exits with 1 if it finds a token
     #[command(
         after_help = "Examples:\n  trustrelay scan .\n  git diff --cached | trustrelay scan -\n  trustrelay scan --sarif . > trustrelay.sarif"
     )]
@@ -126,19 +131,21 @@ pub(crate) struct Serve {
     /// URL that people and agents use, if the server is behind a proxy
     #[arg(long, env = "TRUSTRELAY_PUBLIC_URL", value_name = "URL")]
     pub(crate) public_url: Option<Url>,
-    /// Network of a trusted proxy, such as 10.0.0.0/8: only trusted proxies can set the client address of a request. Can be given several
-    /// times
+    /// Network of a trusted proxy, such as 10.0.0.0/8: only trusted proxies can set the client
+    /// address of a request. Can be given several times
     #[arg(long, env = "TRUSTRELAY_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
     pub(crate) trusted_proxy: Vec<String>,
-    /// Header in which trusted proxies send the client address: x-forwarded-for or forwarded. The other one is ignored [default: x-forwarded-for]
+    /// Header in which trusted proxies send the client address: x-forwarded-for or forwarded. The
+    /// other one is ignored [default: x-forwarded-for]
     #[arg(long, env = "TRUSTRELAY_TRUSTED_PROXY_HEADER", value_name = "HEADER")]
     pub(crate) trusted_proxy_header: Option<String>,
-    /// File with the public keys of GitHub's secret scanning, as GitHub's API serves them: answers to signed leak reports say which of the
-    /// tokens are real
+    /// File with the public keys of GitHub's secret scanning, as GitHub's API serves them: answers
+    /// to signed leak reports say which of the tokens are real
     #[arg(long, env = "TRUSTRELAY_GITHUB_KEYS", value_name = "FILE")]
     pub(crate) github_keys: Option<PathBuf>,
-    /// SMTP server for notices by email: smtp://HOST:PORT, or smtps://USER:PASSWORD@HOST. If the URL contains a password, set it in the environment
-    /// or the configuration file: other users can see the command line
+    /// SMTP server for notices by email: smtp://HOST:PORT, or smtps://USER:PASSWORD@HOST. If the
+    /// URL contains a password, set it in the environment or the configuration file: other users
+    /// can see the command line
     #[arg(long, env = "TRUSTRELAY_SMTP_URL", hide_env_values = true, value_name = "URL")]
     pub(crate) smtp_url: Option<SecretUrl>,
     /// Sender address of emails, such as relay@example.org
@@ -155,12 +162,12 @@ pub(crate) struct Serve {
         value_parser = BoolishValueParser::new()
     )]
     pub(crate) webhook_private_networks: Option<bool>,
-    /// URL at which other nodes reach this node, such as http://10.0.0.5:8080: they forward the requests of its MCP sessions
-    /// to it. For nodes that share a database
+    /// URL at which other nodes reach this node, such as http://10.0.0.5:8080: they forward the
+    /// requests of its MCP sessions to it. For nodes that share a database
     #[arg(long, env = "TRUSTRELAY_NODE_URL", value_name = "URL")]
     pub(crate) node_url: Option<Url>,
-    /// How long to keep serving after SIGTERM while /readyz reports that the node is stopping, such as 3s, so that load balancers can react
-    /// [default: 0s]
+    /// How long to keep serving after SIGTERM while /readyz reports that the node is stopping, such
+    /// as 3s, so that load balancers can react [default: 0s]
     #[arg(long, env = "TRUSTRELAY_DRAIN", value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) drain: Option<SignedDuration>,
     /// MCP server behind the relay; can be given several times
@@ -172,13 +179,15 @@ pub(crate) struct Serve {
     /// How long to keep audit log entries, at least 1d [default: 400d]
     #[arg(long, env = "TRUSTRELAY_AUDIT_RETENTION", value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) audit_retention: Option<SignedDuration>,
-    /// Base URL of an OpenTelemetry collector (OTLP/HTTP) to send traces to, such as http://127.0.0.1:4318
+    /// Base URL of an OpenTelemetry collector (OTLP/HTTP) to send traces to, such as
+    /// http://127.0.0.1:4318
     #[arg(long, env = "TRUSTRELAY_OTLP_ENDPOINT", value_name = "URL")]
     pub(crate) otlp_endpoint: Option<Url>,
     /// What to log, such as info or trustrelay=debug [default: info]
     #[arg(long, env = "TRUSTRELAY_LOG", value_name = "FILTER")]
     pub(crate) log: Option<String>,
-    /// Development mode: loopback only, with an account dev@localhost, a token, and client configurations to paste
+    /// Development mode: loopback only, with an account dev@localhost, a token, and client
+    /// configurations to paste
     #[arg(
         long,
         env = "TRUSTRELAY_DEV",
@@ -204,7 +213,8 @@ pub(crate) enum UserCommand {
         after_help = "Example: echo \"$PASSWORD\" | trustrelay user add ada@example.org --password-stdin"
     )]
     Add(UserAdd),
-    /// Set the password of an account, for example a forgotten one. Its browser sessions end; its tokens keep working
+    /// Set the password of an account, for example a forgotten one. Its browser sessions end; its
+    /// tokens keep working
     #[command(
         after_help = "Example: echo \"$PASSWORD\" | trustrelay user set-password ada@example.org --password-stdin"
     )]
@@ -212,7 +222,8 @@ pub(crate) enum UserCommand {
     /// List the accounts
     #[command(after_help = "Example: trustrelay user list --json")]
     List(UserList),
-    /// Print an invitation link for a new account. The link works once, within seven days, and lets anyone who opens it set the password
+    /// Print an invitation link for a new account. The link works once, within seven days, and lets
+    /// anyone who opens it set the password
     #[command(
         after_help = "Example: trustrelay user invite eve@example.org --public-url https://relay.example.org"
     )]
@@ -297,19 +308,22 @@ pub(crate) enum TokenCommand {
     /// Revoke a token: once this returns, it is refused everywhere
     #[command(after_help = "Example: trustrelay token revoke 0199c2c5-6a4e-7c3e-9a34-2f6d2a1f7e11")]
     Revoke(TokenRevoke),
-    /// Give a token a new secret and print only the new token; the old secret keeps working for a while. Use PAT_ID for the data on this machine,
-    /// or --server to let a token from FILE, standard input or TRUSTRELAY_TOKEN rotate itself (it needs the scope `rotate`)
+    /// Give a token a new secret and print only the new token; the old secret keeps working for a
+    /// while. Use PAT_ID for the data on this machine, or --server to let a token from FILE,
+    /// standard input or TRUSTRELAY_TOKEN rotate itself (it needs the scope `rotate`)
     #[command(
         after_help = "Examples:\n  trustrelay token rotate 0199c2c5-6a4e-7c3e-9a34-2f6d2a1f7e11 --overlap 1h\n  trustrelay token rotate --server https://relay.example.org < token.txt > new-token.txt"
     )]
     Rotate(TokenRotate),
-    /// Create a narrower token for a sub-agent or a job, with a token from FILE, standard input or TRUSTRELAY_TOKEN (it needs the scope `tokens`),
-    /// and print only the new token. The new token is revoked together with the token that created it
+    /// Create a narrower token for a sub-agent or a job, with a token from FILE, standard input or
+    /// TRUSTRELAY_TOKEN (it needs the scope `tokens`), and print only the new token. The new token
+    /// is revoked together with the token that created it
     #[command(
         after_help = "Example: trustrelay token delegate --server https://relay.example.org --name nightly-job --scope mcp:github --expires-in 1h < token.txt"
     )]
     Delegate(TokenDelegate),
-    /// Check a token from FILE, standard input or TRUSTRELAY_TOKEN. Exit codes: 0 good, 3 expires soon, 1 bad
+    /// Check a token from FILE, standard input or TRUSTRELAY_TOKEN. Exit codes: 0 good, 3 expires
+    /// soon, 1 bad
     #[command(
         after_help = "Example: trustrelay token check --server https://relay.example.org --warn 14d < token.txt"
     )]
@@ -324,7 +338,8 @@ pub(crate) struct TokenCreate {
     /// Name of the token: what will use it, such as ci-pipeline
     #[arg(long, env = "TRUSTRELAY_NAME")]
     pub(crate) name: String,
-    /// Scopes, separated by spaces: mcp, mcp:read, mcp:NAME, mcp:NAME/TOOL, api, api:read, tokens, rotate
+    /// Scopes, separated by spaces: mcp, mcp:read, mcp:NAME, mcp:NAME/TOOL, api, api:read, tokens,
+    /// rotate
     #[arg(long, env = "TRUSTRELAY_SCOPE")]
     pub(crate) scope: String,
     /// Lifetime, such as 90d or 12h; at most 365d [default: 365d]
@@ -364,7 +379,8 @@ pub(crate) struct TokenRotate {
     /// Server at which the token rotates itself
     #[arg(long, env = "TRUSTRELAY_SERVER", value_name = "URL")]
     pub(crate) server: Option<Url>,
-    /// With --server: file with the token [default: TRUSTRELAY_TOKEN if it is set, otherwise standard input]; `-` is standard input
+    /// With --server: file with the token [default: TRUSTRELAY_TOKEN if it is set, otherwise
+    /// standard input]; `-` is standard input
     #[arg(long, env = "TRUSTRELAY_TOKEN_FILE", value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// How long the old secret keeps working, such as 24h or 0s; at most 7d [default: 24h]
@@ -392,7 +408,8 @@ pub(crate) struct TokenDelegate {
     /// Lifetime, such as 1h; no longer than that of the token that creates it
     #[arg(long, env = "TRUSTRELAY_EXPIRES_IN", value_parser = parse_duration, default_value = "1d")]
     pub(crate) expires_in: SignedDuration,
-    /// File with the token [default: TRUSTRELAY_TOKEN if it is set, otherwise standard input]; `-` is standard input
+    /// File with the token [default: TRUSTRELAY_TOKEN if it is set, otherwise standard input]; `-`
+    /// is standard input
     pub(crate) file: Option<PathBuf>,
 }
 
@@ -404,7 +421,8 @@ pub(crate) struct TokenCheck {
     /// Exit with 3 if the token expires within this time
     #[arg(long, env = "TRUSTRELAY_WARN", value_parser = parse_duration, default_value = "30d")]
     pub(crate) warn: SignedDuration,
-    /// File with the token [default: TRUSTRELAY_TOKEN if it is set, otherwise standard input]; `-` is standard input
+    /// File with the token [default: TRUSTRELAY_TOKEN if it is set, otherwise standard input]; `-`
+    /// is standard input
     pub(crate) file: Option<PathBuf>,
 }
 

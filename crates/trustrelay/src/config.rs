@@ -130,7 +130,8 @@ fn written_key(line: &str) -> Option<&str> {
     is_key.then_some(key)
 }
 
-/// What TOML and its readers say, without the value that they say it of: that is what stands in double quotes.
+/// What TOML and its readers say, without the value that they say it of: that is what stands in
+/// double quotes.
 fn without_value(message: &str) -> String {
     match (message.find('"'), message.rfind('"')) {
         (Some(from), Some(to)) if from < to => format!("{}…{}", &message[..=from], &message[to..]),
@@ -398,7 +399,8 @@ fn file_upstream(name: &str, upstream: FileUpstream) -> anyhow::Result<UpstreamC
     Ok(UpstreamConfig { name, transport })
 }
 
-/// Replaces `${VAR}` by the environment's value. A variable that is not set is an error: an empty secret would be sent else.
+/// Replaces `${VAR}` by the environment's value. A variable that is not set is an error: an empty
+/// secret would be sent else.
 fn expand(text: &str) -> anyhow::Result<String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;

@@ -1,7 +1,9 @@
-//! One connection: its socket's options, HTTP/1.1 or HTTP/2 on it, and what it may cost before it asks for anything.
+//! One connection: its socket's options, HTTP/1.1 or HTTP/2 on it, and what it may cost before it
+//! asks for anything.
 //!
-//! No connection is ended for being idle: agents keep one for hours. But the head of a request that has begun has to be whole in time, and
-//! small. hyper bounds the time from one request to the next head with it, so the head's own time is taken here.
+//! No connection is ended for being idle: agents keep one for hours. But the head of a request that
+//! has begun has to be whole in time, and small. hyper bounds the time from one request to the next
+//! head with it, so the head's own time is taken here.
 
 use std::io;
 use std::net::SocketAddr;
@@ -31,13 +33,13 @@ use crate::unread::Lent;
 
 /// How long the head of a request may take from its first byte to its last.
 const HEAD_TIME: Duration = Duration::from_secs(30);
-/// Most bytes that are read before a head is whole, and of a body before somebody takes them: with all places taken by such heads,
-/// 16,384 times that, 1 GiB.
+/// Most bytes that are read before a head is whole, and of a body before somebody takes them: with
+/// all places taken by such heads, 16,384 times that, 1 GiB.
 const MAX_HEAD: usize = 64 << 10;
 /// What a connection of HTTP/2 begins with (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How long a connection may be silent before its peer is asked whether it is there, and how often it is asked then: a quiet client is kept,
-/// a dead one is not.
+/// How long a connection may be silent before its peer is asked whether it is there, and how often
+/// it is asked then: a quiet client is kept, a dead one is not.
 const SILENCE: Duration = Duration::from_secs(60);
 const PROBES: Duration = Duration::from_secs(15);
 
@@ -53,8 +55,9 @@ pub(crate) fn prepare(stream: &TcpStream) {
     }
 }
 
-/// A connection whose version is known: the first bytes have come. hyper-util would find the version out too, and hand those bytes on by
-/// themselves: hyper then takes them for a head that is not whole yet, and doubles its buffer, 8 KiB for as long as the connection lives.
+/// A connection whose version is known: the first bytes have come. hyper-util would find the
+/// version out too, and hand those bytes on by themselves: hyper then takes them for a head that is
+/// not whole yet, and doubles its buffer, 8 KiB for as long as the connection lives.
 pub(crate) struct Begun<I> {
     io: I,
     /// What has come and was not handed on yet: no more than a preface.
@@ -94,8 +97,9 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// `stopping`: from then on the next answer on a connection of HTTP/1 is its last, and says so (RFC 9112 §9.6). Whoever keeps it for many
-    /// requests has given it up when the server ends, and loses none that is on its way then. HTTP/2 has GOAWAY for that.
+    /// `stopping`: from then on the next answer on a connection of HTTP/1 is its last, and says so
+    /// (RFC 9112 §9.6). Whoever keeps it for many requests has given it up when the server ends,
+    /// and loses none that is on its way then. HTTP/2 has GOAWAY for that.
     pub(crate) fn new(router: Router, stopping: CancellationToken) -> Self {
         let mut http1 = Builder::new(TokioExecutor::new()).http1_only();
         http1.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(MAX_HEAD);
@@ -150,8 +154,9 @@ impl Server {
 
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// Takes the time of each head. What comes while a request is answered is taken for its body: of a head that is sent ahead of
-/// its time, the time is not taken. Neither is it on HTTP/2, which has frames of its own between requests.
+/// Takes the time of each head. What comes while a request is answered is taken for its body: of a
+/// head that is sent ahead of its time, the time is not taken. Neither is it on HTTP/2, which has
+/// frames of its own between requests.
 struct Heads<I> {
     begun: Begun<I>,
     requests: Arc<Requests>,
@@ -238,7 +243,8 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Heads<I> {
     }
 }
 
-// Time is paused in these tests: it goes on by itself when all wait for it, so that a day is over at once.
+// Time is paused in these tests: it goes on by itself when all wait for it, so that a day is over
+// at once.
 #[cfg(test)]
 mod tests {
     use axum::routing::{get, post};

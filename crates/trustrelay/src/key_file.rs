@@ -1,5 +1,5 @@
-//! The key file: the server's secrets, one a line, the newest first. Lines that begin with `retired:` hold secrets that verify nothing any
-//! more but the audit log's seals of their time.
+//! The key file: the server's secrets, one a line, the newest first. Lines that begin with
+//! `retired:` hold secrets that verify nothing any more but the audit log's seals of their time.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -14,7 +14,8 @@ use trustrelay_store::private;
 use zeroize::Zeroizing;
 
 const RETIRED: &str = "retired:";
-/// Longest key file, in bytes: 8 secrets of 44 characters, as many retired ones and their comments fit in many times over.
+/// Longest key file, in bytes: 8 secrets of 44 characters, as many retired ones and their comments
+/// fit in many times over.
 const MAX_BYTES: u64 = 64 * 1024;
 
 /// The secrets of a key file.
@@ -50,7 +51,8 @@ impl FromStr for Keys {
         let mut keys = Self::default();
         let lines = text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with('#'));
         for (at, line) in lines {
-            // An environment variable can hardly hold lines, so that white space and commas part secrets too.
+            // An environment variable can hardly hold lines, so that white space and commas part
+            // secrets too.
             for word in line.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty()) {
                 let (list, word) = match word.strip_prefix(RETIRED) {
                     Some(word) => (&mut keys.retired, word),
@@ -73,7 +75,8 @@ impl FromStr for Keys {
     }
 }
 
-/// Reads a key file; `None` if there is none. `own`: it is the data directory's, so that it is never a link.
+/// Reads a key file; `None` if there is none. `own`: it is the data directory's, so that it is
+/// never a link.
 pub(crate) fn read(path: &Path, own: bool) -> anyhow::Result<Option<Keys>> {
     let unreadable = || format!("the key file {} cannot be read", path.display());
     let flags = if own { OFlags::NOFOLLOW } else { OFlags::empty() };
@@ -107,13 +110,15 @@ pub(crate) fn read(path: &Path, own: bool) -> anyhow::Result<Option<Keys>> {
     text.parse().map(Some).with_context(|| format!("the key file {}", path.display()))
 }
 
-/// Makes the first key file of a data directory, whole or not at all: a start that is killed half-way leaves none that the next one
-/// would refuse. If another start was faster, its key is taken.
+/// Makes the first key file of a data directory, whole or not at all: a start that is killed
+/// half-way leaves none that the next one would refuse. If another start was faster, its key is
+/// taken.
 pub(crate) fn begin(path: &Path) -> anyhow::Result<Keys> {
     let unwritable = || format!("the key file {} cannot be written", path.display());
     let keys = Keys { secrets: vec![ServerSecret::generate()?], retired: Vec::new() };
     let draft = beside(path, &std::process::id().to_string());
-    // What a killed process with the same id has left is of no use to anybody. A link is removed, and not what it points to.
+    // What a killed process with the same id has left is of no use to anybody. A link is removed,
+    // and not what it points to.
     if let Err(error) = std::fs::remove_file(&draft)
         && error.kind() != ErrorKind::NotFound
     {
@@ -140,7 +145,8 @@ pub(crate) fn change<T>(
 ) -> anyhow::Result<T> {
     let unwritable = || format!("the key file {} cannot be written", path.display());
     let draft = beside(path, "new");
-    // The draft's name is taken once, so that of two changes at a time neither loses the other's key. It comes before the reading.
+    // The draft's name is taken once, so that of two changes at a time neither loses the other's
+    // key. It comes before the reading.
     let held = match private::create(&draft) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::AlreadyExists => bail!(

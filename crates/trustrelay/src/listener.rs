@@ -34,8 +34,9 @@ pub(crate) async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpL
 /// How long the first request of a connection may be on its way when no more are let in.
 const FIRST_REQUEST: Duration = Duration::from_millis(250);
 
-/// Serves until `stop` resolves, then lets running requests end. `stopping` is cancelled when that begins to come: connections are given up then, one answer
-/// after the other. `end_streams` ends what would not end by itself. At most `connections` are served at a time.
+/// Serves until `stop` resolves, then lets running requests end. `stopping` is cancelled when that
+/// begins to come: connections are given up then, one answer after the other. `end_streams` ends
+/// what would not end by itself. At most `connections` are served at a time.
 pub(crate) async fn serve(
     listener: TcpListener,
     connections: u32,
@@ -64,7 +65,8 @@ pub(crate) async fn serve(
             accepted = accept(&listener, &places) => accepted.into_iter().for_each(&let_in),
         }
     }
-    // Who was let in by the system before the end has been let in. The system itself is asked: the runtime hears of a connection a moment later.
+    // Who was let in by the system before the end has been let in. The system itself is asked: the
+    // runtime hears of a connection a moment later.
     if let Ok(listener) = listener.into_std() {
         while let Ok(place) = places.clone().try_acquire_owned()
             && let Ok((stream, peer)) = listener.accept()
@@ -76,7 +78,8 @@ pub(crate) async fn serve(
     }
     ending.cancel();
     let drained = async {
-        // A first request that was on its way still finds its session. All places are free when all connections have ended.
+        // A first request that was on its way still finds its session. All places are free when all
+        // connections have ended.
         let end_streams = async {
             sleep(FIRST_REQUEST).await;
             end_streams.await;
@@ -105,7 +108,8 @@ async fn to_its_end(
     let (connection, requests) = server.serve(begun, peer);
     let connection = std::pin::pin!(connection);
     let mut connection = Rewoken::new(connection);
-    // hyper does not answer the first request of a connection that is asked to end before it was read.
+    // hyper does not answer the first request of a connection that is asked to end before it was
+    // read.
     let ends = async {
         ending.cancelled().await;
         let _ = timeout(FIRST_REQUEST, requests.first()).await;

@@ -21,8 +21,9 @@ use crate::redact::printable;
 /// Where spans go besides the log.
 pub(crate) type Spans = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// Keeps what libraries say below a warning out of every log, whatever filter is asked for: at `debug` and `trace` database drivers
-/// write the parameters of statements, and HTTP libraries headers.
+/// Keeps what libraries say below a warning out of every log, whatever filter is asked for: at
+/// `debug` and `trace` database drivers write the parameters of statements, and HTTP libraries
+/// headers.
 fn ours() -> FilterFn {
     filter_fn(|metadata| {
         *metadata.level() <= Level::WARN
@@ -30,7 +31,8 @@ fn ours() -> FilterFn {
     })
 }
 
-/// Fields for a terminal: what a client, an upstream or a command has written cannot move the cursor, nor look like a line of its own.
+/// Fields for a terminal: what a client, an upstream or a command has written cannot move the
+/// cursor, nor look like a line of its own.
 fn terminal_fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 'static {
     format::debug_fn(|writer, field, value| {
         let value = format!("{value:?}");
@@ -58,7 +60,8 @@ pub(crate) fn start(filter: &str, spans: Option<Spans>) -> anyhow::Result<Option
         (layer.fmt_fields(json::Fields).event_format(json::Line).boxed(), Some(writing))
     };
     let started = match spans {
-        // A filter for all there is costs what is filtered out next to nothing; one for the log alone is asked each time.
+        // A filter for all there is costs what is filtered out next to nothing; one for the log
+        // alone is asked each time.
         None => tracing_subscriber::registry().with(lines).with(filter).with(ours()).try_init(),
         Some(spans) => {
             let layers: Vec<Spans> = vec![spans, lines.with_filter(filter).boxed()];

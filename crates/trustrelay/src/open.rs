@@ -23,7 +23,8 @@ const KEY_VARIABLE: &str = "TRUSTRELAY_SECRET_KEY";
 pub(crate) enum Missing {
     /// Begin it.
     Create,
-    /// Begin it, but not its secret: what comes in was written under the one with this fingerprint, if that is known.
+    /// Begin it, but not its secret: what comes in was written under the one with this fingerprint,
+    /// if that is known.
     Receive(Option<[u8; 16]>),
     /// Say so: a command on the wrong directory would seem to work else.
     Refuse,
@@ -103,7 +104,8 @@ fn in_directory(location: &Location, dir: &Path, missing: Missing) -> anyhow::Re
         );
     }
     make(dir)?;
-    // The key is settled before the database is begun, so that a wrong one leaves no database behind.
+    // The key is settled before the database is begun, so that a wrong one leaves no database
+    // behind.
     let keys = directory_keys(location, dir, fresh && missing == Missing::Create)?;
     let store = Arc::new(SqliteStore::open(dir, SqliteOptions::default())?);
     Ok(Stored { archived: store.clone(), store, keys, place: dir.display().to_string() })

@@ -6,7 +6,8 @@ use anyhow::Context;
 
 use crate::redact::printable_but;
 
-/// Prints a line, or several. What comes from outside may be in it: but for tabs and line breaks, control characters are written out.
+/// Prints a line, or several. What comes from outside may be in it: but for tabs and line breaks,
+/// control characters are written out.
 pub(crate) fn say(line: impl std::fmt::Display) -> anyhow::Result<()> {
     let line = line.to_string();
     let line = printable_but(&line, |c| matches!(c, '\n' | '\t'));

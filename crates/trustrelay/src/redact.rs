@@ -1,8 +1,10 @@
-//! What is taken out of messages before they are shown: whole tokens, passwords in URLs, control characters.
+//! What is taken out of messages before they are shown: whole tokens, passwords in URLs, control
+//! characters.
 
 use std::borrow::Cow;
 
-/// Makes a message safe to show. Inputs find their way into messages: a token given in the wrong place, a URL with a password.
+/// Makes a message safe to show. Inputs find their way into messages: a token given in the wrong
+/// place, a URL with a password.
 pub(crate) fn redact(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -17,7 +19,8 @@ pub(crate) fn redact(text: &str) -> String {
                     .map_or(found.len(), |end| prefix + end)
             }
             Kind::Url => {
-                // A password that is not percent-encoded may hold what ends the host in a URL: all up to the last `@` goes.
+                // A password that is not percent-encoded may hold what ends the host in a URL: all
+                // up to the last `@` goes.
                 let quote = quote_before(&rest[..at]);
                 let ends = |c: char| {
                     quote.map_or(matches!(c, ' ' | '`' | '\'' | '"'), |quote| c == quote) || c == '\n'
@@ -37,8 +40,9 @@ pub(crate) fn redact(text: &str) -> String {
     out
 }
 
-/// A text with its control characters written out, and with those that change the direction of text: what comes from outside cannot
-/// move a terminal's cursor, or look like something else than it is.
+/// A text with its control characters written out, and with those that change the direction of
+/// text: what comes from outside cannot move a terminal's cursor, or look like something else than
+/// it is.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     printable_but(text, |_| false)
 }
@@ -60,7 +64,8 @@ pub(crate) fn printable_but(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_,
     Cow::Owned(out)
 }
 
-/// Control characters (Unicode's Cc), and the format characters that reorder text (Unicode TR 9, section 2).
+/// Control characters (Unicode's Cc), and the format characters that reorder text (Unicode TR 9,
+/// section 2).
 fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -71,7 +76,8 @@ pub(crate) fn one_line(text: &str) -> String {
     redact(text).chars().map(|c| if is_unprintable(c) { ' ' } else { c }).collect()
 }
 
-/// The quotation mark that a URL stands in, by what comes before its `://`. In quotes it ends with them, whatever it holds.
+/// The quotation mark that a URL stands in, by what comes before its `://`. In quotes it ends with
+/// them, whatever it holds.
 fn quote_before(before: &str) -> Option<char> {
     let quoted = before.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '.' | '-'));
     quoted.chars().next_back().filter(|c| matches!(c, '`' | '\'' | '"'))

@@ -18,7 +18,8 @@ const TRIES: u32 = 3;
 /// Before it is sent again, the first time.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// The token of a command: from `file`, standard input (`-`, or nothing where there is no TRUSTRELAY_TOKEN), or TRUSTRELAY_TOKEN.
+/// The token of a command: from `file`, standard input (`-`, or nothing where there is no
+/// TRUSTRELAY_TOKEN), or TRUSTRELAY_TOKEN.
 pub(crate) fn token(file: Option<&Path>) -> anyhow::Result<Token> {
     let text = read(file)?;
     text.trim().parse().map_err(|error| anyhow::anyhow!("not a token: {error}"))
@@ -79,7 +80,8 @@ impl<'a> Remote<'a> {
         self.answer(self.client.get(self.url(path)?)).await?.map_err(|lost| lost.0)
     }
 
-    /// Posts JSON. With an idempotency key it is sent again if no answer comes: the server then does it once.
+    /// Posts JSON. With an idempotency key it is sent again if no answer comes: the server then
+    /// does it once.
     pub(crate) async fn post(
         &self,
         path: &str,
@@ -126,9 +128,9 @@ impl<'a> Remote<'a> {
     }
 }
 
-/// Whether a proxy of the environment (`https_proxy`, `all_proxy`) may be used: only for https, where it
-/// carries a tunnel. A request for plain http is given to the proxy whole, with the token in clear. This
-/// machine itself is reached without one.
+/// Whether a proxy of the environment (`https_proxy`, `all_proxy`) may be used: only for https,
+/// where it carries a tunnel. A request for plain http is given to the proxy whole, with the token
+/// in clear. This machine itself is reached without one.
 fn may_use_proxy(server: &Url) -> bool {
     let is_loopback = match server.host() {
         Some(Host::Domain(name)) => {

@@ -1,9 +1,10 @@
 //! Work that wakes itself goes on where it is.
 //!
-//! hyper's server wakes its own task twice for each request that has a body: the handler asks for the body within the task that reads it, and
-//! is told within it that it has come. The runtime takes a task that was woken while it ran for one that yields: it queues it, and
-//! wakes another of its threads to take it over. For one call after the other that was two system calls each time, and two threads on the same few
-//! requests (docs/PERFORMANCE.md).
+//! hyper's server wakes its own task twice for each request that has a body: the handler asks for
+//! the body within the task that reads it, and is told within it that it has come. The runtime
+//! takes a task that was woken while it ran for one that yields: it queues it, and wakes another of
+//! its threads to take it over. For one call after the other that was two system calls each time,
+//! and two threads on the same few requests (docs/PERFORMANCE.md).
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -46,7 +46,8 @@ impl Cut for CutRelay {
     }
 }
 
-/// Hands what the relay records to the authority. Weak, since the authority holds what cuts the relay.
+/// Hands what the relay records to the authority. Weak, since the authority holds what cuts the
+/// relay.
 struct NoteCalls(Weak<Authority>);
 
 impl Recorder for NoteCalls {
@@ -67,7 +68,8 @@ fn node_name(address: std::net::SocketAddr) -> String {
     format!("{host}:{}", address.port())
 }
 
-/// How often samples are folded into histograms: between two looks at `/metrics` they would pile up else.
+/// How often samples are folded into histograms: between two looks at `/metrics` they would pile up
+/// else.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
 async fn keep_metrics(metrics: PrometheusHandle) {
@@ -77,7 +79,8 @@ async fn keep_metrics(metrics: PrometheusHandle) {
     }
 }
 
-/// Where revocations are told apart, in seconds: one takes milliseconds, and a lease if a node has died.
+/// Where revocations are told apart, in seconds: one takes milliseconds, and a lease if a node has
+/// died.
 const REVOCATIONS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 60.0];
 
 fn install_metrics() -> anyhow::Result<PrometheusHandle> {

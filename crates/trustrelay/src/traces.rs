@@ -1,5 +1,5 @@
-//! OpenTelemetry traces over OTLP: spans of requests and of relayed calls. Never arguments, results or tokens: a span carries what
-//! the log carries.
+//! OpenTelemetry traces over OTLP: spans of requests and of relayed calls. Never arguments, results
+//! or tokens: a span carries what the log carries.
 
 use anyhow::Context as _;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -23,8 +23,8 @@ use crate::logging::Spans;
 pub(crate) struct Traces(SdkTracerProvider);
 
 impl Traces {
-    /// Starts to send to a collector. The endpoint is its base: `/v1/traces` is added, as the standard has it
-    /// (OpenTelemetry Protocol Exporter, "Endpoint URLs for OTLP/HTTP").
+    /// Starts to send to a collector. The endpoint is its base: `/v1/traces` is added, as the
+    /// standard has it (OpenTelemetry Protocol Exporter, "Endpoint URLs for OTLP/HTTP").
     pub(crate) fn start(endpoint: &Url) -> anyhow::Result<(Self, Spans)> {
         let endpoint = format!("{}/v1/traces", endpoint.as_str().trim_end_matches('/'));
         let exporter = SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary);
@@ -38,7 +38,8 @@ impl Traces {
             .build();
         let layer = tracing_opentelemetry::layer()
             .with_tracer(provider.tracer("trustrelay"))
-            // Spans know each other without it; and a span that is entered can still be told its parent, which a request's body may name.
+            // Spans know each other without it; and a span that is entered can still be told its
+            // parent, which a request's body may name.
             .with_context_activation(false)
             // Places in the source and threads tell an operator nothing.
             .with_location(false)

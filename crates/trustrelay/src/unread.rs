@@ -1,8 +1,9 @@
 //! Request bodies that nobody has read when the answer is there.
 //!
-//! What is refused is refused before its body is read. On HTTP/1.1 the next request comes after that body, so the
-//! connection goes on only if the body can be passed over at once; else it ends with the answer, and the answer has
-//! to say so (RFC 9112 §9.3, §9.6): a client would send its next request into a connection that is gone.
+//! What is refused is refused before its body is read. On HTTP/1.1 the next request comes after
+//! that body, so the connection goes on only if the body can be passed over at once; else it ends
+//! with the answer, and the answer has to say so (RFC 9112 §9.3, §9.6): a client would send its
+//! next request into a connection that is gone.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -70,7 +71,8 @@ impl Body for Lent {
 }
 
 impl Back {
-    /// Passes over what is left of the body and has come. `false` if the connection cannot go on behind it.
+    /// Passes over what is left of the body and has come. `false` if the connection cannot go on
+    /// behind it.
     pub(crate) async fn pass_over(self) -> bool {
         let Some(mut body) = self.body.lock().take() else { return true };
         if self.is_asked_for {
@@ -131,7 +133,8 @@ mod tests {
         format!("POST {path} HTTP/1.1\r\nhost: relay.example\r\n{more}\r\n")
     }
 
-    /// The answers, each by its status and whether it says that the connection ends; and whether it has.
+    /// The answers, each by its status and whether it says that the connection ends; and whether it
+    /// has.
     async fn answers(client: &mut DuplexStream, last: &str) -> (String, bool) {
         let mut text = Vec::new();
         let ended = loop {

@@ -102,7 +102,8 @@ async fn all_data_moves_from_one_store_to_the_other_and_back_with_its_tokens_val
         for (made, status) in [(&good, 200), (&rotated, 200), (&child, 200), (&gone, 401)] {
             assert_eq!(server.api(&made.token).whoami().await.0, status);
         }
-        // What was revoked before is as revoked as ever, and nobody waits for it; what is revoked now takes its children along.
+        // What was revoked before is as revoked as ever, and nobody waits for it; what is revoked
+        // now takes its children along.
         moving.on(data, &["token", "revoke", &gone.id]).done().good();
         moving.on(data, &["token", "revoke", &good.id]).done().good();
         assert_eq!(server.api(&good.token).whoami().await.0, 401);

@@ -1,4 +1,5 @@
-//! Stories of `trustrelay audit`, of the setting that goes with it, and of what a running server writes down.
+//! Stories of `trustrelay audit`, of the setting that goes with it, and of what a running server
+//! writes down.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 

@@ -135,7 +135,8 @@ fn a_database_that_is_none_or_of_a_newer_schema_is_named() {
     let place = Place::with_account();
     let path = place.data().join("trustrelay.db");
     let mut file = std::fs::OpenOptions::new().write(true).open(&path).expect("opens");
-    // Bytes 60 to 63 of a SQLite file are the version that its user gives it (sqlite.org/fileformat2.html).
+    // Bytes 60 to 63 of a SQLite file are the version that its user gives it
+    // (sqlite.org/fileformat2.html).
     file.seek(SeekFrom::Start(60)).expect("there");
     file.write_all(&999_u32.to_be_bytes()).expect("written");
     for run in [serve(&place, &[]), place.run(&["user", "list"])] {

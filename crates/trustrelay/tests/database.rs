@@ -188,7 +188,8 @@ fn what_cannot_be_served_is_said_in_one_line_without_a_password() {
     assert!(!shared.place.path("here").exists(), "nothing half done");
 }
 
-/// The driver says at `trace` which parameters a statement has: among them are password hashes and digests.
+/// The driver says at `trace` which parameters a statement has: among them are password hashes and
+/// digests.
 #[tokio::test]
 async fn a_log_at_trace_holds_no_statement_and_no_hash() {
     let shared = Shared::new();

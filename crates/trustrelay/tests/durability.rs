@@ -29,7 +29,8 @@ impl Random {
     }
 }
 
-/// What has been answered. A token whose revocation was asked for and not answered is in neither set: both are right for it.
+/// What has been answered. A token whose revocation was asked for and not answered is in neither
+/// set: both are right for it.
 #[derive(Default)]
 struct Answered {
     made: HashSet<Made>,

@@ -1,4 +1,5 @@
-//! Stories of requests that are refused before their body has come: the client learns whether the connection goes on.
+//! Stories of requests that are refused before their body has come: the client learns whether the
+//! connection goes on.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 

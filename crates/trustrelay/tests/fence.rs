@@ -1,5 +1,5 @@
-//! Stories of the fence between processes: a revocation is answered when no server accepts the token any more, whatever state
-//! the servers are in.
+//! Stories of the fence between processes: a revocation is answered when no server accepts the
+//! token any more, whatever state the servers are in.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -26,7 +26,8 @@ async fn a_server_that_sleeps_delays_a_revocation_by_a_lease_and_wakes_up_to_it(
     place.run(&["token", "revoke", &made.id]).done().good();
     let took = begun.elapsed();
     assert!(took >= Duration::from_millis(100), "it was not waited for: {took:?}");
-    // This request starts after the revocation was answered; the server finds it when it wakes up, before all else.
+    // This request starts after the revocation was answered; the server finds it when it wakes up,
+    // before all else.
     let request = format!(
         "GET /api/user HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",
         made.token

@@ -1,4 +1,5 @@
-//! Stories of streams on a node that has lost its lease: nothing comes until it can be vouched for, and nothing at all of what was revoked.
+//! Stories of streams on a node that has lost its lease: nothing comes until it can be vouched for,
+//! and nothing at all of what was revoked.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -59,7 +60,8 @@ impl Shared {
     }
 }
 
-/// The nodes' rows, locked as a revocation locks them: it gets along with others, and no lease is renewed.
+/// The nodes' rows, locked as a revocation locks them: it gets along with others, and no lease is
+/// renewed.
 struct Rows(Child);
 
 impl Rows {

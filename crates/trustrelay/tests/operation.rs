@@ -264,7 +264,8 @@ async fn with_an_address_for_operators_nobody_else_gets_metrics() {
     }
     assert_eq!(at_ops("/api/user").await.0, 404);
 
-    // It drains as the other one does: it is served to the end, and each answer is the last on its connection.
+    // It drains as the other one does: it is served to the end, and each answer is the last on its
+    // connection.
     let mut kept = TcpStream::connect(&ops).await.expect("connects");
     assert!(!asked(&mut kept).await.contains("connection: close"));
     server.signal(Signal::TERM);
@@ -295,7 +296,8 @@ async fn a_request_in_flight_ends_well_when_the_server_is_told_to_stop() {
     );
     let mut stream = TcpStream::connect(&address).await.expect("connects");
     stream.write_all(head.as_bytes()).await.expect("sent");
-    // The answer to `Expect` comes when the handler asks for the body: now the request is in flight.
+    // The answer to `Expect` comes when the handler asks for the body: now the request is in
+    // flight.
     let mut go_on = [0; 25];
     stream.read_exact(&mut go_on).await.expect("answers");
     assert!(go_on.starts_with(b"HTTP/1.1 100 "), "{:?}", String::from_utf8_lossy(&go_on));
@@ -417,7 +419,8 @@ async fn logs_are_json_with_a_request_id_and_hold_no_secret() {
     let made =
         submit(&anyone, "/setup", &[("token", &setup), ("email", EMAIL), ("password", PASSWORD)]).await;
     let first_cookie = cookie(&made);
-    // Failing ways in: a wrong password, a password in the place of the address, a broken body, a wrong path.
+    // Failing ways in: a wrong password, a password in the place of the address, a broken body, a
+    // wrong path.
     assert_eq!(login(&anyone, EMAIL, wrong_password).await.status(), 401);
     login(&anyone, PASSWORD, wrong_password).await;
     let broken = format!("{{\"email\": \"{EMAIL}\", \"password\": \"{PASSWORD}\"");

@@ -1,4 +1,5 @@
-//! Stories of `token rotate` and `token delegate`: by the operator at the machine, and by the token itself at its server.
+//! Stories of `token rotate` and `token delegate`: by the operator at the machine, and by the token
+//! itself at its server.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 

@@ -1,5 +1,6 @@
-//! Stories of `trustrelay scan`: what it finds, where it looks, what it says, and that it never repeats a token. The tokens are made
-//! here, so that nobody's scanner finds one in this repository.
+//! Stories of `trustrelay scan`: what it finds, where it looks, what it says, and that it never
+//! repeats a token. The tokens are made here, so that nobody's scanner finds one in this
+//! repository.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 

@@ -43,7 +43,8 @@ async fn a_secret_that_is_rotated_under_a_running_server_costs_no_token() {
     assert!(said.contains("restart") && said.contains("secret.key"), "{said}");
     let mode = std::fs::metadata(place.data().join("secret.key")).expect("there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    // The server does not know the new secret yet: what commands make beside it is under the old one.
+    // The server does not know the new secret yet: what commands make beside it is under the old
+    // one.
     let beside = place.token("api");
     for made in [&used, &unused, &beside] {
         good(&server, &made.token).await;

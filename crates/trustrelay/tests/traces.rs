@@ -39,7 +39,8 @@ async fn collector() -> (String, Arc<Mutex<Vec<Bytes>>>) {
     (serves(Router::new().route("/v1/traces", traces)).await, sent)
 }
 
-/// The `traceparent` of a call, as an upstream hears it: in the headers, and in `_meta`; empty for none.
+/// The `traceparent` of a call, as an upstream hears it: in the headers, and in `_meta`; empty for
+/// none.
 type Heard = (String, String);
 
 /// An MCP server of the session era; what it hears of each call of its tool.
@@ -230,7 +231,8 @@ async fn a_call_is_a_span_of_its_client_s_trace_and_its_upstream_hears_of_it() {
     let server = place.serve(&["--config", &config]);
     let api = server.api(&token.token);
     let parent = format!("00-{CLIENT_TRACE}-{CLIENT_SPAN}-01");
-    // One upstream alone, where every byte of the body passes; and through all of them; and as part of no trace.
+    // One upstream alone, where every byte of the body passes; and through all of them; and as part
+    // of no trace.
     call(&api, "/mcp/up", "search", Part::InHeaders(&parent)).await;
     call(&api, "/mcp", "up__search", Part::InHeaders(&parent)).await;
     call(&api, "/mcp", "up__search", Part::OfNothing).await;

@@ -1,5 +1,6 @@
-//! Carries from the extractor of the caller to the answer who it was: the expiry of a token, which `TrustRelay-Token-Expiration` says, what is left of its rate,
-//! and whom the audit log names if something is refused.
+//! Carries from the extractor of the caller to the answer who it was: the expiry of a token, which
+//! `TrustRelay-Token-Expiration` says, what is left of its rate, and whom the audit log names if
+//! something is refused.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,8 +10,8 @@ use trustrelay_guard::{TOKEN_EXPIRATION, expiration};
 
 use crate::limits;
 
-/// Put into the request by the envelope, and filled in by the extractor of the caller: also an answer that refuses what was
-/// asked says when the token expires.
+/// Put into the request by the envelope, and filled in by the extractor of the caller: also an
+/// answer that refuses what was asked says when the token expires.
 #[derive(Clone, Default)]
 pub(crate) struct Asker(Arc<Noted>);
 

@@ -1,9 +1,10 @@
 //! The bodies of requests, together with whoever sends them.
 //!
-//! A body may take 15 s to arrive, for its sender decides when the last byte comes. Whoever was judged by the head
-//! may have lost an account, a role or a token by then. So a handler that changes something takes its caller and
-//! the body as one, [`Sent`]: the caller is judged by the head, before anything is read, and once more when all
-//! of the body is there. No body can be extracted without saying who sends it.
+//! A body may take 15 s to arrive, for its sender decides when the last byte comes. Whoever was
+//! judged by the head may have lost an account, a role or a token by then. So a handler that
+//! changes something takes its caller and the body as one, [`Sent`]: the caller is judged by the
+//! head, before anything is read, and once more when all of the body is there. No body can be
+//! extracted without saying who sends it.
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Form, FromRequest, FromRequestParts, Request};
@@ -201,7 +202,8 @@ fn beginning_with<T: DeserializeOwned>(first: u8, what: &str, body: &[u8]) -> Re
     Ok(read)
 }
 
-/// What is wrong, with which field. Values that serde would repeat are clipped, since they may be secrets.
+/// What is wrong, with which field. Values that serde would repeat are clipped, since they may be
+/// secrets.
 fn wrong(field: &str, error: &serde_json::Error) -> ApiError {
     let text = without_value(&error.to_string()).replace("expected i64", "expected a whole number");
     ApiError::bad_request(match error.classify() {
@@ -240,8 +242,8 @@ async fn read(body: Body, state: &AppState) -> Result<Bytes, ApiError> {
     read_up_to(body, state, MAX_BODY).await
 }
 
-/// The whole body, if it is no longer than that and comes within half of what the request may take: the other half is
-/// for the work.
+/// The whole body, if it is no longer than that and comes within half of what the request may take:
+/// the other half is for the work.
 pub(crate) async fn read_up_to(body: Body, state: &AppState, most: usize) -> Result<Bytes, ApiError> {
     let patience = state.time_limit / 2;
     let Ok(body) = tokio::time::timeout(patience, collect(Limited::new(body, most), state)).await else {
@@ -263,8 +265,8 @@ pub(crate) async fn read_up_to(body: Body, state: &AppState, most: usize) -> Res
     }
 }
 
-/// The whole body; `None` if it turns out to be larger than usual and there is no room for another of that kind. Room is
-/// not waited for: a client decides how long its body takes.
+/// The whole body; `None` if it turns out to be larger than usual and there is no room for another
+/// of that kind. Room is not waited for: a client decides how long its body takes.
 async fn collect(mut body: Limited<Body>, state: &AppState) -> Result<Option<Bytes>, axum::BoxError> {
     let mut whole = BytesMut::new();
     let mut room = None;

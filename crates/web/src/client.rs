@@ -1,7 +1,8 @@
 //! Where a request comes from: the one place that answers it.
 //!
-//! It is the peer of the connection, unless that is a proxy that is trusted by its network; then it is whom the proxy names, in the one header
-//! that it was said to write. What the client itself has written there stands to the left of that, and is never reached.
+//! It is the peer of the connection, unless that is a proxy that is trusted by its network; then it
+//! is whom the proxy names, in the one header that it was said to write. What the client itself has
+//! written there stands to the left of that, and is never reached.
 
 mod forwarded;
 #[cfg(test)]
@@ -29,8 +30,8 @@ pub struct TrustedProxies {
     pub header: ProxyHeader,
 }
 
-/// The header in which the proxies say whom they speak for. The other one is ignored: a proxy that writes one of them passes the other on as the
-/// client has sent it.
+/// The header in which the proxies say whom they speak for. The other one is ignored: a proxy that
+/// writes one of them passes the other on as the client has sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ProxyHeader {
     /// `X-Forwarded-For`: addresses, each added at the end.
@@ -43,10 +44,11 @@ pub enum ProxyHeader {
 /// Where a request comes from, as far as it can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Client {
-    /// Its address; if a trusted proxy keeps that to itself, the nearest one to it that is known. `None` only where there is no connection.
+    /// Its address; if a trusted proxy keeps that to itself, the nearest one to it that is known.
+    /// `None` only where there is no connection.
     pub(crate) address: Option<IpAddr>,
-    /// Whether that is somebody nearer to us: a trusted proxy did not say, or not legibly, whom it speaks for. What is allowed by an
-    /// address is not allowed then.
+    /// Whether that is somebody nearer to us: a trusted proxy did not say, or not legibly, whom it
+    /// speaks for. What is allowed by an address is not allowed then.
     pub(crate) is_hidden: bool,
 }
 
@@ -55,7 +57,8 @@ impl TrustedProxies {
         self.networks.iter().any(|network| network.contains(address))
     }
 
-    /// Goes from the peer to the left, from one trusted proxy to whom it names, until somebody is not trusted.
+    /// Goes from the peer to the left, from one trusted proxy to whom it names, until somebody is
+    /// not trusted.
     fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Client {
         let mut address = peer.to_canonical();
         if !self.trusts(address) {

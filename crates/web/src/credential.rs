@@ -1,4 +1,5 @@
-//! Who makes a request: a token in the `Authorization` header, or else the browser's session cookie.
+//! Who makes a request: a token in the `Authorization` header, or else the browser's session
+//! cookie.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,7 +23,8 @@ use crate::state::AppState;
 pub(crate) const SESSION_COOKIE: &str = "session";
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Takes the token out of the headers, so that nothing behind this can forward it, and has it judged.
+/// Takes the token out of the headers, so that nothing behind this can forward it, and has it
+/// judged.
 pub(crate) async fn verified(
     state: &AppState,
     headers: &mut HeaderMap,
@@ -94,8 +96,8 @@ impl FromRequestParts<AppState> for Browser {
     }
 }
 
-/// The one session cookie. A neighbouring host can plant a second one beside it, and which of them the browser sends first
-/// is the neighbour's choice: so several different ones are none.
+/// The one session cookie. A neighbouring host can plant a second one beside it, and which of them
+/// the browser sends first is the neighbour's choice: so several different ones are none.
 fn the_session(headers: &HeaderMap) -> Result<String, ApiError> {
     let mut cookies = session_cookies(headers);
     cookies.dedup();
@@ -128,8 +130,8 @@ pub(crate) fn cookies(headers: &HeaderMap, name: &str) -> Vec<String> {
         .collect()
 }
 
-/// A change that no other site has asked a browser for. What comes with a session is checked by [`Browser`]; this is for
-/// what needs none, such as signing in.
+/// A change that no other site has asked a browser for. What comes with a session is checked by
+/// [`Browser`]; this is for what needs none, such as signing in.
 pub(crate) struct SameOrigin;
 
 impl FromRequestParts<AppState> for SameOrigin {
@@ -140,8 +142,8 @@ impl FromRequestParts<AppState> for SameOrigin {
     }
 }
 
-/// Refuses a change that another site makes a browser send. Browsers say where a request comes from; where neither
-/// header is there it is no browser, and has the cookie of its own accord.
+/// Refuses a change that another site makes a browser send. Browsers say where a request comes
+/// from; where neither header is there it is no browser, and has the cookie of its own accord.
 fn check_origin(parts: &Parts, state: &AppState) -> Result<(), ApiError> {
     let headers = &parts.headers;
     let same = match (headers.get(FETCH_SITE), headers.get(ORIGIN)) {
@@ -159,9 +161,9 @@ fn check_origin(parts: &Parts, state: &AppState) -> Result<(), ApiError> {
     Err(ApiError::new(StatusCode::FORBIDDEN, "cross_origin", message))
 }
 
-/// The whole origin counts: the public one if there is a public URL, or else the scheme and the host that
-/// this request came by. A page of the same host by plain HTTP is not ours if people come by https, since
-/// anybody on the network can write it.
+/// The whole origin counts: the public one if there is a public URL, or else the scheme and the
+/// host that this request came by. A page of the same host by plain HTTP is not ours if people come
+/// by https, since anybody on the network can write it.
 fn is_ours(origin: &str, parts: &Parts, state: &AppState) -> bool {
     if let Some(url) = &state.config.public_url {
         return url.origin().ascii_serialization().eq_ignore_ascii_case(origin);
@@ -172,8 +174,8 @@ fn is_ours(origin: &str, parts: &Parts, state: &AppState) -> bool {
     theirs.eq_ignore_ascii_case(scheme) && host.eq_ignore_ascii_case(ours)
 }
 
-/// Refuses more than one `Host`, and in HTTP/1.1 none at all (RFC 9112 §3.2): two readers could take such a
-/// request for different hosts. HTTP/2 has `:authority` in its place.
+/// Refuses more than one `Host`, and in HTTP/1.1 none at all (RFC 9112 §3.2): two readers could
+/// take such a request for different hosts. HTTP/2 has `:authority` in its place.
 pub(crate) fn check_host(version: Version, headers: &HeaderMap) -> Result<(), ApiError> {
     let mut hosts = headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {

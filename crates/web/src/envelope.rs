@@ -1,4 +1,5 @@
-//! What all answers of the REST API and the pages share: an id, headers that browsers heed, a time limit, a count.
+//! What all answers of the REST API and the pages share: an id, headers that browsers heed, a time
+//! limit, a count.
 
 use std::borrow::Cow;
 
@@ -37,7 +38,8 @@ const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resour
 const SAME_ORIGIN: HeaderValue = HeaderValue::from_static("same-origin");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-/// Wraps a request. The log line names method, path and status; never a query, a header or a body: those hold secrets.
+/// Wraps a request. The log line names method, path and status; never a query, a header or a body:
+/// those hold secrets.
 pub(crate) async fn envelope(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     let method = request.method().clone();

@@ -14,7 +14,8 @@ use crate::refused::Refused;
 
 pub(crate) const REALM: &str = "trustrelay";
 
-// The codes of JSON-RPC errors (JSON-RPC 2.0, section 5.1); those from -32000 to -32099 are a server's own.
+// The codes of JSON-RPC errors (JSON-RPC 2.0, section 5.1); those from -32000 to -32099 are a
+// server's own.
 const INVALID_REQUEST: i32 = -32600;
 const SERVER_ERROR: i32 = -32000;
 const UNAUTHORIZED: i32 = -32001;

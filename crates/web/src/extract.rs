@@ -1,5 +1,5 @@
-//! What a request says in its path and its query, with our own answers where it says it wrongly: the ones that come with
-//! axum are plain text.
+//! What a request says in its path and its query, with our own answers where it says it wrongly:
+//! the ones that come with axum are plain text.
 //!
 //! [`Asked`] is for pages alone and answers with HTML; so does what [`OnPage`] is put around.
 
@@ -54,7 +54,8 @@ impl<T: DeserializeOwned> FromRequestParts<AppState> for Queried<T> {
     }
 }
 
-/// The query of a list that is whole: nothing may be asked, so that whoever asks for a part of it does not take the whole for that.
+/// The query of a list that is whole: nothing may be asked, so that whoever asks for a part of it
+/// does not take the whole for that.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Whole {}

@@ -1,8 +1,10 @@
 //! The gate before what MCP answers: nothing is handed on that this node cannot vouch for.
 //!
-//! Whatever takes power away does not wait for a node whose lease is over, so what is open there may be of a token that is revoked by now,
-//! or of an upstream that was taken from its account. While the lease does not hold, frames wait; none is lost, and the upstream waits with
-//! them. When it holds again, the log has been applied, and of what was taken away nothing comes any more. `docs/FENCE.md` has the argument.
+//! Whatever takes power away does not wait for a node whose lease is over, so what is open there
+//! may be of a token that is revoked by now, or of an upstream that was taken from its account.
+//! While the lease does not hold, frames wait; none is lost, and the upstream waits with them. When
+//! it holds again, the log has been applied, and of what was taken away nothing comes any more.
+//! `docs/FENCE.md` has the argument.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -18,14 +20,16 @@ use tokio::time::timeout;
 use trustrelay_authority::{Authority, Look};
 use trustrelay_relay::{Admitted, RelayBody};
 
-/// How long an answer waits at most for the lease to be held again: about as long as proxies and clients bear silence. Then it is ended.
+/// How long an answer waits at most for the lease to be held again: about as long as proxies and
+/// clients bear silence. Then it is ended.
 pub(crate) const WAIT: Duration = Duration::from_secs(30);
 /// How long a stream that is cut may take for the relay's own last word, which is there at once.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// A node's word on whether what it has is up to date.
 pub(crate) trait Lease: Send + Sync + 'static {
-    /// Whether the lease holds just now, and what time it is. If it does, whatever was taken away before has been applied here.
+    /// Whether the lease holds just now, and what time it is. If it does, whatever was taken away
+    /// before has been applied here.
     fn look(&self) -> Look;
     /// Whether the policy lets tokens be used from there.
     fn admits_from(&self, address: Option<IpAddr>) -> bool;
@@ -84,15 +88,16 @@ impl Gateable for Body {
 pub(crate) enum Passage {
     /// It may be handed on.
     Open,
-    /// What its request was let in by is gone: the token was revoked, has expired or has another secret, the account was disabled or
-    /// lost an upstream, or the policy does not allow the client's network any more.
+    /// What its request was let in by is gone: the token was revoked, has expired or has another
+    /// secret, the account was disabled or lost an upstream, or the policy does not allow the
+    /// client's network any more.
     Cut,
     /// The lease was not held again in time.
     Late,
 }
 
-/// What can be said at once. In this order: a lease that holds at this moment says that whatever was taken away before it has been
-/// applied, so whatever is asked after that knows of it.
+/// What can be said at once. In this order: a lease that holds at this moment says that whatever
+/// was taken away before it has been applied, so whatever is asked after that knows of it.
 fn now(lease: &impl Lease, caller: &Admitted) -> Option<Passage> {
     let Look { holds, now } = lease.look();
     if !caller.stands() || caller.has_expired_by(now) || !lease.admits_from(caller.address()) {

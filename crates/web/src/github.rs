@@ -1,5 +1,5 @@
 //! GitHub's secret scanning: who signs, and what it sends and reads
-//! (<https://docs.github.com/en/code-security/secret-scanning/secret-scanning-partnership-program/secret-scanning-partner-program>).
+//! ("Secret scanning partner program" in GitHub's documentation of code security).
 
 use std::collections::HashMap;
 use std::fmt;
@@ -45,7 +45,8 @@ struct Listed {
 }
 
 impl GithubKeys {
-    /// Reads the document. Those that are current no more are good as well: what they signed may be on its way.
+    /// Reads the document. Those that are current no more are good as well: what they signed may be
+    /// on its way.
     pub fn parse(text: &str) -> Result<Self, BadGithubKeys> {
         let document: Document = serde_json::from_str(text)?;
         let mut keys = HashMap::new();
@@ -91,7 +92,8 @@ pub(crate) struct Claim<'a> {
 }
 
 impl<'a> Claim<'a> {
-    /// `None` if it says nothing of the kind. One header without the other is a claim that cannot be true.
+    /// `None` if it says nothing of the kind. One header without the other is a claim that cannot
+    /// be true.
     pub(crate) fn of(headers: &'a HeaderMap) -> Option<Self> {
         if !headers.contains_key(&IDENTIFIER) && !headers.contains_key(&SIGNATURE) {
             return None;

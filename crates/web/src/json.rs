@@ -18,7 +18,8 @@ pub(crate) struct Value<T> {
 /// Room for most answers: a body that grows as it is written is copied again and again.
 const ROOM: usize = 512;
 
-/// A page of a list: `{"value": [T], "next": …}`. `next` is what to give as `after` for the page behind it.
+/// A page of a list: `{"value": [T], "next": …}`. `next` is what to give as `after` for the page
+/// behind it.
 #[derive(Serialize)]
 pub(crate) struct Page<T> {
     pub(crate) value: Vec<T>,

@@ -1,4 +1,5 @@
-//! TrustRelay over HTTP: the REST API, the pages, the MCP endpoint's door, and the router of them all.
+//! TrustRelay over HTTP: the REST API, the pages, the MCP endpoint's door, and the router of them
+//! all.
 //!
 //! Handlers translate and never decide: decode, one call into the authority, encode.
 

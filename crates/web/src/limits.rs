@@ -1,4 +1,5 @@
-//! What a token is held to: as the API reads and shows it, and what a request is answered that is off it.
+//! What a token is held to: as the API reads and shows it, and what a request is answered that is
+//! off it.
 
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! The door of the MCP endpoint: a token, never a cookie; then the relay; and the gate before its answers. No layer stands before it: this is the hot path.
+//! The door of the MCP endpoint: a token, never a cookie; then the relay; and the gate before its
+//! answers. No layer stands before it: this is the hot path.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -39,7 +40,8 @@ pub(crate) async fn one(
     name: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
-    // What is not UTF-8 is no upstream's name, and neither is the empty one: the relay says so to who may ask.
+    // What is not UTF-8 is no upstream's name, and neither is the empty one: the relay says so to
+    // who may ask.
     let name = name.map_or_else(|_| String::new(), |Path(name)| name);
     let (id, span) = begun(&request);
     let answer = named(id.clone(), span, Box::pin(relay(&state, Some(&name), &id, request))).await;
@@ -55,8 +57,9 @@ fn begun(request: &Request) -> (HeaderValue, Span) {
     (id, span)
 }
 
-/// Gives the work on a request its id: what is logged on its way carries it, and so does the answer, also if it panics. The work comes in
-/// a box: it is large, and would be moved with all that is put around it.
+/// Gives the work on a request its id: what is logged on its way carries it, and so does the
+/// answer, also if it panics. The work comes in a box: it is large, and would be moved with all
+/// that is put around it.
 async fn named(id: HeaderValue, span: Span, work: impl Future<Output = Response>) -> Response {
     let answered = async {
         AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
@@ -130,7 +133,8 @@ async fn vouched_for<B: Gateable>(
     caller: &Admitted,
     answer: http::Response<B>,
 ) -> Response {
-    // That the token is refused, or what it had open was cut, may be said whatever has become of it.
+    // That the token is refused, or what it had open was cut, may be said whatever has become of
+    // it.
     let is_refused =
         answer.status() == StatusCode::UNAUTHORIZED && answer.headers().contains_key(WWW_AUTHENTICATE);
     if is_refused || answer.body().has_said_its_last_word() {

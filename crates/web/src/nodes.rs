@@ -1,5 +1,6 @@
-//! The other nodes. A request for a session that lives on another one is carried there as it came, with its credential, and the answer is carried
-//! back as it comes. That node judges the request as if it had come there first. One thing is taken on trust between nodes: the client's address,
+//! The other nodes. A request for a session that lives on another one is carried there as it came,
+//! with its credential, and the answer is carried back as it comes. That node judges the request as
+//! if it had come there first. One thing is taken on trust between nodes: the client's address,
 //! which the node that carries has seen and the other has not ([`carried`]).
 
 mod carried;
@@ -32,7 +33,8 @@ const HOP_BY_HOP: [HeaderName; 5] =
     [CONNECTION, HeaderName::from_static("keep-alive"), TE, TRANSFER_ENCODING, UPGRADE];
 /// Time for connecting to another node: one that is there answers in a millisecond.
 const CONNECT: Duration = Duration::from_secs(2);
-/// How long another node may be silent before it is asked whether it is alive, and how long it has for saying so.
+/// How long another node may be silent before it is asked whether it is alive, and how long it has
+/// for saying so.
 const SILENCE: Duration = Duration::from_secs(5);
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 
@@ -61,7 +63,8 @@ pub(crate) enum Lost {
 }
 
 impl Nodes {
-    /// `keys`: what all nodes derive from their secrets for this, and nobody else has; the active secret's first.
+    /// `keys`: what all nodes derive from their secrets for this, and nobody else has; the active
+    /// secret's first.
     ///
     /// # Errors
     /// If the system's certificates cannot be read.
@@ -189,12 +192,13 @@ impl Asked {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CarriedFor(pub(crate) Client);
 
-/// A node carried the request here, and its time and this node's are too far apart for it to be believed.
+/// A node carried the request here, and its time and this node's are too far apart for it to be
+/// believed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ClocksApart;
 
-/// Has a request that was carried here served here, for whom the node says that carried it. Anybody may say that a request was carried: it saves a way, and opens
-/// nothing.
+/// Has a request that was carried here served here, for whom the node says that carried it. Anybody
+/// may say that a request was carried: it saves a way, and opens nothing.
 pub(crate) fn keep_if_carried(state: &AppState, request: &mut Request) {
     if !request.headers().contains_key(CARRIED) {
         return;

@@ -26,7 +26,8 @@ const LOGINS: &str = "trustrelay_logins_total";
 const ISSUED: &str = "trustrelay_tokens_issued_total";
 const REVOKED: &str = "trustrelay_tokens_revoked_total";
 
-/// From one count of the tokens that are due soon to the next: the store goes through all that are active.
+/// From one count of the tokens that are due soon to the next: the store goes through all that are
+/// active.
 const BETWEEN_COUNTS: Duration = Duration::from_secs(60);
 
 /// The statuses that are told apart; all others are `other`.
@@ -135,7 +136,8 @@ impl Numbers {
         }
     }
 
-    /// Whether it is time to count again what is due soon. Whoever is told so does it; others go on meanwhile.
+    /// Whether it is time to count again what is due soon. Whoever is told so does it; others go on
+    /// meanwhile.
     pub(crate) fn may_count_due_soon(&self, now: Duration) -> bool {
         let mut counted = self.due_soon_counted.lock();
         let is_time = counted.is_none_or(|at| now.saturating_sub(at) >= BETWEEN_COUNTS);

@@ -1,6 +1,7 @@
 //! `GET /api/openapi.json`: OpenAPI 3.1 of the REST API.
 //!
-//! Written by hand, beside the routes: a test holds it against them, and against what the handlers answer.
+//! Written by hand, beside the routes: a test holds it against them, and against what the handlers
+//! answer.
 
 mod admin;
 

@@ -4,9 +4,11 @@ use std::borrow::Cow;
 
 use trustrelay_token::PREFIX;
 
-/// From this length on a run of letters and digits may be a secret: 32 are the random part of a token. An id has hyphens.
+/// From this length on a run of letters and digits may be a secret: 32 are the random part of a
+/// token. An id has hyphens.
 const LONG_RUN: usize = 32;
-/// From this length on a word may be a secret: an id with its hyphens has 36, a session's secret 43.
+/// From this length on a word may be a secret: an id with its hyphens has 36, a session's secret
+/// 43.
 const LONG_WORD: usize = 40;
 /// How much of a path is logged, in bytes.
 const MAX_PATH: usize = 200;
@@ -34,7 +36,8 @@ pub(crate) fn without_secrets(text: &str) -> String {
     shown
 }
 
-/// A path as it may be logged: without secrets, also where they are percent-encoded, and of bounded length.
+/// A path as it may be logged: without secrets, also where they are percent-encoded, and of bounded
+/// length.
 pub(crate) fn loggable(path: &str) -> Cow<'_, str> {
     let decoded = if path.contains('%') { Cow::Owned(percent_decoded(path)) } else { Cow::Borrowed(path) };
     let redacted = without_secrets(&decoded);

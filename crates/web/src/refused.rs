@@ -29,7 +29,8 @@ impl Refused {
     }
 }
 
-/// Notes for the audit log what the relay has refused with 403. What an upstream refuses is its own affair.
+/// Notes for the audit log what the relay has refused with 403. What an upstream refuses is its own
+/// affair.
 pub(crate) fn note_of_relay<B>(state: &AppState, by: &By, answer: &Response<B>) {
     if answer.extensions().get::<BadOrigin>().is_some() {
         return state.authority.note_refusal_to(by, "refused.cross_origin", &[("path", "/mcp")]);

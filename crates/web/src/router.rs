@@ -13,7 +13,8 @@ use crate::routes::{Door, HEALTH_CHECKS, METRICS, Route, routes};
 use crate::state::AppState;
 use crate::{oauth, pages};
 
-/// Everything that TrustRelay answers; without `/metrics`, if that is served at an address of its own.
+/// Everything that TrustRelay answers; without `/metrics`, if that is served at an address of its
+/// own.
 pub fn router(state: AppState) -> Router {
     let mut routes = routes();
     if state.config.metrics_elsewhere {
@@ -63,7 +64,8 @@ fn caught<S: Clone + Send + Sync + 'static>(router: Router<S>, door: Door) -> Ro
 
 async fn fallback(request: Request) -> Response {
     let path = request.uri().path();
-    // A client's configured token would lose against what it finds there, so it finds nothing, plainly.
+    // A client's configured token would lose against what it finds there, so it finds nothing,
+    // plainly.
     if path.starts_with("/.well-known/") {
         return StatusCode::NOT_FOUND.into_response();
     }

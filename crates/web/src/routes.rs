@@ -1,5 +1,5 @@
-//! All paths, one line each. The router serves from this list, a 405 takes its `Allow` from it, and the tests go
-//! through it: a path that is not here does not exist.
+//! All paths, one line each. The router serves from this list, a 405 takes its `Allow` from it, and
+//! the tests go through it: a path that is not here does not exist.
 
 use axum::handler::Handler;
 use axum::response::{IntoResponse, Response};
@@ -17,7 +17,8 @@ use crate::{api, mcp, oauth, openapi, ops};
 pub enum Door {
     /// JSON, `{"value"}` or `{"error"}`; described by the OpenAPI document.
     Rest,
-    /// OAuth (RFC 6749 §5.2): a form, and failures as `{"error","error_description"}`; described by the OpenAPI document.
+    /// OAuth (RFC 6749 §5.2): a form, and failures as `{"error","error_description"}`; described by
+    /// the OpenAPI document.
     OAuth,
     /// HTML, for people.
     Page,

@@ -32,8 +32,8 @@ pub struct WebConfig {
     pub secure_cookies: bool,
     /// Where the numbers of `/metrics` come from.
     pub metrics: Option<PrometheusHandle>,
-    /// Whether [`ops_router`](crate::ops_router) serves `/metrics` instead, at an address of its own:
-    /// upstreams are named there, which is for operators.
+    /// Whether [`ops_router`](crate::ops_router) serves `/metrics` instead, at an address of its
+    /// own: upstreams are named there, which is for operators.
     pub metrics_elsewhere: bool,
     /// The proxies in front that are believed when they say whom they speak for.
     pub proxies: TrustedProxies,
@@ -45,7 +45,8 @@ pub struct WebConfig {
     pub stopping: CancellationToken,
 }
 
-/// Shared by all handlers. Cloned several times for each request: one count goes up, and its parts are reached through it.
+/// Shared by all handlers. Cloned several times for each request: one count goes up, and its parts
+/// are reached through it.
 #[derive(Clone)]
 pub struct AppState(Arc<Shared>);
 
@@ -83,7 +84,8 @@ impl AppState {
         }))
     }
 
-    /// Sets how long a request of the REST API or a page may take: half of it for its body to arrive.
+    /// Sets how long a request of the REST API or a page may take: half of it for its body to
+    /// arrive.
     pub fn with_time_limit(mut self, time_limit: Duration) -> Self {
         Arc::make_mut(&mut self.0).time_limit = time_limit;
         self

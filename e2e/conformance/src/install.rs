@@ -18,7 +18,8 @@ pub struct Installed {
     pub requirements: PathBuf,
 }
 
-/// Installs the suite unless it is there; answers where it is. Tests of several processes may ask at once.
+/// Installs the suite unless it is there; answers where it is. Tests of several processes may ask
+/// at once.
 pub fn install() -> Result<Installed> {
     let from = root().join("e2e/conformance");
     let to = root().join("target/e2e/conformance");

@@ -1,9 +1,10 @@
 //! The official MCP conformance suite, run against a server directly and through TrustRelay.
 //!
-//! [`run_suite`] runs it and reads its result files. [`fewer_than`] tells what a relay has made worse.
+//! [`run_suite`] runs it and reads its result files. [`fewer_than`] tells what a relay has made
+//! worse.
 //!
-//! The suite is an npm package; `package.json` and `package-lock.json` beside this crate pin it. It is installed below
-//! `target/e2e/conformance` when it is first needed.
+//! The suite is an npm package; `package.json` and `package-lock.json` beside this crate pin it. It
+//! is installed below `target/e2e/conformance` when it is first needed.
 
 pub mod install;
 pub mod programs;

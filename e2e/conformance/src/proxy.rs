@@ -18,7 +18,8 @@ use url::Url;
 /// The largest request that is passed on: far above what the suite sends.
 const MAX_BODY: usize = 4 << 20;
 
-/// A running proxy. It passes everything on as it is, `Host` and `Origin` too, and answers as they come.
+/// A running proxy. It passes everything on as it is, `Host` and `Origin` too, and answers as they
+/// come.
 #[derive(Debug)]
 pub struct Proxy {
     /// Its address; paths are those of the server behind it.
@@ -62,7 +63,8 @@ async fn pass(State(behind): State<Behind>, request: Request) -> Response {
 }
 
 impl Behind {
-    /// If the client goes away, this or the answer's body is dropped, and with it the connection to the server.
+    /// If the client goes away, this or the answer's body is dropped, and with it the connection to
+    /// the server.
     async fn ask(&self, request: Request) -> Result<Response> {
         let (parts, body) = request.into_parts();
         let mut address = self.address.clone();

@@ -88,8 +88,8 @@ impl Report {
         core.map(|scenario| self.passed(scenario)).sum()
     }
 
-    /// Everything that keeps this run from full marks, extensions left out: scenarios that broke off, and checks that
-    /// failed, gave a warning or were skipped.
+    /// Everything that keeps this run from full marks, extensions left out: scenarios that broke
+    /// off, and checks that failed, gave a warning or were skipped.
     pub fn blemishes(&self) -> Vec<String> {
         let Requirements { required, informative, .. } = &self.requirements;
         let mut blemishes = Vec::new();
@@ -116,7 +116,8 @@ impl Report {
     }
 }
 
-/// What passed directly and does not, or not as often, through the relay. Empty means that the relay took nothing away.
+/// What passed directly and does not, or not as often, through the relay. Empty means that the
+/// relay took nothing away.
 pub fn fewer_than(direct: &Report, relayed: &Report) -> Vec<String> {
     let mut differences = Vec::new();
     for (scenario, checks) in &direct.scenarios {

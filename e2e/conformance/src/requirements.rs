@@ -28,13 +28,14 @@ pub struct Requirements {
     pub required: BTreeSet<String>,
     /// Those of extensions, which a server may lack.
     pub extensions: BTreeSet<String>,
-    /// Those that are run for information: they came later, or the suite's own server does not pass them.
+    /// Those that are run for information: they came later, or the suite's own server does not pass
+    /// them.
     pub informative: BTreeSet<String>,
 }
 
 impl Requirements {
-    /// Reads the suite's file, which is simple YAML: `server:` is a list of names, `not_scored:` a list of maps with
-    /// `scenario`, `leg` and `reason`.
+    /// Reads the suite's file, which is simple YAML: `server:` is a list of names, `not_scored:` a
+    /// list of maps with `scenario`, `leg` and `reason`.
     pub fn parse(text: &str) -> Self {
         let mut requirements = Self::default();
         let mut section = "";

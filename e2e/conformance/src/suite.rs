@@ -13,7 +13,8 @@ use crate::install::{Installed, install};
 use crate::report::Report;
 use crate::requirements::{Requirements, Revision};
 
-/// How long a run may take. One takes six seconds; a server that lets every request wait would take minutes.
+/// How long a run may take. One takes six seconds; a server that lets every request wait would take
+/// minutes.
 pub const RUN_TIME: Duration = Duration::from_secs(180);
 
 /// How much of what the suite said is shown when it has left no results.

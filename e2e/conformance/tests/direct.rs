@@ -1,4 +1,5 @@
-//! The suite, asking the upstream directly: whatever it finds through the relay is measured against this.
+//! The suite, asking the upstream directly: whatever it finds through the relay is measured against
+//! this.
 
 use anyhow::Result;
 use trustrelay_e2e_conformance::upstream::{Era, Upstream};

@@ -5,12 +5,13 @@ use trustrelay_e2e_conformance::relay::Relay;
 use trustrelay_e2e_conformance::upstream::{Era, Upstream};
 use trustrelay_e2e_conformance::{Report, Revision, fewer_than, run_suite};
 
-/// What the suite looks at in the event streams of an HTTP server. Where the relay makes the answers itself it answers with JSON, as it may, and the
-/// suite notes that instead of passing it.
+/// What the suite looks at in the event streams of an HTTP server. Where the relay makes the
+/// answers itself it answers with JSON, as it may, and the suite notes that instead of passing it.
 const OF_HTTP_STREAMS: [&str; 2] = ["server-sse-multiple-streams", "server-sse-polling"];
 
-/// What the suite looks at in an upstream of the stateless era that one of the session era cannot do, whoever translates: it asks one thing at a
-/// time, under keys that the relay chooses, and has no error for a capability that its client lacks.
+/// What the suite looks at in an upstream of the stateless era that one of the session era cannot
+/// do, whoever translates: it asks one thing at a time, under keys that the relay chooses, and has
+/// no error for a capability that its client lacks.
 const OF_THE_STATELESS_ERA: [&str; 6] = [
     "input-required-result-basic-elicitation: sep-2322-elicitation",
     "input-required-result-ignore-extra-params: sep-2322-ignore-unexpected-params",
@@ -62,8 +63,8 @@ async fn a_stateless_client_in_front_of_a_session_upstream_finds_what_that_can_d
     finds_the_same(upstream.url.as_str(), Revision::V2026_07_28, &OF_THE_STATELESS_ERA).await
 }
 
-/// Every check that passes when the upstream is asked directly passes through the relay in front of `upstream`, but those that begin with
-/// one of `beside`.
+/// Every check that passes when the upstream is asked directly passes through the relay in front of
+/// `upstream`, but those that begin with one of `beside`.
 async fn finds_the_same(upstream: &str, revision: Revision, beside: &[&str]) -> Result<()> {
     let asked_directly = Upstream::start(Era::Both).await?;
     let relay = Relay::start(upstream).await?;

@@ -1,5 +1,5 @@
-//! Three nodes on one PostgreSQL, behind HAProxy with the configuration that is shipped, and a client that is precise about where each of its
-//! requests goes.
+//! Three nodes on one PostgreSQL, behind HAProxy with the configuration that is shipped, and a
+//! client that is precise about where each of its requests goes.
 
 pub mod balancer;
 pub mod client;

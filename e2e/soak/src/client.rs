@@ -16,7 +16,8 @@ const SESSION: &str = "2025-11-25";
 const STATELESS: &str = "2026-07-28";
 /// How long a client listens to a stream, or waits for a call, at most.
 const ATTENTION: usize = 400;
-/// Statuses with which the relay may answer while tokens go, sessions are lost and upstreams are down.
+/// Statuses with which the relay may answer while tokens go, sessions are lost and upstreams are
+/// down.
 const EXPECTED: [u16; 9] = [200, 202, 204, 400, 401, 404, 405, 429, 502];
 
 /// What all clients came to.
@@ -119,7 +120,8 @@ impl Client<'_> {
         json!({ "jsonrpc": "2.0", "id": self.next, "method": method, "params": params })
     }
 
-    /// Sends a request. The one judgment of the soak is here: whoever was without power all the while is refused.
+    /// Sends a request. The one judgment of the soak is here: whoever was without power all the
+    /// while is refused.
     async fn send(&self, request: RequestBuilder) -> Result<Response> {
         let before = self.token.power();
         let answer = request.send().await?;

@@ -17,7 +17,8 @@ pub struct Token {
     /// Whose it is.
     pub email: String,
     name: String,
-    /// Even: it may be used. Odd: it was taken away, and that was answered. Counts up, so that an asker sees whether it changed meanwhile.
+    /// Even: it may be used. Odd: it was taken away, and that was answered. Counts up, so that an
+    /// asker sees whether it changed meanwhile.
     power: AtomicU64,
 }
 

@@ -1,4 +1,5 @@
-//! The MCP servers behind the relay: two over HTTP and two that are commands, each of both eras and of the session era alone.
+//! The MCP servers behind the relay: two over HTTP and two that are commands, each of both eras and
+//! of the session era alone.
 
 use anyhow::{Context, Result};
 use tokio::process::Command;

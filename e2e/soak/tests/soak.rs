@@ -1,4 +1,5 @@
-//! Everything at once, for as long as a test may take; `TRUSTRELAY_SOAK_SECONDS` and `TRUSTRELAY_SOAK_SEED` say otherwise.
+//! Everything at once, for as long as a test may take; `TRUSTRELAY_SOAK_SECONDS` and
+//! `TRUSTRELAY_SOAK_SEED` say otherwise.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,10 +18,11 @@ use trustrelay_e2e_soak::upstream::{HttpUpstream, command};
 const CLIENTS: usize = 12;
 /// How many tokens an account has at a time.
 const TOKENS: usize = 4;
-/// Files that may be open at the end beyond those of the beginning: the store opens some when it is first asked, and the numbers are asked for over
-/// a connection.
+/// Files that may be open at the end beyond those of the beginning: the store opens some when it is
+/// first asked, and the numbers are asked for over a connection.
 const MORE_FILES: usize = 8;
-/// Processes that may be left of each command when all tokens are gone: the catalogue's, and everybody's of the stateless era.
+/// Processes that may be left of each command when all tokens are gone: the catalogue's, and
+/// everybody's of the stateless era.
 const OWN_PROCESSES: usize = 2;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

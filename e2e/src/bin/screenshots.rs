@@ -1,5 +1,5 @@
-//! Takes pictures of the running program: the README's, or with a folder as the argument every page in every state, wide
-//! and narrow, light and dark. Run it by `cargo xtask screenshots`.
+//! Takes pictures of the running program: the README's, or with a folder as the argument every page
+//! in every state, wide and narrow, light and dark. Run it by `cargo xtask screenshots`.
 
 // Where the pictures are goes to the terminal.
 #![allow(clippy::print_stdout)]

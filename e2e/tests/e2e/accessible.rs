@@ -1,5 +1,5 @@
-//! What people with a screen reader, a keyboard or a slow line meet: axe-core goes over every page, and every page is
-//! weighed. The pages are found as a person finds them: by the links.
+//! What people with a screen reader, a keyboard or a slow line meet: axe-core goes over every page,
+//! and every page is weighed. The pages are found as a person finds them: by the links.
 
 use std::collections::{BTreeSet, VecDeque};
 

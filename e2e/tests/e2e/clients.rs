@@ -45,7 +45,8 @@ async fn works_until_its_token_is_revoked(library: Library) -> Result<()> {
     assert!(agent.call("everything__get-sum", json!({ "a": 2, "b": 40 })).await?.contains("42"));
     assert!(agent.call("trustrelay__whoami", json!({})).await?.contains("ada@example.org"));
 
-    // A call is under way in the upstream when the token is revoked: it is cut, long before its minute is over.
+    // A call is under way in the upstream when the token is revoked: it is cut, long before its
+    // minute is over.
     let long = json!({ "duration": 60, "steps": 600 });
     agent.begin("everything__trigger-long-running-operation", long).await?;
     agent.progress().await?;
@@ -56,8 +57,8 @@ async fn works_until_its_token_is_revoked(library: Library) -> Result<()> {
     );
     refusal(agent.end().await).context("the call in flight")?;
 
-    // The open session is refused, and so is a new connection; nothing else has changed for the neighbour.
-    // (Its list of tools a client may keep for a while, without asking; a call asks.)
+    // The open session is refused, and so is a new connection; nothing else has changed for the
+    // neighbour. (Its list of tools a client may keep for a while, without asking; a call asks.)
     let open = refusal(agent.call("everything__echo", json!({ "message": "x" })).await)
         .context("the open session")?;
     let new = refusal(Agent::connect(library, &mcp, &agents.token).await).context("a new connection")?;

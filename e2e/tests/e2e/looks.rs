@@ -8,7 +8,8 @@ use trustrelay_e2e::server::{EMAIL, PASSWORD, Server};
 const LONG_NAME: &str =
     "a-name-without-a-space-that-is-as-long-as-a-name-may-be-and-then-some-of-it-is-even-longer-than-that";
 
-/// Texts that stand out from their ground by less than WCAG 2 AA asks for: 4.5, or 3 where they are large.
+/// Texts that stand out from their ground by less than WCAG 2 AA asks for: 4.5, or 3 where they are
+/// large.
 const FAINT_TEXTS: &str = r#"
 const parse = (color) => { const [r, g, b, a = 1] = color.match(/[\d.]+/g).map(Number); return { r, g, b, a }; };
 const channel = (value) => { value /= 255; return value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4; };

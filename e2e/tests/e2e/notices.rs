@@ -1,4 +1,5 @@
-//! A token's end is told, by mail and by a webhook, once: over a real mail server, a real receiver and restarts.
+//! A token's end is told, by mail and by a webhook, once: over a real mail server, a real receiver
+//! and restarts.
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -9,7 +10,8 @@ use trustrelay_e2e::receivers::{Receivers, verified};
 use trustrelay_e2e::server::{EMAIL, Server};
 use trustrelay_e2e::{tools, until};
 
-/// A token that was made two days ago and has less than a day left: one that was made to live no longer has no notice.
+/// A token that was made two days ago and has less than a day left: one that was made to live no
+/// longer has no notice.
 async fn made_before(server: &Server, name: &str) -> Result<()> {
     const AGE: &str = "import sqlite3, sys
 with sqlite3.connect(sys.argv[1], timeout=20) as db:
@@ -64,7 +66,8 @@ async fn a_token_s_end_is_told_once_by_mail_and_by_webhook_over_restarts() -> Re
     until("both to be written down", || async { (log(&api).await.ok()? == [first.clone()]).then_some(()) })
         .await?;
 
-    // Started again, it has something else to tell, and tells nothing of the first: that would have gone before.
+    // Started again, it has something else to tell, and tells nothing of the first: that would have
+    // gone before.
     made_before(&server, "second").await?;
     let server = server.restart(&flags).await?;
     let (mail, webhook) = receivers.one_of_each().await?;

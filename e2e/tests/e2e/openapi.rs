@@ -1,5 +1,5 @@
-//! The OpenAPI document is held against the running program by a tool that makes up requests: nothing is answered that
-//! the document does not say, and nothing fails on the server's side.
+//! The OpenAPI document is held against the running program by a tool that makes up requests:
+//! nothing is answered that the document does not say, and nothing fails on the server's side.
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -9,15 +9,17 @@ use trustrelay_e2e::server::Server;
 
 const ALL_SCOPES: &str = "mcp api tokens rotate";
 
-/// A token can end itself by these, and then all that follows is refused. See the story of what ends a credential; an administrator's
-/// browser asks for the last two.
+/// A token can end itself by these, and then all that follows is refused. See the story of what
+/// ends a credential; an administrator's browser asks for the last two.
 const ENDS_A_TOKEN: [&str; 4] = ["revokeToken", "rotateToken", "revokeAnyToken", "revokeMatchingTokens"];
-/// The same of a session. `changeUser` can also make another administrator and then disable the one who asks.
+/// The same of a session. `changeUser` can also make another administrator and then disable the one
+/// who asks.
 const ENDS_A_SESSION: [&str; 2] = ["logout", "changeUser"];
 /// These send a request to wherever the webhook points. With a token they are refused before that.
 const SENDS: [&str; 2] = ["testWebhook", "testSharedWebhook"];
 
-/// A server where there is something to list: tokens, one of which has called a tool, a webhook, an invitation.
+/// A server where there is something to list: tokens, one of which has called a tool, a webhook, an
+/// invitation.
 async fn with_data() -> Result<(Server, Api)> {
     let server = Server::start(&[]).await?;
     let api = Api::sign_in(&server).await?;

@@ -27,7 +27,8 @@ async fn with_an_overlap_both_secrets_work_and_the_new_one_is_shown_once() -> Re
             assert_eq!(server.status(secret).await?, 200);
         }
 
-        // It is the token's page; loaded again, it shows the secret no more, and there is no third one.
+        // It is the token's page; loaded again, it shows the secret no more, and there is no third
+        // one.
         page.reload().await?;
         page.wait_for_text("h1", "agent").await?;
         page.wait_for_text("main .lead", &new[41..]).await?;

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 
 use crate::input::{Asked, allows, ask};
 
-/// Seals what the client has to send back. The key is no secret: it keeps a test's state from a test's tampering, and
-/// a restarted server still knows it.
+/// Seals what the client has to send back. The key is no secret: it keeps a test's state from a
+/// test's tampering, and a restarted server still knows it.
 static STATE: LazyLock<RequestStateCodec> =
     LazyLock::new(|| RequestStateCodec::new("a key of the fixture, known to all who read this"));
 

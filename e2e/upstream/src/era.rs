@@ -7,7 +7,8 @@ use rmcp::model::ProtocolVersion;
 /// What `--era` chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Era {
-    /// Up to 2025-11-25: `initialize`, sessions, requests from the server. Knows nothing of later revisions.
+    /// Up to 2025-11-25: `initialize`, sessions, requests from the server. Knows nothing of later
+    /// revisions.
     Session,
     /// 2026-07-28 and nothing before it: every request stands alone.
     Stateless,

@@ -39,8 +39,9 @@ impl Fixture {
         Self { world, era, level: Arc::new(Mutex::new(LoggingLevel::Debug)), watched: Arc::default() }
     }
 
-    /// Sends a log message if the client wants messages of this level: in the session era by `logging/setLevel`, in the
-    /// stateless era by the request itself, and without a word there none.
+    /// Sends a log message if the client wants messages of this level: in the session era by
+    /// `logging/setLevel`, in the stateless era by the request itself, and without a word there
+    /// none.
     pub(crate) async fn log(&self, context: &RequestContext<RoleServer>, level: LoggingLevel, text: &str) {
         let wanted = if is_stateless(context.protocol_version().as_ref()) {
             context.meta.log_level()

@@ -38,7 +38,8 @@ pub(crate) async fn serve(listen: SocketAddr, era: Era, ended: CancellationToken
     let listener = TcpListener::bind(listen).await.with_context(|| format!("can't listen on {listen}"))?;
     let address = listener.local_addr()?;
     say(&format!("listening on http://{address}/mcp"));
-    // Without this a call takes 40 ms: the last piece of an answer waits for the acknowledgement of the first.
+    // Without this a call takes 40 ms: the last piece of an answer waits for the acknowledgement of
+    // the first.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let stopped = ended.clone();
     axum::serve(listener, router(address, era, ended))
@@ -70,8 +71,8 @@ fn router(address: SocketAddr, era: Era, ended: CancellationToken) -> Router {
     Router::new().route_service("/mcp", service).layer(from_fn_with_state(era, gate))
 }
 
-/// Answers requests of an era that this server does not speak as a server that has never heard of it would. The SDK
-/// knows both eras, and would answer from the other one's knowledge.
+/// Answers requests of an era that this server does not speak as a server that has never heard of
+/// it would. The SDK knows both eras, and would answer from the other one's knowledge.
 async fn gate(State(era): State<Era>, request: Request, next: Next) -> Response {
     let version = version(request.headers());
     match era {
@@ -100,7 +101,8 @@ fn version(headers: &HeaderMap) -> Option<String> {
     headers.get("mcp-protocol-version").map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
-/// A server of the stateless era names what it speaks, also to `initialize`, whose client has no other way to learn it.
+/// A server of the stateless era names what it speaks, also to `initialize`, whose client has no
+/// other way to learn it.
 async fn refuse_old(era: Era, version: Option<String>, request: Request) -> Response {
     let Ok(body) = to_bytes(request.into_body(), MAX_BODY).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();

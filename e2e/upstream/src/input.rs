@@ -1,7 +1,8 @@
 //! Asking the client for something in the middle of a call, in the way of its era.
 //!
-//! In the session era the server sends requests and waits. In the stateless era it answers `input_required`, and the
-//! client calls again with the answers. A tool that asks through [`ask`] is written once for both.
+//! In the session era the server sends requests and waits. In the stateless era it answers
+//! `input_required`, and the client calls again with the answers. A tool that asks through [`ask`]
+//! is written once for both.
 
 use std::collections::BTreeMap;
 
@@ -26,8 +27,8 @@ pub(crate) enum Asked {
     CallAgain(InputRequiredResult),
 }
 
-/// Asks for `requests`. `given` are the answers that came with the call, `state` is what the client has to send back
-/// with the next one.
+/// Asks for `requests`. `given` are the answers that came with the call, `state` is what the client
+/// has to send back with the next one.
 pub(crate) async fn ask(
     context: &RequestContext<RoleServer>,
     requests: InputRequests,
@@ -87,7 +88,8 @@ fn undeclared(request: &InputRequest, stateless: bool) -> ErrorData {
     }
 }
 
-/// The answers to all of `requests`, or nothing if one is missing or is no answer to its question. Others are ignored.
+/// The answers to all of `requests`, or nothing if one is missing or is no answer to its question.
+/// Others are ignored.
 fn pick(requests: &InputRequests, given: &InputResponses) -> Option<BTreeMap<String, Value>> {
     requests
         .iter()

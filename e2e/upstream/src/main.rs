@@ -1,5 +1,5 @@
-//! An MCP server for the tests. The official conformance suite passes on it when it asks it directly, so whatever the
-//! suite finds through a relay is the relay's.
+//! An MCP server for the tests. The official conformance suite passes on it when it asks it
+//! directly, so whatever the suite finds through a relay is the relay's.
 //!
 //! It listens on loopback only, and ends with whoever started it.
 

@@ -1,4 +1,5 @@
-//! Sessions as the SDK keeps them, except that one tool's stream closes before its answer (SEP-1699).
+//! Sessions as the SDK keeps them, except that one tool's stream closes before its answer
+//! (SEP-1699).
 //!
 //! The client then has to open the next stream with `Last-Event-ID`, and finds the answer there.
 

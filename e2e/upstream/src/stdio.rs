@@ -15,7 +15,8 @@ use crate::{era::Era, fixture::Fixture, world::World};
 /// Where the stateless era keeps its own things in a request.
 const STATELESS_META: &str = "io.modelcontextprotocol/";
 
-/// Serves until standard input ends and the calls under way have had five seconds (the SDK's time) to end, or `ended`.
+/// Serves until standard input ends and the calls under way have had five seconds (the SDK's time)
+/// to end, or `ended`.
 pub(crate) async fn serve(era: Era, ended: CancellationToken) -> anyhow::Result<()> {
     let (read, write) = stdio_pipes();
     let inner = AsyncRwTransport::new(read, write);
@@ -35,8 +36,8 @@ pub(crate) async fn serve(era: Era, ended: CancellationToken) -> anyhow::Result<
     }
 }
 
-/// Answers messages of an era that this server does not speak as a server that has never heard of it would. The SDK
-/// knows both eras, and would answer from the other one's knowledge.
+/// Answers messages of an era that this server does not speak as a server that has never heard of
+/// it would. The SDK knows both eras, and would answer from the other one's knowledge.
 struct Gate<T> {
     inner: T,
     era: Era,
@@ -69,7 +70,8 @@ impl<T: Transport<RoleServer, Error = io::Error>> Transport<RoleServer> for Gate
                 ClientJsonRpcMessage::Request(request) => {
                     self.opened |= !matches!(request.request, ClientRequest::DiscoverRequest(_));
                 }
-                // The SDK would end here: a client that cancels its `server/discover`, say, would lose the server.
+                // The SDK would end here: a client that cancels its `server/discover`, say, would
+                // lose the server.
                 _ if !self.opened => continue,
                 _ => {}
             }

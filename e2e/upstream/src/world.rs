@@ -1,4 +1,5 @@
-//! What all sessions and requests of one server share: the lists that can change, and who wants to hear of it.
+//! What all sessions and requests of one server share: the lists that can change, and who wants to
+//! hear of it.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -41,7 +42,8 @@ pub(crate) struct World {
     cancelled: AtomicU64,
 }
 
-/// A client of the session era: it hears of list changes unasked, and of the resources that it subscribed to.
+/// A client of the session era: it hears of list changes unasked, and of the resources that it
+/// subscribed to.
 #[derive(Debug)]
 struct Session {
     peer: Peer<RoleServer>,
@@ -86,8 +88,8 @@ impl World {
         self.cancelled.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Begins to keep changes for the `subscriptions/listen` that runs in this task. The SDK acknowledges it before it
-    /// lets the server listen, and a client may make a change in between.
+    /// Begins to keep changes for the `subscriptions/listen` that runs in this task. The SDK
+    /// acknowledges it before it lets the server listen, and a client may make a change in between.
     pub(crate) fn keep_changes(&self) {
         if let Some(task) = task::try_id() {
             self.listeners.lock().insert(task, self.changes.subscribe());

@@ -37,7 +37,8 @@ impl std::fmt::Debug for Invited {
 }
 
 impl Authority {
-    /// Invites somebody. An earlier invitation of the same address no longer works. It makes a credential: a token needs `tokens` beside `api`.
+    /// Invites somebody. An earlier invitation of the same address no longer works. It makes a
+    /// credential: a token needs `tokens` beside `api`.
     pub async fn invite(&self, by: &By, email: &str, is_admin: bool) -> Result<Invited, AuthorityError> {
         self.require_admin(by, &[Scope::Api, Scope::Tokens])?;
         self.invite_as(by.administrator(), Some(by.user_id), email, is_admin).await
@@ -111,7 +112,8 @@ impl Authority {
         Ok(None)
     }
 
-    /// Accepts an invitation: makes the account with a password of its owner's choice. The link no longer works then.
+    /// Accepts an invitation: makes the account with a password of its owner's choice. The link no
+    /// longer works then.
     pub async fn accept_invite(
         &self,
         secret: &str,

@@ -1,7 +1,8 @@
 //! What administrators do: people, everybody's tokens, and the policy.
 //!
-//! Every verb asks first whether the caller is an administrator, and says nothing else to who is not. A token needs `api`, or `api:read` to
-//! look; and `tokens` beside it for what lists, makes or ends credentials, as everywhere.
+//! Every verb asks first whether the caller is an administrator, and says nothing else to who is
+//! not. A token needs `api`, or `api:read` to look; and `tokens` beside it for what lists, makes or
+//! ends credentials, as everywhere.
 
 mod cursor;
 mod invites;

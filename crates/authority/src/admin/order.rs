@@ -1,5 +1,5 @@
-//! In which order tokens are found: always in that of an index that holds what was asked for, so that a page reads little more than it shows,
-//! however many tokens there are.
+//! In which order tokens are found: always in that of an index that holds what was asked for, so
+//! that a page reads little more than it shows, however many tokens there are.
 
 use jiff::Timestamp;
 
@@ -20,8 +20,8 @@ pub enum PatOrder {
     EndsSoonest,
     /// Those that ended last first.
     EndedLast,
-    /// Those first that have not been used for the longest, by the day (UTC) of the last use. By the day alone, so that a use changes
-    /// this order once a day, and not each time.
+    /// Those first that have not been used for the longest, by the day (UTC) of the last use. By
+    /// the day alone, so that a use changes this order once a day, and not each time.
     UnusedLongest,
 }
 
@@ -53,7 +53,8 @@ pub fn unused_day(at: Timestamp) -> i64 {
 }
 
 impl PatFilter {
-    /// The order of its pages: an owner's tokens and those of a hint the newest first; else by what the filter asks for.
+    /// The order of its pages: an owner's tokens and those of a hint the newest first; else by what
+    /// the filter asks for.
     pub fn order(&self) -> PatOrder {
         let is_of_few = self.owner.is_some() || self.hint.is_some();
         match self.state {
@@ -68,8 +69,8 @@ impl PatFilter {
         }
     }
 
-    /// Whether revoked tokens are left out though nothing is said of the state: who asks when tokens end, or were used, asks of those that
-    /// could be.
+    /// Whether revoked tokens are left out though nothing is said of the state: who asks when
+    /// tokens end, or were used, asks of those that could be.
     pub fn leaves_revoked_out(&self) -> bool {
         self.state.is_none() && (self.expires_before.is_some() || self.unused_since.is_some())
     }

@@ -36,7 +36,8 @@ pub struct PatsRevoked {
 }
 
 impl Authority {
-    /// Everybody's tokens that a filter fits, newest first, page by page. A token needs `api:read` and `tokens`.
+    /// Everybody's tokens that a filter fits, newest first, page by page. A token needs `api:read`
+    /// and `tokens`.
     pub async fn admin_tokens(
         &self,
         by: &Principal,
@@ -75,8 +76,8 @@ impl Authority {
         Ok(self.store.active_pats(user_id, self.clock.now()).await?)
     }
 
-    /// Revokes a token, whoever's it is, and all that were made with it; its owner is told. Again: the first outcome, and the same promise.
-    /// A token needs `api` and `tokens`.
+    /// Revokes a token, whoever's it is, and all that were made with it; its owner is told. Again:
+    /// the first outcome, and the same promise. A token needs `api` and `tokens`.
     pub async fn admin_revoke(&self, by: &By, pat_id: Uuid) -> Result<Revoked, AuthorityError> {
         self.require_admin(by, &[Scope::Api, Scope::Tokens])?;
         let pat = self.anybodys(pat_id).await?;
@@ -85,9 +86,10 @@ impl Authority {
         Ok(Revoked { pat_id, revoked_at: outcome.revoked_at, sessions_terminated })
     }
 
-    /// Revokes all tokens that a filter fits, and all that were made with them; their owners are told. Only if they are as many as are
-    /// expected, and at most [`REVOKE_BATCH`], and the filter is not an open one: else nothing is done. Active ones, if the filter says nothing
-    /// of it. A token needs `api` and `tokens`.
+    /// Revokes all tokens that a filter fits, and all that were made with them; their owners are
+    /// told. Only if they are as many as are expected, and at most [`REVOKE_BATCH`], and the filter
+    /// is not an open one: else nothing is done. Active ones, if the filter says nothing of it. A
+    /// token needs `api` and `tokens`.
     pub async fn admin_revoke_matching(
         &self,
         by: &By,
@@ -139,15 +141,16 @@ impl Authority {
         self.store.pat_by_id(pat_id).await?.ok_or(AuthorityError::NotFound("token"))
     }
 
-    /// The store finds what is not used by what is written down. (Another node's uses of the last moments are not there yet.)
+    /// The store finds what is not used by what is written down. (Another node's uses of the last
+    /// moments are not there yet.)
     async fn write_down_uses(&self, filter: &PatFilter) {
         if filter.unused_since.is_some() {
             self.flush_usage().await;
         }
     }
 
-    /// Revokes tokens in one log entry, in an administrator's name, and tells the owners of those that stood. Their outcomes, in the same
-    /// order, and how many sessions it ended.
+    /// Revokes tokens in one log entry, in an administrator's name, and tells the owners of those
+    /// that stood. Their outcomes, in the same order, and how many sessions it ended.
     async fn revoke_of_all(
         &self,
         by: &By,

@@ -72,10 +72,11 @@ impl Authority {
         Ok((user, tokens))
     }
 
-    /// Changes an account. When what takes power away is answered, it holds everywhere. The last administrator that is enabled stays one.
+    /// Changes an account. When what takes power away is answered, it holds everywhere. The last
+    /// administrator that is enabled stays one.
     ///
-    /// A token needs `api`, and `tokens` beside it for a change that gives power: promoting, enabling and
-    /// adding upstreams.
+    /// A token needs `api`, and `tokens` beside it for a change that gives power: promoting,
+    /// enabling and adding upstreams.
     pub async fn change_person(
         &self,
         by: &By,
@@ -89,8 +90,8 @@ impl Authority {
         self.person(by, user_id).await
     }
 
-    /// Refuses a change that gives power to a credential without `tokens`, whose list of upstreams may only
-    /// narrow. The store decides whether it does, with what is stored then.
+    /// Refuses a change that gives power to a credential without `tokens`, whose list of upstreams
+    /// may only narrow. The store decides whether it does, with what is stored then.
     fn within_scopes(&self, by: &Principal, change: PersonChange) -> Result<PersonChange, AuthorityError> {
         if by.scopes.allows(&Scope::Tokens) {
             return Ok(change);
@@ -105,14 +106,15 @@ impl Authority {
         }
     }
 
-    /// Makes an account an administrator, or one no longer: what the operator at the machine may do.
+    /// Makes an account an administrator, or one no longer: what the operator at the machine may
+    /// do.
     pub async fn set_admin(&self, email: &str, is_admin: bool) -> Result<(), AuthorityError> {
         let user = self.account(email).await?;
         self.change_account(Actor::OPERATOR, &user, PersonChange::Admin(is_admin)).await.map(drop)
     }
 
-    /// Disables or enables an account. When disabling is answered, none of its tokens is accepted anywhere. How many
-    /// MCP sessions it ended.
+    /// Disables or enables an account. When disabling is answered, none of its tokens is accepted
+    /// anywhere. How many MCP sessions it ended.
     pub async fn set_disabled(&self, email: &str, disabled: bool) -> Result<usize, AuthorityError> {
         let user = self.account(email).await?;
         self.change_account(Actor::OPERATOR, &user, PersonChange::Disabled(disabled)).await

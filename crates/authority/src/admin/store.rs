@@ -44,9 +44,9 @@ pub enum UserChange {
 }
 
 impl UserChange {
-    /// Checks a narrowing against the upstreams that the account may use (`None`: all). Stores call it
-    /// inside the transaction, so that a change that commits at the same time cannot turn it into a
-    /// widening.
+    /// Checks a narrowing against the upstreams that the account may use (`None`: all). Stores call
+    /// it inside the transaction, so that a change that commits at the same time cannot turn it
+    /// into a widening.
     ///
     /// # Errors
     /// [`StoreError::WidensUpstreams`]
@@ -78,7 +78,8 @@ pub struct UserFilter {
 /// A page of accounts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UserPage {
-    /// The accounts, newest first (by `created_at`, then id), each with how many tokens it has that are not revoked and not expired.
+    /// The accounts, newest first (by `created_at`, then id), each with how many tokens it has that
+    /// are not revoked and not expired.
     pub users: Vec<(UserRecord, u64)>,
     /// Where the next page begins, if there is one.
     pub next: Option<Cursor>,
@@ -117,8 +118,8 @@ pub struct PatFilter {
     pub state: Option<PatState>,
     /// They expire, or have expired, before this. Without a state: and are not revoked.
     pub expires_before: Option<Timestamp>,
-    /// They were not used at this time or after it; one that never was counts from when it was made. Without a
-    /// state: and are not revoked.
+    /// They were not used at this time or after it; one that never was counts from when it was
+    /// made. Without a state: and are not revoked.
     pub unused_since: Option<Timestamp>,
 }
 
@@ -148,8 +149,9 @@ pub struct PatPage {
 /// Keeps what administrators decide.
 #[async_trait]
 pub trait AdminStore: Send + Sync + 'static {
-    /// Adds an invitation, in place of an earlier one of the same address; those that had expired at its `created_at` go.
-    /// [`StoreError::EmailTaken`] if the address has an account; [`StoreError::TooManyInvites`] if there are `limit` others.
+    /// Adds an invitation, in place of an earlier one of the same address; those that had expired
+    /// at its `created_at` go. [`StoreError::EmailTaken`] if the address has an account;
+    /// [`StoreError::TooManyInvites`] if there are `limit` others.
     async fn insert_invite(
         &self,
         invite: &InviteRecord,
@@ -162,16 +164,18 @@ pub trait AdminStore: Send + Sync + 'static {
     async fn invites(&self, now: Timestamp) -> Result<Vec<InviteRecord>, StoreError>;
     /// Takes an invitation back; whether there was one.
     async fn delete_invite(&self, invite_id: Uuid, audit: &AuditEntry) -> Result<bool, StoreError>;
-    /// Makes the account that an invitation is for and ends the invitation, if it is there and has not expired at the account's
-    /// `created_at`; whether it was. [`StoreError::EmailTaken`] if the address has an account by now.
+    /// Makes the account that an invitation is for and ends the invitation, if it is there and has
+    /// not expired at the account's `created_at`; whether it was. [`StoreError::EmailTaken`] if the
+    /// address has an account by now.
     async fn accept_invite(
         &self,
         digest: &[u8; 32],
         user: &UserRecord,
         audit: &AuditEntry,
     ) -> Result<bool, StoreError>;
-    /// Changes an account. The number of the log entry to wait for, as [`Store::set_user_disabled`](crate::Store::set_user_disabled)
-    /// answers it; 0 if it never was changed. [`StoreError::LastAdministrator`] if none that is enabled would be left.
+    /// Changes an account. The number of the log entry to wait for, as
+    /// [`Store::set_user_disabled`](crate::Store::set_user_disabled) answers it; 0 if it never was
+    /// changed. [`StoreError::LastAdministrator`] if none that is enabled would be left.
     async fn change_user(
         &self,
         user_id: Uuid,
@@ -179,7 +183,8 @@ pub trait AdminStore: Send + Sync + 'static {
         now: Timestamp,
         audit: &AuditEntry,
     ) -> Result<Option<u64>, StoreError>;
-    /// The accounts that a filter fits after a row, at most `limit`. Which of their tokens are active is as of `now`.
+    /// The accounts that a filter fits after a row, at most `limit`. Which of their tokens are
+    /// active is as of `now`.
     async fn search_users(
         &self,
         filter: &UserFilter,
@@ -187,7 +192,8 @@ pub trait AdminStore: Send + Sync + 'static {
         limit: u64,
         now: Timestamp,
     ) -> Result<UserPage, StoreError>;
-    /// The tokens, whoever's they are, that a filter fits after a row, at most `limit`. What has expired is as of `now`.
+    /// The tokens, whoever's they are, that a filter fits after a row, at most `limit`. What has
+    /// expired is as of `now`.
     async fn search_pats(
         &self,
         filter: &PatFilter,

@@ -26,8 +26,9 @@ pub struct Audited {
     pub entry: AuditEntry,
 }
 
-/// The details that a caller without `tokens` may see of an entry about another token: an allow-list, so
-/// that a new detail is hidden until somebody has decided. Names, hints and places of leaks are not on it.
+/// The details that a caller without `tokens` may see of an entry about another token: an
+/// allow-list, so that a new detail is hidden until somebody has decided. Names, hints and places
+/// of leaks are not on it.
 const OPEN_DETAILS: [&str; 7] = ["scope", "expires_at", "reason", "path", "count", "until", "reporter"];
 
 /// Takes out of an entry what identifies other tokens than `own`; whether there was anything.
@@ -59,7 +60,8 @@ impl Audited {
 }
 
 impl AuditRecord {
-    /// A line of an export: JSON, with the entry's own bytes last, so that the chain can be checked from the export alone.
+    /// A line of an export: JSON, with the entry's own bytes last, so that the chain can be checked
+    /// from the export alone.
     pub fn to_line(&self) -> Vec<u8> {
         let mut line =
             format!("{{\"seq\":{},\"hash\":\"{}\",\"entry\":", self.seq, hex(&self.hash)).into_bytes();
@@ -69,7 +71,8 @@ impl AuditRecord {
     }
 }
 
-/// An export on its way, a batch of lines at a time. What fits no filter comes in the chain's order, all else by time.
+/// An export on its way, a batch of lines at a time. What fits no filter comes in the chain's
+/// order, all else by time.
 pub struct AuditExport {
     authority: Arc<Authority>,
     look: AuditLook,
@@ -107,8 +110,8 @@ impl AuditExport {
     }
 }
 
-/// A line of an export for a caller that may not see what identifies other tokens than `own`. A line of
-/// which something was taken out says so: its bytes are not the ones that the hash is over.
+/// A line of an export for a caller that may not see what identifies other tokens than `own`. A
+/// line of which something was taken out says so: its bytes are not the ones that the hash is over.
 fn redacted_line(record: &AuditRecord, own: Uuid) -> Result<Vec<u8>, StoreError> {
     let mut entry = AuditEntry::from_bytes(&record.entry)?;
     if !redact(&mut entry, own) {
@@ -128,8 +131,9 @@ fn place(record: &AuditRecord) -> Result<AuditPlace, StoreError> {
 }
 
 impl Authority {
-    /// The entries that concern the caller's account, newest first. A caller with a token needs the scope `api:read`, and `tokens` to
-    /// see what concerns other tokens; without it, an entry about itself does not name the token that acted.
+    /// The entries that concern the caller's account, newest first. A caller with a token needs the
+    /// scope `api:read`, and `tokens` to see what concerns other tokens; without it, an entry about
+    /// itself does not name the token that acted.
     pub async fn own_audit(&self, by: &Principal, mut look: AuditLook) -> Result<AuditPage, AuthorityError> {
         self.require(by, &Scope::ApiRead)?;
         if let Some(own) = by.pat_id()
@@ -144,15 +148,16 @@ impl Authority {
         self.audit(by, look).await
     }
 
-    /// The entries of everybody, newest first, for an administrator. A caller with a token needs the scope `api:read`, and `tokens` to see
-    /// what identifies other tokens.
+    /// The entries of everybody, newest first, for an administrator. A caller with a token needs
+    /// the scope `api:read`, and `tokens` to see what identifies other tokens.
     pub async fn all_audit(&self, by: &Principal, look: AuditLook) -> Result<AuditPage, AuthorityError> {
         self.may_read_all_audit(by)?;
         self.audit(by, look).await
     }
 
-    /// All entries that fit, as JSON Lines, for an administrator. A caller with a token needs the scope `api:read`, and `tokens` for a chain
-    /// that can be checked: without it, lines are redacted.
+    /// All entries that fit, as JSON Lines, for an administrator. A caller with a token needs the
+    /// scope `api:read`, and `tokens` for a chain that can be checked: without it, lines are
+    /// redacted.
     pub fn export_audit(
         self: &Arc<Self>,
         by: &Principal,

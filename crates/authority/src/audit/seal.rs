@@ -1,5 +1,5 @@
-//! Seals: every minute a node says by a keyed hash what the chain's last entry is. Who can write in the database and has no key can make
-//! a new chain, but no seals for it.
+//! Seals: every minute a node says by a keyed hash what the chain's last entry is. Who can write in
+//! the database and has no key can make a new chain, but no seals for it.
 
 use std::time::Duration;
 
@@ -52,7 +52,8 @@ struct Sealed {
 }
 
 impl Authority {
-    /// What is done for the audit log now and then: at the end it is sealed whether or not a minute has passed.
+    /// What is done for the audit log now and then: at the end it is sealed whether or not a minute
+    /// has passed.
     pub(crate) async fn keep_audit(&self, last: bool) {
         let now = self.clock.since_boot();
         let looked = self.sealing.0.lock().looked;
@@ -67,7 +68,8 @@ impl Authority {
         }
     }
 
-    /// Seals the audit log's last entry, if it is not the one that was sealed last. Several nodes may do so.
+    /// Seals the audit log's last entry, if it is not the one that was sealed last. Several nodes
+    /// may do so.
     pub async fn seal_audit(&self) -> Result<(), StoreError> {
         let ends = self.store.audit_ends().await?;
         let sealed = *self.sealing.0.lock();

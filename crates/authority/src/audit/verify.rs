@@ -44,7 +44,8 @@ pub enum AuditFlaw {
         /// The last.
         last: u64,
     },
-    /// An entry's hash is not what it and the one before it make: it was changed, or put where another was.
+    /// An entry's hash is not what it and the one before it make: it was changed, or put where
+    /// another was.
     Changed(u64),
     /// An entry holds together, and is none.
     Unreadable(u64),
@@ -55,7 +56,8 @@ pub enum AuditFlaw {
         /// Which column.
         column: &'static str,
     },
-    /// A seal is none of this server's for this entry: it was forged, or what is up to the entry was made anew.
+    /// A seal is none of this server's for this entry: it was forged, or what is up to the entry
+    /// was made anew.
     Seal {
         /// The entry.
         seq: u64,

@@ -76,7 +76,8 @@ pub async fn accounts_are_listed_oldest_first(store: &dyn Store) {
     assert_eq!(store.list_users().await.expect("asks"), users);
 }
 
-/// Disabling an account is an entry of the log; the tokens stay as they are, and the judgment refuses them.
+/// Disabling an account is an entry of the log; the tokens stay as they are, and the judgment
+/// refuses them.
 pub async fn disabling_ends_the_sessions_of_that_account_alone(store: &dyn Store) {
     let (ada, eve) = (added(store, "ada@example.org").await, added(store, "eve@example.org").await);
     let (hers, also_hers, other) =
@@ -140,7 +141,8 @@ pub async fn what_never_was_disabled_is_enabled_by_entry_zero(store: &dyn Store)
     assert_eq!(store.log_head().await.expect("asks"), 0);
 }
 
-/// The browser in which the password is changed stays signed in; a session to keep that is another account's is not ended either.
+/// The browser in which the password is changed stays signed in; a session to keep that is another
+/// account's is not ended either.
 pub async fn a_new_password_ends_all_sessions_but_one(store: &dyn Store) {
     let (ada, eve) = (added(store, "ada@example.org").await, added(store, "eve@example.org").await);
     let (here, there, other) =

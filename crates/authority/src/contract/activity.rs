@@ -47,7 +47,8 @@ async fn kept(store: &dyn Store, pat: &PatRecord) -> KeptActivity {
     store.activity(pat.pat_id, date(2026, 1, 1)).await.expect("asks")
 }
 
-/// Sums by day, upstream, tool and outcome; single calls by time, and those of one time by their coming.
+/// Sums by day, upstream, tool and outcome; single calls by time, and those of one time by their
+/// coming.
 pub async fn calls_read_back_newest_first(store: &dyn Store) {
     let ada = added(store, "ada@example.org").await;
     let (pat, other) = (issued(store, &ada).await, issued(store, &ada).await);
@@ -276,7 +277,8 @@ pub async fn networks_are_kept_with_their_first_and_last_use(store: &dyn Store) 
     let short = step(1) - jiff::SignedDuration::from_micros(1);
     for (notes, expected) in [
         (vec![used(OFFICE, noon, noon)], vec![used(OFFICE, noon, noon)]),
-        // Too soon to be worth a change; late enough; and what comes late tells of an earlier first use.
+        // Too soon to be worth a change; late enough; and what comes late tells of an earlier first
+        // use.
         (vec![used(OFFICE, short, short)], vec![used(OFFICE, noon, noon)]),
         (vec![used(OFFICE, noon, step(1))], vec![used(OFFICE, noon, step(1))]),
         (vec![used(OFFICE, step(-9), step(-5))], vec![used(OFFICE, step(-9), step(1))]),

@@ -113,7 +113,8 @@ pub async fn of_many_who_accept_at_once_one_does(store: &dyn Store) {
     assert_eq!(store.list_users().await.expect("asks").len(), 1);
 }
 
-/// An address that got an account in another way keeps it, and an expired or unknown link makes none.
+/// An address that got an account in another way keeps it, and an expired or unknown link makes
+/// none.
 pub async fn what_cannot_be_accepted_any_more_makes_no_account(store: &dyn Store) {
     let invite = invited(store, "eve@example.org", 0).await;
     let late = UserRecord { created_at: at(1000), ..user("eve@example.org") };
@@ -137,7 +138,8 @@ pub async fn an_invitation_is_taken_back_once(store: &dyn Store) {
     assert!(!gone.expect("asks"));
 }
 
-/// Each such change is an entry that every node hears of, and one of the audit log; what is so already is neither.
+/// Each such change is an entry that every node hears of, and one of the audit log; what is so
+/// already is neither.
 pub async fn an_account_s_role_and_upstreams_are_changed_by_entries_of_the_log(store: &dyn Store) {
     let (ada, eve) = (administrator(store, "ada@example.org").await, added(store, "eve@example.org").await);
     let some = Some(vec!["github".to_owned(), "wiki".to_owned()]);

@@ -13,7 +13,8 @@ async fn found(store: &dyn Store, filter: PatFilter) -> Vec<String> {
     page.pats.into_iter().map(|(pat, _)| pat.name).collect()
 }
 
-/// Page by page, each token once, newest first, each with its owner's address; revoked and expired ones too.
+/// Page by page, each token once, newest first, each with its owner's address; revoked and expired
+/// ones too.
 pub async fn everybody_s_tokens_are_listed_page_by_page(store: &dyn Store) {
     let (ada, eve) = (added(store, "ada@example.org").await, added(store, "eve@example.org").await);
     let mut all = Vec::new();
@@ -41,7 +42,8 @@ pub async fn everybody_s_tokens_are_listed_page_by_page(store: &dyn Store) {
     assert_eq!(none.pats, [], "a cursor of another list leads nowhere");
 }
 
-/// By whose they are and by how the name begins: signs stand for themselves, letters in either case.
+/// By whose they are and by how the name begins: signs stand for themselves, letters in either
+/// case.
 pub async fn tokens_are_found_by_owner_and_by_how_the_name_begins(store: &dyn Store) {
     let (ada, adam) = (added(store, "ada@example.org").await, added(store, "adam_1@example.org").await);
     for (micros, owner, name) in [
@@ -74,7 +76,8 @@ pub async fn tokens_are_found_by_owner_and_by_how_the_name_begins(store: &dyn St
     assert_eq!(found(store, PatFilter { name: Some("ci".into()), ..email("ada@") }).await.len(), 2);
 }
 
-/// By what has become of them, by when they end and by when they were used: each of it to the microsecond.
+/// By what has become of them, by when they end and by when they were used: each of it to the
+/// microsecond.
 pub async fn tokens_are_found_by_state_end_and_last_use(store: &dyn Store) {
     let ada = added(store, "ada@example.org").await;
     let mut pats = Vec::new();
@@ -108,7 +111,8 @@ pub async fn tokens_are_found_by_state_end_and_last_use(store: &dyn Store) {
     assert_eq!(found(store, since(3)).await, [""; 0], "what never was used counts from when it was made");
 }
 
-/// Of those that stand or have expired, if nothing is said of their state: what was revoked can neither end nor be used.
+/// Of those that stand or have expired, if nothing is said of their state: what was revoked can
+/// neither end nor be used.
 pub async fn when_tokens_end_or_were_used_is_asked_of_those_that_are_not_revoked(store: &dyn Store) {
     let ada = added(store, "ada@example.org").await;
     let new = |name: &str, end| PatRecord { name: name.into(), expires_at: at(end), ..pat(&ada) };
@@ -143,7 +147,8 @@ pub async fn tokens_are_found_by_their_hint(store: &dyn Store) {
     assert_eq!(found(store, of_another).await, [""; 0]);
 }
 
-/// Each order page by page, by one token a page: all once, and each where the list as a whole has it.
+/// Each order page by page, by one token a page: all once, and each where the list as a whole has
+/// it.
 pub async fn pages_in_every_order_leave_no_token_out(store: &dyn Store) {
     let ada = added(store, "ada@example.org").await;
     let day = 86_400_000_000;

@@ -137,7 +137,8 @@ pub async fn seals_are_kept_once_and_read_in_order(store: &dyn Store) {
     assert_eq!(store.audit_seals(7, 10).await.expect("asks"), []);
 }
 
-/// What is old is cut off from the front; what is old and behind something younger stays until that is old too.
+/// What is old is cut off from the front; what is old and behind something younger stays until that
+/// is old too.
 pub async fn the_oldest_entries_are_cut_off_and_the_chain_goes_on(store: &dyn Store) {
     append(store, &[0, 1, 2, 3, 9, 4, 5].map(|micros| entry("test", micros))).await;
     for seq in [2, 4, 5, 7] {

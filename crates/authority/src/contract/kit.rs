@@ -10,8 +10,8 @@ use crate::audit::{Actor, AuditEntry};
 use crate::record::{LogEntry, PatRecord, SessionRecord, UserRecord};
 use crate::store::{Revocation, Store};
 
-/// When the stories begin, in microseconds: 2026-04-07T12:00:00.000001Z. It isn't a whole second, so that a store which cuts
-/// times short is noticed.
+/// When the stories begin, in microseconds: 2026-04-07T12:00:00.000001Z. It isn't a whole second,
+/// so that a store which cuts times short is noticed.
 const BEGINNING: i64 = 1_775_563_200_000_001;
 /// A limit that no story reaches.
 pub(super) const MANY: u64 = 1000;

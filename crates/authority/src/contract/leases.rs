@@ -71,7 +71,8 @@ pub async fn whoever_holds_a_lease_and_lacks_the_entry_is_behind(store: &dyn Sto
     assert_eq!((behind(store, seq).await, behind(store, next).await), (0, 2));
 }
 
-/// Whoever is told that it is behind still holds what it held: until then it answers from its index.
+/// Whoever is told that it is behind still holds what it held: until then it answers from its
+/// index.
 pub async fn a_refused_renewal_leaves_the_lease_as_it_was(store: &dyn Store) {
     let ada = added(store, "ada@example.org").await;
     let node = Uuid::now_v7();
@@ -110,7 +111,8 @@ pub async fn nodes_are_listed_with_what_is_left_of_their_lease(store: &dyn Store
     assert_eq!(store.nodes().await.expect("asks").len(), 1);
 }
 
-/// What a revocation has ended on other nodes is in its answer. A session that was open on two of them is one.
+/// What a revocation has ended on other nodes is in its answer. A session that was open on two of
+/// them is one.
 pub async fn what_was_ended_on_the_other_nodes_is_known(store: &dyn Store) {
     let ended = |sessions: &[u64], requests| Terminated { sessions: sessions.to_vec(), requests };
     let lease = |cuts: &[(u64, Terminated)]| Lease { cuts: cuts.to_vec(), ..claim(Uuid::now_v7(), 1, 0) };
@@ -148,7 +150,8 @@ pub async fn a_lease_that_is_given_up_counts_no_more(store: &dyn Store) {
     assert_eq!(behind(store, 1).await, 2, "and it may come back");
 }
 
-/// No clock of the store's ends it: the store may be wrong about the time, and whoever waits is not.
+/// No clock of the store's ends it: the store may be wrong about the time, and whoever waits is
+/// not.
 pub async fn a_lease_is_held_until_it_is_let_go(store: &dyn Store) {
     let (dead, alive) = (Uuid::now_v7(), Uuid::now_v7());
     held(store, &Lease { length: Duration::from_micros(1), ..claim(dead, 1, 0) }).await;

@@ -1,4 +1,5 @@
-//! Stories of the log: every change that takes power away, numbered from 1 without gaps, in commit order.
+//! Stories of the log: every change that takes power away, numbered from 1 without gaps, in commit
+//! order.
 
 use futures_util::future::join_all;
 
@@ -72,7 +73,8 @@ pub async fn what_is_refused_takes_no_number(store: &dyn Store) {
     assert_eq!(log_after(store, 0).await.len(), 2);
 }
 
-/// A node that was away for long reads in pieces of 1,000, in order, and holds nothing before it has read all.
+/// A node that was away for long reads in pieces of 1,000, in order, and holds nothing before it
+/// has read all.
 pub async fn a_thousand_entries_come_at_a_time(store: &dyn Store) {
     let ada = added(store, "ada@example.org").await;
     let entries = AT_A_TIME * 2 + 1;
@@ -85,7 +87,8 @@ pub async fn a_thousand_entries_come_at_a_time(store: &dyn Store) {
             changed.expect("asks").expect("there");
         }
     }
-    // Changes that came at the same time may have cancelled each other out: what is missing is made up for.
+    // Changes that came at the same time may have cancelled each other out: what is missing is made
+    // up for.
     while store.log_head().await.expect("asks") < entries {
         let user = store.user_by_id(ada.user_id).await.expect("asks").expect("there");
         let disabled = user.disabled_at.is_none().then(|| at(1));

@@ -1,5 +1,6 @@
-//! The suite that every store must pass: stories of what [`Store`](crate::Store) promises, each on a fresh store, and random
-//! sequences of changes that are held against a plain model ([`MemoryStore`]).
+//! The suite that every store must pass: stories of what [`Store`](crate::Store) promises, each on
+//! a fresh store, and random sequences of changes that are held against a plain model
+//! ([`MemoryStore`]).
 //!
 //! A store runs all of it with one line, and each story is a test of its own:
 //!
@@ -39,7 +40,8 @@ pub use gate::Gate;
 pub use kit::AUDIT;
 pub use memory::{AuditRows, MemoryStore};
 
-/// Makes a test of each story. `$fresh` is the name of an `async fn()` that answers a new, empty store, or what derefs to it.
+/// Makes a test of each story. `$fresh` is the name of an `async fn()` that answers a new, empty
+/// store, or what derefs to it.
 #[macro_export]
 macro_rules! store_contract {
     ($fresh:ident) => {

@@ -1,5 +1,6 @@
-//! Random sequences of calls, to the store under test and to the plain model: every answer must be the same. Many
-//! changes are made by actors that have lost their power meanwhile: those are refused, and change nothing.
+//! Random sequences of calls, to the store under test and to the plain model: every answer must be
+//! the same. Many changes are made by actors that have lost their power meanwhile: those are
+//! refused, and change nothing.
 
 mod actors;
 mod calls;
@@ -30,14 +31,16 @@ use crate::record::{self, DayCalls, NetworkUse, PatRecord, SessionRecord, TokenC
 use crate::rotation::Rotation;
 use crate::store::{Holder, Lease};
 
-/// How many sequences a store is put through. Each is made from its number alone, so a failure comes again.
+/// How many sequences a store is put through. Each is made from its number alone, so a failure
+/// comes again.
 pub const SEQUENCES: u64 = 240;
 /// How long leases are: how long that takes is no matter of the model.
 const LENGTH: Duration = Duration::from_secs(3600);
 /// How many accounts, and so on, a sequence knows: few, so that calls meet.
 const FEW: usize = 4;
 
-/// What a sequence has given names to: ids that calls take up again, whether or not they came into the store.
+/// What a sequence has given names to: ids that calls take up again, whether or not they came into
+/// the store.
 struct Known {
     random: Random,
     now: i64,
@@ -275,7 +278,8 @@ impl Known {
             },
             27 => Call::RecordCalls((0..self.random.below(3)).map(|_| self.calls()).collect()),
             28 if self.random.chance(30) => {
-                // Days are longer than a sequence: what was made or used before its middle is unused.
+                // Days are longer than a sequence: what was made or used before its middle is
+                // unused.
                 let of_all = u16::try_from(self.random.below(3)).expect("small").try_into().ok();
                 Call::UnusedPats(self.near(), self.near() + SignedDuration::from_hours(24), of_all)
             }
@@ -289,7 +293,8 @@ impl Known {
         }
     }
 
-    /// Every account with a session and tokens: so that there is power to be taken away from the beginning on.
+    /// Every account with a session and tokens: so that there is power to be taken away from the
+    /// beginning on.
     fn beginning(&mut self) -> Vec<Call> {
         let mut calls: Vec<_> = (0..FEW).map(|index| Call::InsertUser(self.user_at(index))).collect();
         for (user_id, digest) in self.sessions.clone() {

@@ -161,7 +161,8 @@ pub async fn a_notice_reads_back_with_a_way_to_each_place(store: &dyn Store) {
         webhooks.iter().all(|way| way.target == "https://hooks.example.org"),
         "and nothing more of the URL"
     );
-    // Where there is no way for mail, there is none by mail; where there is nothing, it is in the list nevertheless.
+    // Where there is no way for mail, there is none by mail; where there is nothing, it is in the
+    // list nevertheless.
     store.add_notices(&[told(&bob, "b")], false).await.expect("kept");
     let [one] = &listed(store, Some(&bob)).await[..] else { panic!("one notice") };
     assert!(one.deliveries.iter().all(|way| way.channel == Channel::Webhook), "{:?}", one.deliveries);

@@ -1,4 +1,5 @@
-//! Stories of pages: whatever is asked for is answered, and is what lies behind the place that was given.
+//! Stories of pages: whatever is asked for is answered, and is what lies behind the place that was
+//! given.
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -38,7 +39,8 @@ fn cursors() -> Vec<Cursor> {
     keys.flat_map(|key| [Uuid::nil(), Uuid::max()].map(|id| Cursor { key: key.clone(), id })).collect()
 }
 
-/// Whether a row is behind a place, in a list where rows have such keys. Text that no database keeps is nowhere.
+/// Whether a row is behind a place, in a list where rows have such keys. Text that no database
+/// keeps is nowhere.
 fn is_behind(row: (Key, Uuid), place: &Cursor, is_descending: bool) -> bool {
     let is_of_the_list = match (&row.0, &place.key) {
         (Key::Micros(_), Key::Micros(_)) => true,

@@ -25,7 +25,8 @@ async fn told(store: &dyn Store) -> usize {
     store.audit_after(0, 1000).await.expect("asks").len()
 }
 
-/// Nothing is decided at first; what is reads back whole, and each change is an entry that every node hears of.
+/// Nothing is decided at first; what is reads back whole, and each change is an entry that every
+/// node hears of.
 pub async fn a_policy_is_changed_by_entries_of_the_log(store: &dyn Store) {
     assert_eq!(store.policy().await.expect("asks"), PolicyRecord::default());
     let begun = told(store).await;
@@ -90,7 +91,8 @@ pub async fn what_was_judged_by_a_policy_that_was_replaced_is_refused(store: &dy
     assert!(matches!(rotated, RotateOutcome::Rotated(_)), "{rotated:?}");
 }
 
-/// However many tokens are made while a policy is replaced: the audit log has them in the order in which they were committed.
+/// However many tokens are made while a policy is replaced: the audit log has them in the order in
+/// which they were committed.
 pub async fn no_token_that_an_old_policy_allowed_comes_after_a_new_one(store: &dyn Store) {
     let ada = added(store, "ada@example.org").await;
     for (seq, days) in (0..10).zip(30..) {

@@ -63,7 +63,8 @@ fn invite() -> InviteRecord {
     }
 }
 
-/// Makes every change that the store has with this entry, each on accounts and tokens of its own; what became of each.
+/// Makes every change that the store has with this entry, each on accounts and tokens of its own;
+/// what became of each.
 async fn all_changes(store: &dyn Store, by: &AuditEntry) -> Vec<(&'static str, Result<(), StoreError>)> {
     let name = format!("{}@example.org", Uuid::now_v7());
     let other = added(store, &name).await;
@@ -119,7 +120,8 @@ async fn powerless(store: &dyn Store, by: &AuditEntry, why: &Powerless) {
     assert_eq!(policy.policy, Policy::default());
 }
 
-/// Disabled, demoted, signed out, with another password, with a token that was revoked, rotated or has expired.
+/// Disabled, demoted, signed out, with another password, with a token that was revoked, rotated or
+/// has expired.
 pub async fn what_begins_with_power_and_ends_without_it_changes_nothing(store: &dyn Store) {
     // So that none of the others is the last administrator.
     Acting::new(store).await;
@@ -219,7 +221,8 @@ pub async fn no_token_outlives_the_one_that_it_was_made_with(store: &dyn Store) 
     }
 }
 
-/// Two administrators demote each other at the same moment: whoever comes second has no power any more.
+/// Two administrators demote each other at the same moment: whoever comes second has no power any
+/// more.
 pub async fn of_two_who_take_power_from_each_other_one_does(store: &dyn Store) {
     Acting::new(store).await;
     for _ in 0..20 {

@@ -199,7 +199,8 @@ pub async fn the_first_use_ends_the_secret_before(store: &dyn Store) {
     );
 }
 
-/// By the next rotation, or when the token's life is over by somebody's clock: who has the new secret waits for that entry.
+/// By the next rotation, or when the token's life is over by somebody's clock: who has the new
+/// secret waits for that entry.
 pub async fn what_else_ends_a_secret_before_its_successor_is_used_is_known_too(store: &dyn Store) {
     let ada = added(store, "ada@example.org").await;
     let pat = issued(store, &ada).await;
@@ -239,7 +240,8 @@ pub async fn a_secret_that_has_ended_is_marked_as_such(store: &dyn Store) {
     assert_eq!(ended(&pat.digest).await, (true, at(10)));
     assert!(retired(&only_entry(store).await)[0].ended);
 
-    // With one that comes to its end, by whichever clock says so first. Nothing else of the token's ends then.
+    // With one that comes to its end, by whichever clock says so first. Nothing else of the token's
+    // ends then.
     let pat = issued(store, &ada).await;
     let first = rotation(&pat, at(10), at(20));
     rotate(store, &first).await;
@@ -251,7 +253,8 @@ pub async fn a_secret_that_has_ended_is_marked_as_such(store: &dyn Store) {
     assert_eq!(retired(&log_after(store, 2).await[0]), [named]);
     assert_eq!(store.end_overlap(pat.pat_id, at(26), &AUDIT).await.expect("asks"), None, "once");
 
-    // With one that is over by the clock of who rotates again, and is not marked yet: the entry ends it.
+    // With one that is over by the clock of who rotates again, and is not marked yet: the entry
+    // ends it.
     let second = Rotation { replaces: first.digest, digest: digest(2), ..rotation(&pat, at(30), at(40)) };
     rotate(store, &second).await;
     let third = Rotation { replaces: second.digest, digest: digest(3), ..rotation(&pat, at(50), at(900)) };

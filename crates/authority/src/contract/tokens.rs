@@ -100,7 +100,8 @@ pub async fn a_child_of_an_active_parent_is_added(store: &dyn Store) {
     assert_eq!(stored(store, &last).await.parent_id, Some(middle.pat_id));
 }
 
-/// The parent is looked at in the same transaction; a parent that expires at the child's making is expired.
+/// The parent is looked at in the same transaction; a parent that expires at the child's making is
+/// expired.
 pub async fn a_child_of_a_revoked_expired_unknown_or_foreign_parent_is_refused(store: &dyn Store) {
     let (ada, eve) = (added(store, "ada@example.org").await, added(store, "eve@example.org").await);
     let revoked = issued(store, &ada).await;
@@ -303,7 +304,8 @@ pub async fn revoking_a_child_leaves_its_parent_and_siblings(store: &dyn Store) 
     assert_eq!(named(&only_entry(store).await.change), revoked(&[&one]));
 }
 
-/// An entry names what it revoked, not what was so before; and each token keeps the entry to wait for.
+/// An entry names what it revoked, not what was so before; and each token keeps the entry to wait
+/// for.
 pub async fn what_was_revoked_before_keeps_its_own_time(store: &dyn Store) {
     let ada = added(store, "ada@example.org").await;
     let parent = issued(store, &ada).await;

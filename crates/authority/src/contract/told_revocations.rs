@@ -1,4 +1,5 @@
-//! Stories of revocations that owners are told of: the notice is kept with the revocation, or not at all.
+//! Stories of revocations that owners are told of: the notice is kept with the revocation, or not
+//! at all.
 
 use std::collections::BTreeSet;
 

@@ -108,7 +108,8 @@ pub async fn as_long_as_a_child_is_used_so_is_its_parent(store: &dyn Store) {
     assert!(found.len() == 3 && !found.contains(&parent.pat_id));
 }
 
-/// Of the token's own days and those of all the fewer count, for those that are used through others too.
+/// Of the token's own days and those of all the fewer count, for those that are used through others
+/// too.
 pub async fn a_policy_s_days_hold_for_every_token_and_never_lengthen_its_own(store: &dyn Store) {
     let ada = added(store, "ada@example.org").await;
     let free = insert(store, PatRecord { limits: None, ..to_be_used(&ada, 3) }).await;

@@ -1,10 +1,14 @@
-//! How many requests a token has made of late: one number for each, by the generic cell rate algorithm (ITU-T I.371). It says when the token would have
-//! used up nothing; each request moves that on by its share of a minute, and one that would move it more than a minute ahead is refused. So a token that was
-//! quiet may make a minute's requests at once, and none gets more than its rate in the long run.
+//! How many requests a token has made of late: one number for each, by the generic cell rate
+//! algorithm (ITU-T I.371). It says when the token would have used up nothing; each request moves
+//! that on by its share of a minute, and one that would move it more than a minute ahead is
+//! refused. So a token that was quiet may make a minute's requests at once, and none gets more than
+//! its rate in the long run.
 //!
-//! After a quiet minute the number says nothing any more. So there are two generations of them, and every minute the older one is forgotten whole: what is
-//! kept is bounded by the tokens of two minutes, without anybody looking through it. If even those are too many, a generation ends early, and
-//! who was in the one before begins anew: that errs on the token's side, and takes more tokens with a rate than a node serves in a minute.
+//! After a quiet minute the number says nothing any more. So there are two generations of them, and
+//! every minute the older one is forgotten whole: what is kept is bounded by the tokens of two
+//! minutes, without anybody looking through it. If even those are too many, a generation ends
+//! early, and who was in the one before begins anew: that errs on the token's side, and takes more
+//! tokens with a rate than a node serves in a minute.
 
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU32;
@@ -16,9 +20,11 @@ use uuid::Uuid;
 
 use crate::limits::Allowance;
 
-/// Tokens whose ids fall together wait for each other; with 16 shards on some 16 cores they rarely do.
+/// Tokens whose ids fall together wait for each other; with 16 shards on some 16 cores they rarely
+/// do.
 const SHARDS: usize = 16;
-/// How many tokens a generation of a shard counts. 16 shards of two generations of 8,192, at some 32 bytes each: 8 MiB.
+/// How many tokens a generation of a shard counts. 16 shards of two generations of 8,192, at some
+/// 32 bytes each: 8 MiB.
 const PER_GENERATION: usize = 8_192;
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -99,16 +105,19 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// `clear_at`: when the token will have used up nothing, not before `now`; with the answer, what it is from then on.
+/// `clear_at`: when the token will have used up nothing, not before `now`; with the answer, what it
+/// is from then on.
 fn judge(clear_at: u64, now: u64, per_minute: NonZeroU32) -> (u64, Judged) {
     let requests = u64::from(per_minute.get());
-    // A request's share of the minute. What the division drops makes the minute some nanoseconds shorter for this token.
+    // A request's share of the minute. What the division drops makes the minute some nanoseconds
+    // shorter for this token.
     let share = nanos(MINUTE) / requests;
     let minute = share * requests;
     let used = clear_at.saturating_sub(now);
     let is_allowed = used.saturating_add(share) <= minute;
     let used = if is_allowed { used + share } else { used };
-    // Under another rate, whose minute was not cut as short, it may have used more than this minute.
+    // Under another rate, whose minute was not cut as short, it may have used more than this
+    // minute.
     let left = minute.saturating_sub(used) / share;
     let allowance = Allowance {
         per_minute,

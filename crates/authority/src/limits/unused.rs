@@ -14,8 +14,9 @@ use crate::notices::{NewNotice, NoticeFacts, NoticeKind};
 use crate::record::PatRecord;
 use crate::store::{Revocation, StoreError};
 
-/// How much longer than its days a token is left alone: another node may have noted a use that it could not write down yet. A node that cannot
-/// reach the store for longer than its lease accepts nothing, so an hour is ample.
+/// How much longer than its days a token is left alone: another node may have noted a use that it
+/// could not write down yet. A node that cannot reach the store for longer than its lease accepts
+/// nothing, so an hour is ample.
 const SLACK: Duration = Duration::from_secs(3600);
 /// How many are looked for at a time: at some 600 bytes each, 60 KB.
 const BATCH: u64 = 100;
@@ -23,9 +24,11 @@ const BATCH: u64 = 100;
 /// Knows which tokens are not used.
 #[async_trait]
 pub trait UnusedStore: Send + Sync + 'static {
-    /// Tokens that are neither revoked nor expired at `now` and are held to being used, whose days had gone by at `by`: since their last use, or, of those
-    /// that never were used, since they were made. A token's days are its own or, if they are fewer, those `of_all`. A token that was made with
-    /// them counts for them: as long as it is used, so are they. Those first whose days went by first, to the day; at most `limit`.
+    /// Tokens that are neither revoked nor expired at `now` and are held to being used, whose days
+    /// had gone by at `by`: since their last use, or, of those that never were used, since they
+    /// were made. A token's days are its own or, if they are fewer, those `of_all`. A token that
+    /// was made with them counts for them: as long as it is used, so are they. Those first whose
+    /// days went by first, to the day; at most `limit`.
     async fn unused_pats(
         &self,
         now: Timestamp,
@@ -49,7 +52,8 @@ fn unused_end(pat: &PatRecord, of_all: Option<NonZeroU16>, now: Timestamp) -> Re
 }
 
 impl Authority {
-    /// Ends the tokens that were not used for as many days as they may; how many. Any node may do so at any time.
+    /// Ends the tokens that were not used for as many days as they may; how many. Any node may do
+    /// so at any time.
     pub async fn end_unused(&self) -> Result<usize, AuthorityError> {
         let by = self
             .clock

@@ -5,12 +5,14 @@ use std::time::Duration;
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 
-/// The waits after each try. Together with the tries they are some 45 hours: a receiver may be down for a night and a day.
+/// The waits after each try. Together with the tries they are some 45 hours: a receiver may be down
+/// for a night and a day.
 const WAITS: [u64; 7] = [MINUTE, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 6 * HOUR, 12 * HOUR, 24 * HOUR];
 /// A wait becomes up to a tenth longer, so that what failed together does not come again together.
 const JITTER: u64 = 10;
 
-/// How long to wait after the try of this number, from 1; `None`: it was the last. `dice`: anything, evenly spread.
+/// How long to wait after the try of this number, from 1; `None`: it was the last. `dice`:
+/// anything, evenly spread.
 pub(crate) fn next_wait(attempt: u32, dice: u32) -> Option<Duration> {
     let at = usize::try_from(attempt.checked_sub(1)?).ok()?;
     let wait = Duration::from_secs(*WAITS.get(at)?);

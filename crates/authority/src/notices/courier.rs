@@ -25,7 +25,8 @@ impl WebhookSecret {
         &self.0
     }
 
-    /// `whsec_` and base64: what receivers are set up with. Whoever calls this answers for where it goes.
+    /// `whsec_` and base64: what receivers are set up with. Whoever calls this answers for where it
+    /// goes.
     pub fn expose(&self) -> Zeroizing<String> {
         Zeroizing::new(format!("whsec_{}", BASE64_STANDARD.encode(*self.0)))
     }

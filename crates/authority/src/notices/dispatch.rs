@@ -18,7 +18,8 @@ use super::{Claim, Delivery, Outcome, Outgoing, Target, To, Undelivered};
 use crate::authority::Authority;
 use crate::error::AuthorityError;
 
-/// How many deliveries are tried at once. One that hangs holds its place for [`LONGEST_TRY`] at most, and none of the others up.
+/// How many deliveries are tried at once. One that hangs holds its place for [`LONGEST_TRY`] at
+/// most, and none of the others up.
 const AT_ONCE: usize = 64;
 /// How long one try may take, whatever the courier promises.
 const LONGEST_TRY: Duration = Duration::from_secs(90);
@@ -28,7 +29,8 @@ pub(super) const CLAIMED: SignedDuration = SignedDuration::from_secs(3 * 60);
 const LOOK: Duration = Duration::from_secs(5);
 /// How often tokens are looked through whose end comes near.
 const SWEEP: Duration = Duration::from_secs(10 * 60);
-/// How long tries may go on when the server stops. What is cut off is tried again when its claim has run out.
+/// How long tries may go on when the server stops. What is cut off is tried again when its claim
+/// has run out.
 const LAST: Duration = Duration::from_secs(3);
 
 /// What the verbs and the task share.
@@ -62,7 +64,8 @@ impl Dispatch {
 }
 
 impl Authority {
-    /// Tries everything that is due, and waits for it; how many tries that were. The task of a started authority does it by itself.
+    /// Tries everything that is due, and waits for it; how many tries that were. The task of a
+    /// started authority does it by itself.
     pub async fn send_due(&self) -> Result<usize, AuthorityError> {
         let due = self.claim_due(AT_ONCE).await?;
         let tries = due.len();

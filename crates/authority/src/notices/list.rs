@@ -11,8 +11,9 @@ use crate::error::AuthorityError;
 pub const MAX_NOTICES_LISTED: u64 = 100;
 
 impl Authority {
-    /// The caller's notices, or everybody's, newest first, at most `limit` ([`MAX_NOTICES_LISTED`] at most); `before`: from the one
-    /// before this on. What goes to webhooks for all accounts is shown to administrators who ask for everybody's.
+    /// The caller's notices, or everybody's, newest first, at most `limit` ([`MAX_NOTICES_LISTED`]
+    /// at most); `before`: from the one before this on. What goes to webhooks for all accounts is
+    /// shown to administrators who ask for everybody's.
     pub async fn notices(
         &self,
         by: &Principal,
@@ -25,7 +26,8 @@ impl Authority {
         if whose == Whose::Own {
             told.iter_mut().for_each(|one| one.deliveries.retain(|delivery| !delivery.is_shared));
         }
-        // Of other tokens a token without `tokens` learns neither name and hint nor where they leaked.
+        // Of other tokens a token without `tokens` learns neither name and hint nor where they
+        // leaked.
         if let Some(own) = by.pat_id_without_tokens() {
             let of_others = told.iter_mut().filter(|one| one.notice.pat_id != Some(own));
             of_others.for_each(|one| one.notice.facts = NoticeFacts::default());

@@ -104,7 +104,8 @@ pub struct NewNotice {
     pub notice: Notice,
     /// What it is about, in a word that no other notice has: of two with the same, the first stays.
     pub once: String,
-    /// The only webhook that it goes to; `None`: to all that there are for its account, and by mail.
+    /// The only webhook that it goes to; `None`: to all that there are for its account, and by
+    /// mail.
     pub only: Option<Uuid>,
 }
 
@@ -286,11 +287,13 @@ pub struct Expiring {
     pub after: Timestamp,
     /// …and not after that.
     pub until: Timestamp,
-    /// They live longer than so many microseconds: a token that was made with less has no use for the notice.
+    /// They live longer than so many microseconds: a token that was made with less has no use for
+    /// the notice.
     pub made_before: i64,
 }
 
-/// What the notice of a token's end is about: of each kind there is one for each end that a token is given.
+/// What the notice of a token's end is about: of each kind there is one for each end that a token
+/// is given.
 pub fn once_for_end(kind: NoticeKind, pat_id: Uuid, expires_at: Timestamp) -> String {
     format!("{}:{}:{}", kind.name(), pat_id.simple(), expires_at.as_microsecond())
 }

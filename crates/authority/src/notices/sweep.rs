@@ -9,8 +9,9 @@ use crate::record::PatRecord;
 
 /// What expires within so many days is due soon.
 pub const DUE_SOON_DAYS: i64 = 30;
-/// The notices of a token's end: when more than so many days are left and at most so many. So who was not told of the first in time, since
-/// nothing ran, is told once of what is left, and not twice.
+/// The notices of a token's end: when more than so many days are left and at most so many. So who
+/// was not told of the first in time, since nothing ran, is told once of what is left, and not
+/// twice.
 const ENDS: [(NoticeKind, i64, i64); 3] = [
     (NoticeKind::Expiring1d, 0, 1),
     (NoticeKind::Expiring7d, 1, 7),
@@ -39,7 +40,8 @@ fn told(kind: NoticeKind, pat: &PatRecord, now: Timestamp) -> NewNotice {
 }
 
 impl Authority {
-    /// Makes the notices of tokens whose end comes near: each once, however often and on however many nodes this is done. How many.
+    /// Makes the notices of tokens whose end comes near: each once, however often and on however
+    /// many nodes this is done. How many.
     pub async fn sweep_notices(&self) -> Result<u64, AuthorityError> {
         let now = self.clock.now();
         let mut made = 0;
@@ -61,7 +63,8 @@ impl Authority {
         Ok(made)
     }
 
-    /// How many active tokens, of all accounts, expire within so many days: for each number of days by which notices are sent.
+    /// How many active tokens, of all accounts, expire within so many days: for each number of days
+    /// by which notices are sent.
     pub async fn count_due_soon(&self) -> Result<Vec<(i64, u64)>, AuthorityError> {
         let now = self.clock.now();
         let within = ENDS.map(|(_, _, until)| until);

@@ -9,7 +9,8 @@ use crate::error::AuthorityError;
 use crate::record::PatRecord;
 
 impl NewNotice {
-    /// What a token's owner is told of it: of each kind once, unless another word is given to `once`. The token's name and hint are told too.
+    /// What a token's owner is told of it: of each kind once, unless another word is given to
+    /// `once`. The token's name and hint are told too.
     pub(crate) fn to_owner(pat: &PatRecord, kind: NoticeKind, facts: NoticeFacts, now: Timestamp) -> Self {
         let facts = NoticeFacts {
             pat_name: facts.pat_name.or_else(|| Some(pat.name.clone())),
@@ -42,8 +43,9 @@ impl Authority {
         Ok(new)
     }
 
-    /// Tells an owner of what has happened already, and comes to nothing with it: a notice that cannot be kept is a line in the log. What
-    /// happens now takes its notice along ([`Revocation`](crate::Revocation)).
+    /// Tells an owner of what has happened already, and comes to nothing with it: a notice that
+    /// cannot be kept is a line in the log. What happens now takes its notice along
+    /// ([`Revocation`](crate::Revocation)).
     pub(crate) async fn tell(&self, new: NewNotice) {
         let (kind, pat_id) = (new.notice.kind.name(), new.notice.pat_id);
         if let Err(error) = self.add_notices(&[new]).await {

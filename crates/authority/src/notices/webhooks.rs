@@ -1,6 +1,7 @@
 //! Webhooks: add, list, remove, try.
 //!
-//! A token changes none of them, whatever it may do: who has stolen one must not be able to silence what its owner is told.
+//! A token changes none of them, whatever it may do: who has stolen one must not be able to silence
+//! what its owner is told.
 
 use jiff::Timestamp;
 use trustrelay_token::{Principal, Scope};
@@ -16,7 +17,8 @@ use crate::error::AuthorityError;
 
 /// Most webhooks of one account, and most for all accounts: a notice is twenty requests at most.
 pub const MAX_WEBHOOKS: u64 = 10;
-/// From one try of a webhook to the next: whoever could try faster would have us call somebody for him.
+/// From one try of a webhook to the next: whoever could try faster would have us call somebody for
+/// him.
 const BETWEEN_TRIES: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Whose notices are meant.
@@ -47,7 +49,8 @@ pub struct TestedWebhook {
 }
 
 impl Authority {
-    /// Whose notices the caller may see: its own, or, as an administrator, everybody's. A token needs `api:read`.
+    /// Whose notices the caller may see: its own, or, as an administrator, everybody's. A token
+    /// needs `api:read`.
     pub(super) fn may_see(&self, by: &Principal, whose: Whose) -> Result<Option<Uuid>, AuthorityError> {
         self.require(by, &Scope::ApiRead)?;
         match whose {
@@ -121,7 +124,8 @@ impl Authority {
         }
     }
 
-    /// Sends a notice to a webhook at once, so that its owner sees whether it arrives. If it does not, it is tried again like any other.
+    /// Sends a notice to a webhook at once, so that its owner sees whether it arrives. If it does
+    /// not, it is tried again like any other.
     pub async fn test_webhook(
         &self,
         by: &By,

@@ -9,7 +9,8 @@ use crate::audit::{AuditEntry, By};
 use crate::authority::Authority;
 use crate::error::AuthorityError;
 
-/// How often a change is tried again that another one came before, where it does not matter which was first.
+/// How often a change is tried again that another one came before, where it does not matter which
+/// was first.
 const TRIES: usize = 3;
 
 /// The policy, and what it does.
@@ -17,8 +18,9 @@ const TRIES: usize = 3;
 pub struct PolicyState {
     /// What holds.
     pub record: PolicyRecord,
-    /// How many active tokens have not been used for as long as the policy lets them, up to [`MAX_PATS_COUNTED`]: they end with the next
-    /// sweep, but for those that other tokens were made with and which are used through them.
+    /// How many active tokens have not been used for as long as the policy lets them, up to
+    /// [`MAX_PATS_COUNTED`]: they end with the next sweep, but for those that other tokens were
+    /// made with and which are used through them.
     pub unused: u64,
 }
 
@@ -27,7 +29,8 @@ pub struct PolicyState {
 pub struct PolicyChange {
     /// All of it.
     pub policy: Policy,
-    /// Only if it is the one that this log entry made: so that nobody overwrites what they have not seen.
+    /// Only if it is the one that this log entry made: so that nobody overwrites what they have not
+    /// seen.
     pub replaces: Option<u64>,
     /// How many tokens the change may end for not having been used.
     pub ends: Option<u64>,
@@ -39,8 +42,8 @@ impl Authority {
         Ok(self.judging_policy().await?.policy)
     }
 
-    /// The policy that a token is judged by, with its number. From the store, which knows one that was answered a
-    /// moment ago on any node, whether this one holds its lease or not.
+    /// The policy that a token is judged by, with its number. From the store, which knows one that
+    /// was answered a moment ago on any node, whether this one holds its lease or not.
     pub(crate) async fn judging_policy(&self) -> Result<PolicyRecord, AuthorityError> {
         Ok(self.store.policy().await?)
     }
@@ -53,13 +56,14 @@ impl Authority {
         Ok(PolicyState { record, unused })
     }
 
-    /// Refuses who may not change the policy at all; widening it takes more ([`Authority::change_policy`]).
+    /// Refuses who may not change the policy at all; widening it takes more
+    /// ([`Authority::change_policy`]).
     pub fn may_change_policy(&self, by: &Principal) -> Result<(), AuthorityError> {
         self.require_admin(by, &[Scope::Api])
     }
 
-    /// Changes the policy. When it is answered, it holds on every node. Tokens that it would end for not having been used must be no more than
-    /// whoever asks knows of: they do not come back.
+    /// Changes the policy. When it is answered, it holds on every node. Tokens that it would end
+    /// for not having been used must be no more than whoever asks knows of: they do not come back.
     ///
     /// A token needs `api`, and `tokens` beside it if the change widens any rule.
     pub async fn change_policy(&self, by: &By, change: PolicyChange) -> Result<PolicyState, AuthorityError> {
@@ -69,7 +73,8 @@ impl Authority {
             if change.replaces.is_some_and(|seen| seen != before.seq) {
                 break;
             }
-            // The store replaces this very policy or nothing, so it cannot be a narrower one by then.
+            // The store replaces this very policy or nothing, so it cannot be a narrower one by
+            // then.
             if change.policy.widens(&before.policy) {
                 self.require(by, &Scope::Tokens)?;
             }

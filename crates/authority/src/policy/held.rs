@@ -17,7 +17,8 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Goes by this one from now on, unless it goes by a later one already: readings may come in late.
+    /// Goes by this one from now on, unless it goes by a later one already: readings may come in
+    /// late.
     pub(crate) fn take(&self, record: PolicyRecord) {
         let mut held = self.record.write();
         if record.seq < held.seq {

@@ -1,8 +1,9 @@
 //! The policy: what administrators decide for everybody's tokens.
 //!
-//! Life and scopes hold for what is made from then on, networks and being used for all tokens at once. Whoever makes a token asks the store,
-//! which is never behind; at the door each node goes by what it holds in memory ([`held`]), and a change is a log entry that makes every node
-//! read it anew before it is answered.
+//! Life and scopes hold for what is made from then on, networks and being used for all tokens at
+//! once. Whoever makes a token asks the store, which is never behind; at the door each node goes by
+//! what it holds in memory ([`held`]), and a change is a log entry that makes every node read it
+//! anew before it is answered.
 
 mod change;
 mod held;
@@ -31,7 +32,8 @@ pub struct Policy {
     pub max_days: Option<NonZeroU16>,
     /// How many days a token lives if nothing is said.
     pub default_days: Option<NonZeroU16>,
-    /// What tokens may open; `None`: whatever there is. Each scope of a token is one of these, or covered by one.
+    /// What tokens may open; `None`: whatever there is. Each scope of a token is one of these, or
+    /// covered by one.
     pub allowed_scopes: Option<ScopeSet>,
     /// After how many days without a use a token ends.
     pub unused_days: Option<NonZeroU16>,
@@ -54,7 +56,8 @@ pub struct AskedPolicy {
     pub networks: Vec<String>,
 }
 
-/// How it is kept, and told in the audit log. What a program does not know it refuses: a rule must not be passed over.
+/// How it is kept, and told in the audit log. What a program does not know it refuses: a rule must
+/// not be passed over.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Kept {
@@ -128,8 +131,8 @@ impl Policy {
         self.default_days.map_or(DEFAULT_DAYS, |days| days.get().into()).min(self.longest())
     }
 
-    /// Whether any rule lets tokens do more, or live longer, than under `before`. A rule that is merely
-    /// different, such as networks of which none is within an earlier one, counts as wider.
+    /// Whether any rule lets tokens do more, or live longer, than under `before`. A rule that is
+    /// merely different, such as networks of which none is within an earlier one, counts as wider.
     pub fn widens(&self, before: &Self) -> bool {
         let scopes = match (&self.allowed_scopes, &before.allowed_scopes) {
             (_, None) => false,

@@ -21,8 +21,8 @@ pub struct PolicyRecord {
 pub trait PolicyStore: Send + Sync + 'static {
     /// The policy, as it is now.
     async fn policy(&self) -> Result<PolicyRecord, StoreError>;
-    /// Puts a policy in the place of the one that entry `replaces` made. The number of the log entry to wait for; `None`, and nothing
-    /// is done, if another one has been put there since.
+    /// Puts a policy in the place of the one that entry `replaces` made. The number of the log
+    /// entry to wait for; `None`, and nothing is done, if another one has been put there since.
     async fn set_policy(
         &self,
         policy: &Policy,

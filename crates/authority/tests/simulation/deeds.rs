@@ -1,5 +1,5 @@
-//! Deeds that begin while their power is being taken away, and browser sessions: asked for, and held
-//! against what was answered.
+//! Deeds that begin while their power is being taken away, and browser sessions: asked for, and
+//! held against what was answered.
 
 use trustrelay_authority::*;
 use trustrelay_token::Verifier as _;

@@ -81,7 +81,8 @@ pub struct Switched {
     pub answered: Option<Moment>,
 }
 
-/// Tokens may be used from anywhere by the policy from now on, or from nowhere that the clients are.
+/// Tokens may be used from anywhere by the policy from now on, or from nowhere that the clients
+/// are.
 #[derive(Debug, Clone)]
 pub struct Decided {
     pub is_open: bool,
@@ -112,7 +113,8 @@ pub struct HandedOn {
     pub at: Moment,
     /// Whether the node held no lease when it came to the gate.
     pub waited: bool,
-    /// What the node's wall clock showed, if it had not been set for as long as its node may take to notice.
+    /// What the node's wall clock showed, if it had not been set for as long as its node may take
+    /// to notice.
     pub clock: Option<Timestamp>,
 }
 
@@ -253,7 +255,8 @@ impl Events {
         Some(format!("it was accepted after {disabled:?}"))
     }
 
-    /// The last answered disabling before something began, unless something that may have enabled began since.
+    /// The last answered disabling before something began, unless something that may have enabled
+    /// began since.
     fn disabled_by(&self, user: usize, began: Moment, ended: Moment) -> Option<&Switched> {
         let of_owner = || self.switched.iter().filter(move |switched| switched.user == user);
         let disabled = of_owner().rfind(|switched| {
@@ -284,8 +287,9 @@ impl Events {
                 .any(|switched| switched.disabled && switched.began < ended)
     }
 
-    /// Whether some policy that may have held meanwhile explains it: the last that was answered before, or one that was asked for since
-    /// and began before the end. One that was never answered may have come to hold at any time.
+    /// Whether some policy that may have held meanwhile explains it: the last that was answered
+    /// before, or one that was asked for since and began before the end. One that was never
+    /// answered may have come to hold at any time.
     fn may_be_let_in(&self, at_the_door: &LetIn) -> bool {
         let last = self
             .decided

@@ -1,8 +1,10 @@
-//! The real authority on three nodes, over a database that is slow, loses answers and goes away, with clocks that drift and
-//! processes that pause and die: one schedule after another, each from a seed.
+//! The real authority on three nodes, over a database that is slow, loses answers and goes away,
+//! with clocks that drift and processes that pause and die: one schedule after another, each from a
+//! seed.
 //!
-//! What came of it is held against what was promised (`history`). A schedule that breaks a promise is named by its seed, and
-//! `SEED=… cargo test -p trustrelay-authority --test simulation` tells it again.
+//! What came of it is held against what was promised (`history`). A schedule that breaks a promise
+//! is named by its seed, and `SEED=… cargo test -p trustrelay-authority --test simulation` tells it
+//! again.
 
 #![allow(missing_docs, unreachable_pub)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
@@ -24,7 +26,8 @@ use world::World;
 /// How many schedules are gone through.
 const SCHEDULES: u64 = 2000;
 
-/// One schedule, in a time of its own that goes on only when nothing else does. What was wrong, and what happened.
+/// One schedule, in a time of its own that goes on only when nothing else does. What was wrong, and
+/// what happened.
 fn schedule(seed: u64) -> (Vec<String>, history::Events) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()

@@ -20,13 +20,15 @@ use crate::world::CLIENTS;
 
 /// How long a lease is.
 pub const LEASE: Duration = Duration::from_millis(400);
-/// How slow or fast a clock may be, in thousandths: so that none loses more on another than the tenth that the fence allows for.
+/// How slow or fast a clock may be, in thousandths: so that none loses more on another than the
+/// tenth that the fence allows for.
 pub const DRIFT: std::ops::RangeInclusive<u32> = 950..=1050;
-/// For so long after a renewal its node surely trusts it: that is nine tenths, by a clock that may be fast.
+/// For so long after a renewal its node surely trusts it: that is nine tenths, by a clock that may
+/// be fast.
 pub const SURE: Duration = Duration::from_millis(340);
 
-/// A machine's clocks. The wall clock may be set wrong, by up to an hour, at any time; the clock that
-/// measures leases is a little slow, or fast.
+/// A machine's clocks. The wall clock may be set wrong, by up to an hour, at any time; the clock
+/// that measures leases is a little slow, or fast.
 pub struct DriftingClock {
     began: Instant,
     /// How far the wall clock is ahead, in microseconds.
@@ -46,7 +48,8 @@ impl DriftingClock {
         *self.set_at.lock() = Some(Instant::now());
     }
 
-    /// Returns true if the wall clock was not set within a time: then the node has noticed how it is set.
+    /// Returns true if the wall clock was not set within a time: then the node has noticed how it
+    /// is set.
     pub fn is_steady_for(&self, time: Duration) -> bool {
         self.set_at.lock().is_none_or(|at| at.elapsed() > time)
     }
@@ -205,7 +208,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// Hands something of a stream on, as soon as the lease holds, as the gate of the MCP endpoint does; whether it was handed on.
+    /// Hands something of a stream on, as soon as the lease holds, as the gate of the MCP endpoint
+    /// does; whether it was handed on.
     pub async fn hand_on(&self, admitted: &Admitted) -> bool {
         loop {
             let changed = self.authority.lease_changed();
@@ -227,7 +231,8 @@ impl Node {
     }
 }
 
-/// Opens an authority; a database that can't be reached is asked again, as a program that is started again would.
+/// Opens an authority; a database that can't be reached is asked again, as a program that is
+/// started again would.
 pub async fn open(
     number: usize,
     wire: Arc<Wire>,

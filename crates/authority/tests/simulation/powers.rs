@@ -66,7 +66,8 @@ impl Events {
         !self.may_be(user, power, true, (began, ended))
     }
 
-    /// The last change that was answered before says whether an account has something, unless another began since.
+    /// The last change that was answered before says whether an account has something, unless
+    /// another began since.
     fn may_be(&self, user: usize, power: Power, has: bool, (began, ended): (Moment, Moment)) -> bool {
         let changes: Vec<_> =
             self.granted.iter().filter(|granted| granted.user == user && granted.power == power).collect();
@@ -96,7 +97,8 @@ impl World {
         By::new(Arc::new(Principal::with_session(Arc::new(account), Timestamp::MAX)), None)
     }
 
-    /// Makes an account an administrator or holds it to other upstreams, or takes that back. One change at a time, as with its state.
+    /// Makes an account an administrator or holds it to other upstreams, or takes that back. One
+    /// change at a time, as with its state.
     pub async fn grant(&self, node: &Node, user: usize, power: Power, has: bool) {
         let Ok(_alone) = self.granting[user].try_lock() else { return };
         let began = self.history.moment();

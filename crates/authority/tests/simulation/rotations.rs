@@ -1,4 +1,5 @@
-//! Rotations in their three forms, and what ends by the clock: asked for, and held against what was answered.
+//! Rotations in their three forms, and what ends by the clock: asked for, and held against what was
+//! answered.
 
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use crate::history::{Events, Moment, TokenNumber, Verdict, Verified};
 use crate::node::Node;
 use crate::world::World;
 
-/// How long a new secret's predecessor stays good in milliseconds, at most: within a schedule's length.
+/// How long a new secret's predecessor stays good in milliseconds, at most: within a schedule's
+/// length.
 const OVERLAP: usize = 600;
 
 /// When the secret before the new one ends.

@@ -129,12 +129,11 @@ impl World {
     async fn begin(&self, number: usize) -> Node {
         let span = DRIFT.end() - DRIFT.start();
         let thousandths = DRIFT.start() + u32::try_from(self.dice.below(span as usize + 1)).expect("small");
-        // Half of them agree; of the others some are off by less than an overlap may be, some by far more.
         let clock = DriftingClock::new(self.began, self.ahead(), thousandths);
         open(number, self.database.connect(), &self.secret, clock, &self.history).await
     }
 
-    /// How far a wall clock is set ahead. Half of them agree; of the others some are off by less than an overlap may be, some by far more.
+    /// Returns how far a wall clock is set ahead: half agree, some are off by less than an overlap.
     fn ahead(&self) -> i64 {
         [0, 0, 0, 500_000, 60 * MINUTE, -500_000, -60 * MINUTE, 0][self.dice.below(8)]
     }
@@ -392,7 +391,8 @@ impl World {
         }
     }
 
-    /// The policy opens or shuts the networks that the clients are in. One change at a time, as with accounts.
+    /// The policy opens or shuts the networks that the clients are in. One change at a time, as
+    /// with accounts.
     async fn decide(&self, node: &Node) {
         let Ok(_alone) = self.deciding.try_lock() else { return };
         let is_open = self.dice.percent(50);
@@ -416,7 +416,7 @@ impl World {
         }
     }
 
-    /// Half of the time it is killed, else it stops as it should; either way another one takes its place.
+    /// Kills or stops a node; either way another one takes its place.
     async fn restart(&self, node: &Node) {
         let Ok(_alone) = self.restarting[node.number].try_lock() else { return };
         if node.wire.has_ended() {

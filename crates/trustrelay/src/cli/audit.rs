@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
-    /// Verify every entry, the chain, its ends and the seals. Exit codes: 0 intact, 1 not intact (prints the first problem)
+    /// Verify every entry, the chain, its ends and the seals. Exit codes: 0 intact, 1 not intact
+    /// (prints the first problem)
     #[command(after_help = "Example: trustrelay audit verify --json")]
     Verify(AuditVerify),
     /// Export the entries as JSON Lines, oldest first

@@ -1,4 +1,5 @@
-//! `trustrelay token delegate`: a narrower, shorter-lived token for a sub-agent or a job, made with a token at its server.
+//! `trustrelay token delegate`: a narrower, shorter-lived token for a sub-agent or a job, made with
+//! a token at its server.
 
 use std::process::ExitCode;
 
@@ -10,7 +11,8 @@ use crate::cli::TokenDelegate;
 use crate::output::say;
 use crate::remote::{self, Remote};
 
-/// Makes a token with a token and prints it, alone, on standard output. It is revoked with the one it was made with.
+/// Makes a token with a token and prints it, alone, on standard output. It is revoked with the one
+/// it was made with.
 pub(crate) async fn run(delegate: TokenDelegate) -> anyhow::Result<ExitCode> {
     let token = remote::token(delegate.file.as_deref())?;
     let expires_at =

@@ -1,4 +1,5 @@
-//! `trustrelay token rotate`: a new secret, by the operator at the machine or by the token itself at its server.
+//! `trustrelay token rotate`: a new secret, by the operator at the machine or by the token itself
+//! at its server.
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -8,7 +8,8 @@ use anyhow::Context;
 use crate::cli::Scan as Args;
 use crate::scan::{self, Form, Scan};
 
-/// Looks for tokens. Exit 1 if there is one, or if something could not be looked at: silence would say that it is clean.
+/// Looks for tokens. Exit 1 if there is one, or if something could not be looked at: silence would
+/// say that it is clean.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let form = match (args.json, args.sarif) {
         (true, _) => Form::Json,

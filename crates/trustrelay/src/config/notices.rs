@@ -6,8 +6,8 @@ use trustrelay_notify::{Mailer, SmtpUrl};
 use crate::cli::Serve;
 use crate::secret_url::SecretUrl;
 
-/// The mail server and the sender of the flags, else of the file. What is wrong with the URL is said without the URL: it may hold a
-/// password.
+/// The mail server and the sender of the flags, else of the file. What is wrong with the URL is
+/// said without the URL: it may hold a password.
 pub(super) fn mailer(
     serve: &Serve,
     url: Option<&SecretUrl>,

@@ -1,5 +1,6 @@
-//! Log lines as JSON: one object a line. A line is written for each call, so it is put together in one piece: the format that comes
-//! with the library took a seventh of a call's instructions (docs/PERFORMANCE.md).
+//! Log lines as JSON: one object a line. A line is written for each call, so it is put together in
+//! one piece: the format that comes with the library took a seventh of a call's instructions
+//! (docs/PERFORMANCE.md).
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -117,7 +118,8 @@ impl<'writer> FormatFields<'writer> for Fields {
     }
 }
 
-/// A line: when, how severe, what with its fields, from where, and the innermost span with the fields of all that it is in.
+/// A line: when, how severe, what with its fields, from where, and the innermost span with the
+/// fields of all that it is in.
 pub(super) struct Line;
 
 impl<S> FormatEvent<S, Fields> for Line

@@ -1,14 +1,17 @@
-//! Log lines on their way out. A request writes one, and a system call for each would cost it more than putting the line together: they
-//! are gathered, and a thread of their own writes with one call what came within a few milliseconds. A process that is killed loses those.
+//! Log lines on their way out. A request writes one, and a system call for each would cost it more
+//! than putting the line together: they are gathered, and a thread of their own writes with one
+//! call what came within a few milliseconds. A process that is killed loses those.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// How long lines are gathered for one write, from the first on: nobody notices, and at ten thousand requests a second fifty share it.
+/// How long lines are gathered for one write, from the first on: nobody notices, and at ten
+/// thousand requests a second fifty share it.
 const GATHERED_FOR: Duration = Duration::from_millis(5);
-/// Most bytes that wait to be written. Who comes then waits too, as it would for a slow standard error: no line is lost.
+/// Most bytes that wait to be written. Who comes then waits too, as it would for a slow standard
+/// error: no line is lost.
 const MAX_WAITING: usize = 1 << 20;
 
 /// Where lines are handed in; cheap to clone.
@@ -184,7 +187,8 @@ mod tests {
                     handed_in.write_all(line).unwrap();
                 }
             });
-            // Nothing goes out: more than what is being written and what may wait cannot have been taken.
+            // Nothing goes out: more than what is being written and what may wait cannot have been
+            // taken.
             let first = written.recv().unwrap();
             while lines.0.waiting().bytes.len() < MAX_WAITING {
                 std::thread::yield_now();

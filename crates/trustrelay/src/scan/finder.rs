@@ -6,11 +6,14 @@ use memchr::{memchr_iter, memmem, memrchr};
 use trustrelay_token::{PREFIX, TOKEN_LEN, Token};
 use zeroize::Zeroizing;
 
-/// How much is read at a time: it stays in a core's cache, and is all that a file takes, however large it is.
+/// How much is read at a time: it stays in a core's cache, and is all that a file takes, however
+/// large it is.
 const PIECE: usize = 256 * 1024;
-/// What is looked at to judge a beginning: the token, and whether it ends there or another one begins.
+/// What is looked at to judge a beginning: the token, and whether it ends there or another one
+/// begins.
 const LOOK_AHEAD: usize = TOKEN_LEN + PREFIX.len();
-/// How many tokens are named of one file: at 48 bytes each, half a megabyte. Who has more has an answer already.
+/// How many tokens are named of one file: at 48 bytes each, half a megabyte. Who has more has an
+/// answer already.
 pub(super) const MAX_FOUND: usize = 10_000;
 
 /// Where a token was found, and its hint: never the token.
@@ -20,7 +23,8 @@ pub(super) struct Found {
     pub(super) offset: u64,
     /// From 1; a line ends with a line feed.
     pub(super) line: u64,
-    /// From 1, in characters (Unicode code points). Where bytes are no UTF-8, each one that cannot continue a character counts.
+    /// From 1, in characters (Unicode code points). Where bytes are no UTF-8, each one that cannot
+    /// continue a character counts.
     pub(super) column: u64,
     /// As the pages and the API show it.
     pub(super) hint: String,
@@ -44,7 +48,8 @@ pub(super) enum Trouble {
     TooMany,
 }
 
-/// Finds tokens. One buffer, used again for each file and wiped at the end: what passes through it are secrets.
+/// Finds tokens. One buffer, used again for each file and wiped at the end: what passes through it
+/// are secrets.
 pub(super) struct Finder {
     buffer: Zeroizing<Vec<u8>>,
     prefix: memmem::Finder<'static>,
@@ -101,8 +106,8 @@ impl Finder {
     }
 }
 
-/// The token at the beginning of `text`. The word must end where the token ends, or another token begin there. What stands before it
-/// does not matter: in `"\ntr_pat_…"` it is an `n`.
+/// The token at the beginning of `text`. The word must end where the token ends, or another token
+/// begin there. What stands before it does not matter: in `"\ntr_pat_…"` it is an `n`.
 fn token_at(text: &[u8]) -> Option<Token> {
     let (word, rest) = text.split_at_checked(TOKEN_LEN)?;
     let ends = rest.first().is_none_or(|next| !next.is_ascii_alphanumeric());

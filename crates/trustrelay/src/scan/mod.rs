@@ -1,4 +1,5 @@
-//! Finds tokens in files: prefix and checksum, so that what is named is a token, and what is not a token is not named.
+//! Finds tokens in files: prefix and checksum, so that what is named is a token, and what is not a
+//! token is not named.
 
 mod finder;
 mod report;
@@ -31,8 +32,9 @@ pub(crate) struct Scan {
 impl Scan {
     /// Looks at `paths`: files, folders with all below them, and `-` for standard input.
     ///
-    /// In a folder, links are not followed, and what is neither a file nor a folder is passed over. Unless `ignored` are wanted
-    /// too, so are what `.gitignore` files leave out and `.git`; `excluded` is in any case. What is named by itself is looked at.
+    /// In a folder, links are not followed, and what is neither a file nor a folder is passed over.
+    /// Unless `ignored` are wanted too, so are what `.gitignore` files leave out and `.git`;
+    /// `excluded` is in any case. What is named by itself is looked at.
     pub(crate) fn of(paths: &[PathBuf], ignored: bool, excluded: Override) -> Self {
         let mut scan = Self::default();
         let mut walk = WalkBuilder::empty();
@@ -53,7 +55,8 @@ impl Scan {
             }
         }
         if folders_and_files {
-            // The rules are the files' own, the same on each machine: no person's configuration, no repository needed.
+            // The rules are the files' own, the same on each machine: no person's configuration, no
+            // repository needed.
             walk.standard_filters(false)
                 .parents(!ignored)
                 .git_ignore(!ignored)
@@ -153,7 +156,8 @@ impl Drop for Thread<'_> {
     }
 }
 
-/// What was named by itself is read even if it is a pipe; in a folder, reading one would wait for whoever writes.
+/// What was named by itself is read even if it is a pipe; in a folder, reading one would wait for
+/// whoever writes.
 fn is_read(entry: &DirEntry) -> bool {
     entry.file_type().is_some_and(|kind| kind.is_file() || (entry.depth() == 0 && !kind.is_dir()))
 }
@@ -166,7 +170,8 @@ fn shown(path: PathBuf) -> PathBuf {
     }
 }
 
-/// A folder that cannot be read. A line of a `.gitignore` that cannot be understood hides nothing, so there is nothing to tell.
+/// A folder that cannot be read. A line of a `.gitignore` that cannot be understood hides nothing,
+/// so there is nothing to tell.
 fn trouble(error: &ignore::Error) -> Option<(PathBuf, String)> {
     let why = format!("cannot be read: {}", error.io_error()?);
     Some((shown(path_of(error).unwrap_or(Path::new("a path")).to_owned()), why))

@@ -1,4 +1,5 @@
-//! What a scan found, for people, for programs, and for code hosts. The hint is shown, and never the token: not in a path either.
+//! What a scan found, for people, for programs, and for code hosts. The hint is shown, and never
+//! the token: not in a path either.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -125,7 +126,8 @@ fn name(path: &Path) -> String {
     redact::one_line(&path.display().to_string())
 }
 
-/// A path as a URI reference (RFC 3986 §4.1): relative to where the scan began, or with `file:` if it was given whole.
+/// A path as a URI reference (RFC 3986 §4.1): relative to where the scan began, or with `file:` if
+/// it was given whole.
 fn uri(path: &Path) -> String {
     let mut uri = String::new();
     for component in path.components() {
@@ -141,7 +143,8 @@ fn uri(path: &Path) -> String {
     uri
 }
 
-/// Keeps what is unreserved (§2.3) and encodes the rest: a colon in the first segment would look like a scheme.
+/// Keeps what is unreserved (§2.3) and encodes the rest: a colon in the first segment would look
+/// like a scheme.
 fn segment(uri: &mut String, component: Component<'_>) {
     let exact = component.as_os_str();
     let (text, shown) = (exact.to_string_lossy(), redact::redact(&exact.to_string_lossy()));

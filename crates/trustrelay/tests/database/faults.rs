@@ -62,7 +62,8 @@ impl fmt::Display for Round {
     }
 }
 
-/// Rounds in which everything that can go wrong does so once: with one node or two, and now and then with the database as well.
+/// Rounds in which everything that can go wrong does so once: with one node or two, and now and
+/// then with the database as well.
 pub(crate) fn rounds(dice: &Dice) -> Vec<Round> {
     let side = || *dice.pick(&[Side::Up, Side::Down, Side::Both]).expect("there are some");
     let delay = || Duration::from_millis(20 + dice.below(500) as u64);
@@ -88,7 +89,8 @@ pub(crate) fn rounds(dice: &Dice) -> Vec<Round> {
         rounds.push(Round { faults, outage: None, lasts });
     }
     let hour = || 10 + dice.below(3600) as i64;
-    // A clock that is set ahead harms whoever trusts it where a node is cut off: that one trusts its memory for a while yet.
+    // A clock that is set ahead harms whoever trusts it where a node is cut off: that one trusts
+    // its memory for a while yet.
     let is_cut_off = |round: &Round| round.faults.iter().any(|(_, fault)| is_blind(*fault));
     let cut_off: Vec<_> = (0..rounds.len()).filter(|at| is_cut_off(&rounds[*at])).collect();
     let ahead = *dice.pick(&cut_off).expect("there are some");

@@ -1,8 +1,10 @@
-//! Three nodes under load, while they are stopped, killed and cut off from a database that crashes and fails over: the history of every
-//! verification and of every open stream is held against that of every revocation.
+//! Three nodes under load, while they are stopped, killed and cut off from a database that crashes
+//! and fails over: the history of every verification and of every open stream is held against that
+//! of every revocation.
 //!
-//! What goes wrong, when, and with whom comes from a seed, which is printed: `SEED=… ` lets the same happen again, as far as a machine does
-//! the same twice. `HISTORY_SECONDS=…` lets it go on for longer.
+//! What goes wrong, when, and with whom comes from a seed, which is printed: `SEED=… ` lets the
+//! same happen again, as far as a machine does the same twice. `HISTORY_SECONDS=…` lets it go on
+//! for longer.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -95,7 +97,8 @@ async fn no_verification_that_starts_after_a_revocation_was_answered_is_accepted
     judge_end(&world, &nodes).await;
     let streams = world.streams.lock().expect("whole").clone();
     history.judge_streams(&streams).await;
-    // A server is told when nobody may hear it any more: what is open there is what live tokens have open here.
+    // A server is told when nobody may hear it any more: what is open there is what live tokens
+    // have open here.
     let live = || {
         let is_live = |stream: &&Arc<Stream>| stream.kind != Kind::Listen && stream.seen().ended.is_none();
         streams.iter().filter(is_live).count()

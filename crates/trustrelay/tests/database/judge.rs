@@ -12,8 +12,8 @@ use crate::load::{Door, Kept, NODES, PATIENCE, Verdict, Verified, World};
 use crate::nodes::Nodes;
 use crate::streams::Stream;
 
-/// How soon a stream ends whose token was revoked, on a node with which nothing is wrong. It has ended before the answer; this is for the
-/// machine that looks at it.
+/// How soon a stream ends whose token was revoked, on a node with which nothing is wrong. It has
+/// ended before the answer; this is for the machine that looks at it.
 const SOON: Duration = Duration::from_secs(5);
 
 /// What happened.
@@ -110,7 +110,8 @@ impl History {
                 "{what:?}: an event came that was made so long after the revocation's answer"
             );
             let is_sick = self.is_sick(&stream, answered);
-            // What was given back while a node could not be reached, that node has never taken away.
+            // What was given back while a node could not be reached, that node has never taken
+            // away.
             let Some(ended) = seen.ended.filter(|_| !is_sick) else { continue };
             assert!(
                 ended < answered + SOON,
@@ -152,7 +153,8 @@ pub(crate) async fn judge_end(world: &World, nodes: &Nodes) {
     settled(world, &tokens).await;
 }
 
-/// What a revocation did that was not answered, or with 503, is said by the next one, on each node alike.
+/// What a revocation did that was not answered, or with 503, is said by the next one, on each node
+/// alike.
 async fn settled(world: &World, tokens: &[Arc<Kept>]) {
     let unsure = tokens.iter().filter(|token| token.was_unsure.load(Ordering::SeqCst));
     for token in unsure {

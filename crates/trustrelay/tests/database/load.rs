@@ -1,4 +1,5 @@
-//! The load of a history: clients that verify all the time, and others that make and revoke tokens. All that they see is kept.
+//! The load of a history: clients that verify all the time, and others that make and revoke tokens.
+//! All that they see is kept.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,11 +21,13 @@ pub(crate) const NODES: usize = 3;
 const LIVE: std::ops::Range<usize> = 24..48;
 /// Of a hundred new tokens, so many open a stream.
 const STREAMS: usize = 70;
-/// Among how many of the newest tokens those are that are verified: some of them are revoked already.
+/// Among how many of the newest tokens those are that are verified: some of them are revoked
+/// already.
 const RECENT: usize = 64;
 /// A request to a node that is stopped waits for it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-/// Between two requests of one client, so that three nodes and a database have something left of two cores.
+/// Between two requests of one client, so that three nodes and a database have something left of
+/// two cores.
 const BETWEEN_VERIFICATIONS: Duration = Duration::from_millis(3);
 const BETWEEN_CHANGES: Duration = Duration::from_millis(60);
 const TOKENS: &str = "/api/user/personal-access-tokens";
@@ -280,7 +283,8 @@ impl World {
         }
     }
 
-    /// What a revocation's answer says about its moment; `None` if there is no answer, or it is 503.
+    /// What a revocation's answer says about its moment; `None` if there is no answer, or it is
+    /// 503.
     pub(crate) async fn revoke_once(&self, node: usize, id: &str) -> Option<String> {
         let request = self.api(node, &self.keeper).request(Method::DELETE, &format!("{TOKENS}/{id}"));
         let answer = request.timeout(PATIENCE).send().await.ok()?;
@@ -291,7 +295,8 @@ impl World {
             self.wrong(format!("a revocation on node {node}: {}", answer.status()));
             return None;
         }
-        // The headers are the answer already; a node that is killed in the middle of it is asked again, which is only later.
+        // The headers are the answer already; a node that is killed in the middle of it is asked
+        // again, which is only later.
         let body: Value = answer.json().await.ok()?;
         Some(body["value"]["revoked_at"].as_str().expect("a moment").to_owned())
     }

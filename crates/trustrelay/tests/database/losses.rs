@@ -54,7 +54,8 @@ pub(crate) struct Losses {
     user_ids: Vec<String>,
     elsewhere: Client,
     rights: std::sync::Mutex<Vec<Arc<Right>>>,
-    /// How many rounds of faults are over. What was asked before has been done by then, or never will be.
+    /// How many rounds of faults are over. What was asked before has been done by then, or never
+    /// will be.
     pub(crate) rounds: AtomicUsize,
     dice: Dice,
 }
@@ -156,8 +157,8 @@ impl Losses {
         }
     }
 
-    /// Uses a right on every node at once: nothing is as likely to be accepted too late as what comes
-    /// right after the answer.
+    /// Uses a right on every node at once: nothing is as likely to be accepted too late as what
+    /// comes right after the answer.
     fn probe(self: &Arc<Self>, right: &Arc<Right>) {
         for (node, by_mcp) in (0..NODES).flat_map(|node| [(node, false), (node, true)]) {
             let (losses, right) = (Arc::clone(self), Arc::clone(right));
@@ -246,7 +247,8 @@ impl Losses {
             self.probe(&right);
             tokio::time::sleep(PAUSE).await;
             right.return_is_asked();
-            // The streams of the time before stay lost; those that come are another token's, as it were.
+            // The streams of the time before stay lost; those that come are another token's, as it
+            // were.
             let before = right.kept();
             *right.kept.lock().expect("whole") =
                 Arc::new(Kept::until_lost(right.kind, before.made.clone(), before.client.clone()));
@@ -350,7 +352,8 @@ impl Losses {
         let value = match self.done(self.by_keeper(Method::POST, &path).json(&body)).await {
             Some(value) => value,
             None => {
-                // Without the answer it is not known when the overlap ends. Nobody has the new secret.
+                // Without the answer it is not known when the overlap ends. Nobody has the new
+                // secret.
                 if kind == Kind::Overlap {
                     right.loss_is_asked(asked);
                 }

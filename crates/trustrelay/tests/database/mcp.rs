@@ -1,4 +1,5 @@
-//! MCP as these stories need it: a client's requests, and a server whose tool never comes to an end.
+//! MCP as these stories need it: a client's requests, and a server whose tool never comes to an
+//! end.
 
 use std::convert::Infallible;
 use std::sync::Arc;

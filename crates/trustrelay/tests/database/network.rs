@@ -21,9 +21,11 @@ pub(crate) enum Way {
     Passes,
     /// It comes so much later.
     Delays(Duration),
-    /// Nothing comes until the way passes again. Then all of it does, as after an interruption that TCP has outlasted.
+    /// Nothing comes until the way passes again. Then all of it does, as after an interruption that
+    /// TCP has outlasted.
     Holds,
-    /// It disappears. A connection that has lost something on a way passes nothing more on it, even when others do.
+    /// It disappears. A connection that has lost something on a way passes nothing more on it, even
+    /// when others do.
     Swallows,
     /// The receiver hears that there is no more to come; who sends hears nothing of it.
     Closes,
@@ -56,7 +58,8 @@ impl Network {
         Self { port, state, task }
     }
 
-    /// What becomes of that which goes up to the target, and of that which comes down from it, also on open connections.
+    /// What becomes of that which goes up to the target, and of that which comes down from it, also
+    /// on open connections.
     pub(crate) fn set(&self, up: Way, down: Way) {
         self.state.send_modify(|state| (state.up, state.down) = (up, down));
     }

@@ -1,4 +1,5 @@
-//! Three nodes on a database with a synchronous standby; between each of them and each host is a network that can fail.
+//! Three nodes on a database with a synchronous standby; between each of them and each host is a
+//! network that can fail.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,15 +15,17 @@ use crate::support::{EMAIL, PASSWORD, Server};
 use crate::{Shared, cluster};
 
 pub(crate) const LEASE: Duration = Duration::from_secs(1);
-/// Who connects from this machine is let in: to check a password takes a test's build longer than all the rest.
+/// Who connects from this machine is let in: to check a password takes a test's build longer than
+/// all the rest.
 const ACCESS: &str = "local all all trust\nhost all all 127.0.0.1/32 trust\nlocal replication all trust\n";
-/// A clock of the database's that can be set, in place of its own: whoever asks for the time without saying whose gets this one.
+/// A clock of the database's that can be set, in place of its own: whoever asks for the time
+/// without saying whose gets this one.
 const CLOCK: &str = "CREATE TABLE public.clock AS SELECT interval '0' AS ahead; GRANT SELECT ON public.clock TO PUBLIC; \
      CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS \
      'SELECT pg_catalog.clock_timestamp() + ahead FROM public.clock'; \
      ALTER DATABASE NAME SET search_path = public, pg_catalog";
-/// How long nodes may take to be as good as before once a fault is over. What was lost on the way is given up after 5 s, and nodes that
-/// come back do so at the same time on a busy machine.
+/// How long nodes may take to be as good as before once a fault is over. What was lost on the way
+/// is given up after 5 s, and nodes that come back do so at the same time on a busy machine.
 pub(crate) const RECOVERY: Duration = Duration::from_secs(20);
 
 /// A primary and its synchronous standby.

@@ -81,8 +81,8 @@ fn a_user_without_the_rights_is_told_so_and_leaves_nothing() {
     assert_eq!(shared.run(&["user", "list"]).done().good().lines().count(), 1, "nothing half done");
 }
 
-/// A node's id is its process's own, made when it starts: nobody can give one to two of them. Names can be the same, and nothing
-/// hangs on them.
+/// A node's id is its process's own, made when it starts: nobody can give one to two of them. Names
+/// can be the same, and nothing hangs on them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_died_and_one_that_came_in_its_place_under_the_same_name_are_two() {
     let shared = Shared::with_account();

@@ -1,5 +1,5 @@
-//! Rights that are taken away during a history, and some that are given back: each use of one is held
-//! against when it was lost.
+//! Rights that are taken away during a history, and some that are given back: each use of one is
+//! held against when it was lost.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -159,8 +159,8 @@ impl Right {
         let _ = answer.bytes().await;
     }
 
-    /// Returns what is wrong with its uses, and counts those that were accepted, and those that were
-    /// refused because of an answered loss.
+    /// Returns what is wrong with its uses, and counts those that were accepted, and those that
+    /// were refused because of an answered loss.
     fn judge(&self, (accepted, held): (&mut usize, &mut usize)) -> Vec<String> {
         let losses = self.losses.lock().expect("whole").clone();
         let mut wrong = Vec::new();

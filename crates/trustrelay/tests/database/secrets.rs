@@ -62,7 +62,8 @@ impl Fleet {
         }
     }
 
-    /// Restarts the nodes one after the other. At each step tokens are made on every node, and all that there are are used.
+    /// Restarts the nodes one after the other. At each step tokens are made on every node, and all
+    /// that there are are used.
     async fn roll(&mut self) {
         for at in 0..NODES {
             self.nodes[at].signal(Signal::TERM);

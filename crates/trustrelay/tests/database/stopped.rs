@@ -1,4 +1,5 @@
-//! Stories of a node that is stopped in the middle of changes: the row locks that it holds delay the others, and fail nobody.
+//! Stories of a node that is stopped in the middle of changes: the row locks that it holds delay
+//! the others, and fail nobody.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Stdio};
@@ -65,8 +66,8 @@ async fn changes_outlive_the_locks_of_a_stopped_node() {
     let (healthy, stopped) = block_in_place(|| (shared.serve(&[]), shared.serve(&[])));
     let keeper = shared.token("tokens api");
     for changing in ROUNDS {
-        // The changes wait for the account's row when the node is stopped. So one after the other gets it, and holds it until
-        // the database ends the transaction.
+        // The changes wait for the account's row when the node is stopped. So one after the other
+        // gets it, and holds it until the database ends the transaction.
         let accounts = block_in_place(|| Accounts::locked(&database));
         let changes: Vec<_> =
             (0..changing).map(|_| tokio::spawn(create(stopped.api(&keeper.token)))).collect();

@@ -34,8 +34,8 @@ pub(crate) struct Stream {
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Seen {
     pub(crate) events: usize,
-    /// How long after the answered loss an event was made that came all the same, and before anybody asked
-    /// for what was lost to be given back.
+    /// How long after the answered loss an event was made that came all the same, and before
+    /// anybody asked for what was lost to be given back.
     pub(crate) late: Option<Duration>,
     pub(crate) ended: Option<Instant>,
 }

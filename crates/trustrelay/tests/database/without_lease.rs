@@ -1,4 +1,5 @@
-//! Stories of a node without a lease: where it has the database it asks that, and where it has not it accepts nobody.
+//! Stories of a node without a lease: where it has the database it asks that, and where it has not
+//! it accepts nobody.
 
 use std::time::Duration;
 

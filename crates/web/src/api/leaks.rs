@@ -114,7 +114,8 @@ fn candidate(
     Candidate { token, url: place(url), source: place(source) }
 }
 
-/// What may be kept and shown of where a token was seen: one line of bounded length, without a token in it.
+/// What may be kept and shown of where a token was seen: one line of bounded length, without a
+/// token in it.
 fn place(text: Option<String>) -> Option<String> {
     let text: String = text?.chars().take(MAX_PLACE).map(|c| if c.is_control() { ' ' } else { c }).collect();
     let mut shown = String::with_capacity(text.len());

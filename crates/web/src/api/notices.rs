@@ -1,4 +1,5 @@
-//! `GET /api/user/notices`, `GET /api/admin/notices`: what was told, newest first, and how it arrived.
+//! `GET /api/user/notices`, `GET /api/admin/notices`: what was told, newest first, and how it
+//! arrived.
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};

@@ -12,7 +12,8 @@ use crate::oauth;
 use crate::state::AppState;
 use crate::written::Written;
 
-/// What else comes with it is ignored (RFC 6749 §3.1), the hint as well: there is one type of token.
+/// What else comes with it is ignored (RFC 6749 §3.1), the hint as well: there is one type of
+/// token.
 #[derive(Deserialize)]
 struct Revocation {
     token: Option<Written>,

@@ -1,8 +1,10 @@
-//! The two headers of proxies, read from the right: what the nearest proxy has written is read first, and nothing that stands to the left of it, which
-//! may be the client's own and any bytes, can change how.
+//! The two headers of proxies, read from the right: what the nearest proxy has written is read
+//! first, and nothing that stands to the left of it, which may be the client's own and any bytes,
+//! can change how.
 //!
-//! An empty element is not legible, though lists may have them (RFC 9110 §5.6.1): a proxy that knows no address and writes nothing would else lend its word to
-//! what the client has written before it.
+//! An empty element is not legible, though lists may have them (RFC 9110 §5.6.1): a proxy that
+//! knows no address and writes nothing would else lend its word to what the client has written
+//! before it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -13,15 +15,15 @@ pub(super) fn last_of_list(hops: &[u8]) -> (Option<IpAddr>, Option<&[u8]>) {
     (text(last).and_then(node), before)
 }
 
-/// Whom the last element of a `Forwarded` speaks for (RFC 7239 §4), and what stands before it. No address: it has no `for`, or several, or
-/// it is hidden (`unknown`, `_name`), or not legible.
+/// Whom the last element of a `Forwarded` speaks for (RFC 7239 §4), and what stands before it. No
+/// address: it has no `for`, or several, or it is hidden (`unknown`, `_name`), or not legible.
 pub(super) fn last_of_forwarded(hops: &[u8]) -> (Option<IpAddr>, Option<&[u8]>) {
     let (element, before) = last_split(hops, b',');
     (forwarded_for(element), before)
 }
 
-/// What stands behind the last separator that is in no quoted string, and what before it. Seen from the right a quote begins a string, and the next one that is not
-/// escaped ends it.
+/// What stands behind the last separator that is in no quoted string, and what before it. Seen from
+/// the right a quote begins a string, and the next one that is not escaped ends it.
 fn last_split(bytes: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
     let mut is_quoted = false;
     for at in (0..bytes.len()).rev() {
@@ -46,7 +48,8 @@ fn forwarded_for(element: &[u8]) -> Option<IpAddr> {
         }
         rest = before;
     }
-    // A token holds no `:` and no `[`, so that ports and IPv6 stand in quotes (RFC 7239 §6). An address has nothing to escape.
+    // A token holds no `:` and no `[`, so that ports and IPv6 stand in quotes (RFC 7239 §6). An
+    // address has nothing to escape.
     let value = found?;
     match value.strip_prefix('"') {
         Some(quoted) => node(quoted.strip_suffix('"')?),
@@ -59,7 +62,8 @@ fn text(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok().map(|text| text.trim_matches([' ', '\t']))
 }
 
-/// An address, perhaps with a port; one of IPv6 stands in brackets then (RFC 7239 §6), and may do so without.
+/// An address, perhaps with a port; one of IPv6 stands in brackets then (RFC 7239 §6), and may do
+/// so without.
 fn node(text: &str) -> Option<IpAddr> {
     if let Ok(address) = text.parse() {
         return Some(address);

@@ -339,8 +339,9 @@ async fn what_waits_for_too_long_is_broken_off() {
     assert_eq!(passage(&*ByHand::new(false), &who.into()).await, Passage::Late);
 }
 
-/// Both happen between two looks: the lease is lost and taken again with the revocation applied. Who asks for the standing first, and for
-/// the lease second, is told of the one before and of the other after it.
+/// Both happen between two looks: the lease is lost and taken again with the revocation applied.
+/// Who asks for the standing first, and for the lease second, is told of the one before and of the
+/// other after it.
 #[tokio::test]
 async fn a_lease_that_is_looked_at_vouches_for_the_standing_that_is_asked_for_after_it() {
     let (lease, who) = (ByHand::new(true), principal());
@@ -353,7 +354,8 @@ async fn a_lease_that_is_looked_at_vouches_for_the_standing_that_is_asked_for_af
     assert_eq!(next(&mut body).as_deref(), Some("(end)"));
 }
 
-/// It is held again between a look and the wait, whichever of the looks that is that come before it waits.
+/// It is held again between a look and the wait, whichever of the looks that is that come before it
+/// waits.
 #[tokio::test(start_paused = true)]
 async fn no_wake_up_is_lost() {
     for look in 0..LOOKS_BEFORE_IT_WAITS {

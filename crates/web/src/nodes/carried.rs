@@ -1,5 +1,6 @@
-//! What a node says of the client whose request it carries. Only nodes are believed: what they say is sealed by a key that all of them derive from the
-//! secret that they share, and holds for one request, with one credential, for a short time.
+//! What a node says of the client whose request it carries. Only nodes are believed: what they say
+//! is sealed by a key that all of them derive from the secret that they share, and holds for one
+//! request, with one credential, for a short time.
 
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use sha2::Sha256;
 use crate::client::Client;
 use crate::envelope::REQUEST_ID;
 
-/// Says that another node has carried the request here: it goes no further. And for whom, as that node seals it.
+/// Says that another node has carried the request here: it goes no further. And for whom, as that
+/// node seals it.
 pub(crate) const CARRIED: HeaderName = HeaderName::from_static("trustrelay-carried");
 /// How far the clocks of two nodes may be apart, and a request be under way.
 const FRESH: Duration = Duration::from_secs(60);
@@ -23,13 +25,15 @@ const FRESH: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Opened {
     Fresh(Client),
-    /// It was made so many seconds before or after now, by this node's time, and vouches for nothing.
+    /// It was made so many seconds before or after now, by this node's time, and vouches for
+    /// nothing.
     Stale {
         seconds: u64,
     },
 }
 
-/// Seals what nodes say to each other: under the first key, and opens under each, so that the server's secret can be rotated node by node.
+/// Seals what nodes say to each other: under the first key, and opens under each, so that the
+/// server's secret can be rotated node by node.
 #[derive(Clone)]
 pub(crate) struct Seal(Vec<Hmac<Sha256>>);
 
@@ -73,7 +77,8 @@ impl Seal {
     }
 }
 
-/// Over what is said, and the credential and the id of the request that it is said of. Each part is led by its length.
+/// Over what is said, and the credential and the id of the request that it is said of. Each part is
+/// led by its length.
 fn over(key: &Hmac<Sha256>, said: &str, headers: &HeaderMap) -> Hmac<Sha256> {
     let mut mac = key.clone();
     let of = |name| headers.get(name).map_or(&[][..], HeaderValue::as_bytes);

@@ -1,4 +1,5 @@
-//! What the document says of `/api/admin/users`, `/api/admin/invites` and `/api/admin/personal-access-tokens`.
+//! What the document says of `/api/admin/users`, `/api/admin/invites` and
+//! `/api/admin/personal-access-tokens`.
 
 use serde_json::{Value, json};
 

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::{object, reference};
 
-/// The parameters that the audit log is asked with. An empty one is as good as none, as the pages' forms send it.
+/// The parameters that the audit log is asked with. An empty one is as good as none, as the pages'
+/// forms send it.
 fn query(names: &[&str]) -> Value {
     let parameter = |name: &&str| {
         let (description, schema) = match *name {

@@ -17,13 +17,15 @@ pub(crate) async fn healthz() -> Value<serde_json::Value> {
     Value { value: json!({ "status": "ok" }) }
 }
 
-/// `GET /readyz`: the store answers, tokens are verified from memory, and nobody has told this node to stop.
+/// `GET /readyz`: the store answers, tokens are verified from memory, and nobody has told this node
+/// to stop.
 pub(crate) async fn readyz(State(state): State<AppState>) -> Result<Value<serde_json::Value>, ApiError> {
     if state.config.stopping.is_cancelled() {
         return Err(ApiError::not_ready("this node is stopping"));
     }
     match state.authority.ready().await {
-        // Such as after a newer program has brought the schema up to date: it is the node that is behind, and no error of the request.
+        // Such as after a newer program has brought the schema up to date: it is the node that is
+        // behind, and no error of the request.
         Err(AuthorityError::Internal(cause)) => {
             tracing::warn!(cause, "not ready");
             return Err(ApiError::not_ready(
@@ -72,7 +74,8 @@ async fn count_nodes(state: &AppState) {
     metrics::gauge!("trustrelay_nodes", "lease" => "expired").set((found.nodes.len() - held) as f64);
 }
 
-/// The tokens by the days that they have left, of all accounts; left as they were if it is not time yet or the store does not answer.
+/// The tokens by the days that they have left, of all accounts; left as they were if it is not time
+/// yet or the store does not answer.
 async fn count_due_soon(state: &AppState) {
     if !state.numbers.may_count_due_soon(state.authority.clock().since_boot()) {
         return;

@@ -125,7 +125,8 @@ pub(crate) fn sections(activity: &Activity, now: Timestamp) -> Markup {
     }
 }
 
-/// Of the latest calls, those that did not end well: what somebody who looks into a fault looks for.
+/// Of the latest calls, those that did not end well: what somebody who looks into a fault looks
+/// for.
 fn errors(calls: &[Call], now: Timestamp) -> Markup {
     let failed: Vec<_> = calls.iter().filter(|call| call.outcome != "ok").take(MAX_ERRORS).cloned().collect();
     html! {

@@ -11,7 +11,8 @@ use crate::pages::not_found;
 #[folder = "assets/"]
 struct Assets;
 
-/// `GET /assets/{name}`. The pages name them with the program's version, so that they may be kept for long.
+/// `GET /assets/{name}`. The pages name them with the program's version, so that they may be kept
+/// for long.
 pub(crate) async fn serve(OnPage(Segment(name)): OnPage<Segment>) -> Response {
     let Some(file) = Assets::get(&name) else {
         return not_found();

@@ -63,8 +63,8 @@ impl FromRequestParts<AppState> for Person {
 }
 
 impl Person {
-    /// The answer to a change that is refused. A form that was sent too late is not sent again, and its path may have no
-    /// page to come back to.
+    /// The answer to a change that is refused. A form that was sent too late is not sent again, and
+    /// its path may have no page to come back to.
     pub(crate) fn refused(error: ApiError) -> Response {
         if error.status() == StatusCode::UNAUTHORIZED {
             return Redirect::to("/login").into_response();

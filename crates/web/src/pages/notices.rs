@@ -1,4 +1,5 @@
-//! `/settings/notices`: where one is told, and what one was told; and `/admin/notices`, everybody's.
+//! `/settings/notices`: where one is told, and what one was told; and `/admin/notices`,
+//! everybody's.
 
 use std::convert::Infallible;
 
@@ -26,8 +27,8 @@ use crate::state::AppState;
 
 /// Most notices of a page.
 const NOTICES: u64 = 25;
-/// No notice is added to a page that has so many deliveries: with the eleven of the last one, at 2 KB each where every
-/// character is escaped, the log stays below 90 KB.
+/// No notice is added to a page that has so many deliveries: with the eleven of the last one, at 2
+/// KB each where every character is escaped, the log stays below 90 KB.
 const DELIVERIES: usize = 35;
 /// Where everybody's are shown the last one has twenty-one, since webhooks for all are among them.
 const DELIVERIES_OF_ALL: usize = 25;

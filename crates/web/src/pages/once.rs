@@ -1,8 +1,10 @@
 //! What is shown once: a secret that a form has made.
 //!
-//! The form answers with a redirect, and the page that it leads to shows the secret. Loaded again, that page shows it no more, and no form is sent a
-//! second time. On the way from one to the other the browser holds the secret: in a cookie for that page, for a minute, sealed with a key that comes
-//! from its session. So every node can open it; it opens on no other page and in no other session; and what somebody else plants there does not open.
+//! The form answers with a redirect, and the page that it leads to shows the secret. Loaded again,
+//! that page shows it no more, and no form is sent a second time. On the way from one to the other
+//! the browser holds the secret: in a cookie for that page, for a minute, sealed with a key that
+//! comes from its session. So every node can open it; it opens on no other page and in no other
+//! session; and what somebody else plants there does not open.
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use axum::extract::FromRequestParts;
@@ -66,7 +68,8 @@ impl Once {
         self.0.iter().find_map(|cookie| open(&browser.cookie, path, now, cookie))
     }
 
-    /// The page, with which the cookie goes. If the page failed it stays, so that nothing is lost by that.
+    /// The page, with which the cookie goes. If the page failed it stays, so that nothing is lost
+    /// by that.
     pub(super) fn over(self, state: &AppState, path: &str, mut page: Response) -> Response {
         if !self.0.is_empty()
             && page.status().is_success()
@@ -92,7 +95,8 @@ fn header(state: &AppState, path: &str, value: String, age: i64) -> Option<Heade
     Some(header)
 }
 
-/// The session's secret is 32 random bytes as text; HMAC makes a key of them, as HKDF's first step does (RFC 5869 §2.2).
+/// The session's secret is 32 random bytes as text; HMAC makes a key of them, as HKDF's first step
+/// does (RFC 5869 §2.2).
 fn cipher(session: &str) -> Option<RandomizedNonceKey> {
     let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(b"trustrelay shown once v1").ok()?;
     mac.update(session.as_bytes());

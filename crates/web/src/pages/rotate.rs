@@ -1,4 +1,5 @@
-//! `/settings/developer/{pat_id}/rotate`: says what will happen, then rotates; the token's page shows the new secret, once.
+//! `/settings/developer/{pat_id}/rotate`: says what will happen, then rotates; the token's page
+//! shows the new secret, once.
 
 use std::time::Duration;
 

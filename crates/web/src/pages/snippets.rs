@@ -1,5 +1,5 @@
-//! What to paste into each client. Where a client can take the token from the environment or ask for it, the snippet
-//! does so, and the secret stays out of the file.
+//! What to paste into each client. Where a client can take the token from the environment or ask
+//! for it, the snippet does so, and the secret stays out of the file.
 
 use serde_json::json;
 

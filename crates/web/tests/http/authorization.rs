@@ -1,4 +1,5 @@
-//! Who may what: one row for each method of each route. A route without a row fails, and so does a row without a route.
+//! Who may what: one row for each method of each route. A route without a row fails, and so does a
+//! row without a route.
 
 mod held;
 mod power;
@@ -14,8 +15,9 @@ use crate::support::{ADA, Call, EVE, PASSWORD, Setting, World};
 /// Calls nothing: the account that the rows of `{user_id}` are about.
 const BOB: &str = "bob@example.org";
 
-/// `{pat_id}` is a token of Ada's that none of the callers came with. `ada` and `eve` are browsers, the scopes are tokens of
-/// Ada's that hold it alone, `all` one that holds them all, `eve's` the same of Eve's.
+/// `{pat_id}` is a token of Ada's that none of the callers came with. `ada` and `eve` are browsers,
+/// the scopes are tokens of Ada's that hold it alone, `all` one that holds them all, `eve's` the
+/// same of Eve's.
 const CALLERS: [&str; 11] =
     ["none", "ada", "eve", "mcp", "one", "mcp:read", "api:read", "api", "tokens", "all", "eve's"];
 const TABLE: &str = "
@@ -175,8 +177,8 @@ fn what_is_public_is_named_here() {
     let refuses = |statuses: &[u16]| statuses[0] == 401 || (statuses[0] == 303 && statuses[1] != 303);
     let rows = table();
     let open = rows.iter().filter(|(_, statuses)| !refuses(statuses)).map(|(name, _)| name.as_str());
-    // `/` and `/admin` only lead on, a person has no role to take, and forms lead to the page that shows what they did: all send strangers to
-    // sign in, which `judged` looks at.
+    // `/` and `/admin` only lead on, a person has no role to take, and forms lead to the page that
+    // shows what they did: all send strangers to sign in, which `judged` looks at.
     const LEADING_ON: [&str; 19] = [
         "GET /",
         "GET /admin",
@@ -427,7 +429,8 @@ async fn a_refusal_for_want_of_a_scope_names_it() {
                 {
                     "api:read"
                 }
-                // A token with `tokens` alone may make tokens, but none with a scope that it does not hold.
+                // A token with `tokens` alone may make tokens, but none with a scope that it does
+                // not hold.
                 path if path.contains("mcp") || *caller == "tokens" => "mcp",
                 _ => "tokens",
             };

@@ -1,4 +1,5 @@
-//! What all answers share: headers, ids, limits; and what paths and methods that are not there are answered.
+//! What all answers share: headers, ids, limits; and what paths and methods that are not there are
+//! answered.
 
 use std::time::Duration;
 
@@ -153,8 +154,8 @@ async fn head_answers_wherever_get_does() {
 
 #[test]
 fn work_that_takes_too_long_is_given_up_in_the_shape_of_its_door() {
-    // Passwords are checked on a thread for blocking work. There is one, and it is held: none is ever checked, however fast or slow the
-    // machine is.
+    // Passwords are checked on a thread for blocking work. There is one, and it is held: none is
+    // ever checked, however fast or slow the machine is.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build();
     runtime.expect("a runtime").block_on(async {
         let world = World::with(Setting { time_limit: Duration::ZERO, ..Setting::default() }).await;

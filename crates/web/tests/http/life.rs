@@ -96,7 +96,8 @@ async fn a_token_is_made_used_rotated_delegated_leaked_and_told_of() {
     assert_eq!(revoked.status, StatusCode::OK);
     assert_eq!(renewed.asks().await.status, StatusCode::UNAUTHORIZED);
 
-    // Its owner reads all of it, newest first, and in it no secret (which is looked for in every answer).
+    // Its owner reads all of it, newest first, and in it no secret (which is looked for in every
+    // answer).
     world.authority.flush_refusals(true).await;
     let log = world.get("/api/user/audit").session(&ada).send().await;
     let told = actions(&log.value());

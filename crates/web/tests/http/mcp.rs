@@ -131,7 +131,8 @@ async fn clients_are_told_why_in_the_shape_that_they_show() {
     }
 }
 
-/// Some clients try to register with OAuth after a 401, and show the description of what they are answered.
+/// Some clients try to register with OAuth after a 401, and show the description of what they are
+/// answered.
 #[tokio::test]
 async fn clients_that_try_oauth_are_told_what_this_server_takes() {
     let world = World::new().await;

@@ -15,7 +15,8 @@ async fn a_revocation_at_any_node_ends_what_the_token_has_open_at_all() -> Resul
     for revoked_at in &nodes {
         let ((id, token), (_, other)) = (world.fleet.token("mcp").await?, world.fleet.token("mcp").await?);
         let wait = |client: &Client| json!({ "name": client.tool("old", "test_wait"), "_meta": { "progressToken": 1 } });
-        // A stream and a call of a session, and a call and a subscription without one: each at a node of its own.
+        // A stream and a call of a session, and a call and a subscription without one: each at a
+        // node of its own.
         let session = Client::begin(&nodes[0], &token, "/mcp").await?;
         let free = Client::new(Era::Stateless, &token, "/mcp")?;
         let others = Client::begin(&nodes[0], &other, "/mcp").await?;

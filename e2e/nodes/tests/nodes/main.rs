@@ -1,4 +1,5 @@
-//! What clients see of three nodes behind a balancer: anything from any node, and what happens when one of them goes.
+//! What clients see of three nodes behind a balancer: anything from any node, and what happens when
+//! one of them goes.
 
 // A test may fail.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]

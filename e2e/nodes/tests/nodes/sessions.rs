@@ -31,7 +31,8 @@ async fn a_session_that_began_at_one_node_is_good_at_all_of_them_until_it_is_end
 async fn what_an_upstream_keeps_for_a_session_is_the_same_from_every_node() -> Result<()> {
     let world = World::start().await?;
     let (nodes, (_, token)) = (world.nodes(), world.fleet.token("mcp").await?);
-    // A command of the session era has its state in the process: there is one for the token, and not one on each node.
+    // A command of the session era has its state in the process: there is one for the token, and
+    // not one on each node.
     for path in ["/mcp", "/mcp/old-pipe"] {
         let client = Client::begin(&nodes[0], &token, path).await?;
         let before =

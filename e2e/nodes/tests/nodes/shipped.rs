@@ -1,4 +1,5 @@
-//! The unit and the container's file as they are shipped, with a data directory and with a database.
+//! The unit and the container's file as they are shipped, with a data directory and with a
+//! database.
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;

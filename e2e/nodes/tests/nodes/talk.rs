@@ -137,14 +137,16 @@ async fn nodes_that_cannot_reach_each_other_refuse_what_is_at_home_elsewhere_unl
     Ok(())
 }
 
-/// A question is answered three times in a row, through the balancer, where nodes do not reach each other.
+/// A question is answered three times in a row, through the balancer, where nodes do not reach each
+/// other.
 async fn answers_apart(affinity: Affinity) -> Result<()> {
     let world = World::set_up(|setup| setup.with_node_urls = false, affinity).await?;
     let ((_, token), base) = (world.fleet.token("mcp").await?, world.balancer.base.clone());
     let client = Client::begin(&base, &token, "/mcp").await?;
     let (_, mut call) = client.open(&base, "tools/call", asking(&client, "old-pipe")).await?;
     let question = call.until("elicitation/create").await?;
-    // One of three requests in a row comes to the node that asks; the others are told that it is not there.
+    // One of three requests in a row comes to the node that asks; the others are told that it is
+    // not there.
     let mut statuses = Vec::new();
     for _ in 0..3 {
         statuses.push(client.respond(&base, &question, answer()).await?);

@@ -22,7 +22,8 @@ impl Server {
         Ok(Self { url, client: Client::new(), _process: process })
     }
 
-    /// Posts a message, with the headers of its era; answers the status and the last message that comes back.
+    /// Posts a message, with the headers of its era; answers the status and the last message that
+    /// comes back.
     async fn post(&self, message: &Value) -> Result<(StatusCode, Value)> {
         let mut request =
             self.client.post(&self.url).json(message).header("accept", "application/json, text/event-stream");

@@ -1,5 +1,5 @@
-//! The upstream's own promises: which eras it speaks, and when it ends. That it speaks them well is what the
-//! conformance suite says.
+//! The upstream's own promises: which eras it speaks, and when it ends. That it speaks them well is
+//! what the conformance suite says.
 
 // A test may fail.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]

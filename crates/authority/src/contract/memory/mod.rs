@@ -1,5 +1,5 @@
-//! A store in memory: the plain model of what a store does, with places where a test can hold it up or break it.
-//! It looks through everything for everything, so that it can be checked by reading.
+//! A store in memory: the plain model of what a store does, with places where a test can hold it up
+//! or break it. It looks through everything for everything, so that it can be checked by reading.
 
 mod admin;
 mod audit;

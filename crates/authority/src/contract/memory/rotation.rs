@@ -31,7 +31,8 @@ pub(super) struct Retired {
     used_after_at: Option<Timestamp>,
 }
 
-/// Ends those that have not ended, or of them those whose time is over; what the entry names of them.
+/// Ends those that have not ended, or of them those whose time is over; what the entry names of
+/// them.
 fn end_earlier(data: &mut Data, pat_id: Uuid, at: Timestamp, over_alone: bool) -> Vec<RetiredSecret> {
     let seq = head(data) + 1;
     let mut ended = Vec::new();

@@ -13,7 +13,8 @@ use crate::store::{Store, StoreError};
 
 /// Of a hundred changes, so many are the system's own: it needs no power.
 const BY_SYSTEM: usize = 55;
-/// How many actors that had their power are kept. Few, so that some act again when they have lost it.
+/// How many actors that had their power are kept. Few, so that some act again when they have lost
+/// it.
 const KEPT: usize = 8;
 
 /// Every reason why an actor may have no power. Each must have been given.
@@ -25,8 +26,8 @@ fn entry(power: Option<Power>, at: Timestamp) -> AuditEntry {
     AuditEntry::new(at, Actor { needs: Preconditions { power, policy: None }, ..Actor::SYSTEM }, "test")
 }
 
-/// Whether an actor has its power, as far as can be read. That is another way than the one by which a store
-/// judges inside its transaction.
+/// Whether an actor has its power, as far as can be read. That is another way than the one by which
+/// a store judges inside its transaction.
 pub(super) async fn has_power(store: &dyn Store, by: &AuditEntry) -> bool {
     let Some(power) = by.actor.power() else { return true };
     let Some(user) = store.user_by_id(power.user_id).await.expect("reads") else { return false };
@@ -79,7 +80,8 @@ impl Known {
         entry(Some(Power { user_id, credential, admin }), at)
     }
 
-    /// The number of the policy that a change was judged by, of which the present one has `present`; of many none.
+    /// The number of the policy that a change was judged by, of which the present one has
+    /// `present`; of many none.
     pub(super) fn judged_by(&mut self, present: u64) -> Option<u64> {
         match self.random.below(20) {
             0..16 => None,
@@ -111,7 +113,8 @@ fn reason(why: &Powerless) -> &'static str {
     }
 }
 
-/// How often changes of actors were refused, and why: sequences in which nothing is refused would show nothing.
+/// How often changes of actors were refused, and why: sequences in which nothing is refused would
+/// show nothing.
 #[derive(Debug, Default)]
 pub struct Refusals {
     /// By change: how often it was refused, and how often an actor could make it.
@@ -151,7 +154,8 @@ impl Refusals {
         assert!(self.policies.0 > 20 && self.policies.1 > 20, "{self:?}");
         for reason in REASONS {
             let (given, lost) = self.reasons.get(reason).copied().unwrap_or_default();
-            // A credential that is unknown never was good; every other reason comes to whoever had the power.
+            // A credential that is unknown never was good; every other reason comes to whoever had
+            // the power.
             assert!(given > 20 && (lost > 5 || reason == "unknown"), "{reason}: {self:?}");
         }
     }

@@ -65,7 +65,8 @@ pub(super) enum Call {
 }
 
 impl Call {
-    /// The name of a change that somebody makes. What is read, and what nodes write down, needs no actor.
+    /// The name of a change that somebody makes. What is read, and what nodes write down, needs no
+    /// actor.
     pub(super) fn change(&self) -> Option<&'static str> {
         Some(match self {
             Self::InsertUser(..) => "insert_user",

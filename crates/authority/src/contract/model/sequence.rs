@@ -1,4 +1,5 @@
-//! One sequence of calls: what a store answers, held against the model, and changes by actors without power against what was before.
+//! One sequence of calls: what a store answers, held against the model, and changes by actors
+//! without power against what was before.
 
 use super::actors::has_power;
 use super::calls::{Answer, Call, ask};
@@ -74,7 +75,8 @@ pub async fn agrees_with_the_model(store: &dyn Store, seed: u64, refusals: &mut 
     }
 }
 
-/// How far a store's logs go: no change leaves them as they are. What it holds beside them is compared in the end.
+/// How far a store's logs go: no change leaves them as they are. What it holds beside them is
+/// compared in the end.
 async fn ends(store: &dyn Store) -> (Answer, Answer) {
     let read = async |call| ask(store, call, &AUDIT).await.expect("reads");
     (read(Call::LogHead).await, read(Call::AuditEnds).await)

@@ -1,4 +1,5 @@
-//! Invitations: `POST /api/admin/users` makes one and shows its link once, `/api/admin/invites` lists and takes back.
+//! Invitations: `POST /api/admin/users` makes one and shows its link once, `/api/admin/invites`
+//! lists and takes back.
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};

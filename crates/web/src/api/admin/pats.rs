@@ -41,8 +41,8 @@ struct Found {
     count: u64,
 }
 
-/// Which tokens, and where in their list: of the API, and of the page's form, where an empty field is none. What is misspelled is refused:
-/// a filter that says nothing fits all.
+/// Which tokens, and where in their list: of the API, and of the page's form, where an empty field
+/// is none. What is misspelled is refused: a filter that says nothing fits all.
 #[derive(Debug, Default, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Search {

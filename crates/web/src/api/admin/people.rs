@@ -1,4 +1,5 @@
-//! `/api/admin/users`: who is there, and what becomes of them. Accounts are disabled, not deleted: what they did stays theirs.
+//! `/api/admin/users`: who is there, and what becomes of them. Accounts are disabled, not deleted:
+//! what they did stays theirs.
 
 use axum::extract::State;
 use jiff::Timestamp;

@@ -40,7 +40,8 @@ impl From<PolicyState> for Shown {
     }
 }
 
-/// All of a policy: each rule has to be named, so that none is dropped because somebody did not think of it.
+/// All of a policy: each rule has to be named, so that none is dropped because somebody did not
+/// think of it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Put {

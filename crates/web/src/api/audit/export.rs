@@ -20,7 +20,8 @@ pub(crate) async fn handle(
     state.authority.may_read_all_audit(&by)?;
     let filter = query.without_pages()?.filter(&state, true).await?;
     let mut export = state.authority.export_audit(&by, filter)?;
-    // What goes wrong at once is answered; later it cuts the answer short, and the client sees that.
+    // What goes wrong at once is answered; later it cuts the answer short, and the client sees
+    // that.
     let first = export.next().await.map_err(AuthorityError::from)?;
     let lines = stream::unfold((first, export, by), next);
     let headers = [
@@ -32,7 +33,8 @@ pub(crate) async fn handle(
 
 type Lines = (Option<Vec<u8>>, AuditExport, By);
 
-/// The lines that were read, and behind them the next. Nothing more is read for a caller who was ended meanwhile.
+/// The lines that were read, and behind them the next. Nothing more is read for a caller who was
+/// ended meanwhile.
 async fn next((lines, mut export, by): Lines) -> Option<(Result<Bytes, std::io::Error>, Lines)> {
     let lines = lines?;
     if !by.stands() {

@@ -1,4 +1,5 @@
-//! `GET /api/user/personal-access-tokens/{pat_id}/activity`: what one of the caller's tokens has called lately.
+//! `GET /api/user/personal-access-tokens/{pat_id}/activity`: what one of the caller's tokens has
+//! called lately.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
-//! `GET /api/user/personal-access-tokens`: the caller's active tokens, newest first; with `?due=soon` those that expire within 30
-//! days, the soonest first.
+//! `GET /api/user/personal-access-tokens`: the caller's active tokens, newest first; with
+//! `?due=soon` those that expire within 30 days, the soonest first.
 
 use axum::extract::State;
 use serde::Deserialize;

@@ -1,4 +1,5 @@
-//! `DELETE /api/user/personal-access-tokens/{pat_id}`: when this is answered, the token is refused everywhere.
+//! `DELETE /api/user/personal-access-tokens/{pat_id}`: when this is answered, the token is refused
+//! everywhere.
 
 use axum::extract::State;
 use jiff::Timestamp;

@@ -1,4 +1,5 @@
-//! `POST /api/user/personal-access-tokens/{pat_id}/rotate`: a new secret for a token that stays what it is.
+//! `POST /api/user/personal-access-tokens/{pat_id}/rotate`: a new secret for a token that stays
+//! what it is.
 
 use std::time::Duration;
 
@@ -64,7 +65,8 @@ struct Old {
     until_first_use: bool,
 }
 
-/// The idempotency key of a request. What is no text is no key either, which is said like that of any other bad one.
+/// The idempotency key of a request. What is no text is no key either, which is said like that of
+/// any other bad one.
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let mut keys = headers.get_all(IDEMPOTENCY_KEY).iter();
     match (keys.next(), keys.next()) {

@@ -1,4 +1,5 @@
-//! `/api/user/webhooks`: the caller's. `/api/admin/webhooks`: those for all accounts. Changes take a browser session.
+//! `/api/user/webhooks`: the caller's. `/api/admin/webhooks`: those for all accounts. Changes take
+//! a browser session.
 
 pub(crate) mod add;
 pub(crate) mod list;
@@ -24,7 +25,8 @@ impl From<WebhookRecord> for Webhook {
     }
 }
 
-/// `{webhook_id}` of a path. What is no id is the id of no webhook, so that who may not ask is told that first.
+/// `{webhook_id}` of a path. What is no id is the id of no webhook, so that who may not ask is told
+/// that first.
 pub(crate) fn webhook_id(text: &str) -> Uuid {
     Uuid::try_parse(text).unwrap_or_default()
 }

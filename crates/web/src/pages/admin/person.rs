@@ -61,7 +61,8 @@ pub(crate) async fn show(
     }
 }
 
-/// What a form asks for: `change`, and the names of upstreams where it is about them. What takes power away has a page that asks.
+/// What a form asks for: `change`, and the names of upstreams where it is about them. What takes
+/// power away has a page that asks.
 fn asked(pairs: Vec<(String, String)>) -> Result<(PersonChange, String), AuthorityError> {
     let mut change = String::new();
     let mut upstreams = Vec::new();

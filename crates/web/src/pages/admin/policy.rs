@@ -97,7 +97,8 @@ enum Over<'a> {
     Nothing,
     Done,
     Problem(&'a ApiError),
-    /// So many tokens end with it, which somebody has to say that they want, and where they are listed.
+    /// So many tokens end with it, which somebody has to say that they want, and where they are
+    /// listed.
     Confirm(u64, String),
 }
 

@@ -1,4 +1,5 @@
-//! `/admin/people/{user_id}/disable` and `/admin/people/{user_id}/demote`: what takes power away from somebody is asked about first.
+//! `/admin/people/{user_id}/disable` and `/admin/people/{user_id}/demote`: what takes power away
+//! from somebody is asked about first.
 
 use std::convert::Infallible;
 
@@ -59,7 +60,8 @@ impl Taken {
         }
     }
 
-    /// Where it leads: who has taken it from themselves may not look at the page of a person any more.
+    /// Where it leads: who has taken it from themselves may not look at the page of a person any
+    /// more.
     fn done(self, user_id: Uuid, by: &By) -> String {
         match self {
             _ if user_id != by.user_id => format!("{}?done={}", path(user_id), self.verb()),

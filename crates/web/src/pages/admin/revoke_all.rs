@@ -1,7 +1,8 @@
 //! `/admin/tokens/revoke`: all tokens that a search fits, if the person says how many those are.
 //!
-//! A slip must not end everybody's tokens: a search that says nothing is sent back to say something, the number is typed and not
-//! clicked, and if it is not true any more nothing is revoked.
+//! A slip must not end everybody's tokens: a search that says nothing is sent back to say
+//! something, the number is typed and not clicked, and if it is not true any more nothing is
+//! revoked.
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};

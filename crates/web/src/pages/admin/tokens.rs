@@ -23,7 +23,8 @@ use crate::pages::{Person, failed};
 use crate::state::AppState;
 
 const PATH: &str = "/admin/tokens";
-/// Tokens of a page. With the longest names and addresses, each character escaped, one is some 3 KB.
+/// Tokens of a page. With the longest names and addresses, each character escaped, one is some 3
+/// KB.
 const ROWS: u64 = 25;
 /// How many of a token's scopes a row shows, and how many characters of each.
 const SCOPES: usize = 4;
@@ -37,7 +38,8 @@ const MAX_BACK: usize = 40;
 const STATES: [(&str, &str); 4] =
     [("active", "Active"), ("expired", "Expired"), ("revoked", "Revoked"), ("any", "Any")];
 
-/// Which tokens, and the way through their pages. A field that is misspelled is refused: without it the filter would fit more.
+/// Which tokens, and the way through their pages. A field that is misspelled is refused: without it
+/// the filter would fit more.
 #[derive(Debug, Default, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Looked {
@@ -60,7 +62,8 @@ impl Looked {
         Self { owner: user_id.to_string(), ..Self::default() }
     }
 
-    /// What is asked for. Where nothing is said of the state it is the active ones: who looks for tokens looks for those.
+    /// What is asked for. Where nothing is said of the state it is the active ones: who looks for
+    /// tokens looks for those.
     pub(super) fn filter(&self) -> Result<PatFilter, AuthorityError> {
         let state = match self.state() {
             "any" => "",
@@ -86,7 +89,8 @@ impl Looked {
         if self.state.is_empty() { "active" } else { &self.state }
     }
 
-    /// Whether it fits everybody's tokens, or all of a state: then it leads to no revocation of all that fit.
+    /// Whether it fits everybody's tokens, or all of a state: then it leads to no revocation of all
+    /// that fit.
     fn is_open(&self) -> bool {
         self.filter().is_ok_and(|filter| filter.is_open())
     }
@@ -229,7 +233,8 @@ fn filters(search: &Looked, owner: Option<&str>) -> Markup {
                 label { "Owner starts with" input type="search" name="owner" value=(search.owner) placeholder="ada@example.org" autocomplete="off"; }
             }
             label { "Name starts with" input type="search" name="name" value=(search.name) placeholder="ci-" autocomplete="off"; }
-            // No longer than a hint: a whole token that is pasted here does not come into an address.
+            // No longer than a hint: a whole token that is pasted here does not come into an
+            // address.
             label { "Secret ends with" input type="search" name="hint" value=(search.hint) placeholder="...AbCd" maxlength=(HINT_CHARS) autocomplete="off" spellcheck="false"; }
             label {
                 "State"

@@ -1,4 +1,5 @@
-//! `GET /api/user/audit`, `GET /api/admin/audit`, `GET /api/admin/audit/export`; and what the log has of refusals.
+//! `GET /api/user/audit`, `GET /api/admin/audit`, `GET /api/admin/audit/export`; and what the log
+//! has of refusals.
 
 use http::StatusCode;
 use serde_json::Value;

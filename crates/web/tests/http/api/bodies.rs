@@ -1,4 +1,5 @@
-//! Bodies that are no JSON, too large, of another kind, or never end: alike wherever a body is taken.
+//! Bodies that are no JSON, too large, of another kind, or never end: alike wherever a body is
+//! taken.
 
 use std::convert::Infallible;
 use std::time::Duration;

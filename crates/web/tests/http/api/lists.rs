@@ -1,4 +1,5 @@
-//! Every list: what it is asked for and does not know is refused, so that nobody takes another answer for it.
+//! Every list: what it is asked for and does not know is refused, so that nobody takes another
+//! answer for it.
 
 use http::StatusCode;
 use serde_json::Value;

@@ -1,4 +1,5 @@
-//! Power that is taken away while the last byte of a request is held back: nothing is done with it any more.
+//! Power that is taken away while the last byte of a request is held back: nothing is done with it
+//! any more.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -22,8 +22,8 @@ fn policy_but(rule: &str, value: serde_json::Value) -> serde_json::Value {
     policy
 }
 
-/// Promoting, enabling, adding upstreams and relaxing the policy take `tokens` beside `api`, as inviting
-/// does; the same changes the other way round take `api` alone.
+/// Promoting, enabling, adding upstreams and relaxing the policy take `tokens` beside `api`, as
+/// inviting does; the same changes the other way round take `api` alone.
 #[tokio::test]
 async fn api_without_tokens_takes_power_away_and_gives_none() {
     let world = World::with(Setting { accounts: &[ADA, EVE, BOB], ..Setting::default() }).await;

@@ -157,7 +157,8 @@ async fn what_a_form_has_made_is_handed_to_nobody_else() {
     assert!(!cookie.contains(token), "on its way it is sealed");
     world.keep_secret(token);
     let (once, _) = cookie.split_once(';').expect("attributes");
-    // Another session of the same person, another person, another page, another time: nothing is shown, and nothing fails.
+    // Another session of the same person, another person, another page, another time: nothing is
+    // shown, and nothing fails.
     let (other, eve) = (world.browser().await, world.browser_of(EVE).await);
     for (path, session) in
         [("/settings/developer", &other), ("/settings/developer", &eve), ("/settings/notices", &session)]

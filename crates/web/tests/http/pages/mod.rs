@@ -1,5 +1,5 @@
-//! The pages, without a browser: what they refuse, what they show once, where they lead. How they look and work in a browser
-//! is told by the end-to-end tests.
+//! The pages, without a browser: what they refuse, what they show once, where they lead. How they
+//! look and work in a browser is told by the end-to-end tests.
 
 mod admin;
 mod admin_notices;

@@ -9,7 +9,8 @@ use serde_json::Value;
 use trustrelay_token::Token;
 use uuid::Uuid;
 
-/// What is on every answer: looked at by [`Answer::check`] and in one story, and not repeated in all of them.
+/// What is on every answer: looked at by [`Answer::check`] and in one story, and not repeated in
+/// all of them.
 const USUAL: [&str; 8] = [
     "x-request-id",
     "x-content-type-options",

@@ -152,7 +152,8 @@ impl<'w> Call<'w> {
         let answer = Answer::read(response).await;
         let mut secrets = self.world.secrets.lock().clone();
         if may_repeat {
-            // The one answer that holds a secret twice: to who asks again because the first was lost.
+            // The one answer that holds a secret twice: to who asks again because the first was
+            // lost.
             let again = answer.new_token();
             secrets.retain(|secret| Some(secret) != again.as_ref());
         }

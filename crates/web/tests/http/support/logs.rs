@@ -15,8 +15,9 @@ thread_local! {
 
 static STARTED: Once = Once::new();
 
-/// Keeps all that this test logs on its own thread, from trace up, until it is dropped. The subscriber is one for all
-/// tests: with one for each, what is enabled would change under the others.
+/// Keeps all that this test logs on its own thread, from trace up, until it is dropped. The
+/// subscriber is one for all tests: with one for each, what is enabled would change under the
+/// others.
 pub(crate) struct Logs;
 
 impl Logs {

@@ -1,4 +1,5 @@
-//! A small world: the real router over the real SQLite store, in process, with a clock that is moved by hand.
+//! A small world: the real router over the real SQLite store, in process, with a clock that is
+//! moved by hand.
 
 mod answer;
 mod call;
@@ -29,7 +30,8 @@ pub(crate) use logs::Logs;
 pub(crate) const ADA: &str = "ada@example.org";
 pub(crate) const EVE: &str = "eve@example.org";
 pub(crate) const PASSWORD: &str = "correct horse battery";
-/// The world's beginning. Far ahead, since the relay goes by the machine's own clock: its tokens never expire there.
+/// The world's beginning. Far ahead, since the relay goes by the machine's own clock: its tokens
+/// never expire there.
 pub(crate) const NOW: &str = "2126-04-07T00:00:00Z";
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -130,7 +132,8 @@ impl World {
         let store = Arc::new(SqliteStore::open(dir.path(), SqliteOptions::default()).expect("opens"));
         let secret = ServerSecret::generate().expect("random");
         let clock = Arc::new(ManualClock::at(NOW.parse().expect("a time")));
-        // An hour: a lease is lost when a story moves the clock past it, and not renewed behind the story's back.
+        // An hour: a lease is lost when a story moves the clock past it, and not renewed behind the
+        // story's back.
         let config = AuthorityConfig {
             password_memory_kib: 8,
             lease: Duration::from_secs(3600),
